@@ -1,0 +1,77 @@
+"""The masked autoencoder for distribution estimation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vae_variants.likelihoods import Support
+from vae_variants.model import MODELS, Density, Model, Sampler
+
+__all__ = ["MADE"]
+
+
+@MODELS.add(name="made")
+class MADE(Model, Sampler, Density):
+    """Autoregressive network whose masks let output i see only the pixels before i (Germain et al. 2015).
+
+    With several `orders` the weights are shared, each batch trains one order drawn at random, and the model is the
+    equal mixture of the orders: log p(x) = log (1/R) sum_r p(x | order r), a log-mean-exp of joints. (A mean of logits
+    over orders would not be normalised.) The first order is raster, the others are drawn at construction.
+    """
+
+    exact: ClassVar[bool] = True
+    support = Support.BINARY
+
+    def __init__(self, shape: tuple[int, int, int], *, hidden: Sequence[int] = (500,), orders: int = 1) -> None:
+        super().__init__()
+        self.shape, self.orders, self.depth = shape, orders, len(hidden)
+        dim = math.prod(shape)
+        widths = [dim, *hidden, dim]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        ranks = torch.stack([torch.arange(dim), *(torch.randperm(dim) for _ in range(orders - 1))])
+        self.register_buffer("ranks", ranks)  # (R, D) position of each pixel in the order
+        degrees = [torch.arange(width) * max(dim - 1, 1) // width for width in hidden]  # evenly over 0..D-2
+        for i, (before, after) in enumerate(zip(degrees, degrees[1:], strict=False)):
+            self.register_buffer(f"mask_{i + 1}", (after[:, None] >= before).float())
+        self.register_buffer("mask_in", (degrees[0][:, None] >= ranks[:, None, :]).float())  # (R, H, D)
+        self.register_buffer("mask_out", (ranks[:, :, None] > degrees[-1]).float())  # (R, D, H)
+
+    def logits(self, x: Tensor, mask_in: Tensor, mask_out: Tensor) -> Tensor:
+        """x (B, D), the masks of one order -> (B, D)."""
+        masks = [mask_in, *(self.get_buffer(f"mask_{i}") for i in range(1, self.depth)), mask_out]
+        for i, (layer, mask) in enumerate(zip(self.layers, masks, strict=True)):
+            x = F.linear(x.relu() if i else x, layer.weight * mask, layer.bias)
+        return x
+
+    def _joint(self, x: Tensor, mask_in: Tensor, mask_out: Tensor) -> Tensor:
+        h = self.logits(x, mask_in, mask_out)
+        return (x * h - F.softplus(h)).sum(-1)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        joints = [self._joint(x, self.mask_in[r], self.mask_out[r]) for r in range(self.orders)]
+        return torch.logsumexp(torch.stack(joints), 0) - math.log(self.orders)
+
+    def loss(self, x: Tensor, t: Tensor) -> Tensor:
+        if self.orders == 1:
+            return -self.log_prob(x).mean()
+        r = torch.randint(self.orders, (1,), device=x.device)
+        return -self._joint(x, self.mask_in.index_select(0, r)[0], self.mask_out.index_select(0, r)[0]).mean()
+
+    def sample(self, n: int) -> Tensor:
+        like = self.layers[0].weight
+        x = like.new_zeros(n, like.shape[1])
+        u, order = torch.rand_like(x), torch.randint(self.orders, (n,), device=x.device)
+        for r in range(self.orders):
+            rows = order == r
+            part = x[rows]
+            for i in self.ranks[r].argsort().tolist():
+                h = self.logits(part, self.mask_in[r], self.mask_out[r])[:, i]
+                part[:, i] = (u[rows, i] < h.sigmoid()).to(x.dtype)
+            x[rows] = part
+        return x

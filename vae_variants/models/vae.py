@@ -1,0 +1,90 @@
+"""The variational autoencoder: diagonal Gaussian q(z | x), standard normal p(z), any likelihood, any objective."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from vae_variants.likelihoods import Likelihood
+from vae_variants.model import MODELS, Coder, Decoder, Density, LatentVariable, MeanSampler, Model, Sampler
+from vae_variants.networks import NETWORKS
+from vae_variants.objectives import Draws, Objective, elbo, elbo_sampled
+
+__all__ = ["VAE"]
+
+
+@MODELS.add
+class VAE(Model, Sampler, MeanSampler, Density, LatentVariable, Coder, Decoder):
+    """Variational autoencoder (Kingma & Welling 2014), trained by `objective` from `samples` draws of z per image.
+
+    q(z | x) = N(mu(x), diag s(x)^2), p(z) = N(0, I) with `latent` units, p(x | z) = likelihood(decoder(z)).
+    """
+
+    exact: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        likelihood: Likelihood,
+        objective: Objective = elbo,
+        *,
+        latent: int = 50,
+        samples: int = 1,
+        network: str = "mlp",
+        hidden: Sequence[int] = (200, 200),
+        activation: str = "tanh",
+    ) -> None:
+        super().__init__()
+        build = NETWORKS[network]
+        self.encoder = build.encoder(shape, 2 * latent, hidden, activation)
+        self.decoder = build.decoder(latent, shape, likelihood.k, hidden, activation)
+        self.likelihood, self.objective = likelihood, objective
+        self.shape, self.latent, self.samples, self.support = shape, latent, samples, likelihood.support
+
+    def _decode(self, z: Tensor) -> Tensor:
+        return self.decoder(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
+
+    def infer(self, x: Tensor, k: int, t: Tensor) -> Draws:
+        mu, log_s = self.encoder(x).chunk(2, -1)
+        eps = torch.randn(k, *mu.shape, dtype=mu.dtype, device=mu.device)
+        z = mu + log_s.exp() * eps
+        c = 0.5 * math.log(2 * math.pi)
+        kl = 0.5 * (mu.square() + (2 * log_s).exp() - 1) - log_s
+        return Draws(
+            log_px=self.likelihood.log_prob(self._decode(z), x),
+            log_pz=(-0.5 * z.square() - c).sum(-1),
+            log_qz=(-0.5 * eps.square() - log_s - c).sum(-1),
+            kl=kl.sum(-1),
+            kl_units=kl,
+            z=z,
+            t=t,
+        )
+
+    def loss(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.objective(self.infer(x, self.samples, t)).mean()
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return -elbo_sampled(self.infer(x, 1, x.new_ones(())))
+
+    def log_px(self, x: Tensor, z: Tensor) -> Tensor:
+        return self.likelihood.log_prob(self._decode(z), x)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.encoder(x).chunk(2, -1)[0]
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.likelihood.mean(self._decode(z))
+
+    def _prior(self, n: int) -> Tensor:
+        like = next(self.decoder.parameters())
+        return torch.randn(n, self.latent, dtype=like.dtype, device=like.device)
+
+    def sample(self, n: int) -> Tensor:
+        return self.likelihood.sample(self._decode(self._prior(n)))
+
+    def sample_mean(self, n: int) -> Tensor:
+        return self.decode(self._prior(n))

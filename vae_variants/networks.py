@@ -1,0 +1,95 @@
+"""Encoders and decoders: a network is a pair of builders, registered under one name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from vae_variants.registry import Registry, UserError, closest
+
+__all__ = ["ACTIVATIONS", "NETWORKS", "Network", "layers"]
+
+Shape = tuple[int, int, int]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "leaky-relu": nn.LeakyReLU, "silu": nn.SiLU}
+
+
+class Network(NamedTuple):
+    """Builders of the two halves; both see images as flat vectors of D = C * H * W pixels.
+
+    encoder(shape, n_out, hidden, activation): (B, D) -> (B, n_out)
+    decoder(n_in, shape, k, hidden, activation): (B, n_in) -> (B, D * k), the k outputs of a pixel side by side
+    """
+
+    encoder: Callable[[Shape, int, Sequence[int], str], nn.Module]
+    decoder: Callable[[int, Shape, int, Sequence[int], str], nn.Module]
+    description: str
+
+
+NETWORKS: Registry[Network] = Registry("network")
+
+
+def layers(widths: Sequence[int], activation: str) -> nn.Sequential:
+    """Linear layers of the given widths with an activation between each two."""
+    if activation not in ACTIVATIONS:
+        raise UserError(closest("activation", activation, ACTIVATIONS))
+    modules: list[nn.Module] = []
+    for n_in, n_out in zip(widths, widths[1:], strict=False):
+        modules += [nn.Linear(n_in, n_out), ACTIVATIONS[activation]()]
+    return nn.Sequential(*modules[:-1])
+
+
+NETWORKS.add(
+    Network(
+        encoder=lambda shape, n_out, hidden, activation: layers([math.prod(shape), *hidden, n_out], activation),
+        decoder=lambda n_in, shape, k, hidden, activation: layers([n_in, *reversed(hidden), math.prod(shape) * k], activation),
+        description="fully connected layers of the widths in `hidden`; the decoder mirrors the encoder",
+    ),
+    name="mlp",
+)
+
+
+class PixelMajor(nn.Module):
+    """(B, C * k, H, W) -> (B, C * H * W * k)."""
+
+    def __init__(self, channels: int, k: int) -> None:
+        super().__init__()
+        self.channels, self.k = channels, k
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h.unflatten(-3, (self.channels, self.k)).movedim(-3, -1).flatten(-4)
+
+
+def conv_encoder(shape: Shape, n_out: int, hidden: Sequence[int], activation: str) -> nn.Module:
+    c, height, width = shape
+    a, quarter = ACTIVATIONS[activation], math.ceil(height / 4) * math.ceil(width / 4)
+    return nn.Sequential(
+        nn.Unflatten(-1, shape),
+        nn.Conv2d(c, 32, 3, stride=2, padding=1), a(),
+        nn.Conv2d(32, 64, 3, stride=2, padding=1), a(),
+        nn.Flatten(-3),
+        layers([64 * quarter, *hidden[-1:], n_out], activation),
+    )  # fmt: skip
+
+
+def conv_decoder(n_in: int, shape: Shape, k: int, hidden: Sequence[int], activation: str) -> nn.Module:
+    c, *size = shape
+    a, half = ACTIVATIONS[activation], [math.ceil(s / 2) for s in size]
+    quarter = [math.ceil(s / 2) for s in half]
+    grow = [[big - 2 * small + 1 for small, big in zip(*pair, strict=True)] for pair in ((quarter, half), (half, size))]
+    return nn.Sequential(
+        layers([n_in, *hidden[-1:], 64 * math.prod(quarter)], activation), a(),
+        nn.Unflatten(-1, (64, *quarter)),
+        nn.ConvTranspose2d(64, 32, 3, stride=2, padding=1, output_padding=tuple(grow[0])), a(),
+        nn.ConvTranspose2d(32, c * k, 3, stride=2, padding=1, output_padding=tuple(grow[1])),
+        PixelMajor(c, k),
+    )  # fmt: skip
+
+
+NETWORKS.add(
+    Network(conv_encoder, conv_decoder, "two strided 3x3 convolutions (32, 64 channels) and one dense layer of width hidden[-1]"),
+    name="conv",
+)

@@ -1,0 +1,77 @@
+"""Named things, added by a decorator: the one mechanism behind variants, models, likelihoods, metrics, ..."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import inspect
+import re
+from collections.abc import Callable, Iterable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TypeVar
+
+__all__ = ["Registry", "UserError", "closest", "load_plugins"]
+
+T = TypeVar("T")
+
+
+class UserError(Exception):
+    """Something the user can mend; its message is one line that names the valid choices or the mend."""
+
+
+def closest(kind: str, name: str, choices: Iterable[str]) -> str:
+    """One line for an unknown `name`: a suggestion if one is near, and the choices."""
+    choices = sorted(choices)
+    near = difflib.get_close_matches(name, choices, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"unknown {kind} {name!r}; {hint}choices: {', '.join(choices)}"
+
+
+class Registry(dict[str, T]):
+    """A dictionary that is filled by decorators, never overwrites, and answers a typo with the nearest name.
+
+    The key is the object's name in kebab case (`ContinuousBernoulli` -> `continuous-bernoulli`), or `name=`.
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def add(self, obj: T | None = None, *, name: str | None = None) -> T | Callable[[T], T]:
+        if obj is None:
+            return lambda o: self.add(o, name=name)  # type: ignore[return-value]
+        key = name or kebab(getattr(obj, "name", None) or obj.__name__)
+        if key in self:
+            raise ValueError(f"{self.kind} {key!r} is registered twice")
+        self[key] = obj
+        return obj
+
+    def __missing__(self, name: str) -> T:
+        raise UserError(closest(self.kind, name, self))
+
+    def describe(self, name: str) -> str:
+        """The first line of what is known about an entry: its `description`, or its docstring."""
+        obj = self[name]
+        text = getattr(obj, "description", None) or inspect.getdoc(obj) or ""
+        return text.strip().split("\n")[0]
+
+
+def kebab(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
+
+
+def load_plugins(paths: Iterable[str | Path] = ()) -> None:
+    """Imports each file, and each installed entry point of the group `vae_variants.plugins`: importing registers."""
+    for point in entry_points(group="vae_variants.plugins"):
+        point.load()
+    for path in map(Path, paths):
+        if not path.is_file():
+            raise UserError(f"plug-in {str(path)!r} is not a file")
+        spec = importlib.util.spec_from_file_location(f"vae_variants_plugin_{path.stem}", path)
+        if spec is None or spec.loader is None:
+            raise UserError(f"plug-in {str(path)!r} is not a Python file (.py)")
+        try:
+            spec.loader.exec_module(importlib.util.module_from_spec(spec))
+        except Exception as error:
+            raise UserError(f"plug-in {str(path)!r} failed to import: {type(error).__name__}: {error}") from error

@@ -1,0 +1,254 @@
+"""The one training loop: an n-player game over a stack of seeds."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, stack_module_state, vmap
+
+from vae_variants.model import DataDependent, Density, Model, Player
+from vae_variants.registry import UserError
+
+if TYPE_CHECKING:
+    from vae_variants.datasets import Data
+
+__all__ = ["Population", "Recipe", "Training", "derive_seed", "fit"]
+
+Curves = dict[str, list[list[float]]]  # name -> (epochs, seeds)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how fast: passes over the training images, images per step and seed, Adam's learning rate."""
+
+    epochs: int = 30
+    batch: int = 100
+    lr: float = 1e-3
+
+
+def derive_seed(*parts: object) -> int:
+    """A seed for one purpose, a pure function of `parts`: equal for every variant that shares them."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
+
+
+def adam(parameters: list[Tensor], lr: float) -> torch.optim.Optimizer:
+    return torch.optim.Adam(parameters, lr=lr, fused=True)
+
+
+class Population:
+    """S copies of one model, initialised from S seeds, with their parameters stacked on a leading axis of length S.
+
+    Every method is called for all members at once by `torch.func.vmap`; a model that says `stackable = False` is called
+    member by member, behind the same interface. Draws inside a call come from one stream, so that the tuple of seeds
+    that trains together is the unit of reproducibility; the initialisation depends on each member's seed alone.
+    `randomness="same"` gives every member the same draws.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], Model],
+        seeds: Sequence[int],
+        device: torch.device | str = "cpu",
+        randomness: str = "different",
+    ) -> None:
+        self.seeds, self.device, self.randomness = tuple(seeds), torch.device(device), randomness
+        models = []
+        for seed in self.seeds:
+            with torch.random.fork_rng():
+                torch.manual_seed(derive_seed("init", seed))
+                models.append(build().to(self.device))
+        self.template = models[0]
+        self.models = [] if self.template.stackable else models
+        self.params: dict[str, Tensor] = {}
+        self.buffers: dict[str, Tensor] = {}
+        if self.template.stackable:
+            self.params, self.buffers = stack_module_state(models)
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def call(self, method: str, in_dims: tuple[int | None, ...]) -> Callable[..., Tensor]:
+        """`method` of every member: arguments with in_dim 0 carry one slice per member, None is shared; -> (S, ...)."""
+        if self.models:
+
+            def each(*args: Tensor) -> Tensor:
+                slices = [[a if d is None else a[s] for a, d in zip(args, in_dims, strict=True)] for s in range(len(self))]
+                return torch.stack([model(method, *args) for model, args in zip(self.models, slices, strict=True)])
+
+            return each
+
+        def one(params: dict[str, Tensor], buffers: dict[str, Tensor], *args: Tensor) -> Tensor:
+            return functional_call(self.template, (params, buffers), (method, *args))
+
+        stacked = vmap(one, in_dims=(0, 0, *in_dims), randomness=self.randomness)
+        return lambda *args: stacked(self.params, self.buffers, *args)
+
+    def owned(self, prefix: str) -> list[Tensor]:
+        """The parameters whose names start with `prefix`, of all members."""
+        sources = [dict(m.named_parameters()) for m in self.models] or [self.params]
+        return [p for source in sources for name, p in source.items() if name.startswith(prefix)]
+
+    def initialise(self, x: Tensor) -> None:
+        """Gives the training images to a model that takes something from them in closed form."""
+        for model in self.models:
+            if isinstance(model, DataDependent):
+                model.initialise(x)
+
+    def state(self) -> dict[str, Tensor]:
+        """Parameters and persistent buffers, each with the seeds as leading axis."""
+        if self.models:
+            states = [model.state_dict() for model in self.models]
+            return {name: torch.stack([state[name] for state in states]) for name in states[0]}
+        kept = self.template.state_dict().keys()
+        return {name: tensor.detach() for name, tensor in (self.params | self.buffers).items() if name in kept}
+
+    @torch.no_grad()
+    def restore(self, state: dict[str, Tensor]) -> None:
+        if self.models:
+            for s, model in enumerate(self.models):
+                model.load_state_dict({name: tensor[s] for name, tensor in state.items()})
+            return
+        for name, tensor in (self.params | self.buffers).items():
+            if name in state:
+                tensor.copy_(state[name])
+
+    def members(self) -> Iterator[Model]:
+        """An ordinary module for each seed, in evaluation mode, without gradients."""
+        for s in range(len(self)):
+            member = self.models[s] if self.models else copy.deepcopy(self.template)
+            if not self.models:
+                member.load_state_dict({name: tensor[s] for name, tensor in self.state().items()})
+            yield member.eval().requires_grad_(False)
+
+
+class Training:
+    """Trains a population one epoch at a time; between epochs its state can be saved and restored.
+
+    Order of the images and binarisation depend on (`key`, seed, epoch), and the noise inside a step on
+    (`key`, seeds, epoch), never on the model: variants are paired, and an epoch can be repeated from its number alone.
+    """
+
+    def __init__(self, population: Population, data: Data, recipe: Recipe, key: str = "") -> None:
+        self.population, self.data, self.recipe, self.key = population, data, recipe, key
+        self.epoch, self.seconds, self.diverged = 0, list[float](), dict[int, int]()
+        self.train = data.train.to(population.device)
+        self.validation = data.validation[:1000].to(population.device)
+        self.batch = min(recipe.batch, len(self.train))
+        self.steps = len(self.train) // self.batch
+        population.initialise(self.train)
+        self.players: tuple[Player, ...] = population.template.players
+        self.parameters = [population.owned(player.prefix) for player in self.players]
+        for player, owned in zip(self.players, self.parameters, strict=True):
+            if not owned:
+                raise UserError(f"player {player.prefix!r} of {type(population.template).__name__} owns no parameter")
+        self.optimizers = [(p.optimizer or adam)(owned, recipe.lr) for p, owned in zip(self.players, self.parameters, strict=True)]
+        self.losses = [population.call(player.loss, (0, None)) for player in self.players]
+
+    @property
+    def images_per_second(self) -> float:
+        """Training images times seeds per second: the median over epochs, without the first if there are more."""
+        timed = self.seconds[1:] or self.seconds
+        return len(self.population) * self.steps * self.batch / statistics.median(timed) if timed else math.nan
+
+    def batches(self) -> Iterator[Tensor]:
+        """(S, B, D) per step: each seed has its own order, and its own binarisation where the data are dynamic."""
+        device, seeds = self.population.device, self.population.seeds
+        orders, flips = [], []
+        for seed in seeds:
+            generator = torch.Generator().manual_seed(derive_seed("order", self.key, seed, self.epoch))
+            orders.append(torch.randperm(len(self.train), generator=generator))
+            flips.append(torch.Generator(device).manual_seed(derive_seed("binarise", self.key, seed, self.epoch)))
+        order = torch.stack(orders).to(device)
+        for step in range(self.steps):
+            x = self.train[order[:, step * self.batch : (step + 1) * self.batch]]
+            if self.data.dynamic:
+                u = torch.stack([torch.rand(x.shape[1:], generator=flip, device=device) for flip in flips])
+                x = (u < x).to(x.dtype)
+            yield x
+
+    def run_epoch(self) -> dict[str, list[float]]:
+        """One pass over the training images -> curves: name -> mean value of the epoch for each seed.
+
+        Raises `UserError` where the model has no player, and so nothing to train.
+        """
+        if not self.players:
+            raise UserError(f"{type(self.population.template).__name__} has nothing to train")
+        devices = [self.population.device] if self.population.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(derive_seed("noise", self.key, self.population.seeds, self.epoch))
+            begin, history = time.perf_counter(), []
+            for step, x in enumerate(self.batches()):
+                t = torch.tensor((self.epoch + step / self.steps) / self.recipe.epochs, device=x.device)
+                history.append(torch.stack([self.turn(i, x, t) for i in range(len(self.players))]))
+            means = torch.stack(history).mean(0)
+            curves = {self.curve(p): row.tolist() for p, row in zip(self.players, means, strict=True)}  # waits for the device
+            self.seconds.append(time.perf_counter() - begin)
+            self.epoch += 1
+            curves |= self.validate()
+        for s, seed in enumerate(self.population.seeds):
+            if not all(math.isfinite(curve[s]) for curve in curves.values()):
+                self.diverged.setdefault(seed, self.epoch)
+        return curves
+
+    def turn(self, i: int, x: Tensor, t: Tensor) -> Tensor:
+        """One step of player i -> (S,) its loss."""
+        value = self.losses[i](x, t)
+        value.sum().backward(inputs=self.parameters[i])
+        self.optimizers[i].step()
+        self.optimizers[i].zero_grad()
+        return value.detach()
+
+    def curve(self, player: Player) -> str:
+        return "train_" + (player.prefix.rstrip(".") + "_loss" if player.prefix else "loss")
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, list[float]]:
+        """Mean over the first 1000 validation images: log p(x) or its one-sample bound, else the loss of a lone player."""
+        if isinstance(self.population.template, Density):
+            return {"validation_log_prob": self.population.call("log_prob", (None,))(self.validation).mean(-1).tolist()}
+        if len(self.players) == 1:
+            t = torch.ones((), device=self.validation.device)
+            return {"validation_loss": self.population.call(self.players[0].loss, (None, None))(self.validation, t).tolist()}
+        return {}
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that the next epoch depends on, as flat tensors."""
+        found = {f"model/{name}": tensor for name, tensor in self.population.state().items()}
+        for i, optimizer in enumerate(self.optimizers):
+            for j, entry in optimizer.state_dict()["state"].items():
+                found |= {f"optimizer/{i}/{j}/{name}": torch.as_tensor(value) for name, value in entry.items()}
+        found["epoch"] = torch.tensor(self.epoch)
+        found["seconds"] = torch.tensor(self.seconds, dtype=torch.float64)
+        found["diverged"] = torch.tensor(list(self.diverged.items()), dtype=torch.int64).reshape(-1, 2)
+        return found
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Goes on from a `state()` of the same population, data and recipe."""
+        self.population.restore({k.removeprefix("model/"): v for k, v in state.items() if k.startswith("model/")})
+        for i, optimizer in enumerate(self.optimizers):
+            entries: dict[int, dict[str, Any]] = {}
+            for key, tensor in state.items():
+                if key.startswith(f"optimizer/{i}/"):
+                    _, _, j, name = key.split("/")
+                    entries.setdefault(int(j), {})[name] = tensor
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": entries})
+        self.epoch, self.seconds = int(state["epoch"]), state["seconds"].tolist()
+        self.diverged = {int(seed): int(epoch) for seed, epoch in state["diverged"].tolist()}
+
+
+def fit(population: Population, data: Data, recipe: Recipe, key: str = "") -> Curves:
+    """Trains to the end -> curves: name -> (epochs, seeds)."""
+    training, curves = Training(population, data, recipe, key), Curves()
+    while training.players and training.epoch < recipe.epochs:
+        for name, row in training.run_epoch().items():
+            curves.setdefault(name, []).append(row)
+    return curves

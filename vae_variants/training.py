@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import math
 import statistics
 import time
@@ -153,12 +154,6 @@ class Training:
         self.optimizers = [(p.optimizer or adam)(owned, recipe.lr) for p, owned in zip(self.players, self.parameters, strict=True)]
         self.losses = [population.call(player.loss, (0, None)) for player in self.players]
 
-    @property
-    def images_per_second(self) -> float:
-        """Training images times seeds per second: the median over epochs, without the first if there are more."""
-        timed = self.seconds[1:] or self.seconds
-        return len(self.population) * self.steps * self.batch / statistics.median(timed) if timed else math.nan
-
     def batches(self) -> Iterator[Tensor]:
         """(S, B, D) per step: each seed has its own order, and its own binarisation where the data are dynamic."""
         device, seeds = self.population.device, self.population.seeds
@@ -198,6 +193,26 @@ class Training:
             if not all(math.isfinite(curve[s]) for curve in curves.values()):
                 self.diverged.setdefault(seed, self.epoch)
         return curves
+
+    def images_per_second(self, budget: float) -> float:
+        """Images times seeds per second: the median over single steps after 3 to warm up, for `budget` seconds.
+
+        Trains as it measures: for a population made for the purpose, on a machine that does nothing else.
+        """
+        if not self.players:
+            raise UserError(f"{type(self.population.template).__name__} has nothing to train")
+        device, times, t = self.population.device, [], torch.zeros((), device=self.population.device)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            for x in itertools.chain.from_iterable(self.batches() for _ in itertools.count()):
+                begin = time.perf_counter()
+                for i in range(len(self.players)):
+                    self.turn(i, x, t)
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)
+                times.append(time.perf_counter() - begin)
+                if len(times) > 3 + 3 and sum(times[3:]) > budget:
+                    return len(self.population) * self.batch / statistics.median(times[3:])
+        raise AssertionError("unreachable: batches never end")
 
     def turn(self, i: int, x: Tensor, t: Tensor) -> Tensor:
         """One step of player i -> (S,) its loss."""

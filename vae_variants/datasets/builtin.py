@@ -1,0 +1,104 @@
+"""scikit-learn's digits, and the image sets that torchvision downloads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from vae_variants.datasets.dataset import DATASETS, Dataset, split
+from vae_variants.registry import UserError
+
+__all__ = ["data_root"]
+
+
+def data_root() -> Path:
+    """Where images are kept: `VAE_VARIANTS_DATA`, or a folder in the user's cache."""
+    if given := os.environ.get("VAE_VARIANTS_DATA"):
+        return Path(given).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "vae_variants"
+
+
+@DATASETS.add
+def digits() -> Dataset:
+    """1797 handwritten digits of 8x8 pixels in 17 grey levels, from scikit-learn: real, and needs no network"""
+    bunch = load_digits()
+    images = torch.from_numpy(bunch.images.astype(np.uint8)).unsqueeze(1)
+    return split("digits", images, torch.from_numpy(bunch.target), levels=17, validation=300, test=300)
+
+
+Part = tuple[Tensor, Tensor]  # images (N, C, H, W) uint8, labels (N,)
+
+
+def grey_part(part: torchvision.datasets.MNIST) -> Part:
+    return part.data.unsqueeze(1), part.targets
+
+
+def fetch(name: str, load: Callable[[Path, bool], Part]) -> tuple[Part, Part]:
+    """`load(root, train)` for both parts; whatever goes wrong with network or files becomes one line."""
+    root = data_root()
+    try:
+        return load(root, True), load(root, False)
+    except (OSError, RuntimeError, ValueError, AssertionError, EOFError) as error:
+        raise UserError(
+            f"data set {name!r} is neither complete under {str(root)!r} nor could it be downloaded ({first_line(error)}); "
+            "delete what is there and connect to the network, or set VAE_VARIANTS_DATA to a folder that holds it"
+        ) from error
+
+
+def first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".split("\n")[0][:200]
+
+
+def torchvision_set(name: str, description: str, load: Callable[[Path, bool], Part], validation: int) -> None:
+    def loader() -> Dataset:
+        (images, labels), (test, test_labels) = fetch(name, load)
+        return split(name, images, labels, validation=validation, test=(test, test_labels))
+
+    loader.__doc__ = description
+    DATASETS.add(loader, name=name)
+
+
+def letters(root: Path, train: bool) -> Part:
+    part = torchvision.datasets.EMNIST(root, split="letters", train=train, download=True)
+    return part.data.mT.unsqueeze(1).contiguous(), part.targets - 1  # stored transposed, and counted from 1
+
+
+def cifar10(root: Path, train: bool) -> Part:
+    part = torchvision.datasets.CIFAR10(root, train=train, download=True)
+    return torch.from_numpy(part.data).movedim(-1, 1).contiguous(), torch.tensor(part.targets)
+
+
+def svhn(root: Path, train: bool) -> Part:
+    part = torchvision.datasets.SVHN(root, split="train" if train else "test", download=True)
+    return torch.from_numpy(part.data), torch.from_numpy(part.labels)
+
+
+sets = torchvision.datasets
+torchvision_set(
+    "mnist",
+    "70 000 handwritten digits of 28x28 grey pixels (LeCun, Cortes & Burges)",
+    lambda root, train: grey_part(sets.MNIST(root, train=train, download=True)),
+    validation=10_000,
+)
+torchvision_set(
+    "fashion-mnist",
+    "70 000 pictures of clothing, 28x28 grey pixels (Xiao, Rasul & Vollgraf 2017)",
+    lambda root, train: grey_part(sets.FashionMNIST(root, train=train, download=True)),
+    validation=10_000,
+)
+torchvision_set(
+    "kmnist",
+    "70 000 cursive Japanese characters, 28x28 grey pixels (Clanuwat et al. 2018)",
+    lambda root, train: grey_part(sets.KMNIST(root, train=train, download=True)),
+    validation=10_000,
+)
+torchvision_set("emnist-letters", "handwritten letters, 28x28 grey pixels (Cohen et al. 2017)", letters, validation=14_800)
+torchvision_set("cifar10", "60 000 photographs of 32x32 colour pixels (Krizhevsky 2009)", cifar10, validation=5_000)
+torchvision_set("svhn", "house numbers, 32x32 colour pixels (Netzer et al. 2011)", svhn, validation=7_000)

@@ -1,0 +1,137 @@
+"""Images in their stored levels, and the space in which a model's density sees them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vae_variants.likelihoods import Support
+from vae_variants.registry import Registry, UserError
+
+__all__ = ["DATASETS", "Data", "Dataset", "split"]
+
+SPLITS = ("train", "validation", "test")
+SPLIT_SEED = 0
+BINARISATION_SEED = 777  # of the validation and test images of every binary data set
+
+
+@dataclass(frozen=True)
+class Data:
+    """Images (N, D) as float32 in [0, 1], in the space where a density lives.
+
+    Where `dynamic`, `train` holds P(pixel = 1), to be binarised afresh at every presentation.
+    """
+
+    support: Support
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+    dynamic: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Fixed splits of images (N, D) in uint8 levels 0 .. levels - 1, D = C * H * W in that order, with their labels.
+
+    `static` says that training images are binarised once, like the others, and not afresh at every presentation.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    levels: int
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+    labels: dict[str, Tensor] | None = None  # split -> int64 (N,)
+    classes: tuple[str, ...] | None = None
+    static: bool = False
+
+    @property
+    def dim(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {name: len(getattr(self, name)) for name in SPLITS}
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over everything that can change a number: images, labels, their split, shape, levels, `static`."""
+        digest = hashlib.sha256(repr((self.shape, self.levels, self.static, self.sizes)).encode())
+        for name in SPLITS:
+            digest.update(getattr(self, name).numpy().tobytes())
+            if self.labels is not None:
+                digest.update(self.labels[name].numpy().tobytes())
+        return digest.hexdigest()
+
+    def as_(self, support: Support) -> Data:
+        """The images in `support`: levels / (levels - 1), and for `BINARY` draws from those as probabilities.
+
+        Validation and test images are drawn once, from a recorded seed; training images too where the data set is `static`.
+        """
+        return _as(self, support)
+
+    def grey(self, name: str = "test") -> Tensor:
+        """One split as float32 (N, D) in [0, 1], whatever the model's support."""
+        return getattr(self, name).float() / (self.levels - 1)
+
+    def subset(self, train: int | None, evaluation: int | None) -> Dataset:
+        """The first images of each split (which are in random order), for a quicker look."""
+        keep = {"train": train, "validation": evaluation, "test": evaluation}
+        parts = {name: getattr(self, name)[: keep[name]] for name in SPLITS}
+        labels = None if self.labels is None else {name: self.labels[name][: keep[name]] for name in SPLITS}
+        return replace(self, **parts, labels=labels)
+
+    def recorded(self) -> dict[str, Any]:
+        """What a record keeps of it."""
+        kept = {"name": self.name, "digest": self.digest, "shape": list(self.shape), "levels": self.levels}
+        return {**kept, "sizes": self.sizes, "classes": None if self.classes is None else len(self.classes)}
+
+
+DATASETS: Registry[Callable[..., Dataset]] = Registry("data set")
+
+
+@lru_cache(maxsize=2)
+def _as(dataset: Dataset, support: Support) -> Data:
+    parts = {name: dataset.grey(name) for name in SPLITS}
+    if support is Support.BINARY:
+        for i, name in enumerate(SPLITS):
+            if name != "train" or dataset.static:
+                generator = torch.Generator().manual_seed(BINARISATION_SEED + i)
+                parts[name] = (torch.rand(parts[name].shape, generator=generator) < parts[name]).float()
+    return Data(support, **parts, dynamic=support is Support.BINARY and not dataset.static)
+
+
+def split(
+    name: str,
+    images: Tensor,
+    labels: Tensor | None = None,
+    *,
+    levels: int = 256,
+    classes: Sequence[str] | None = None,
+    validation: int,
+    test: int | tuple[Tensor, Tensor | None],
+) -> Dataset:
+    """A data set of images (N, C, H, W) uint8, shuffled by a fixed seed and cut; `test` is a count, or a set of its own."""
+    shape = tuple(images.shape[1:])
+    held_out = test if isinstance(test, int) else 0
+    if len(images) <= validation + held_out:
+        raise UserError(f"data set {name!r} has {len(images)} images: too few to be split into train, validation and test")
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(SPLIT_SEED))
+    last = len(images) - held_out
+    rows = {"train": order[: last - validation], "validation": order[last - validation : last], "test": order[last:]}
+    parts = {part: images[index].flatten(1) for part, index in rows.items()}
+    found = None if labels is None else {part: labels[index].long() for part, index in rows.items()}
+    if not isinstance(test, int):
+        parts["test"] = test[0].flatten(1)
+        if found is not None and test[1] is not None:
+            found["test"] = test[1].long()
+    names = None if labels is None else tuple(classes or map(str, range(int(labels.max()) + 1)))
+    return Dataset(name, shape, levels, **parts, labels=found, classes=names)  # type: ignore[arg-type]

@@ -1,0 +1,179 @@
+"""One trained model on the test images: everything expensive is computed once and shared by the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from vae_variants.model import Coder, Density, Encoder, LatentVariable, MeanSampler, Model
+from vae_variants.registry import UserError, closest
+from vae_variants.training import derive_seed
+
+if TYPE_CHECKING:
+    from vae_variants.datasets import Data, Dataset
+
+__all__ = ["FIDELITIES", "Bound", "Elbo", "Evaluation", "Fidelity", "fidelity", "spread"]
+
+ELEMENTS = 2**23  # numbers per tensor in one chunk: 32 MiB in float32
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How carefully a run is made: caps on training, and sizes of the estimates. None is no cap."""
+
+    name: str
+    epochs: int | None
+    train_images: int | None
+    evaluation_images: int | None
+    elbo_samples: int  # draws of z per test image in the ELBO
+    bound_samples: int  # K of the importance-weighted bound
+    bound_images: int  # test images for that bound
+    image_samples: int  # generated images
+    timing_seconds: float  # spent on each throughput
+
+
+FIDELITIES = {
+    f.name: f
+    for f in (
+        Fidelity("smoke", 2, 400, 100, 4, 50, 100, 100, 0.05),
+        Fidelity("quick", 10, 10_000, 2_000, 4, 100, 500, 500, 0.2),
+        Fidelity("full", None, None, None, 10, 1000, 1000, 1000, 0.15),
+    )
+}
+
+
+def fidelity(name: str) -> Fidelity:
+    if name not in FIDELITIES:
+        raise UserError(closest("fidelity", name, FIDELITIES))
+    return FIDELITIES[name]
+
+
+def spread(n: int, k: int) -> Tensor:
+    """k of n indices at even distances: all of them if there are no more."""
+    return torch.linspace(0, n - 1, min(n, k)).long()
+
+
+@dataclass(frozen=True)
+class Elbo:
+    """Terms of the ELBO for each test image, (N,) nats in float64."""
+
+    rate: Tensor
+    distortion: Tensor
+
+    @property
+    def value(self) -> Tensor:
+        return -self.rate - self.distortion
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The importance-weighted bound L_K of some test images: which (M,), nats (M,) and effective number of draws (M,)."""
+
+    index: Tensor
+    value: Tensor
+    ess: Tensor
+    k: int
+
+
+class Evaluation:
+    """One member of a population, a data set and a fidelity.
+
+    Noise is a function of (data set, seed, purpose), never of the model: variants are scored with common random numbers.
+    `cost` holds what the runner measured: train_seconds, train_images_per_second, peak_memory_bytes.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        dataset: Dataset,
+        seed: int,
+        fidelity: Fidelity,
+        device: torch.device | str = "cpu",
+        cost: Mapping[str, float] | None = None,
+    ) -> None:
+        self.model, self.dataset, self.seed, self.fidelity = model, dataset, seed, fidelity
+        self.device, self.cost = torch.device(device), dict(cost or {})
+        self.data: Data = dataset.as_(model.support)
+        self.test = self.data.test.to(self.device)
+
+    @contextmanager
+    def noise(self, purpose: str) -> Iterator[None]:
+        """Draws inside come from a stream of their own; gradients are off."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), torch.no_grad():
+            torch.manual_seed(derive_seed("evaluation", self.dataset.digest, self.seed, purpose))
+            yield
+
+    def rows(self, copies: int = 1) -> int:
+        """Images per chunk, so that `copies` decoded images for each stay within `ELEMENTS` numbers."""
+        return max(1, ELEMENTS // (copies * self.dataset.dim))
+
+    @cached_property
+    def elbo(self) -> Elbo:
+        """KL in closed form and the mean of -log p(x | z) over `elbo_samples` draws, for every test image."""
+        assert isinstance(self.model, LatentVariable)
+        k, t, parts = self.fidelity.elbo_samples, torch.ones((), device=self.device), []
+        with self.noise("elbo"):
+            for x in self.test.split(self.rows(k)):
+                draws = self.model.infer(x, k, t)
+                parts.append(torch.stack([draws.kl.double(), -draws.log_px.double().mean(0)]).cpu())
+        return Elbo(*torch.cat(parts, -1))
+
+    @cached_property
+    def bound(self) -> Bound:
+        """L_K = log (1/K) sum_k w_k by a streaming log-sum-exp; effective draws (sum w)^2 / sum w^2."""
+        assert isinstance(self.model, LatentVariable)
+        total, t, values, ess = self.fidelity.bound_samples, torch.ones((), device=self.device), [], []
+        index = spread(len(self.test), self.fidelity.bound_images)
+        images = min(len(index), 100)
+        chunk = max(1, min(total, self.rows(images)))
+        with self.noise("bound"):
+            for x in self.test[index.to(self.device)].split(images):
+                first = second = x.new_full((len(x),), -torch.inf, dtype=torch.float64)
+                for start in range(0, total, chunk):
+                    log_w = self.model.infer(x, min(chunk, total - start), t).log_w.double()
+                    first = torch.logaddexp(first, log_w.logsumexp(0))
+                    second = torch.logaddexp(second, (2 * log_w).logsumexp(0))
+                values.append((first - torch.tensor(total, dtype=torch.float64).log()).cpu())
+                ess.append((2 * first - second).exp().cpu())
+        return Bound(index, torch.cat(values), torch.cat(ess), total)
+
+    @cached_property
+    def log_prob(self) -> Tensor:
+        """Exact log p(x) of every test image, (N,) float64."""
+        assert isinstance(self.model, Density) and self.model.exact
+        with self.noise("log_prob"):
+            return torch.cat([self.model.log_prob(x).double().cpu() for x in self.test.split(self.rows())])
+
+    @cached_property
+    def codes(self) -> dict[str, Tensor]:
+        """split -> (N, Z) float64."""
+        assert isinstance(self.model, Encoder)
+        found = {}
+        for i, name in enumerate(("train", "validation", "test")):
+            x = getattr(self.data, name)
+            if name == "train" and self.data.dynamic:  # once, like the other splits: a probe sees one image, one code
+                x = (torch.rand(x.shape, generator=torch.Generator().manual_seed(i)) < x).to(x.dtype)
+            with self.noise("codes"):
+                found[name] = torch.cat([self.model.encode(part.to(self.device)).double().cpu() for part in x.split(self.rows())])
+        return found
+
+    @cached_property
+    def reconstructions(self) -> Tensor:
+        """Decoder means at the posterior means of the test images, (N, D)."""
+        assert isinstance(self.model, Coder)
+        with self.noise("reconstructions"):
+            return torch.cat([self.model.decode(self.model.encode(x)).cpu() for x in self.test.split(self.rows())])
+
+    @cached_property
+    def sample_means(self) -> Tensor:
+        """Noise-free generated images, (n, D) clamped to [0, 1]."""
+        assert isinstance(self.model, MeanSampler)
+        with self.noise("samples"):
+            return self.model.sample_mean(self.fidelity.image_samples).clamp(0, 1).cpu()

@@ -1,0 +1,69 @@
+"""Linear probe: can a logistic regression on frozen codes tell the classes apart?"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
+
+from vae_variants.evaluation.evaluation import Evaluation, spread
+from vae_variants.evaluation.latent import active
+from vae_variants.evaluation.metrics import Skip, metric
+from vae_variants.model import Encoder, LatentVariable
+
+__all__ = ["PENALTIES", "logistic", "probe_accuracy", "probe_codes"]
+
+PENALTIES = (0.001, 0.01, 0.1, 1.0)  # scikit-learn's C, chosen on validation images
+SEARCH = 10_000  # training images for that choice
+
+
+def logistic(x: np.ndarray, y: np.ndarray, c: float) -> LogisticRegression:
+    """Multinomial logistic regression fitted to convergence; raises `Skip` where that is out of reach."""
+    with warnings.catch_warnings(), threadpool_limits(1):  # on products this small, threads cost more than they do
+        warnings.simplefilter("error", ConvergenceWarning)
+        try:
+            return LogisticRegression(C=c, max_iter=5000).fit(x, y)
+        except ConvergenceWarning as warning:
+            raise Skip(f"the logistic regression did not converge at C = {c}") from warning
+
+
+def usable(e: Evaluation) -> np.ndarray:
+    """Units worth standardising: a VAE's active ones, else those that are not constant."""
+    codes = e.codes["train"]
+    keep = active(codes) if isinstance(e.model, LatentVariable) else codes.var(0) > 1e-8
+    return keep.numpy()
+
+
+@metric(needs=(Encoder,), unit="fraction", better="higher")
+def probe_accuracy(e: Evaluation) -> float:
+    """test accuracy of a logistic regression on the standardised codes, its penalty chosen on validation images
+
+    Without a unit to look at, that is the share of the class that is most frequent in training.
+    """
+    if e.dataset.labels is None:
+        raise Skip("the data set has no labels")
+    labels = {name: y.numpy() for name, y in e.dataset.labels.items()}
+    keep = usable(e)
+    if len(np.unique(labels["train"])) < 2:
+        raise Skip("only one class")
+    if not keep.any():
+        return float((labels["test"] == np.bincount(labels["train"]).argmax()).mean())
+    train = e.codes["train"].numpy()[:, keep]
+    mean, std = train.mean(0), train.std(0)
+    x = {name: (codes.numpy()[:, keep] - mean) / std for name, codes in e.codes.items()}
+    search = spread(len(train), SEARCH).numpy()
+
+    def validated(c: float) -> float:
+        return logistic(x["train"][search], labels["train"][search], c).score(x["validation"], labels["validation"])
+
+    best = max(PENALTIES, key=validated)  # the first, and so the strongest penalty, where several are equal
+    return logistic(x["train"], labels["train"], best).score(x["test"], labels["test"])
+
+
+@metric(needs=(Encoder,), unit="units", better="none")
+def probe_codes(e: Evaluation) -> float:
+    """units that the probe sees: a VAE's active ones, else those that are not constant"""
+    return usable(e).sum().item()

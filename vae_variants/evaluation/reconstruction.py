@@ -1,0 +1,30 @@
+"""How near the decoder comes to an image that went through the code."""
+
+from __future__ import annotations
+
+import torch
+
+from vae_variants.evaluation.evaluation import Evaluation
+from vae_variants.evaluation.metrics import metric
+from vae_variants.model import Coder, Decoder
+
+__all__ = ["reconstruction_mse", "reconstruction_nats"]
+
+
+@metric(needs=(Coder,), unit="squared grey per pixel", better="lower")
+def reconstruction_mse(e: Evaluation) -> float:
+    """mean squared difference between grey test images in [0, 1] and decoder means at the posterior mean
+
+    A model of binary pixels is given the binarised image and compared with the grey one, whose levels are what the
+    means of its pixels should be.
+    """
+    return (e.reconstructions.double() - e.dataset.grey()).square().mean().item()
+
+
+@metric(needs=(Coder, Decoder), unit="nats", better="lower")
+def reconstruction_nats(e: Evaluation) -> float:
+    """-log p(x | z = posterior mean), mean over the test images: optimistic, not a term of the ELBO"""
+    assert isinstance(e.model, Decoder) and isinstance(e.model, Coder)
+    with e.noise("reconstruction_nats"):
+        parts = [e.model.log_px(x, e.model.encode(x)).double().cpu() for x in e.test.split(e.rows())]
+    return -torch.cat(parts).mean().item()

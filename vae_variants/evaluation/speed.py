@@ -1,0 +1,87 @@
+"""Throughput and cost. Figures of one machine: the record names device and threads, and no other machine's compare."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from vae_variants.evaluation.evaluation import Evaluation
+from vae_variants.evaluation.metrics import Skip, metric, trained
+from vae_variants.model import Encoder, Sampler
+
+__all__ = ["BATCH", "median_seconds"]
+
+BATCH = 100
+
+
+def median_seconds(work: Callable[[], object], device: torch.device, budget: float) -> float:
+    """Seconds of one call: after a warm-up, the median over at least 3 calls and as many as fit into `budget` seconds.
+
+    A call that alone takes longer than the whole budget is its own measurement.
+    """
+
+    def once() -> float:
+        begin = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - begin
+
+    first = once()
+    if first > budget:
+        return first
+    times = [once() for _ in range(3)]
+    while sum(times) < budget:
+        times.append(once())
+    return statistics.median(times)
+
+
+@metric(needs=(Sampler,), unit="images/s", better="higher", applies=trained)
+def sample_images_per_second(e: Evaluation) -> float:
+    """drawing samples, 100 at a time"""
+    assert isinstance(e.model, Sampler)
+    model = e.model
+    with e.noise("speed"):
+        return BATCH / median_seconds(lambda: model.sample(BATCH), e.device, e.fidelity.timing_seconds)
+
+
+@metric(needs=(Encoder,), unit="images/s", better="higher", applies=trained)
+def encode_images_per_second(e: Evaluation) -> float:
+    """encoding test images, 100 at a time"""
+    assert isinstance(e.model, Encoder)
+    model, x = e.model, e.test[:BATCH]
+    with e.noise("speed"):
+        return len(x) / median_seconds(lambda: model.encode(x), e.device, e.fidelity.timing_seconds)
+
+
+def cost(e: Evaluation, name: str) -> float:
+    if name not in e.cost:
+        raise Skip("not measured: the model was trained elsewhere")
+    return e.cost[name]
+
+
+@metric(unit="images/s", better="higher", applies=trained)
+def train_images_per_second(e: Evaluation) -> float:
+    """training images times the seeds that train together, per second: the median of single steps after a warm-up"""
+    return cost(e, "train_images_per_second")
+
+
+@metric(unit="s", better="lower", applies=trained)
+def train_seconds(e: Evaluation) -> float:
+    """the whole training of all seeds that train together, at that throughput"""
+    return cost(e, "train_seconds")
+
+
+@metric(unit="bytes", better="lower", applies=trained)
+def peak_memory_bytes(e: Evaluation) -> float:
+    """peak memory while all seeds train together: of the device, or on a CPU of the whole process"""
+    return cost(e, "peak_memory_bytes")
+
+
+@metric(unit="numbers", better="none", applies=trained)
+def parameters(e: Evaluation) -> float:
+    """trained numbers of one seed, masked weights included"""
+    return sum(p.numel() for p in e.model.parameters())

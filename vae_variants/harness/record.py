@@ -1,0 +1,73 @@
+"""What a run leaves behind: plain JSON, and the only thing that a report is made of."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from vae_variants.harness.spec import SCHEMA
+from vae_variants.variants import Configuration, canonical
+
+__all__ = ["STATUSES", "Record"]
+
+STATUSES = ("ok", "diverged", "oom", "timeout", "error", "skipped", "interrupted")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run, its seeds' values and states. Keys of `status` and `reason` are seeds as text, as JSON wants them."""
+
+    key: str
+    label: str
+    values: dict[str, Any]
+    dataset: dict[str, Any]
+    support: str
+    fidelity: str
+    seeds: list[int]
+    status: dict[str, str]
+    reason: dict[str, str] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)  # seed, metric, value, unit, better, kind, status, reason
+    curves: dict[str, list[list[float | None]]] = field(default_factory=dict)  # name -> seed -> epoch
+    epoch_seconds: list[float] = field(default_factory=list)
+    environment: dict[str, Any] = field(default_factory=dict)
+    started: str = ""
+    seconds: float = 0.0
+    schema: int = SCHEMA
+
+    @property
+    def ok(self) -> bool:
+        return all(status == "ok" for status in self.status.values())
+
+    @property
+    def configuration(self) -> Configuration:
+        return Configuration(self.label, self.values)
+
+    @property
+    def identity(self) -> str:
+        """Equal to that of the `RunSpec` it came from."""
+        found = {"schema": self.schema, "values": self.values, "dataset": self.dataset["name"]}
+        return canonical({**found, "seeds": self.seeds, "fidelity": self.fidelity})
+
+    def value(self, metric: str, seed: int) -> float | None:
+        return next((row["value"] for row in self.rows if row["metric"] == metric and row["seed"] == seed), None)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Record:
+        """Raises ValueError where the text is not a record of this schema."""
+        found = json.loads(text)
+        names = {f.name for f in fields(cls)}
+        if not isinstance(found, dict) or found.get("schema") != SCHEMA or not names.issuperset(found):
+            raise ValueError(f"not a record of schema {SCHEMA}")
+        try:
+            record = cls(**found)
+            valid = set(record.status) == {str(s) for s in record.seeds} and set(record.status.values()) <= set(STATUSES)
+            record.dataset["name"]
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"a record with missing parts: {error}") from error
+        if not valid:
+            raise ValueError("a record whose states do not belong to its seeds")
+        return record

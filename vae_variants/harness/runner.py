@@ -1,0 +1,208 @@
+"""Runs what is missing, one record per run; a run that fails is a record too, and stops nothing."""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+
+from vae_variants.evaluation import Evaluation, evaluate, fidelity
+from vae_variants.harness.environment import environment, peak_memory, reset_peak_memory
+from vae_variants.harness.pictures import pictures
+from vae_variants.harness.record import Record
+from vae_variants.harness.spec import RunSpec, prepared
+from vae_variants.harness.store import CHECKPOINT, MODEL, PICTURES, Store, finite, load_tensors, save_tensors
+from vae_variants.registry import UserError
+from vae_variants.training import Population, Training
+from vae_variants.variants import build
+
+__all__ = ["Quiet", "Retry", "Watcher", "is_due", "run_all"]
+
+Retry = Literal["never", "failed", "all"]
+CHECKPOINT_SECONDS = 30.0
+MEASUREMENT_SECONDS = 4  # times what the fidelity gives to a throughput: a training step is slower than a sample
+
+
+class Watcher(Protocol):
+    """Is told how the runs go on."""
+
+    def begin(self, spec: RunSpec) -> None: ...
+    def epoch(self, spec: RunSpec, done: int, of: int) -> None: ...
+    def end(self, spec: RunSpec, record: Record, reused: bool) -> None: ...
+
+
+class Quiet:
+    """A watcher that says nothing."""
+
+    def begin(self, spec: RunSpec) -> None:
+        """A run starts."""
+
+    def epoch(self, spec: RunSpec, done: int, of: int) -> None:
+        """`done` of `of` epochs are trained."""
+
+    def end(self, spec: RunSpec, record: Record, reused: bool) -> None:
+        """There is a record; `reused` says that it had been there before."""
+
+
+class TimedOut(Exception):
+    """Training took longer than the limit."""
+
+
+def is_due(record: Record | None, retry: Retry) -> bool:
+    """Whether a run is to be made, given what there is."""
+    if record is None or retry == "all":
+        return True
+    return retry == "failed" and not record.ok
+
+
+def run_all(
+    specs: Sequence[RunSpec],
+    store: Store,
+    *,
+    device: torch.device,
+    retry: Retry = "never",
+    timeout: float | None = None,
+    watcher: Watcher | None = None,
+) -> list[Record]:
+    """A record for each of `specs`, in their order; `timeout` is in seconds of training per run.
+
+    Ctrl-C is passed on, with what was done so far on disk. Raises `UserError` for data that cannot be had.
+    """
+    watcher, records = watcher or Quiet(), []
+    for spec in specs:
+        key = spec.key()
+        record = store.get(spec, key)
+        reused = not is_due(record, retry)
+        if not reused or record is None:
+            watcher.begin(spec)
+            record = run(spec, key, store, device, timeout, watcher, fresh=record is not None)
+        watcher.end(spec, record, reused)
+        records.append(record)
+    return records
+
+
+def run(spec: RunSpec, key: str, store: Store, device: torch.device, timeout: float | None, watcher: Watcher, fresh: bool) -> Record:
+    """Trains, evaluates and writes one run; whatever goes wrong is classified. `fresh` ignores a checkpoint."""
+    begin, folder, dataset = time.perf_counter(), store.folder(spec, key), prepared(spec.dataset, spec.fidelity)
+    found: dict[str, Any] = {"status": {}, "reason": {}}
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    if fresh:
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    try:
+        train_and_evaluate(spec, key, folder, device, timeout, watcher, found)
+    except UserError as error:
+        failed(found, spec, "error", str(error))
+    except TimedOut as error:
+        failed(found, spec, "timeout", str(error))
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        failed(found, spec, "oom", str(error).split("\n")[0] or "out of memory")
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        line = f"{type(error).__name__}: {error}".split("\n")[0]
+        memory = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+        failed(found, spec, "oom" if memory else "error", f"{line} ({Path(where.filename).name}:{where.lineno})")
+    record = Record(
+        key=key,
+        label=spec.label,
+        values=dict(spec.configuration.values),
+        dataset=dataset.recorded(),
+        support=spec.configuration.support.value,
+        fidelity=spec.fidelity,
+        seeds=list(spec.seeds),
+        environment=environment(device),
+        started=started,
+        seconds=round(time.perf_counter() - begin, 3),
+        **found,
+    )
+    store.put(folder, record)
+    return record
+
+
+def failed(found: dict[str, Any], spec: RunSpec, status: str, reason: str) -> None:
+    """Every seed that has no state yet gets this one."""
+    for seed in map(str, spec.seeds):
+        if seed not in found["status"]:
+            found["status"][seed], found["reason"][seed] = status, reason[:500]
+
+
+def train_and_evaluate(
+    spec: RunSpec, key: str, folder: Path, device: torch.device, timeout: float | None, watcher: Watcher, found: dict[str, Any]
+) -> None:
+    """Fills `found` with the parts of a record as they come to be known."""
+    dataset, level = prepared(spec.dataset, spec.fidelity), fidelity(spec.fidelity)
+    recipe, data = spec.configuration.recipe, dataset.as_(spec.configuration.support)
+
+    def new() -> Training:
+        population = Population(lambda: build(spec.configuration, dataset), spec.seeds, device)
+        return Training(population, data, recipe, dataset.digest)
+
+    training = new()
+    curves = train(training, spec, key, folder, timeout, watcher)
+    found["curves"] = {name: finite([list(seed) for seed in zip(*rows, strict=True)]) for name, rows in curves.items()}
+    found["epoch_seconds"] = [round(s, 4) for s in training.seconds]
+    for seed, epoch in training.diverged.items():
+        found["status"][str(seed)], found["reason"][str(seed)] = "diverged", f"the loss was not finite in epoch {epoch}"
+    alive = [seed for seed in spec.seeds if seed not in training.diverged]
+    cost = costs(new(), recipe.epochs, level.timing_seconds * MEASUREMENT_SECONDS) if alive and training.players else {}
+    rows: list[dict[str, Any]] = []
+    found["rows"] = rows
+    for seed, member in zip(spec.seeds, training.population.members(), strict=True):
+        if seed in training.diverged:
+            continue
+        e = Evaluation(member, dataset, seed, level, device, cost)
+        rows += [{"seed": seed, **asdict(value)} for value in evaluate(e)]
+        if seed == alive[0]:
+            save_tensors(folder / PICTURES, pictures(e))
+        found["status"][str(seed)] = "ok"
+    save_tensors(folder / MODEL, training.population.state(), key=key)
+
+
+def costs(training: Training, epochs: int, budget: float) -> dict[str, float]:
+    """Throughput and peak memory of single steps, and what the whole training takes at that throughput."""
+    reset_peak_memory(training.population.device)
+    throughput = training.images_per_second(budget)
+    images = epochs * training.steps * training.batch * len(training.population)
+    return {
+        "train_images_per_second": throughput,
+        "train_seconds": images / throughput,
+        "peak_memory_bytes": float(peak_memory(training.population.device)),
+    }
+
+
+def train(
+    training: Training, spec: RunSpec, key: str, folder: Path, timeout: float | None, watcher: Watcher
+) -> dict[str, list[list[float]]]:
+    """To the end, from the last checkpoint if there is one -> curves: name -> epoch -> seed."""
+    curves: dict[str, list[list[float]]] = {}
+    if (state := load_tensors(folder / CHECKPOINT, key=key)) is not None:
+        curves = {name.removeprefix("curves/"): t.tolist() for name, t in state.items() if name.startswith("curves/")}
+        training.restore({name: t for name, t in state.items() if not name.startswith("curves/")})
+    epochs, saved = training.recipe.epochs, time.perf_counter()
+    while training.players and training.epoch < epochs and len(training.diverged) < len(spec.seeds):
+        for name, row in training.run_epoch().items():
+            curves.setdefault(name, []).append(row)
+        watcher.epoch(spec, training.epoch, epochs)
+        if timeout is not None and sum(training.seconds) > timeout:
+            raise TimedOut(f"training took longer than {timeout:g} s: {training.epoch} of {epochs} epochs were done")
+        now, last = time.perf_counter(), training.epoch == epochs
+        if now - saved > (CHECKPOINT_SECONDS / 6 if last else CHECKPOINT_SECONDS):
+            kept = {f"curves/{name}": torch.tensor(rows, dtype=torch.float64) for name, rows in curves.items()}
+            save_tensors(folder / CHECKPOINT, training.state() | kept, key=key)
+            saved = time.perf_counter()
+    return curves
+
+
+def headline(record: Record) -> str:
+    """The figure that one would look at first, averaged over seeds, for a line of log."""
+    for metric in ("log_likelihood", "reconstruction_mse", "sharpness_ratio", "probe_accuracy"):
+        values = [v for s in record.seeds if (v := record.value(metric, s)) is not None]
+        if values:
+            return f"{metric} {math.fsum(values) / len(values):.4g}"
+    return ""

@@ -1,0 +1,79 @@
+"""What is to be run: a configuration, a data set, the seeds that train together, a fidelity."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from vae_variants.datasets import Dataset, load_dataset
+from vae_variants.evaluation import fidelity
+from vae_variants.registry import UserError
+from vae_variants.variants import Configuration, canonical
+
+__all__ = ["SCHEMA", "RunSpec", "parse_seeds", "prepared", "unique"]
+
+SCHEMA = 1  # of records; a change of what a figure means makes a new one
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run: its seeds train together, and that tuple is the unit of reproducibility."""
+
+    configuration: Configuration
+    dataset: str
+    seeds: tuple[int, ...]
+    fidelity: str
+
+    @classmethod
+    def of(cls, configuration: Configuration, dataset: str, seeds: Sequence[int], fidelity_name: str) -> RunSpec:
+        """With the fidelity's cap on epochs written into the configuration."""
+        cap = fidelity(fidelity_name).epochs
+        epochs = configuration.values.get("epochs")
+        if cap is not None and epochs is not None and epochs > cap:
+            configuration = configuration.with_defaults(epochs=cap)
+        return cls(configuration, dataset, tuple(seeds), fidelity_name)
+
+    @property
+    def label(self) -> str:
+        return self.configuration.label
+
+    @property
+    def identity(self) -> str:
+        """Everything that decides the numbers, but for the content of the images."""
+        found = {"schema": SCHEMA, "values": dict(self.configuration.values), "dataset": self.dataset}
+        return canonical({**found, "seeds": list(self.seeds), "fidelity": self.fidelity})
+
+    def key(self) -> str:
+        """SHA-256 of identity and images; loads the data set."""
+        return hashlib.sha256(f"{self.identity}|{prepared(self.dataset, self.fidelity).digest}".encode()).hexdigest()
+
+    @property
+    def work(self) -> float:
+        """A rough measure of how long it takes, to weigh a progress bar: decoder passes."""
+        values = self.configuration.values
+        return len(self.seeds) * (1 + values.get("epochs", 0) * (1 + values.get("samples", 1)))
+
+
+@lru_cache(maxsize=4)
+def prepared(dataset: str, fidelity_name: str) -> Dataset:
+    """The data set as a run of that fidelity sees it."""
+    level = fidelity(fidelity_name)
+    return load_dataset(dataset).subset(level.train_images, level.evaluation_images)
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """`5` is the seeds 0 to 4; `0,3,7` are those; `3,` is seed 3 alone."""
+    try:
+        seeds = tuple(int(s) for s in text.split(",") if s.strip()) if "," in text else tuple(range(int(text)))
+    except ValueError:
+        seeds = ()
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise UserError(f"seeds {text!r} are neither a count such as 5 nor a list of different numbers such as 0,3,7")
+    return seeds
+
+
+def unique(specs: Iterable[RunSpec]) -> list[RunSpec]:
+    """Without those that are the same run under another label."""
+    return list({spec.identity: spec for spec in reversed(list(specs))}.values())[::-1]

@@ -1,0 +1,115 @@
+"""Runs on disk: one folder each, written so that an interruption leaves either the old state or the new one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from vae_variants.harness.record import Record
+from vae_variants.harness.spec import RunSpec
+from vae_variants.registry import UserError
+
+__all__ = ["Store", "load_tensors", "save_tensors", "slug"]
+
+RECORD, CHECKPOINT, MODEL, PICTURES = "record.json", "training.safetensors", "model.safetensors", "pictures.safetensors"
+
+
+def slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.=]+", "-", text).strip("-.")[:80] or "run"
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """All of `content` or nothing new: temporary name, fsync, rename."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], **metadata: str) -> None:
+    replace_file(path, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata=metadata))
+
+
+def load_tensors(path: Path, **expected: str) -> dict[str, Tensor] | None:
+    """The tensors of a file, or None where there is none, it is damaged, or its metadata are not those expected."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            if any((file.metadata() or {}).get(k) != v for k, v in expected.items()):
+                return None
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+    except (SafetensorError, OSError, ValueError) as error:
+        set_aside(path, str(error))
+        return None
+
+
+def set_aside(path: Path, why: str) -> None:
+    os.replace(path, path.with_name(f"{path.name}.damaged"))
+    print(f"{str(path)!r} is damaged and was set aside ({why.splitlines()[0][:120]})", file=sys.stderr)
+
+
+class Store:
+    """Run folders `ROOT/<data set>/<label>-<key>/`; the label is for the eye, the key decides."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def folder(self, spec: RunSpec, key: str) -> Path:
+        """The run's folder, made if there is none."""
+        parent = self.root / slug(spec.dataset)
+        known = sorted(parent.glob(f"*-{key[:12]}")) if parent.is_dir() else []
+        folder = known[0] if known else parent / f"{slug(spec.label)}-{key[:12]}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot make the folder {str(folder)!r}: {error.strerror}") from error
+        return folder
+
+    def records(self) -> Iterator[tuple[Path, Record]]:
+        """Every readable record with its folder, in the order of their names."""
+        for path in sorted(self.root.glob(f"*/*/{RECORD}")):
+            if (record := self.read(path)) is not None:
+                yield path.parent, record
+
+    def read(self, path: Path) -> Record | None:
+        if not path.is_file():
+            return None
+        try:
+            return Record.from_json(path.read_text(encoding="utf-8"))
+        except (ValueError, OSError) as error:
+            set_aside(path, str(error))
+            return None
+
+    def get(self, spec: RunSpec, key: str) -> Record | None:
+        record = self.read(self.folder(spec, key) / RECORD)
+        return record if record is not None and record.key == key else None
+
+    def find(self, wanted: Callable[[Record], bool]) -> tuple[Path, Record] | None:
+        """The newest record for which `wanted` holds."""
+        return max((found for found in self.records() if wanted(found[1])), key=lambda found: found[1].started, default=None)
+
+    def put(self, folder: Path, record: Record) -> None:
+        replace_file(folder / RECORD, record.to_json().encode())
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+
+    def pictures(self, folder: Path) -> dict[str, Tensor]:
+        return load_tensors(folder / PICTURES) or {}
+
+
+def finite(rows: list[list[float]]) -> list[list[float | None]]:
+    """NaN and infinity as null: JSON has neither."""
+    return json.loads(re.sub(r"-?(NaN|Infinity)", "null", json.dumps(rows)))

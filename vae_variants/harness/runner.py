@@ -158,10 +158,11 @@ def train_and_evaluate(
             continue
         e = Evaluation(member, dataset, seed, level, device, cost)
         rows += [{"seed": seed, **asdict(value)} for value in evaluate(e)]
-        if seed == alive[0]:
-            save_tensors(folder / PICTURES, pictures(e))
+        if seed == alive[0] and (shown := pictures(e)):
+            save_tensors(folder / PICTURES, shown)
         found["status"][str(seed)] = "ok"
-    save_tensors(folder / MODEL, training.population.state(), key=key)
+    if state := training.population.state():
+        save_tensors(folder / MODEL, state, key=key)
 
 
 def costs(training: Training, epochs: int, budget: float) -> dict[str, float]:

@@ -76,4 +76,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 def unique(specs: Iterable[RunSpec]) -> list[RunSpec]:
     """Without those that are the same run under another label."""
-    return list({spec.identity: spec for spec in reversed(list(specs))}.values())[::-1]
+    found: dict[str, RunSpec] = {}
+    for spec in specs:
+        found.setdefault(spec.identity, spec)
+    return list(found.values())

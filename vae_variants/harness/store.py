@@ -68,11 +68,15 @@ class Store:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
 
-    def folder(self, spec: RunSpec, key: str) -> Path:
-        """The run's folder, made if there is none."""
+    def locate(self, spec: RunSpec, key: str) -> Path:
+        """The run's folder, there or not."""
         parent = self.root / slug(spec.dataset)
         known = sorted(parent.glob(f"*-{key[:12]}")) if parent.is_dir() else []
-        folder = known[0] if known else parent / f"{slug(spec.label)}-{key[:12]}"
+        return known[0] if known else parent / f"{slug(spec.label)}-{key[:12]}"
+
+    def folder(self, spec: RunSpec, key: str) -> Path:
+        """The run's folder, made if there is none."""
+        folder = self.locate(spec, key)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -95,8 +99,13 @@ class Store:
             return None
 
     def get(self, spec: RunSpec, key: str) -> Record | None:
-        record = self.read(self.folder(spec, key) / RECORD)
+        record = self.read(self.locate(spec, key) / RECORD)
         return record if record is not None and record.key == key else None
+
+    def epochs_done(self, spec: RunSpec, key: str) -> int:
+        """Of a run that was interrupted: what its checkpoint holds."""
+        state = load_tensors(self.locate(spec, key) / CHECKPOINT, key=key)
+        return 0 if state is None else int(state["epoch"])
 
     def find(self, wanted: Callable[[Record], bool]) -> tuple[Path, Record] | None:
         """The newest record for which `wanted` holds."""

@@ -1,0 +1,68 @@
+"""The package as a library: run a configuration, load what was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+from vae_variants.datasets import Dataset
+from vae_variants.harness import Record, RunSpec, Store, run_all
+from vae_variants.harness.environment import choose_device
+from vae_variants.harness.store import MODEL, RECORD, load_tensors
+from vae_variants.model import DataDependent, Model
+from vae_variants.registry import UserError
+from vae_variants.variants import build, configure
+
+__all__ = ["load", "run"]
+
+
+def run(
+    selector: str,
+    *,
+    dataset: str = "digits",
+    seeds: int | Sequence[int] = 5,
+    fidelity: str = "full",
+    epochs: int | None = None,
+    device: str = "auto",
+    runs: str | Path = "runs",
+) -> list[Record]:
+    """Trains and scores every configuration that `selector` names, unless `runs` has it already: a record for each.
+
+    Raises `UserError` for a selector, data set, fidelity or device that is not there; a run that fails is a record whose
+    `status` says how.
+    """
+    count = range(seeds) if isinstance(seeds, int) else seeds
+    configurations = configure(selector)
+    if epochs is not None:
+        configurations = [c.with_defaults(epochs=epochs) for c in configurations]
+    specs = [RunSpec.of(c, dataset, tuple(count), fidelity) for c in configurations]
+    return run_all(specs, Store(runs), device=choose_device(device))
+
+
+def load(record: Record | str | Path, seed: int, runs: str | Path = "runs") -> Model:
+    """The trained model of one seed, in evaluation mode, from a record or the path of a run's folder.
+
+    Raises `UserError` where there is no such run or seed, or its model was not kept.
+    """
+    store = Store(runs)
+    if isinstance(record, Record):
+        key = record.key
+        folder = next((path for path, found in store.records() if found.key == key), None)
+    else:
+        path = Path(record)
+        folder = path.parent if path.name == RECORD else path
+        found = store.read(folder / RECORD)
+        if found is None:
+            raise UserError(f"{str(path)!r} is not the folder of a finished run")
+        record = found
+    state = None if folder is None else load_tensors(folder / MODEL, key=record.key)
+    if state is None or seed not in record.seeds:
+        raise UserError(f"there is no trained model of {record.label!r} with seed {seed}; its seeds are {record.seeds}")
+    like = cast(Dataset, SimpleNamespace(shape=tuple(record.dataset["shape"]), levels=record.dataset["levels"]))
+    model, member = build(record.configuration, like), {k: v[record.seeds.index(seed)] for k, v in state.items()}
+    if isinstance(model, DataDependent) and not member:
+        raise UserError(f"{record.label!r} keeps nothing but the training images themselves; there is no model to load")
+    model.load_state_dict(member)
+    return model.eval().requires_grad_(False)

@@ -1,0 +1,267 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from vae_variants.datasets import DATASETS
+from vae_variants.evaluation import FIDELITIES, METRICS
+from vae_variants.harness import Record, RunSpec, Store, load_suite, parse_seeds, run_all, suite_files, unique
+from vae_variants.harness.environment import choose_device
+from vae_variants.harness.store import slug
+from vae_variants.likelihoods import LIKELIHOODS
+from vae_variants.model import MODELS
+from vae_variants.networks import NETWORKS
+from vae_variants.objectives import OBJECTIVES
+from vae_variants.progress import Log, results_table
+from vae_variants.registry import Registry, UserError, closest, load_plugins
+from vae_variants.report import write_index, write_report
+from vae_variants.variants import VARIANTS, configure
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Trains variants of the variational autoencoder, scores all of them alike, and writes report tables.",
+)
+out = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+
+REGISTRIES: dict[str, Registry[Any]] = {
+    "variants": VARIANTS,
+    "datasets": DATASETS,
+    "metrics": METRICS,
+    "likelihoods": LIKELIHOODS,
+    "objectives": OBJECTIVES,
+    "models": MODELS,
+    "networks": NETWORKS,
+}
+
+Dataset = Annotated[str, typer.Option(help="digits, mnist, ..., npz:FILE, images:FOLDER; see `list datasets`")]
+Seeds = Annotated[str, typer.Option(help="a count, or a list such as 0,3,7; they train together")]
+Fidelity = Annotated[str, typer.Option(help=f"how carefully: {', '.join(FIDELITIES)}")]
+Epochs = Annotated[int | None, typer.Option(min=0, help="instead of those of the variant or suite")]
+Device = Annotated[str, typer.Option(help="auto (the GPU if there is one), cpu, cuda, cuda:N")]
+Timeout = Annotated[str | None, typer.Option(help="limit of each run's training, such as 90s, 10m, 2h")]
+Retry = Annotated[str, typer.Option(help="make again: never, failed, all")]
+Plugin = Annotated[list[Path] | None, typer.Option(help="a Python file that registers something of yours; may be repeated")]
+Runs = Annotated[Path, typer.Option(help="the folder of records")]
+Reports = Annotated[Path, typer.Option(help="the folder of reports")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be run, and stop")]
+
+
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """One clear line and an exit code instead of a traceback: 2 for bad usage or no data, 130 when interrupted."""
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            print("interrupted; what was done is kept, and the same command goes on from there", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+    return wrapper
+
+
+@app.command("list")
+@guarded
+def list_(
+    kind: Annotated[str, typer.Argument(help=f"{', '.join(REGISTRIES)}, suites")] = "variants",
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+    plugin: Plugin = None,
+) -> None:
+    """What there is: variants, datasets, metrics, likelihoods, objectives, models, networks or suites."""
+    load_plugins(plugin or [])
+    if kind not in REGISTRIES and kind != "suites":
+        raise UserError(closest("kind", kind, [*REGISTRIES, "suites"]))
+    if kind == "suites":
+        entries = [{"name": name, "description": load_suite(name).description} for name in suite_files()]
+    else:
+        entries = [{"name": name, "description": REGISTRIES[kind].describe(name)} for name in REGISTRIES[kind]]
+    for entry in entries:
+        if kind == "variants":
+            variant = VARIANTS[entry["name"]]
+            entry |= {"reference": variant.reference, "config": dict(variant.config)}
+        elif kind == "metrics":
+            metric = METRICS[entry["name"]]
+            entry |= {"unit": metric.unit, "better": metric.better}
+    if as_json:
+        print(json.dumps(entries, indent=1))
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in [key for key in entries[0] if key != "config"]:
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
+    for entry in entries:
+        table.add_row(*(str(value) for key, value in entry.items() if key != "config"))
+    out.print(table)
+
+
+def seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if match is None:
+        raise UserError(f"timeout {text!r} is not a time such as 90s, 10m or 2h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def execute(specs: list[RunSpec], runs: Path, device: str, retry: str, timeout: str | None, dry_run: bool) -> list[Record]:
+    """Runs what is missing, and says what failed -> the records; none in a dry run."""
+    if retry not in ("never", "failed", "all"):
+        raise UserError(closest("retry", retry, ("never", "failed", "all")))
+    limit, chosen, store, specs = seconds(timeout), choose_device(device), Store(runs), unique(specs)
+    if dry_run:
+        show_plan(specs, store)
+        return []
+    with Log(specs) as log:
+        records = run_all(specs, store, device=chosen, retry=retry, timeout=limit, watcher=log)  # type: ignore[arg-type]
+    bad = [record for record in records if not record.ok]
+    for record in bad:
+        for seed, reason in record.reason.items():
+            print(f"{record.label} seed {seed}: {record.status[seed]}: {reason}", file=sys.stderr)
+    if bad:
+        print("failed runs are kept as rows; --retry failed makes them again", file=sys.stderr)
+    return records
+
+
+def finish(records: list[Record]) -> None:
+    if not all(record.ok for record in records):
+        raise typer.Exit(1)
+
+
+def show_plan(specs: list[RunSpec], store: Store) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("variant", "data set", "seeds", "fidelity", "epochs", "state"):
+        table.add_column(column, no_wrap=column == "variant")
+    for spec in specs:
+        key = spec.key()
+        record, done = store.get(spec, key), store.epochs_done(spec, key)
+        state = ", ".join(sorted(set(record.status.values()))) if record else f"{done} epochs done" if done else "to be run"
+        epochs = str(spec.configuration.values.get("epochs", "-"))
+        table.add_row(spec.label, spec.dataset, ",".join(map(str, spec.seeds)), spec.fidelity, epochs, state)
+    out.print(table)
+
+
+@app.command()
+@guarded
+def run(
+    selector: Annotated[list[str], typer.Argument(help='variants, or configurations such as "vae[likelihood=gaussian,latent=2|10]"')],
+    dataset: Dataset = "digits",
+    seeds: Seeds = "5",
+    fidelity: Fidelity = "full",
+    epochs: Epochs = None,
+    device: Device = "auto",
+    timeout: Timeout = None,
+    retry: Retry = "never",
+    plugin: Plugin = None,
+    runs: Runs = Path("runs"),
+    dry_run: DryRun = False,
+) -> None:
+    """Train and score variants or configurations."""
+    load_plugins(plugin or [])
+    configurations = [c for text in selector for c in configure(text)]
+    if epochs is not None:
+        configurations = [c.with_defaults(epochs=epochs) for c in configurations]
+    specs = [RunSpec.of(c, dataset, parse_seeds(seeds), fidelity) for c in configurations]
+    records = execute(specs, runs, device, retry, timeout, dry_run)
+    if records:
+        out.print(results_table(records))
+    finish(records)
+
+
+@app.command()
+@guarded
+def bench(
+    suite: Annotated[str, typer.Argument(help="a suite's name (`list suites`), or the path of its .toml")] = "digits",
+    dataset: Annotated[str | None, typer.Option(help="instead of the suite's")] = None,
+    seeds: Annotated[str | None, typer.Option(help="instead of the suite's")] = None,
+    fidelity: Fidelity = "full",
+    epochs: Epochs = None,
+    device: Device = "auto",
+    timeout: Timeout = None,
+    retry: Retry = "never",
+    plugin: Plugin = None,
+    runs: Runs = Path("runs"),
+    reports: Reports = Path("reports"),
+    dry_run: DryRun = False,
+) -> None:
+    """Run what is missing of a suite, then write its report."""
+    load_plugins(plugin or [])
+    plan = load_suite(suite).plan(dataset=dataset, seeds=seeds, fidelity=fidelity, epochs=epochs)
+    records = execute(plan, runs, device, retry, timeout, dry_run)
+    if not dry_run:
+        make_report(suite, plan, runs, reports, dataset, fidelity)
+    finish(records)
+
+
+@app.command()
+@guarded
+def report(
+    suite: Annotated[str, typer.Argument(help="a suite's name (`list suites`), or the path of its .toml")] = "digits",
+    dataset: Annotated[str | None, typer.Option(help="instead of the suite's")] = None,
+    seeds: Annotated[str | None, typer.Option(help="instead of the suite's")] = None,
+    fidelity: Fidelity = "full",
+    epochs: Epochs = None,
+    plugin: Plugin = None,
+    runs: Runs = Path("runs"),
+    reports: Reports = Path("reports"),
+) -> None:
+    """Write a suite's report from the records that there are."""
+    load_plugins(plugin or [])
+    plan = load_suite(suite).plan(dataset=dataset, seeds=seeds, fidelity=fidelity, epochs=epochs)
+    make_report(suite, plan, runs, reports, dataset, fidelity)
+
+
+def make_report(suite: str, plan: list[RunSpec], runs: Path, reports: Path, dataset: str | None, fidelity: str) -> None:
+    store = Store(runs)
+    newest: dict[str, tuple[Path, Any]] = {}
+    for folder, record in store.records():
+        if record.identity not in newest or record.started > newest[record.identity][1].started:
+            newest[record.identity] = (folder, record)
+    name = "-".join([Path(suite).stem, *([slug(dataset)] if dataset else []), *([fidelity] if fidelity != "full" else [])])
+    command = "vae-variants " + shlex.join(["bench", suite, *(["--dataset", dataset] if dataset else [])])
+    found = [(spec.label, *newest[spec.identity]) for spec in plan if spec.identity in newest]
+    if not found:
+        raise UserError(f"there is no record of suite {suite!r} in {str(runs)!r}; make them with: vae-variants bench {suite}")
+    missing = [spec.label for spec in plan if spec.identity not in newest]
+    entries = [(label, record, store.pictures(folder)) for label, folder, record in found]
+    write_report(name, entries, reports / name, command=command + (f" --fidelity {fidelity}" if fidelity != "full" else ""), missing=missing)
+    write_index(reports)
+    print(f"wrote {reports / name}")
+
+
+@app.command()
+@guarded
+def status(
+    suite: Annotated[str, typer.Argument(help="a suite's name (`list suites`), or the path of its .toml")] = "digits",
+    dataset: Annotated[str | None, typer.Option(help="instead of the suite's")] = None,
+    seeds: Annotated[str | None, typer.Option(help="instead of the suite's")] = None,
+    fidelity: Fidelity = "full",
+    plugin: Plugin = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """What of a suite is done, failed, begun or missing."""
+    load_plugins(plugin or [])
+    plan = load_suite(suite).plan(dataset=dataset, seeds=seeds, fidelity=fidelity)
+    show_plan(unique(plan), Store(runs))
+
+
+def main() -> None:
+    """Entry point of `vae-variants`."""
+    app()

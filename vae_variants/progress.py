@@ -1,0 +1,65 @@
+"""What a person sees while runs go on: a bar on a terminal, and a line for each run in any case."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from vae_variants.harness import Record, RunSpec
+from vae_variants.harness.runner import headline
+
+__all__ = ["Log", "results_table"]
+
+HEADLINES = ("elbo", "log_likelihood", "reconstruction_mse", "sharpness_ratio", "probe_accuracy", "train_images_per_second")
+
+
+class Log:
+    """A watcher that writes to stderr; the time left is guessed from what the runs before took."""
+
+    def __init__(self, specs: Sequence[RunSpec]) -> None:
+        self.console = Console(file=sys.stderr, highlight=False)
+        self.total, self.number, self.done = len(specs), 0, 0.0
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+        self.progress = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+        self.task = self.progress.add_task("starting", total=sum(spec.work for spec in specs))
+
+    def __enter__(self) -> Log:
+        self.progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.progress.stop()
+
+    def begin(self, spec: RunSpec) -> None:
+        self.progress.update(self.task, description=f"{self.number + 1}/{self.total} {spec.label}")
+
+    def epoch(self, spec: RunSpec, done: int, of: int) -> None:
+        description = f"{self.number + 1}/{self.total} {spec.label}: epoch {done}/{of}"
+        self.progress.update(self.task, description=description, completed=self.done + spec.work * done / of)
+
+    def end(self, spec: RunSpec, record: Record, reused: bool) -> None:
+        self.number, self.done = self.number + 1, self.done + spec.work
+        self.progress.update(self.task, completed=self.done)
+        state = ", ".join(sorted(set(record.status.values())))
+        took = "was there" if reused else f"{record.seconds:.1f} s"
+        self.console.print(f"[{self.number}/{self.total}] {spec.label}: {state}, {took}, {headline(record)}", markup=False, soft_wrap=True)
+
+
+def results_table(records: Sequence[Record]) -> Table:
+    """One line per run and seed with the figures that one looks at first; a dash is what a model has not."""
+    table = Table(box=None, pad_edge=False)
+    shown = [m for m in HEADLINES if any(row["metric"] == m for record in records for row in record.rows)]
+    for column in ("variant", "seed", "status", *shown):
+        table.add_column(column, justify="right" if column in shown else "left", no_wrap=True)
+    for record in records:
+        for seed in record.seeds:
+            values = [record.value(metric, seed) for metric in shown]
+            texts = ["-" if v is None or not math.isfinite(v) else f"{v:.5g}" for v in values]
+            table.add_row(record.label, str(seed), record.status[str(seed)], *texts)
+    return table

@@ -1,0 +1,47 @@
+"""Reports: a pure function of records and pictures, the same bytes each time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from vae_variants.harness.record import Record
+from vae_variants.registry import UserError
+from vae_variants.report.entries import Entry
+from vae_variants.report.figures import draw_figures
+from vae_variants.report.readme import readme
+from vae_variants.report.tables import results, summary, write_csv
+
+__all__ = ["write_index", "write_report"]
+
+
+def write_report(
+    suite: str,
+    runs: Sequence[tuple[str, Record, Mapping[str, Tensor]]],
+    folder: Path,
+    *,
+    command: str,
+    missing: Sequence[str] = (),
+) -> None:
+    """results.csv, summary.csv, README.md and figures/ from (label, record, pictures) in their order."""
+    entries = [Entry(label, record, pictures, index) for index, (label, record, pictures) in enumerate(runs)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_csv(results(entries), folder / "results.csv")
+        write_csv(summary(entries), folder / "summary.csv")
+        figures = draw_figures(entries, folder / "figures")
+        (folder / "README.md").write_text(readme(suite, entries, figures, command, missing), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write the report {str(folder)!r}: {error.strerror or error}") from error
+
+
+def write_index(reports: Path) -> None:
+    """reports/README.md: one line for each report beside it, taken from that report."""
+    lines = ["# Reports", "", "| report | made by |", "|---|---|"]
+    for path in sorted(reports.glob("*/README.md")):
+        made = re.search(r"^Made by (.+)\.$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        lines.append(f"| [{path.parent.name}]({path.parent.name}/README.md) | {made[1] if made else ''} |")
+    (reports / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

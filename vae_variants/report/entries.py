@@ -1,0 +1,65 @@
+"""What a report is made of: labelled records with their pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from vae_variants.harness.record import Record
+from vae_variants.harness.statistics import Interval, interval
+
+__all__ = ["SUPPORTS", "Entry", "distinct", "style"]
+
+SUPPORTS = {
+    "binary": "binary pixels",
+    "byte": "stored grey levels",
+    "unit": "grey pixels as a density on [0, 1]",
+    "real": "grey pixels as a density on the real line",
+}
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F")  # Okabe & Ito, but the yellow
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A variant's row; `index` fixes its colour in every figure."""
+
+    label: str
+    record: Record
+    pictures: Mapping[str, Tensor] = field(default_factory=dict)
+    index: int = 0
+
+    def values(self, metric: str) -> dict[int, float]:
+        """seed -> value, of the seeds that have one."""
+        rows = self.record.rows
+        return {row["seed"]: row["value"] for row in rows if row["metric"] == metric and row["value"] is not None}
+
+    def interval(self, metric: str) -> Interval | None:
+        values = self.values(metric)
+        return interval(list(values.values())) if values else None
+
+    def difference(self, metric: str, baseline: Entry) -> Interval | None:
+        """Of this to the baseline, seed by seed: over the seeds that both have."""
+        own, other = self.values(metric), baseline.values(metric)
+        pairs = [own[seed] - other[seed] for seed in own if seed in other]
+        return interval(pairs) if pairs else None
+
+    def kind(self, metric: str) -> str:
+        return next((row["kind"] for row in self.record.rows if row["metric"] == metric), "")
+
+
+def distinct(entries: Sequence[Entry]) -> list[Entry]:
+    """One entry for each run: the first of those labels that name the same one."""
+    found: dict[str, Entry] = {}
+    for entry in entries:
+        found.setdefault(entry.record.key, entry)
+    return list(found.values())
+
+
+def style(entry: Entry) -> dict[str, object]:
+    """Colour, marker and line that belong to a variant throughout a report."""
+    cycle, turn = entry.index % len(COLOURS), entry.index // len(COLOURS)
+    return {"color": COLOURS[cycle], "marker": MARKERS[turn % len(MARKERS)], "linestyle": LINES[turn % len(LINES)]}

@@ -1,0 +1,254 @@
+"""The figures of a report, each a pure function of records and pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from vae_variants.harness.pictures import GRID
+from vae_variants.harness.statistics import interval
+from vae_variants.report.entries import SUPPORTS, Entry, distinct, style
+
+__all__ = ["FIGURES", "draw_figures"]
+
+DPI = 110
+GAP = 2  # pixels between two images of a grid
+
+
+def axes(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure without any global state, and its axes in reading order."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel())
+
+
+def grid(images: Tensor, shape: Sequence[int], columns: int) -> np.ndarray:
+    """(n, D) uint8 -> one picture (H, W, 1 or 3) with white gaps."""
+    c, h, w = shape
+    rows = math.ceil(len(images) / columns)
+    canvas = np.full((rows * (h + GAP) - GAP, columns * (w + GAP) - GAP, c), 255, dtype=np.uint8)
+    for i, image in enumerate(images.numpy()):
+        top, left = (i // columns) * (h + GAP), (i % columns) * (w + GAP)
+        canvas[top : top + h, left : left + w] = image.reshape(shape).transpose(1, 2, 0)
+    return canvas
+
+
+def show(ax: Axes, picture: np.ndarray, title: str) -> None:
+    ax.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="equal")
+    ax.set_title(title, fontsize=8)
+    ax.axis("off")
+
+
+def shape_of(entry: Entry) -> list[int]:
+    return entry.record.dataset["shape"]
+
+
+def samples(entries: Sequence[Entry]) -> Figure | None:
+    """All variants side by side."""
+    group = [e for e in distinct(entries) if "samples" in e.pictures]
+    if not group:
+        return None
+    columns = min(6, len(group))
+    rows = math.ceil(len(group) / columns)
+    figure, panels = axes(rows, columns, 1.75 * columns, 1.95 * rows)
+    for ax, entry in zip_longest(panels, group):
+        if entry is None:
+            ax.axis("off")
+        else:
+            show(ax, grid(entry.pictures["samples"][:36], shape_of(entry), 6), entry.label)
+    return figure
+
+
+def reconstructions(entries: Sequence[Entry]) -> Figure | None:
+    """The same test images, one row for each variant."""
+    group = [e for e in distinct(entries) if "reconstructions" in e.pictures]
+    if not group:
+        return None
+    figure, panels = axes(len(group) + 1, 1, 7.0, 0.52 * (len(group) + 1))
+    first = group[0]
+    rows = [("originals", first.pictures["originals"], first), *((e.label, e.pictures["reconstructions"], e) for e in group)]
+    for ax, (label, images, entry) in zip(panels, rows, strict=True):
+        show(ax, grid(images, shape_of(entry), len(images)), "")
+        ax.text(-0.02, 0.5, label, transform=ax.transAxes, ha="right", va="center", fontsize=8)
+    return figure
+
+
+def groups(entries: Sequence[Entry], has: Callable[[Entry], object]) -> list[tuple[str, list[Entry]]]:
+    """Entries that `has` something, by support."""
+    found = [(title, [e for e in distinct(entries) if e.record.support == s and has(e)]) for s, title in SUPPORTS.items()]
+    return [(title, group) for title, group in found if group]
+
+
+def legend(ax: Axes, entries: int) -> None:
+    ax.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, ncols=1 if entries <= 22 else 2)
+
+
+def curves(entries: Sequence[Entry]) -> Figure | None:
+    """Validation log-likelihood by epoch, a panel for each support."""
+    found = groups(entries, lambda e: any(len(c) > 1 for c in e.record.curves.get("validation_log_prob", [])))
+    if not found:
+        return None
+    heights = [1.2 + 0.17 * max(8, len(group)) for _, group in found]
+    figure = Figure(figsize=(8.5, sum(heights)), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(found), 1, squeeze=False, gridspec_kw={"height_ratios": heights}).ravel()
+    for ax, (title, group) in zip(panels, found, strict=True):
+        lows = []
+        for entry in group:
+            alive = [c for s, c in zip(entry.record.seeds, entry.record.curves["validation_log_prob"], strict=True)
+                     if entry.record.status[str(s)] == "ok"]  # fmt: skip
+            points = [interval([c for c in epoch if c is not None]) for epoch in zip(*alive, strict=True)]
+            if not points:
+                continue
+            x, mean = np.arange(1, len(points) + 1), np.array([p.mean for p in points])
+            half = np.array([p.half or 0.0 for p in points])
+            look = style(entry)
+            look["marker"] = ""
+            ax.plot(x, mean, label=entry.label, linewidth=1.3, **look)
+            ax.fill_between(x, mean - half, mean + half, color=look["color"], alpha=0.15, linewidth=0)
+            lows.append(mean[min(len(mean) - 1, len(mean) // 6)])
+        if lows:
+            low = min(lows)
+            ax.set_ylim(bottom=low - 0.05 * abs(ax.get_ylim()[1] - low))
+        ax.set_title(title, fontsize=9)
+        ax.set_ylabel("nats per image")
+        ax.grid(alpha=0.3)
+        legend(ax, len(group))
+    panels[-1].set_xlabel("epoch")
+    return figure
+
+
+def latent_plane(entries: Sequence[Entry]) -> Figure | None:
+    """Codes of length 2, and what the decoder makes of the plane."""
+    entry = next((e for e in entries if "latent" in e.pictures and "latent_grid" in e.pictures), None)
+    if entry is None:
+        return None
+    figure, (left, right) = axes(1, 2, 10.5, 5.0)
+    points, labels = entry.pictures["latent"].numpy(), entry.pictures.get("latent_labels")
+    if labels is None:
+        left.scatter(*points.T, s=6, color="#0072B2")
+    else:
+        dots = left.scatter(*points.T, s=6, c=labels.numpy(), cmap="tab10" if int(labels.max()) < 10 else "nipy_spectral")
+        if int(labels.max()) < 12:
+            left.legend(*dots.legend_elements(num=None), title="class", fontsize=7, title_fontsize=8, loc="upper right")
+    left.set_xlabel("z1")
+    left.set_ylabel("z2")
+    left.set_title(f"{entry.label}: posterior means of test images", fontsize=9)
+    left.set_aspect("equal", adjustable="datalim")
+    show(right, grid(entry.pictures["latent_grid"], shape_of(entry), GRID), "")
+    right.set_title("decoder means at the quantiles of the prior", fontsize=9)
+    return figure
+
+
+def families(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """Groups of at least three runs that differ in their latent size alone, in the order of that size."""
+    found: dict[str, list[Entry]] = {}
+    for entry in distinct(entries):
+        if "latent" in entry.record.values:
+            rest = repr(sorted((k, v) for k, v in entry.record.values.items() if k != "latent"))
+            found.setdefault(rest, []).append(entry)
+    return [sorted(group, key=lambda e: e.record.values["latent"]) for group in found.values() if len(group) > 2]
+
+
+def latent_size(entries: Sequence[Entry]) -> Figure | None:
+    """Bounds and probe accuracy against the number of latent units."""
+    found = families(entries)
+    if not any(e.interval("elbo") for group in found for e in group):
+        return None
+    figure, (left, right) = axes(1, 2, 9.5, 3.6)
+    names = {"elbo": "ELBO", "log_likelihood": "bound on log p(x)", "probe_accuracy": "accuracy"}
+    sizes: set[int] = set()
+    for group in found:
+        for metric, ax, line in (("elbo", left, "-"), ("log_likelihood", left, "--"), ("probe_accuracy", right, "-")):
+            points = [(e.record.values["latent"], e.interval(metric)) for e in group]
+            points = [(x, p) for x, p in points if p is not None]
+            if points:
+                sizes |= {x for x, _ in points}
+                x, y = [x for x, _ in points], [p.mean for _, p in points]
+                error = [p.half or 0.0 for _, p in points]
+                name = f"{group[0].record.values['model']}: {names[metric]}"
+                colour = style(group[0])["color"]
+                ax.errorbar(x, y, yerr=error, color=colour, linestyle=line, marker="o", markersize=4, capsize=3, label=name)
+    for ax, title in ((left, "nats per image"), (right, "linear-probe accuracy")):
+        ax.set_xscale("log")
+        ax.set_xticks(sorted(sizes), [str(s) for s in sorted(sizes)])
+        ax.minorticks_off()
+        ax.set_xlabel("latent units")
+        ax.set_ylabel(title)
+        ax.grid(alpha=0.3)
+        ax.legend(fontsize=8)
+    return figure
+
+
+def scatter(ax: Axes, group: Sequence[Entry], x: str, y: str) -> None:
+    for entry in group:
+        a, b = entry.interval(x), entry.interval(y)
+        if a and b:
+            look = {**style(entry), "linestyle": ""}
+            bars = {"xerr": a.half or 0.0, "yerr": b.half or 0.0, "elinewidth": 0.8}
+            ax.errorbar(a.mean, b.mean, label=entry.label, markersize=6, **bars, **look)
+    ax.grid(alpha=0.3)
+
+
+def rate_distortion(entries: Sequence[Entry]) -> Figure | None:
+    """The two terms of the ELBO, for the support that has most variants."""
+    found = groups(entries, lambda e: e.interval("rate"))
+    if not found:
+        return None
+    title, group = max(found, key=lambda item: len(item[1]))
+    figure, (ax,) = axes(1, 1, 8.0, max(4.2, 1.0 + 0.19 * len(group)))
+    scatter(ax, group, "rate", "distortion")
+    (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
+    span = (x1 + y1) - (x0 + y0)
+    step = 10.0 ** math.floor(math.log10(span / 3))
+    for level in np.arange(math.ceil((x0 + y0) / step), (x1 + y1) / step) * step:
+        ax.plot([x0, x1], [level - x0, level - x1], color="0.6", linewidth=0.6, linestyle=":", zorder=0)
+    ax.set(xlim=(x0, x1), ylim=(y0, y1), xlabel="rate: KL(q(z|x) || p(z)), nats", ylabel="distortion: −E log p(x|z), nats")
+    ax.set_title(f"{title}; dotted: constant ELBO, every {step:g} nats", fontsize=9)
+    legend(ax, len(group))
+    return figure
+
+
+def cost(entries: Sequence[Entry]) -> Figure | None:
+    """Log-likelihood against the throughput of training and of sampling."""
+    found = groups(entries, lambda e: e.interval("log_likelihood") and e.interval("train_images_per_second"))
+    if not found:
+        return None
+    title, group = max(found, key=lambda item: len(item[1]))
+    figure, (left, right) = axes(1, 2, 11.0, max(4.0, 1.0 + 0.19 * len(group)))
+    for ax, metric, name in ((left, "train_images_per_second", "training"), (right, "sample_images_per_second", "sampling")):
+        scatter(ax, group, metric, "log_likelihood")
+        ax.set_xscale("log")
+        ax.set_xlabel(f"{name}, images per second")
+    left.set_ylabel("log p(x) or its bound, nats")
+    left.set_title(title, fontsize=9)
+    legend(right, len(group))
+    return figure
+
+
+FIGURES: dict[str, Callable[[Sequence[Entry]], Figure | None]] = {
+    f.__name__: f for f in (samples, reconstructions, curves, latent_plane, latent_size, rate_distortion, cost)
+}
+
+
+def draw_figures(entries: Sequence[Entry], folder: Path) -> list[str]:
+    """Writes those figures for which there is something to show -> their names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    for name, draw in FIGURES.items():
+        path = folder / f"{name}.png"
+        figure = draw(entries)
+        if figure is None:
+            path.unlink(missing_ok=True)
+            continue
+        figure.savefig(path, metadata={"Software": None})
+        drawn.append(name)
+    return drawn

@@ -1,0 +1,190 @@
+"""README.md of a report: tables that GitHub renders."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from vae_variants.evaluation import METRICS
+from vae_variants.harness.statistics import Interval
+from vae_variants.report.entries import SUPPORTS, Entry, distinct
+
+__all__ = ["number", "readme"]
+
+CAPTIONS = {
+    "samples": "Samples of every variant from the first seed; noise-free (decoder means) where the model has such, draws otherwise.",
+    "reconstructions": "The same test images (first row) after encoding and decoding, first seed.",
+    "curves": "Validation log-likelihood, or its one-sample bound, while training: mean over seeds and 95 % interval.",
+    "latent_plane": "The plane of two latent units: posterior means of test images by class, and decoder means over the prior's quantiles.",
+    "latent_size": "What the number of latent units buys: bound on the log-likelihood, and linear-probe accuracy of the codes.",
+    "rate_distortion": "Rate against distortion; on a dotted line the ELBO is constant, and better is to the lower left.",
+    "cost": "Quality against throughput, up and right is better. Throughput is of the machine named above.",
+}
+
+
+def number(found: Interval | None, *, scale: float = 1.0, sign: bool = False) -> str:
+    """`mean ± half-width`, as many digits as the interval has meaning for; a dash for nothing."""
+    if found is None:
+        return "–"
+    mean, half = found.mean * scale, None if found.half is None else found.half * scale
+    if not half or half <= abs(mean) * 1e-7:
+        size = abs(mean)
+        decimals = 0 if size >= 1000 or float(mean).is_integer() else max(0, 3 - math.floor(math.log10(size))) if size > 0 else 0
+    else:
+        decimals = min(8, max(0, 1 - math.floor(math.log10(half))))
+    text = f"{mean:+,.{decimals}f}" if sign else f"{mean:,.{decimals}f}"
+    text = text.replace("-", "−").replace(",", " ")
+    return text if not half or half <= abs(mean) * 1e-7 else f"{text} ± {half:,.{decimals}f}".replace(",", " ")
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Markdown, the first column to the left and the others to the right; columns that are empty throughout are left out."""
+    keep = [i for i in range(len(header)) if i == 0 or any(row[i] != "–" for row in rows)]
+    lines = ["| " + " | ".join(header[i] for i in keep) + " |"]
+    lines.append("|" + "|".join("---" if i == 0 else "--:" for i in keep) + "|")
+    return [*lines, *("| " + " | ".join(row[i] for i in keep) + " |" for row in rows), ""]
+
+
+def seeds(entry: Entry) -> str:
+    status = list(entry.record.status.values())
+    ok = status.count("ok")
+    return str(ok) if ok == len(status) else f"{ok} of {len(status)}"
+
+
+def likelihoods(entries: Sequence[Entry]) -> list[str]:
+    lines = ["## Likelihood", ""]
+    lines += ["Nats per test image, higher is better; compared within one kind of pixels only. `≥` marks a lower bound:"]
+    lines += ["log p(x) is exact, or bounded by the importance-weighted bound of K draws whose effective number is in the next column.", ""]
+    for support, title in SUPPORTS.items():
+        group = [e for e in entries if e.record.support == support and e.interval("log_likelihood")]
+        if not group:
+            continue
+        baseline = group[0]
+        header = ["variant", "log p(x) ↑", f"Δ to {baseline.label}", "ELBO ↑", "rate", "distortion", "K", "effective draws ↑"]
+        rows = []
+        for e in group:
+            mark = "≥ " if e.kind("log_likelihood") == "lower-bound" else ""
+            delta = None if e is baseline else e.difference("log_likelihood", baseline)
+            elbo = e.interval("elbo")
+            cells = [f"`{e.label}`", mark + number(e.interval("log_likelihood")), number(delta, sign=True)]
+            cells += ["≥ " + number(elbo) if elbo else "–", number(e.interval("rate")), number(e.interval("distortion"))]
+            cells += [number(e.interval("bound_samples")), number(e.interval("ess"))]
+            rows.append([*cells, number(e.interval("bits_per_dim")), number(e.interval("active_units")), seeds(e)])
+        lines += [f"### {title[0].upper()}{title[1:]}", "", *table([*header, "bits/dim ↓", "active units", "n"], rows)]
+    return lines
+
+
+def section(title: str, text: str, entries: Sequence[Entry], columns: Sequence[tuple[str, str, float]]) -> list[str]:
+    """A table with a column for each (header, metric, scale), of the entries that have any of them."""
+    group = [e for e in entries if any(e.interval(metric) for _, metric, _ in columns)]
+    if not group:
+        return []
+    rows = [[f"`{e.label}`", *(number(e.interval(m), scale=scale) for _, m, scale in columns), seeds(e)] for e in group]
+    return [f"## {title}", "", text, "", *table(["variant", *(header for header, _, _ in columns), "n"], rows)]
+
+
+def others(entries: Sequence[Entry], known: set[str]) -> list[str]:
+    """Metrics that no section names: a plug-in's."""
+    extra = [m for m in dict.fromkeys(r["metric"] for e in entries for r in e.record.rows) if m not in known]
+    arrows = {"higher": " ↑", "lower": " ↓", "none": ""}
+    better = {r["metric"]: f"{arrows[r['better']]} ({r['unit']})" for e in entries for r in e.record.rows}
+    return section("Further metrics", "Not part of the tables above.", entries, [(m + better[m], m, 1.0) for m in extra])
+
+
+SECTIONS = (
+    (
+        "Reconstruction and codes",
+        "Mean squared error per pixel against the grey test image; −log p(x given the mean code) in nats of each model's own "
+        "pixels, not comparable between kinds of pixels; sharpness of the reconstructions over that of the originals; test "
+        "accuracy of a logistic regression on the codes, and how many codes it saw.",
+        (
+            ("MSE ↓", "reconstruction_mse", 1.0),
+            ("nats ↓", "reconstruction_nats", 1.0),
+            ("sharpness ratio", "reconstruction_sharpness_ratio", 1.0),
+            ("probe accuracy ↑", "probe_accuracy", 1.0),
+            ("codes seen", "probe_codes", 1.0),
+        ),
+    ),
+    (
+        "Samples",
+        "Of noise-free images (decoder means; a GAN's output). Sharpness is the variance of the Laplacian; as a ratio to real "
+        "test images; as the Gaussian blur in pixels that would make those as unsharp. A noise ratio well under 1 says that the "
+        "sharpness is noise.",
+        (
+            ("sharpness", "sharpness", 1.0),
+            ("ratio to real", "sharpness_ratio", 1.0),
+            ("blur in pixels ↓", "blur_sigma", 1.0),
+            ("noise ratio", "noise_ratio", 1.0),
+        ),
+    ),
+    (
+        "Cost",
+        "Throughputs in images per second, all seeds of a run training together; sampling and encoding of one seed, 100 images "
+        "at a time. Of the machine named above: not to be compared with another's.",
+        (
+            ("parameters", "parameters", 1.0),
+            ("training ↑ (images/s)", "train_images_per_second", 1.0),
+            ("training ↓ (s)", "train_seconds", 1.0),
+            ("encoding ↑ (images/s)", "encode_images_per_second", 1.0),
+            ("sampling ↑ (images/s)", "sample_images_per_second", 1.0),
+            ("peak memory ↓ (MB)", "peak_memory_bytes", 1e-6),
+        ),
+    ),
+)
+LIKELIHOOD = {"elbo", "rate", "distortion", "log_likelihood", "bound_samples", "ess", "bits_per_dim", "active_units"}
+
+
+def notes(entries: Sequence[Entry], missing: Sequence[str]) -> list[str]:
+    lines = []
+    first = {e.record.key: e.label for e in reversed(entries)}
+    same = [f"`{e.label}` is the same run as `{first[e.record.key]}`" for e in entries if first[e.record.key] != e.label]
+    lines += [f"{'; '.join(same)}.", ""] if same else []
+    lines += [f"Not run yet: {', '.join(f'`{label}`' for label in missing)}.", ""] if missing else []
+    failures = [(e, s, status) for e in distinct(entries) for s, status in e.record.status.items() if status != "ok"]
+    failed = [f"- `{e.label}`, seed {s}: {status}: {e.record.reason.get(s, '')}" for e, s, status in failures]
+    rows = [(e, r) for e in distinct(entries) for r in e.record.rows if r["status"] != "ok"]
+    failed += [f"- `{e.label}`, seed {r['seed']}, {r['metric']}: {r['status']}: {r['reason']}" for e, r in rows]
+    return [*lines, *(["## Failed or skipped", "", *failed, ""] if failed else [])]
+
+
+def readme(suite: str, entries: Sequence[Entry], figures: Sequence[str], command: str, missing: Sequence[str]) -> str:
+    """The whole page. Intervals are 95 % t-intervals over seeds; n is how many seeds there are."""
+    records = [e.record for e in entries]
+    data, newest = records[0].dataset, max(records, key=lambda r: r.started)
+    sizes = " / ".join(f"{size:,}".replace(",", " ") for size in data["sizes"].values())
+    devices = sorted({r.environment.get("device", "?") for r in records})
+    versions = newest.environment.get("versions", {})
+    packages = ", ".join(f"{k} {versions[k]}" for k in ("torch", "scikit-learn") if versions.get(k))
+    shape = "×".join(map(str, data["shape"]))
+    lines = [
+        f"# {suite}",
+        "",
+        f"Made by `{command}` on {newest.started[:10]}, {', '.join(devices)}, Python {newest.environment.get('python', '?')}, {packages}.",
+        "",
+        f"Data: `{data['name']}`, {shape} pixels, {sizes} training, validation and test images, digest `{data['digest'][:12]}`. "
+        "Figures are means over n seeds ± the half-width of a 95 % t-interval. Arrows point to better. "
+        "Everything is measured on the test images; every value is in [results.csv](results.csv), means in [summary.csv](summary.csv).",
+        "",
+    ]
+    if "samples" in figures:
+        lines += [f"![samples](figures/samples.png)\n*{CAPTIONS['samples']}*", ""]
+    lines += likelihoods(entries)
+    for title, text, columns in SECTIONS:
+        lines += section(title, text, entries, columns)
+    lines += others(entries, LIKELIHOOD | {m for _, _, columns in SECTIONS for _, m, _ in columns})
+    lines += notes(entries, missing)
+    lines += ["## Figures", ""]
+    for name in figures:
+        if name != "samples":
+            lines += [f"![{name.replace('_', ' ')}](figures/{name}.png)\n*{CAPTIONS[name]}*", ""]
+    lines += ["## Variants", ""]
+    rows = [[f"`{e.label}`", e.record.support, ", ".join(f"{k}={short(v)}" for k, v in e.record.values.items())] for e in entries]
+    lines += ["| variant | pixels | configuration |", "|---|---|---|", *("| " + " | ".join(row) + " |" for row in rows), ""]
+    lines += ["## What the metrics are", ""]
+    used = [m for m in METRICS if any(r["metric"] == m for record in records for r in record.rows)]
+    lines += [f"- `{m}` ({METRICS[m].unit}): {METRICS[m].description}" for m in used]
+    return "\n".join(lines) + "\n"
+
+
+def short(value: object) -> str:
+    return "-".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)

@@ -151,25 +151,24 @@ class Evaluation:
         with self.noise("log_prob"):
             return torch.cat([self.model.log_prob(x).double().cpu() for x in self.test.split(self.rows())])
 
+    def encoded(self, images: Tensor) -> Tensor:
+        """(N, D) -> (N, Z) float64, chunk by chunk."""
+        assert isinstance(self.model, Encoder)
+        with self.noise("codes"):
+            return torch.cat([self.model.encode(x.to(self.device)).double().cpu() for x in images.split(self.rows())])
+
     @cached_property
     def codes(self) -> dict[str, Tensor]:
-        """split -> (N, Z) float64."""
-        assert isinstance(self.model, Encoder)
-        found = {}
-        for i, name in enumerate(("train", "validation", "test")):
-            x = getattr(self.data, name)
-            if name == "train" and self.data.dynamic:  # once, like the other splits: a probe sees one image, one code
-                x = (torch.rand(x.shape, generator=torch.Generator().manual_seed(i)) < x).to(x.dtype)
-            with self.noise("codes"):
-                found[name] = torch.cat([self.model.encode(part.to(self.device)).double().cpu() for part in x.split(self.rows())])
-        return found
+        """split -> (N, Z) float64: codes of the grey images, so that every encoder sees the same."""
+        return {name: self.encoded(self.dataset.grey(name)) for name in self.dataset.sizes}
 
     @cached_property
     def reconstructions(self) -> Tensor:
-        """Decoder means at the posterior means of the test images, (N, D)."""
+        """Decoder means at the codes of the grey test images, (N, D)."""
         assert isinstance(self.model, Coder)
         with self.noise("reconstructions"):
-            return torch.cat([self.model.decode(self.model.encode(x)).cpu() for x in self.test.split(self.rows())])
+            parts = self.dataset.grey().split(self.rows())
+            return torch.cat([self.model.decode(self.model.encode(x.to(self.device))).cpu() for x in parts])
 
     @cached_property
     def sample_means(self) -> Tensor:

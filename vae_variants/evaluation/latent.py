@@ -21,4 +21,4 @@ def active(codes: Tensor) -> Tensor:
 @metric(needs=(LatentVariable, Encoder), unit="units", better="none")
 def active_units(e: Evaluation) -> float:
     """latent units whose posterior mean has a variance above 0.01 over the test images"""
-    return active(e.codes["test"]).sum().item()
+    return active(e.encoded(e.data.test)).sum().item()

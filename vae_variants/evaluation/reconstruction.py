@@ -13,10 +13,9 @@ __all__ = ["reconstruction_mse", "reconstruction_nats"]
 
 @metric(needs=(Coder,), unit="squared grey per pixel", better="lower")
 def reconstruction_mse(e: Evaluation) -> float:
-    """mean squared difference between grey test images in [0, 1] and decoder means at the posterior mean
+    """mean squared difference between grey test images in [0, 1] and what the decoder makes of their codes
 
-    A model of binary pixels is given the binarised image and compared with the grey one, whose levels are what the
-    means of its pixels should be.
+    A model of binary pixels is given the grey image too: its levels are what the means of its pixels should be.
     """
     return (e.reconstructions.double() - e.dataset.grey()).square().mean().item()
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vae_variants.harness.pictures import GRID
 from vae_variants.harness.statistics import interval
-from vae_variants.report.entries import SUPPORTS, Entry, distinct, style
+from vae_variants.report.entries import COLOURS, SUPPORTS, Entry, distinct, style
 
 __all__ = ["FIGURES", "draw_figures"]
 
@@ -72,7 +72,10 @@ def reconstructions(entries: Sequence[Entry]) -> Figure | None:
     group = [e for e in distinct(entries) if "reconstructions" in e.pictures]
     if not group:
         return None
-    figure, panels = axes(len(group) + 1, 1, 7.0, 0.52 * (len(group) + 1))
+    figure = Figure(figsize=(7.6, 0.52 * (len(group) + 1)), dpi=DPI)
+    FigureCanvasAgg(figure)
+    figure.subplots_adjust(left=0.27, right=0.99, top=0.99, bottom=0.01, hspace=0.08)
+    panels = figure.subplots(len(group) + 1, 1)
     first = group[0]
     rows = [("originals", first.pictures["originals"], first), *((e.label, e.pictures["reconstructions"], e) for e in group)]
     for ax, (label, images, entry) in zip(panels, rows, strict=True):
@@ -166,7 +169,7 @@ def latent_size(entries: Sequence[Entry]) -> Figure | None:
     figure, (left, right) = axes(1, 2, 9.5, 3.6)
     names = {"elbo": "ELBO", "log_likelihood": "bound on log p(x)", "probe_accuracy": "accuracy"}
     sizes: set[int] = set()
-    for group in found:
+    for colour, group in zip(COLOURS, found, strict=False):
         for metric, ax, line in (("elbo", left, "-"), ("log_likelihood", left, "--"), ("probe_accuracy", right, "-")):
             points = [(e.record.values["latent"], e.interval(metric)) for e in group]
             points = [(x, p) for x, p in points if p is not None]
@@ -175,7 +178,6 @@ def latent_size(entries: Sequence[Entry]) -> Figure | None:
                 x, y = [x for x, _ in points], [p.mean for _, p in points]
                 error = [p.half or 0.0 for _, p in points]
                 name = f"{group[0].record.values['model']}: {names[metric]}"
-                colour = style(group[0])["color"]
                 ax.errorbar(x, y, yerr=error, color=colour, linestyle=line, marker="o", markersize=4, capsize=3, label=name)
     for ax, title in ((left, "nats per image"), (right, "linear-probe accuracy")):
         ax.set_xscale("log")

@@ -64,7 +64,7 @@ def likelihoods(entries: Sequence[Entry]) -> list[str]:
         rows = []
         for e in group:
             mark = "≥ " if e.kind("log_likelihood") == "lower-bound" else ""
-            delta = None if e is baseline else e.difference("log_likelihood", baseline)
+            delta = None if e.record.key == baseline.record.key else e.difference("log_likelihood", baseline)
             elbo = e.interval("elbo")
             cells = [f"`{e.label}`", mark + number(e.interval("log_likelihood")), number(delta, sign=True)]
             cells += ["≥ " + number(elbo) if elbo else "–", number(e.interval("rate")), number(e.interval("distortion"))]

@@ -1,0 +1,47 @@
+"""Shared fixtures; `--plugin FILE.py` runs the laws over what that file registers as well."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from vae_variants.datasets import Dataset, load_dataset, split
+from vae_variants.registry import load_plugins
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--plugin", action="append", default=[], help="a Python file that registers something of yours")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+    load_plugins(config.getoption("--plugin"))
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="session")
+def mnist() -> Dataset:
+    root = os.environ.get("VAE_VARIANTS_DATA")
+    if not root or not (Path(root) / "MNIST" / "raw").is_dir():
+        pytest.skip("MNIST is not under VAE_VARIANTS_DATA")
+    return load_dataset("mnist")
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Dataset:
+    """Sixty images of 2x5 pixels in 4 levels, two classes."""
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 4, (60, 1, 2, 5), generator=generator, dtype=torch.uint8)
+    return split("tiny", images, images.flatten(1).sum(1) % 2, levels=4, validation=10, test=10)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)

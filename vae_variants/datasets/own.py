@@ -34,13 +34,13 @@ def npz(path: str) -> Dataset:
     """npz:FILE with an array `x` of images (N, H, W), (N, C, H, W) or (N, H, W, C) and, if known, labels `y` (N,)"""
     name = f"npz:{path}"
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile) or "x" not in archive.files:
                 raise UserError(f"{path!r} has no array named 'x'; save it with numpy.savez(path, x=images, y=labels)")
             x, y = archive["x"], archive["y"] if "y" in archive.files else None
     except FileNotFoundError as error:
         raise UserError(f"there is no file {path!r}") from error
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path!r} is not a readable .npz file (truncated, or arrays of objects): {error}") from error
     stored = levels_of(path, channels_first(path, x))
     if y is None:

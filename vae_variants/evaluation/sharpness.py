@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vae_variants.datasets import Dataset
-from vae_variants.evaluation.evaluation import Evaluation
+from vae_variants.evaluation.evaluation import Evaluation, spread
 from vae_variants.evaluation.metrics import Skip, metric
 from vae_variants.model import Coder, MeanSampler
 
@@ -18,6 +18,7 @@ __all__ = ["blur_sigma", "blurred", "equivalent_blur", "laplacian_variance", "no
 
 KERNEL = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
 SIGMAS = [0.1 * i for i in range(31)]
+REAL = 1000  # test images that samples are compared with
 
 
 def planes(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
@@ -58,7 +59,7 @@ def typical(images: Tensor, shape: tuple[int, int, int]) -> float:
 @lru_cache(maxsize=4)
 def calibration(dataset: Dataset) -> tuple[float, ...]:
     """Median sharpness of the real test images after a blur of each of `SIGMAS` pixels."""
-    real = dataset.grey()[:2000]
+    real = dataset.grey()[spread(len(dataset.test), REAL)]
     return tuple(typical(blurred(real, dataset.shape, sigma), dataset.shape) for sigma in SIGMAS)
 
 
@@ -101,7 +102,7 @@ def noise_ratio(e: Evaluation) -> float:
     """noise control: sharpness left after a 3x3 median filter, over what is left of real images; under 1 it was noise"""
     shape = e.dataset.shape
     flat = (1, *shape[1:])
-    real, fake = e.dataset.grey()[:2000], e.sample_means
+    real, fake = e.dataset.grey()[spread(len(e.dataset.test), REAL)], e.sample_means
     kept = [typical(median_filtered(x, shape), flat) / max(typical(x, shape), 1e-12) for x in (fake, real)]
     return kept[0] / max(kept[1], 1e-12)
 

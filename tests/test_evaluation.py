@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.test_laws import W1, W2, linear_vae
+from vae_variants.datasets import split
+from vae_variants.evaluation import FIDELITIES, METRICS, Evaluation, Fidelity, Skip, evaluate
+from vae_variants.evaluation.latent import active
+from vae_variants.evaluation.likelihood import bits_per_dim, elbo, log_likelihood
+from vae_variants.evaluation.probe import probe_accuracy
+from vae_variants.evaluation.reconstruction import reconstruction_mse
+from vae_variants.evaluation.sharpness import SIGMAS, blurred, calibration, equivalent_blur, laplacian_variance
+from vae_variants.model import Encoder, LatentVariable
+from vae_variants.models.reference import PCA, Pixels
+from vae_variants.training import Population
+from vae_variants.variants import VARIANTS, build, configure
+
+SMOKE = FIDELITIES["smoke"]
+
+
+def linear_evaluation(weights, fidelity: Fidelity = SMOKE) -> tuple[Evaluation, float]:
+    model, x, exact = linear_vae(weights)
+    images = torch.zeros(90, 1, 1, 5, dtype=torch.uint8)
+    e = Evaluation(model, split("flat", images, validation=20, test=20), 0, fidelity)
+    e.test = x.expand(20, -1)
+    return e, exact
+
+
+def test_the_evaluator_finds_the_exact_log_likelihood():
+    e, exact = linear_evaluation(W2)
+    assert log_likelihood(e) == pytest.approx(exact, abs=1e-8)
+    assert e.bound.ess.mean().item() == pytest.approx(SMOKE.bound_samples, abs=1e-4)
+    assert torch.equal(e.bound.value, e.bound.value.clone())
+
+
+def test_bounds_come_in_order_and_the_elbo_is_minus_rate_minus_distortion():
+    e, exact = linear_evaluation(W1, replace(SMOKE, elbo_samples=500, bound_samples=300))
+    with torch.no_grad():
+        e.model.encoder[0].bias += torch.tensor([0.3, -0.3, 0.3, 0.3], dtype=torch.float64)
+    assert elbo(e) < log_likelihood(e) < exact + 0.02
+    assert elbo(e) == pytest.approx(-METRICS["rate"].fn(e) - METRICS["distortion"].fn(e), abs=1e-12)
+    assert METRICS["rate"].fn(e) == pytest.approx(e.model.infer(e.test, 1, torch.ones(())).kl.mean().item())
+    assert 1 < e.bound.ess.mean() < 300
+
+
+def test_a_bound_known_for_some_images_is_corrected_to_all():
+    e, _ = linear_evaluation(W1, replace(SMOKE, bound_images=5, elbo_samples=2000, bound_samples=400))
+    with torch.no_grad():
+        e.model.encoder[0].bias[2:] += 0.3
+    shifted = e.test.clone()
+    shifted[1::2] += 3.0  # images that are all alike but for some that are far less likely
+    e.test = shifted
+    every = Evaluation.__new__(Evaluation)
+    every.__dict__.update({k: v for k, v in e.__dict__.items() if k not in ("elbo", "bound")})
+    every.fidelity = replace(e.fidelity, bound_images=20)
+    assert abs(e.bound.value.mean() - every.bound.value.mean()) > 1
+    assert log_likelihood(e) == pytest.approx(log_likelihood(every), abs=0.15)
+
+
+def test_chunks_do_not_change_the_bound(monkeypatch):
+    from vae_variants.evaluation import evaluation
+
+    found = []
+    for elements in (2**21, 3000):
+        monkeypatch.setattr(evaluation, "ELEMENTS", elements)
+        e, _ = linear_evaluation(W1, replace(SMOKE, bound_samples=2000))
+        found.append(log_likelihood(e))
+    assert found[0] == pytest.approx(found[1], abs=0.01)
+
+
+def test_bits_per_dim(digits):
+    model = next(Population(lambda: build("made[hidden=8]", digits), (0,)).members())
+    e = Evaluation(model, digits.subset(50, 20), 0, SMOKE)
+    assert bits_per_dim(e) == pytest.approx(-log_likelihood(e) / 64 / math.log(2))
+
+
+# -- images ------------------------------------------------------------------------------------------------------------
+
+
+def test_laplacian_variance_has_its_known_values():
+    flat = torch.full((3, 100), 0.7)
+    assert laplacian_variance(flat, (1, 10, 10)).abs().max() < 1e-12
+    noise = torch.rand(40, 64 * 64, dtype=torch.float64)
+    assert laplacian_variance(noise, (1, 64, 64)).mean().item() == pytest.approx(20 / 12, rel=0.01)
+    torch.testing.assert_close(laplacian_variance(0.3 * noise, (1, 64, 64)), 0.09 * laplacian_variance(noise, (1, 64, 64)))
+    colour = noise.reshape(40, 1, -1).expand(-1, 3, -1).reshape(40, -1)
+    torch.testing.assert_close(laplacian_variance(colour, (3, 64, 64)), laplacian_variance(noise, (1, 64, 64)))
+
+
+def test_a_blur_keeps_the_mass_and_adds_its_variance():
+    image = torch.zeros(1, 31 * 31)
+    image[0, 15 * 31 + 15] = 1
+    for sigma in (0.8, 1.5):
+        out = blurred(image, (1, 31, 31), sigma).reshape(31, 31)
+        assert out.sum().item() == pytest.approx(1.0, abs=1e-6)
+        offset = torch.arange(31) - 15
+        assert (out.sum(0) * offset**2).sum().item() == pytest.approx(sigma**2, rel=0.03)
+
+
+def test_the_equivalent_blur_of_a_blurred_image_is_its_blur(mnist):
+    curve = calibration(mnist)
+    assert all(a >= b for a, b in zip(curve, curve[1:], strict=False))
+    real = mnist.grey()[::5]
+    for sigma in (0.55, 1.25, 2.0):
+        value = laplacian_variance(blurred(real, mnist.shape, sigma), mnist.shape).median().item()
+        assert equivalent_blur(value, curve) == pytest.approx(sigma, abs=0.05)
+    assert equivalent_blur(curve[0] * 2, curve) == 0
+    assert equivalent_blur(0.0, curve) == SIGMAS[-1]
+
+
+def test_noise_is_told_from_sharpness(digits):
+    e = Evaluation(Pixels(digits.shape), digits, 0, SMOKE)
+    e.__dict__["sample_means"] = digits.grey()
+    real = METRICS["noise_ratio"].fn(e)
+    e.__dict__["sample_means"] = torch.rand(300, 64)
+    assert real == pytest.approx(1.0)
+    assert METRICS["noise_ratio"].fn(e) < 0.7
+
+
+# -- codes -------------------------------------------------------------------------------------------------------------
+
+
+def fitted(model, dataset):
+    model.initialise(dataset.grey("train"))
+    return Evaluation(model, dataset, 0, SMOKE)
+
+
+def test_pca_loses_the_variance_of_the_components_left_out(digits):
+    everything = replace(digits, test=digits.train, labels=None)
+    e = fitted(PCA(digits.shape, latent=20), everything)
+    x = digits.grey("train").double()
+    values = torch.linalg.eigvalsh((x - x.mean(0)).T @ (x - x.mean(0)) / len(x))
+    assert reconstruction_mse(e) == pytest.approx(values[:-20].sum().item() / 64, rel=1e-4)
+
+
+def test_the_probe_reads_pixels_and_not_shuffled_labels(digits):
+    honest = probe_accuracy(Evaluation(Pixels(digits.shape), digits, 0, SMOKE))
+    assert 0.93 < honest < 0.99
+    labels = {name: y[torch.randperm(len(y))] for name, y in digits.labels.items()}
+    shuffled = probe_accuracy(Evaluation(Pixels(digits.shape), replace(digits, labels=labels), 0, SMOKE))
+    assert shuffled < 0.1 + 4 * math.sqrt(0.09 / 300)
+
+
+def test_the_probe_is_skipped_without_labels(digits):
+    e = Evaluation(Pixels(digits.shape), replace(digits, labels=None), 0, SMOKE)
+    with pytest.raises(Skip, match="no labels"):
+        probe_accuracy(e)
+    (row,) = [v for v in evaluate(e) if v.metric == "probe_accuracy"]
+    assert (row.status, row.value) == ("skipped", None)
+
+
+def test_active_units_are_those_that_move():
+    codes = torch.cat([torch.randn(1000, 3), 0.05 * torch.randn(1000, 2)], 1)
+    assert active(codes).tolist() == [True, True, True, False, False]
+
+
+def test_a_metric_that_fails_is_a_row_with_its_reason(digits):
+    class Broken(Pixels):
+        def encode(self, x):
+            raise RuntimeError("no codes today")
+
+    rows = {v.metric: v for v in evaluate(Evaluation(Broken(digits.shape), digits, 0, SMOKE))}
+    assert rows["probe_accuracy"].status == "error"
+    assert "no codes today" in rows["probe_accuracy"].reason
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_has_finite_values_for_what_it_is_capable_of_and_no_others(name, digits):
+    small = digits.subset(100, 40)
+    (chosen,) = configure(name, {"hidden": [8]})
+    if name == "made-orders-8":
+        chosen = chosen.with_defaults(orders=2)
+    population = Population(lambda: build(chosen, small), (0,))
+    population.initialise(small.as_(chosen.support).train)
+    model = next(population.members())
+    cost = {"train_seconds": 1.0, "train_images_per_second": 1.0, "peak_memory_bytes": 1.0}
+    e = Evaluation(model, small, 0, replace(SMOKE, bound_samples=5, image_samples=10, timing_seconds=1e-3), cost=cost)
+    rows = {v.metric: v for v in evaluate(e)}
+    assert all(v.status == "ok" and math.isfinite(v.value) for v in rows.values()), [v for v in rows.values() if v.status != "ok"]
+    assert ("elbo" in rows) == isinstance(model, LatentVariable)
+    assert ("probe_accuracy" in rows) == isinstance(model, Encoder)
+    assert set(rows) == {m.name for m in METRICS.values() if m.asked_of(model)}
+
+
+def test_noise_depends_on_data_and_seed_and_leaves_the_global_stream_alone(digits):
+    def drawn(dataset, seed):
+        e = Evaluation(Pixels(dataset.shape), dataset, seed, SMOKE)
+        with e.noise("a"):
+            return torch.rand(3)
+
+    before = torch.random.get_rng_state()
+    first = drawn(digits, 0)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert torch.equal(first, drawn(digits, 0))
+    assert not torch.equal(first, drawn(digits, 1))
+    assert not torch.equal(first, drawn(digits.subset(50, 20), 0))

@@ -1,0 +1,123 @@
+"""Adding a thing is one place: it then is in `list`, in the laws and in a report."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOYS = '''
+"""A toy of each kind."""
+import torch
+from vae_variants.datasets import DATASETS, split
+from vae_variants.evaluation import METRICS, metric
+from vae_variants.likelihoods import LIKELIHOODS, Likelihood, Support
+from vae_variants.model import MODELS, Density, Encoder, Model, Sampler
+from vae_variants.objectives import OBJECTIVES
+from vae_variants.variants import VARIANTS, Variant
+
+
+@LIKELIHOODS.add
+class ToyLaplace(Likelihood):
+    """A Laplace density of scale 1."""
+    support, k = Support.REAL, 1
+    def log_prob(self, h, x):
+        return (-(x - h).abs() - torch.tensor(2.0).log()).sum(-1)
+    def sample(self, h):
+        return h + torch.distributions.Laplace(torch.zeros_like(h), torch.ones_like(h)).sample()
+    def mean(self, h):
+        return h
+
+
+@OBJECTIVES.add
+def toy_half(d):
+    """The ELBO of the first half of the draws."""
+    return d.kl - d.log_px[: (len(d.log_px) + 1) // 2].mean(0)
+
+
+@MODELS.add
+class ToyIndependent(Model, Sampler, Density):
+    """A Bernoulli for each pixel, whatever the others are."""
+    exact, support = True, Support.BINARY
+    def __init__(self, shape):
+        super().__init__()
+        self.shape = shape
+        self.logits = torch.nn.Parameter(torch.zeros(shape[0] * shape[1] * shape[2]))
+    def log_prob(self, x):
+        return (x * self.logits - torch.nn.functional.softplus(self.logits)).sum(-1)
+    def loss(self, x, t):
+        return -self.log_prob(x).mean()
+    def sample(self, n):
+        return (torch.rand(n, len(self.logits)) < self.logits.sigmoid()).float()
+
+
+@metric(needs=(Density,), unit="toys", better="lower")
+def toy_metric(e):
+    """a number of one's own"""
+    return float(e.dataset.dim)
+
+
+@DATASETS.add
+def toy_squares():
+    """squares of random size on 6x6 pixels, drawn by the program"""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.zeros(120, 1, 6, 6, dtype=torch.uint8)
+    side = torch.randint(1, 6, (120,), generator=generator)
+    for image, s in zip(images, side):
+        image[0, :s, :s] = 255
+    return split("toy-squares", images, side - 1, validation=20, test=20)
+
+
+VARIANTS.add(Variant("toy-variant", "a variant of toys alone", "nobody", {"model": "vae", "likelihood": "toy-laplace",
+             "objective": "toy-half", "samples": 4, "latent": 2, "hidden": [8]}), name="toy-variant")
+VARIANTS.add(Variant("toy-pixels", "independent pixels", "nobody", {"model": "toy-independent"}), name="toy-pixels")
+'''
+SUITE = 'dataset = "toy-squares"\nseeds = 2\n[[runs]]\nvariants = ["toy-variant", "toy-pixels"]\n'
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("toys") / "toys.py"
+    path.write_text(TOYS)
+    (path.parent / "toys.toml").write_text(SUITE)
+    return path
+
+
+def program(plugin: Path, *args: str) -> str:
+    command = [sys.executable, "-m", "vae_variants", *args, "--plugin", str(plugin)]
+    done = subprocess.run(command, cwd=plugin.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("likelihoods", "toy-laplace"), ("objectives", "toy-half"), ("models", "toy-independent"), ("metrics", "toy_metric"),
+        ("datasets", "toy-squares"), ("variants", "toy-variant"),
+    ],
+)  # fmt: skip
+def test_a_toy_is_in_list(kind, name, plugin):
+    names = [entry["name"] for entry in json.loads(program(plugin, "list", kind, "--json"))]
+    assert name in names
+
+
+def test_a_toy_is_in_the_laws(plugin):
+    laws = Path(__file__).with_name("test_laws.py")
+    command = [sys.executable, "-m", "pytest", str(laws), "--plugin", str(plugin), "-k", "toy or sum_to_one", "-v", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=laws.parents[1], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    for name in ("normalised[toy-laplace]", "bound_when_training_ends[1-toy-half]", "reaches_each_of_its_parameters[toy-independent]",
+                 "promises[toy-independent]", "separate_ones[toy-independent]", "what_it_is[toy-variant]", "what_it_is[toy-squares]"):  # fmt: skip
+        assert name in done.stdout
+
+
+def test_a_toy_is_in_a_report(plugin):
+    program(plugin, "bench", "toys.toml", "--fidelity", "smoke")
+    page = (plugin.parent / "reports" / "toys-smoke" / "README.md").read_text()
+    assert "`toy-variant`" in page
+    assert "toy_metric ↓ (toys)" in page
+    assert "likelihood=toy-laplace, objective=toy-half" in page

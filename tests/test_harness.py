@@ -19,9 +19,9 @@ CPU = torch.device("cpu")
 TIMINGS = ("images_per_second", "train_seconds", "peak_memory_bytes")
 
 
-def spec(selector: str = "vae[hidden=8,latent=2,epochs=2]", seeds=(0, 1), dataset="digits") -> RunSpec:
+def spec(selector: str = "vae[hidden=8,latent=2,epochs=2]", seeds=(0, 1), dataset="digits", level="smoke") -> RunSpec:
     (chosen,) = configure(selector)
-    return RunSpec.of(chosen, dataset, seeds, "smoke")
+    return RunSpec.of(chosen, dataset, seeds, level)
 
 
 def figures(record: Record) -> list:
@@ -73,7 +73,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(tmp_path, mon
     from vae_variants.harness import runner
 
     monkeypatch.setattr(runner, "CHECKPOINT_SECONDS", 0.0)
-    chosen = replace(spec("vae[hidden=8,latent=2,epochs=6]"), fidelity="quick")
+    chosen = spec("vae[hidden=8,latent=2,epochs=6]", level="quick")
     whole = run_all([chosen], Store(tmp_path / "whole"), device=CPU)[0]
 
     class Interrupt(Quiet):

@@ -107,12 +107,31 @@ def test_a_toy_is_in_list(kind, name, plugin):
 
 def test_a_toy_is_in_the_laws(plugin):
     laws = Path(__file__).with_name("test_laws.py")
-    command = [sys.executable, "-m", "pytest", str(laws), "--plugin", str(plugin), "-k", "toy or sum_to_one", "-vv", "-p", "no:cacheprovider"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        str(laws),
+        "--plugin",
+        str(plugin),
+        "-k",
+        "toy or sum_to_one",
+        "-vv",
+        "-p",
+        "no:cacheprovider",
+    ]
     done = subprocess.run(command, cwd=laws.parents[1], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
-    for name in ("normalised[toy-laplace]", "bound_when_training_ends[1-toy-half]", "reaches_each_of_its_parameters[toy-independent]",
-                 "promises[toy-independent]", "separate_ones[toy-independent]", "what_it_is[toy-variant]", "what_it_is[toy-squares]"):  # fmt: skip
-        assert name in done.stdout
+    for law in (
+        "normalised[toy-laplace]",
+        "bound_when_training_ends[1-toy-half]",
+        "reaches_each_of_its_parameters[toy-independent]",
+        "promises[toy-independent]",
+        "separate_ones[toy-independent]",
+        "what_it_is[toy-variant]",
+        "what_it_is[toy-squares]",
+    ):
+        assert law in done.stdout
 
 
 def test_a_toy_is_in_a_report(plugin):

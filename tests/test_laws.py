@@ -354,7 +354,9 @@ def test_a_pixel_depends_on_those_before_it_alone() -> None:
     for model in (MADE((1, 2, 5), hidden=(12, 9), orders=3), MODELS["fvbn"]((1, 2, 5))):
         model = roughened(model)
         for r in range(getattr(model, "orders", 1)):
-            logits = partial(model.logits, mask_in=model.mask_in[r], mask_out=model.mask_out[r]) if isinstance(model, MADE) else model.logits
+            logits = (
+                partial(model.logits, mask_in=model.mask_in[r], mask_out=model.mask_out[r]) if isinstance(model, MADE) else model.logits
+            )
             rank = model.ranks[r] if isinstance(model, MADE) else torch.arange(10)
             jacobian = torch.autograd.functional.jacobian(logits, torch.rand(10, dtype=torch.float64))
             later = rank[None, :] >= rank[:, None]

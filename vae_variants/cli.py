@@ -26,7 +26,6 @@ from vae_variants.networks import NETWORKS
 from vae_variants.objectives import OBJECTIVES
 from vae_variants.progress import Log, results_table
 from vae_variants.registry import Registry, UserError, closest, load_plugins
-from vae_variants.report import write_index, write_report
 from vae_variants.variants import VARIANTS, configure
 
 __all__ = ["app", "main"]
@@ -91,7 +90,7 @@ def list_(
     if kind not in REGISTRIES and kind != "suites":
         raise UserError(closest("kind", kind, [*REGISTRIES, "suites"]))
     if kind == "suites":
-        entries = [{"name": name, "description": load_suite(name).description} for name in suite_files()]
+        entries: list[dict[str, Any]] = [{"name": name, "description": load_suite(name).description} for name in suite_files()]
     else:
         entries = [{"name": name, "description": REGISTRIES[kind].describe(name)} for name in REGISTRIES[kind]]
     for entry in entries:
@@ -229,6 +228,8 @@ def report(
 
 
 def make_report(suite: str, plan: list[RunSpec], runs: Path, reports: Path, dataset: str | None, fidelity: str) -> None:
+    from vae_variants.report import write_index, write_report  # brings pandas and matplotlib, which the rest does without
+
     store = Store(runs)
     newest: dict[str, tuple[Path, Any]] = {}
     for folder, record in store.records():
@@ -241,7 +242,9 @@ def make_report(suite: str, plan: list[RunSpec], runs: Path, reports: Path, data
         raise UserError(f"there is no record of suite {suite!r} in {str(runs)!r}; make them with: vae-variants bench {suite}")
     missing = [spec.label for spec in plan if spec.identity not in newest]
     entries = [(label, record, store.pictures(folder)) for label, folder, record in found]
-    write_report(name, entries, reports / name, command=command + (f" --fidelity {fidelity}" if fidelity != "full" else ""), missing=missing)
+    write_report(
+        name, entries, reports / name, command=command + (f" --fidelity {fidelity}" if fidelity != "full" else ""), missing=missing
+    )
     write_index(reports)
     print(f"wrote {reports / name}")
 

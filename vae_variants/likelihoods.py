@@ -14,8 +14,15 @@ from torch import Tensor, nn
 from vae_variants.registry import Registry
 
 __all__ = [
-    "LIKELIHOODS", "Bernoulli", "Categorical", "ContinuousBernoulli", "DiscretizedLogistic", "Gaussian", "GaussianLearnt",
-    "Likelihood", "Support",
+    "LIKELIHOODS",
+    "Bernoulli",
+    "Categorical",
+    "ContinuousBernoulli",
+    "DiscretizedLogistic",
+    "Gaussian",
+    "GaussianLearnt",
+    "Likelihood",
+    "Support",
 ]
 
 

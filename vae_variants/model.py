@@ -15,7 +15,19 @@ if TYPE_CHECKING:
     from vae_variants.likelihoods import Support
     from vae_variants.objectives import Draws
 
-__all__ = ["MODELS", "Coder", "DataDependent", "Decoder", "Density", "Encoder", "LatentVariable", "MeanSampler", "Model", "Player", "Sampler"]
+__all__ = [
+    "MODELS",
+    "Coder",
+    "DataDependent",
+    "Decoder",
+    "Density",
+    "Encoder",
+    "LatentVariable",
+    "MeanSampler",
+    "Model",
+    "Player",
+    "Sampler",
+]
 
 
 class Player(NamedTuple):

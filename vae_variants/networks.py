@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -37,7 +38,7 @@ def layers(widths: Sequence[int], activation: str) -> nn.Sequential:
     if activation not in ACTIVATIONS:
         raise UserError(closest("activation", activation, ACTIVATIONS))
     modules: list[nn.Module] = []
-    for n_in, n_out in zip(widths, widths[1:], strict=False):
+    for n_in, n_out in pairwise(widths):
         modules += [nn.Linear(n_in, n_out), ACTIVATIONS[activation]()]
     return nn.Sequential(*modules[:-1])
 
@@ -79,12 +80,12 @@ def conv_decoder(n_in: int, shape: Shape, k: int, hidden: Sequence[int], activat
     c, *size = shape
     a, half = ACTIVATIONS[activation], [math.ceil(s / 2) for s in size]
     quarter = [math.ceil(s / 2) for s in half]
-    grow = [[big - 2 * small + 1 for small, big in zip(*pair, strict=True)] for pair in ((quarter, half), (half, size))]
+    grow = [(to[0] - 2 * at[0] + 1, to[1] - 2 * at[1] + 1) for at, to in ((quarter, half), (half, size))]
     return nn.Sequential(
         layers([n_in, *hidden[-1:], 64 * math.prod(quarter)], activation), a(),
         nn.Unflatten(-1, (64, *quarter)),
-        nn.ConvTranspose2d(64, 32, 3, stride=2, padding=1, output_padding=tuple(grow[0])), a(),
-        nn.ConvTranspose2d(32, c * k, 3, stride=2, padding=1, output_padding=tuple(grow[1])),
+        nn.ConvTranspose2d(64, 32, 3, stride=2, padding=1, output_padding=grow[0]), a(),
+        nn.ConvTranspose2d(32, c * k, 3, stride=2, padding=1, output_padding=grow[1]),
         PixelMajor(c, k),
     )  # fmt: skip
 

@@ -25,7 +25,13 @@ class Log:
     def __init__(self, specs: Sequence[RunSpec]) -> None:
         self.console = Console(file=sys.stderr, highlight=False)
         self.total, self.number, self.done = len(specs), 0, 0.0
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
         self.progress = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
         self.task = self.progress.add_task("starting", total=sum(spec.work for spec in specs))
 

@@ -9,11 +9,12 @@ import re
 from collections.abc import Callable, Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast, overload
 
 __all__ = ["Registry", "UserError", "closest", "load_plugins"]
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 
 class UserError(Exception):
@@ -38,13 +39,18 @@ class Registry(dict[str, T]):
         super().__init__()
         self.kind = kind
 
-    def add(self, obj: T | None = None, *, name: str | None = None) -> T | Callable[[T], T]:
+    @overload
+    def add(self, obj: S, *, name: str | None = None) -> S: ...
+    @overload
+    def add(self, obj: None = None, *, name: str | None = None) -> Callable[[S], S]: ...
+    def add(self, obj: S | None = None, *, name: str | None = None) -> S | Callable[[S], S]:
+        """Registers `obj` and gives it back; without `obj`, a decorator that does. Raises ValueError for a name that is taken."""
         if obj is None:
-            return lambda o: self.add(o, name=name)  # type: ignore[return-value]
-        key = name or kebab(getattr(obj, "name", None) or obj.__name__)
+            return lambda found: self.add(found, name=name)
+        key = name or kebab(getattr(obj, "name", None) or cast(type, obj).__name__)
         if key in self:
             raise ValueError(f"{self.kind} {key!r} is registered twice")
-        self[key] = obj
+        self[key] = cast(T, obj)
         return obj
 
     def __missing__(self, name: str) -> T:

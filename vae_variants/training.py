@@ -8,7 +8,7 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +95,7 @@ class Population:
 
     def owned(self, prefix: str) -> list[Tensor]:
         """The parameters whose names start with `prefix`, of all members."""
-        sources = [dict(m.named_parameters()) for m in self.models] or [self.params]
+        sources: list[Mapping[str, Tensor]] = [dict(m.named_parameters()) for m in self.models] or [self.params]
         return [p for source in sources for name, p in source.items() if name.startswith(prefix)]
 
     def initialise(self, x: Tensor) -> None:

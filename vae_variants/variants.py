@@ -134,7 +134,8 @@ def configure(selector: str, overrides: Mapping[str, Any] | None = None) -> list
     """The configurations that a selector names: `vae-bernoulli`, `vae[likelihood=gaussian,sigma=0.1,latent=2|10]`.
 
     The name is a variant's or a model's; `a|b` spans a grid; widths are joined by hyphens (`hidden=200-200`).
-    `overrides` replace the defaults of a model that knows the key, not what the variant or the selector chose. Raises `UserError` with the valid choices.
+    `overrides` replace the defaults of a model that knows the key, not what the variant or the selector chose.
+    Raises `UserError` with the valid choices.
     """
     match = SELECTOR.fullmatch(selector.strip())
     if match is None:
@@ -202,13 +203,22 @@ def _add(name: str, description: str, reference: str, **config: Any) -> None:
 
 KINGMA = "Kingma & Welling 2014, Auto-Encoding Variational Bayes, arXiv:1312.6114"
 BURDA = "Burda, Grosse & Salakhutdinov 2016, Importance Weighted Autoencoders, arXiv:1509.00519"
+RYBKIN = "Rybkin, Daniilidis & Levine 2021, sigma-VAE, arXiv:2006.13202"
+SALIMANS = "Salimans et al. 2017, PixelCNN++, arXiv:1701.05517"
+LOAIZA = "Loaiza-Ganem & Cunningham 2019, The continuous Bernoulli, arXiv:1907.06845"
+SONDERBY = "Sonderby et al. 2016, Ladder VAE, arXiv:1602.02282"
+IAF = "Kingma et al. 2016, Inverse autoregressive flow, arXiv:1606.04934"
+MADE = "Germain et al. 2015, MADE, arXiv:1502.03509"
 
-_add("ae", "autoencoder with 20 codes, squared error", "Hinton & Salakhutdinov 2006, Science 313:504", model="autoencoder", likelihood="gaussian", latent=20)
+# fmt: off
+_add("ae", "autoencoder with 20 codes, squared error", "Hinton & Salakhutdinov 2006, Science 313:504",
+     model="autoencoder", likelihood="gaussian", latent=20)
 _add("vae-bernoulli", "VAE, sigmoid decoder on binarised pixels: the baseline", KINGMA, model="vae")
-_add("vae-gaussian", "VAE, Gaussian decoder of constant standard deviation 1 (squared error)", KINGMA, model="vae", likelihood="gaussian", sigma=1.0)
-_add("vae-gaussian-learnt", "VAE, Gaussian decoder with one learnt standard deviation", "Rybkin, Daniilidis & Levine 2021, arXiv:2006.13202", model="vae", likelihood="gaussian-learnt")
-_add("vae-discretized", "VAE, discretised logistic over the stored grey levels", "Salimans et al. 2017, PixelCNN++, arXiv:1701.05517", model="vae", likelihood="discretized-logistic")
-_add("vae-continuous-bernoulli", "VAE, continuous Bernoulli on grey pixels", "Loaiza-Ganem & Cunningham 2019, arXiv:1907.06845", model="vae", likelihood="continuous-bernoulli")
+_add("vae-gaussian", "VAE, Gaussian decoder of constant standard deviation 1 (squared error)", KINGMA,
+     model="vae", likelihood="gaussian", sigma=1.0)
+_add("vae-gaussian-learnt", "VAE, Gaussian decoder with one learnt standard deviation", RYBKIN, model="vae", likelihood="gaussian-learnt")
+_add("vae-discretized", "VAE, discretised logistic over the stored grey levels", SALIMANS, model="vae", likelihood="discretized-logistic")
+_add("vae-continuous-bernoulli", "VAE, continuous Bernoulli on grey pixels", LOAIZA, model="vae", likelihood="continuous-bernoulli")
 for _latent in (2, 5, 10, 20, 50):
     _add(f"vae-latent-{_latent}", f"the baseline with {_latent} latent units", KINGMA, model="vae", latent=_latent)
 for _samples in (8, 64):
@@ -216,13 +226,13 @@ for _samples in (8, 64):
 for _samples in (8, 64):
     _add(f"iwae-{_samples}", f"importance-weighted bound with {_samples} draws", BURDA, model="vae", objective="iwae", samples=_samples)
 _add("beta-vae-4", "KL weighted by 4", "Higgins et al. 2017, beta-VAE, ICLR", model="vae", objective="beta", beta=4.0)
-_add("vae-warm-up", "KL weight rising from 0 to 1 over the first 30 % of training", "Sonderby et al. 2016, arXiv:1602.02282", model="vae", objective="warm-up")
-_add("vae-free-bits", "at least 0.25 nats allowed to each latent unit", "Kingma et al. 2016, arXiv:1606.04934", model="vae", objective="free-bits")
+_add("vae-warm-up", "KL weight rising from 0 to 1 over the first 30 % of training", SONDERBY, model="vae", objective="warm-up")
+_add("vae-free-bits", "at least 0.25 nats allowed to each latent unit", IAF, model="vae", objective="free-bits")
 _add("vae-conv", "the baseline with a small convolutional network", KINGMA, model="vae", network="conv")
 _add("gan", "non-saturating GAN on grey pixels", "Goodfellow et al. 2014, arXiv:1406.2661", model="gan", lr=2e-4)
 _add("fvbn", "logistic autoregression over pixels: exact likelihood", "Frey, Hinton & Dayan 1996, NIPS", model="fvbn")
-_add("made", "masked autoregressive network, 500 hidden units, one order", "Germain et al. 2015, MADE, arXiv:1502.03509", model="made")
-_add("made-orders-8", "the same over 8 orders, mixed as joints", "Germain et al. 2015, MADE, arXiv:1502.03509", model="made", orders=8)
+_add("made", "masked autoregressive network, 500 hidden units, one order", MADE, model="made")
+_add("made-orders-8", "the same over 8 orders, mixed as joints", MADE, model="made", orders=8)
 _add("reference-data", "real training images, as if sampled", "", model="real-data")
 for _latent in (2, 5, 10, 20, 50):
     _add(f"reference-pca-{_latent}", f"{_latent} principal components", "Pearson 1901", model="pca", latent=_latent)

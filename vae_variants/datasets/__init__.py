@@ -23,7 +23,7 @@ def load_dataset(spec: str) -> Dataset:
     Every data set takes `static=true`: training images are binarised once. Raises `UserError` in one line.
     """
     address, _, query = spec.partition("?")
-    name, colon, path = address.partition(":")
+    name, _, path = address.partition(":")
     loader = DATASETS[name]
     options: dict[str, Any] = dict(parse_qsl(query, keep_blank_values=True))
     parameters = inspect.signature(loader).parameters

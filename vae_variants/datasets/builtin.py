@@ -1,15 +1,17 @@
-"""scikit-learn's digits, and the image sets that torchvision downloads."""
+"""scikit-learn's digits, and the image sets that torchvision downloads.
+
+Both libraries take seconds to import, so that happens where a set is loaded.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-import torchvision
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from vae_variants.datasets.dataset import DATASETS, Dataset, split
@@ -28,6 +30,8 @@ def data_root() -> Path:
 @DATASETS.add
 def digits() -> Dataset:
     """1797 handwritten digits of 8x8 pixels in 17 grey levels, from scikit-learn: real, and needs no network"""
+    from sklearn.datasets import load_digits
+
     bunch = load_digits()
     images = torch.from_numpy(bunch.images.astype(np.uint8)).unsqueeze(1)
     return split("digits", images, torch.from_numpy(bunch.target), levels=17, validation=300, test=300)
@@ -36,15 +40,16 @@ def digits() -> Dataset:
 Part = tuple[Tensor, Tensor]  # images (N, C, H, W) uint8, labels (N,)
 
 
-def grey_part(part: torchvision.datasets.MNIST) -> Part:
-    return part.data.unsqueeze(1), part.targets
+Load = Callable[[Any, Path, bool], Part]  # (torchvision.datasets, root, training part or test part)
 
 
-def fetch(name: str, load: Callable[[Path, bool], Part]) -> tuple[Part, Part]:
-    """`load(root, train)` for both parts; whatever goes wrong with network or files becomes one line."""
+def fetch(name: str, load: Load) -> tuple[Part, Part]:
+    """Training and test part; whatever goes wrong with network or files becomes one line."""
+    from torchvision import datasets
+
     root = data_root()
     try:
-        return load(root, True), load(root, False)
+        return load(datasets, root, True), load(datasets, root, False)
     except (OSError, RuntimeError, ValueError, AssertionError, EOFError) as error:
         raise UserError(
             f"data set {name!r} is neither complete under {str(root)!r} nor could it be downloaded ({first_line(error)}); "
@@ -56,7 +61,7 @@ def first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".split("\n")[0][:200]
 
 
-def torchvision_set(name: str, description: str, load: Callable[[Path, bool], Part], validation: int) -> None:
+def torchvision_set(name: str, description: str, load: Load, validation: int) -> None:
     def loader() -> Dataset:
         (images, labels), (test, test_labels) = fetch(name, load)
         return split(name, images, labels, validation=validation, test=(test, test_labels))
@@ -65,39 +70,38 @@ def torchvision_set(name: str, description: str, load: Callable[[Path, bool], Pa
     DATASETS.add(loader, name=name)
 
 
-def letters(root: Path, train: bool) -> Part:
-    part = torchvision.datasets.EMNIST(root, split="letters", train=train, download=True)
+def like_mnist(kind: str) -> Load:
+    def load(datasets: Any, root: Path, train: bool) -> Part:
+        part = getattr(datasets, kind)(root, train=train, download=True)
+        return part.data.unsqueeze(1), part.targets
+
+    return load
+
+
+def letters(datasets: Any, root: Path, train: bool) -> Part:
+    part = datasets.EMNIST(root, split="letters", train=train, download=True)
     return part.data.mT.unsqueeze(1).contiguous(), part.targets - 1  # stored transposed, and counted from 1
 
 
-def cifar10(root: Path, train: bool) -> Part:
-    part = torchvision.datasets.CIFAR10(root, train=train, download=True)
+def cifar10(datasets: Any, root: Path, train: bool) -> Part:
+    part = datasets.CIFAR10(root, train=train, download=True)
     return torch.from_numpy(part.data).movedim(-1, 1).contiguous(), torch.tensor(part.targets)
 
 
-def svhn(root: Path, train: bool) -> Part:
-    part = torchvision.datasets.SVHN(root, split="train" if train else "test", download=True)
+def svhn(datasets: Any, root: Path, train: bool) -> Part:
+    part = datasets.SVHN(root, split="train" if train else "test", download=True)
     return torch.from_numpy(part.data), torch.from_numpy(part.labels)
 
 
-sets = torchvision.datasets
-torchvision_set(
-    "mnist",
-    "70 000 handwritten digits of 28x28 grey pixels (LeCun, Cortes & Burges)",
-    lambda root, train: grey_part(sets.MNIST(root, train=train, download=True)),
-    validation=10_000,
-)
+torchvision_set("mnist", "70 000 handwritten digits of 28x28 grey pixels (LeCun, Cortes & Burges)", like_mnist("MNIST"), validation=10_000)
 torchvision_set(
     "fashion-mnist",
     "70 000 pictures of clothing, 28x28 grey pixels (Xiao, Rasul & Vollgraf 2017)",
-    lambda root, train: grey_part(sets.FashionMNIST(root, train=train, download=True)),
+    like_mnist("FashionMNIST"),
     validation=10_000,
 )
 torchvision_set(
-    "kmnist",
-    "70 000 cursive Japanese characters, 28x28 grey pixels (Clanuwat et al. 2018)",
-    lambda root, train: grey_part(sets.KMNIST(root, train=train, download=True)),
-    validation=10_000,
+    "kmnist", "70 000 cursive Japanese characters, 28x28 grey pixels (Clanuwat et al. 2018)", like_mnist("KMNIST"), validation=10_000
 )
 torchvision_set("emnist-letters", "handwritten letters, 28x28 grey pixels (Cohen et al. 2017)", letters, validation=14_800)
 torchvision_set("cifar10", "60 000 photographs of 32x32 colour pixels (Krizhevsky 2009)", cifar10, validation=5_000)

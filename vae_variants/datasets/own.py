@@ -101,6 +101,13 @@ def picture(file: Path, size: int, grey: bool) -> Tensor:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as opened:
                 fitted = ImageOps.fit(opened.convert("L" if grey else "RGB"), (size, size))
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
         raise UserError(f"{str(file)!r} is not a readable picture (damaged, truncated or too large): {error}") from error
     return torch.from_numpy(np.array(fitted)).reshape(size, size, -1).movedim(-1, 0)

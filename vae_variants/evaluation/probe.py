@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from vae_variants.evaluation.evaluation import Evaluation, spread
 from vae_variants.evaluation.latent import active
 from vae_variants.evaluation.metrics import Skip, metric
 from vae_variants.model import Encoder, LatentVariable
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 __all__ = ["PENALTIES", "logistic", "probe_accuracy", "probe_codes"]
 
@@ -22,6 +24,9 @@ SEARCH = 10_000  # training images for that choice
 
 def logistic(x: np.ndarray, y: np.ndarray, c: float) -> LogisticRegression:
     """Multinomial logistic regression fitted to convergence; raises `Skip` where that is out of reach."""
+    from sklearn.exceptions import ConvergenceWarning  # scikit-learn takes seconds to import
+    from sklearn.linear_model import LogisticRegression
+
     with warnings.catch_warnings(), threadpool_limits(1):  # on products this small, threads cost more than they do
         warnings.simplefilter("error", ConvergenceWarning)
         try:

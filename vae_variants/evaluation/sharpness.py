@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -65,7 +66,7 @@ def calibration(dataset: Dataset) -> tuple[float, ...]:
 
 def equivalent_blur(value: float, curve: tuple[float, ...]) -> float:
     """The blur in pixels at which real images are as sharp as `value`: 0 if sharper than real, at most `SIGMAS[-1]`."""
-    for (s0, s1), (v0, v1) in zip(zip(SIGMAS, SIGMAS[1:], strict=False), zip(curve, curve[1:], strict=False), strict=False):
+    for (s0, s1), (v0, v1) in zip(pairwise(SIGMAS), pairwise(curve), strict=False):
         if value >= v0:
             return s0
         if value > v1:

@@ -57,7 +57,7 @@ def commit() -> str | None:
 
 def environment(device: torch.device) -> dict[str, Any]:
     """What a figure may depend on beside its configuration."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
             versions[package] = version(package)

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from scipy import stats
+from scipy.special import stdtrit
 
 __all__ = ["Interval", "interval"]
 
@@ -27,4 +27,4 @@ def interval(values: Sequence[float], level: float = 0.95) -> Interval:
     n, mean = len(values), math.fsum(values) / len(values)
     if n < 2:
         return Interval(mean, None, n)
-    return Interval(mean, float(stats.t.ppf((1 + level) / 2, n - 1)) * statistics.stdev(values) / math.sqrt(n), n)
+    return Interval(mean, float(stdtrit(n - 1, (1 + level) / 2)) * statistics.stdev(values) / math.sqrt(n), n)

@@ -24,6 +24,7 @@ class FVBN(Model, Sampler, Density):
 
     exact: ClassVar[bool] = True
     support = Support.BINARY
+    mask: Tensor
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
         super().__init__()

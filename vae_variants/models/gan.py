@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -25,10 +24,11 @@ def adam(parameters: list[Tensor], lr: float) -> torch.optim.Optimizer:
 class GAN(Model, Sampler, MeanSampler):
     """Non-saturating GAN on grey images (Goodfellow et al. 2014): an implicit model, with samples and no likelihood.
 
-    critic: E softplus(-c(x)) + E softplus(c(g(z))); generator: E softplus(-c(g(z))). Two players, one step each per batch.
+    With logit d: discriminator E softplus(-d(x)) + E softplus(d(g(z))), generator E softplus(-d(g(z))).
+    Two players, one step each per batch.
     """
 
-    players: ClassVar[tuple[Player, ...]] = (Player("critic.", "critic_loss", adam), Player("generator.", "loss", adam))
+    players: ClassVar[tuple[Player, ...]] = (Player("discriminator.", "discriminator_loss", adam), Player("generator.", "loss", adam))
     support = Support.UNIT
 
     def __init__(
@@ -43,7 +43,7 @@ class GAN(Model, Sampler, MeanSampler):
         super().__init__()
         build = NETWORKS[network]
         self.generator = build.decoder(latent, shape, 1, hidden, activation)
-        self.critic = build.encoder(shape, 1, hidden, activation)
+        self.discriminator = build.encoder(shape, 1, hidden, activation)
         self.shape, self.latent = shape, latent
 
     def sample(self, n: int) -> Tensor:
@@ -53,8 +53,8 @@ class GAN(Model, Sampler, MeanSampler):
     def sample_mean(self, n: int) -> Tensor:
         return self.sample(n)
 
-    def critic_loss(self, x: Tensor, t: Tensor) -> Tensor:
-        return (F.softplus(-self.critic(x)) + F.softplus(self.critic(self.sample(x.shape[0])))).mean()
+    def discriminator_loss(self, x: Tensor, t: Tensor) -> Tensor:
+        return (F.softplus(-self.discriminator(x)) + F.softplus(self.discriminator(self.sample(x.shape[0])))).mean()
 
     def loss(self, x: Tensor, t: Tensor) -> Tensor:
-        return F.softplus(-self.critic(self.sample(x.shape[0]))).mean()
+        return F.softplus(-self.discriminator(self.sample(x.shape[0]))).mean()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from itertools import pairwise
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -27,17 +28,20 @@ class MADE(Model, Sampler, Density):
 
     exact: ClassVar[bool] = True
     support = Support.BINARY
+    ranks: Tensor
+    mask_in: Tensor
+    mask_out: Tensor
 
     def __init__(self, shape: tuple[int, int, int], *, hidden: Sequence[int] = (500,), orders: int = 1) -> None:
         super().__init__()
         self.shape, self.orders, self.depth = shape, orders, len(hidden)
         dim = math.prod(shape)
         widths = [dim, *hidden, dim]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         ranks = torch.stack([torch.arange(dim), *(torch.randperm(dim) for _ in range(orders - 1))])
         self.register_buffer("ranks", ranks)  # (R, D) position of each pixel in the order
         degrees = [torch.arange(width) * max(dim - 1, 1) // width for width in hidden]  # evenly over 0..D-2
-        for i, (before, after) in enumerate(zip(degrees, degrees[1:], strict=False)):
+        for i, (before, after) in enumerate(pairwise(degrees)):
             self.register_buffer(f"mask_{i + 1}", (after[:, None] >= before).float())
         self.register_buffer("mask_in", (degrees[0][:, None] >= ranks[:, None, :]).float())  # (R, H, D)
         self.register_buffer("mask_out", (ranks[:, :, None] > degrees[-1]).float())  # (R, D, H)
@@ -45,7 +49,8 @@ class MADE(Model, Sampler, Density):
     def logits(self, x: Tensor, mask_in: Tensor, mask_out: Tensor) -> Tensor:
         """x (B, D), the masks of one order -> (B, D)."""
         masks = [mask_in, *(self.get_buffer(f"mask_{i}") for i in range(1, self.depth)), mask_out]
-        for i, (layer, mask) in enumerate(zip(self.layers, masks, strict=True)):
+        for i, mask in enumerate(masks):
+            layer = cast(nn.Linear, self.layers[i])
             x = F.linear(x.relu() if i else x, layer.weight * mask, layer.bias)
         return x
 
@@ -64,7 +69,7 @@ class MADE(Model, Sampler, Density):
         return -self._joint(x, self.mask_in.index_select(0, r)[0], self.mask_out.index_select(0, r)[0]).mean()
 
     def sample(self, n: int) -> Tensor:
-        like = self.layers[0].weight
+        like = cast(nn.Linear, self.layers[0]).weight
         x = like.new_zeros(n, like.shape[1])
         u, order = torch.rand_like(x), torch.randint(self.orders, (n,), device=x.device)
         for r in range(self.orders):

@@ -46,6 +46,7 @@ class PCA(Model, Coder, DataDependent):
     players: ClassVar[tuple[Player, ...]] = ()
     stackable: ClassVar[bool] = False
     support = Support.REAL
+    components: Tensor
 
     def __init__(self, shape: tuple[int, int, int], *, latent: int = 20) -> None:
         super().__init__()

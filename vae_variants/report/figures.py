@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -137,11 +138,12 @@ def latent_plane(entries: Sequence[Entry]) -> Figure | None:
     figure, (left, right) = axes(1, 2, 10.5, 5.0)
     points, labels = entry.pictures["latent"].numpy(), entry.pictures.get("latent_labels")
     if labels is None:
-        left.scatter(*points.T, s=6, color="#0072B2")
+        left.scatter(points[:, 0], points[:, 1], s=6, color="#0072B2")
     else:
-        dots = left.scatter(*points.T, s=6, c=labels.numpy(), cmap="tab10" if int(labels.max()) < 10 else "nipy_spectral")
+        dots = left.scatter(points[:, 0], points[:, 1], s=6, c=labels.numpy(), cmap="tab10" if int(labels.max()) < 10 else "nipy_spectral")
         if int(labels.max()) < 12:
-            left.legend(*dots.legend_elements(num=None), title="class", fontsize=7, title_fontsize=8, loc="upper right")
+            handles, names = dots.legend_elements(num=None)  # type: ignore[arg-type]
+            left.legend(handles, names, title="class", fontsize=7, title_fontsize=8, loc="upper right")
     left.set_xlabel("z1")
     left.set_ylabel("z2")
     left.set_title(f"{entry.label}: posterior means of test images", fontsize=9)
@@ -171,8 +173,7 @@ def latent_size(entries: Sequence[Entry]) -> Figure | None:
     sizes: set[int] = set()
     for colour, group in zip(COLOURS, found, strict=False):
         for metric, ax, line in (("elbo", left, "-"), ("log_likelihood", left, "--"), ("probe_accuracy", right, "-")):
-            points = [(e.record.values["latent"], e.interval(metric)) for e in group]
-            points = [(x, p) for x, p in points if p is not None]
+            points = [(e.record.values["latent"], p) for e in group if (p := e.interval(metric)) is not None]
             if points:
                 sizes |= {x for x, _ in points}
                 x, y = [x for x, _ in points], [p.mean for _, p in points]
@@ -194,9 +195,8 @@ def scatter(ax: Axes, group: Sequence[Entry], x: str, y: str) -> None:
     for entry in group:
         a, b = entry.interval(x), entry.interval(y)
         if a and b:
-            look = {**style(entry), "linestyle": ""}
-            bars = {"xerr": a.half or 0.0, "yerr": b.half or 0.0, "elinewidth": 0.8}
-            ax.errorbar(a.mean, b.mean, label=entry.label, markersize=6, **bars, **look)
+            look: dict[str, Any] = {**style(entry), "linestyle": "", "markersize": 6, "elinewidth": 0.8}
+            ax.errorbar(a.mean, b.mean, xerr=a.half or 0.0, yerr=b.half or 0.0, label=entry.label, **look)
     ax.grid(alpha=0.3)
 
 

@@ -11,7 +11,7 @@ from vae_variants.report.entries import Entry
 
 __all__ = ["COLUMNS", "metrics_of", "results", "summary", "write_csv"]
 
-COLUMNS = "variant dataset support seed metric value unit better kind status device run".split()
+COLUMNS = ["variant", "dataset", "support", "seed", "metric", "value", "unit", "better", "kind", "status", "device", "run"]
 
 
 def metrics_of(entries: Sequence[Entry]) -> list[str]:

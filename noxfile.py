@@ -1,0 +1,56 @@
+"""Everything one does with the project: `nox --list`."""
+
+import nox
+
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["lint", "typecheck", "tests"]
+nox.options.error_on_missing_interpreters = True
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    session.install("--constraint", "constraints.txt", "--editable", ".", *nox.project.dependency_groups(PROJECT, *groups))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Run what is missing of a suite (digits unless named) and write its report under reports/."""
+    install(session)
+    session.run("vae-variants", "bench", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests."""
+    install(session, "test")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    session.install("--constraint", "constraints.txt", *nox.project.dependency_groups(PROJECT, "lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def typecheck(session: nox.Session) -> None:
+    """Check types."""
+    install(session, "typecheck")
+    session.run("mypy")
+
+
+@nox.session
+def speed(session: nox.Session) -> None:
+    """Time the hot paths, each beside what it is compared with."""
+    install(session, "test")
+    session.run(
+        "pytest",
+        "bench/speed",
+        "--benchmark-only",
+        "--benchmark-group-by=group",
+        "--benchmark-columns=median,iqr,ops,rounds",
+        *session.posargs,
+    )

@@ -36,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Trains variants of the variational autoencoder, scores all of them alike, and writes report tables.",
 )
-out = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)  # labels have brackets
+out = Console(width=None if sys.stdout.isatty() else 240, highlight=False, markup=False)  # labels have brackets
 
 REGISTRIES: dict[str, Registry[Any]] = {
     "variants": VARIANTS,

@@ -16,7 +16,13 @@ from vae_variants.harness.runner import headline
 
 __all__ = ["Log", "results_table"]
 
-HEADLINES = ("elbo", "log_likelihood", "reconstruction_mse", "sharpness_ratio", "probe_accuracy", "train_images_per_second")
+HEADLINES = {  # metric -> column, short enough for 80 characters in all
+    "elbo": "ELBO",
+    "log_likelihood": "log p(x)",
+    "reconstruction_mse": "MSE",
+    "sharpness_ratio": "sharp",
+    "probe_accuracy": "probe",
+}
 
 
 class Log:
@@ -61,8 +67,11 @@ def results_table(records: Sequence[Record]) -> Table:
     """One line per run and seed with the figures that one looks at first; a dash is what a model has not."""
     table = Table(box=None, pad_edge=False)
     shown = [m for m in HEADLINES if any(row["metric"] == m for record in records for row in record.rows)]
-    for column in ("variant", "seed", "status", *shown):
-        table.add_column(column, justify="right" if column in shown else "left", no_wrap=True)
+    table.add_column("variant", overflow="fold", min_width=12)  # the one that gives way on a narrow terminal
+    table.add_column("seed", min_width=4)
+    table.add_column("status", min_width=6)
+    for metric in shown:
+        table.add_column(HEADLINES[metric], justify="right", min_width=7)
     for record in records:
         for seed in record.seeds:
             values = [record.value(metric, seed) for metric in shown]

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 from torch import Tensor
 
 from vae_variants.harness.pictures import GRID
@@ -64,7 +65,8 @@ def samples(entries: Sequence[Entry]) -> Figure | None:
         if entry is None:
             ax.axis("off")
         else:
-            show(ax, grid(entry.pictures["samples"][:36], shape_of(entry), 6), entry.label)
+            draws = "" if entry.interval("sharpness") else " (draws)"  # sharpness is of noise-free images, where there are such
+            show(ax, grid(entry.pictures["samples"][:36], shape_of(entry), 6), entry.label + draws)
     return figure
 
 
@@ -124,6 +126,7 @@ def curves(entries: Sequence[Entry]) -> Figure | None:
             ax.set_ylim(bottom=low - 0.05 * abs(ax.get_ylim()[1] - low))
         ax.set_title(title, fontsize=9)
         ax.set_ylabel("nats per image")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(alpha=0.3)
         legend(ax, len(group))
     panels[-1].set_xlabel("epoch")
@@ -229,6 +232,9 @@ def cost(entries: Sequence[Entry]) -> Figure | None:
     for ax, metric, name in ((left, "train_images_per_second", "training"), (right, "sample_images_per_second", "sampling")):
         scatter(ax, group, metric, "log_likelihood")
         ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set_xlabel(f"{name}, images per second")
     left.set_ylabel("log p(x) or its bound, nats")
     left.set_title(title, fontsize=9)

@@ -39,20 +39,20 @@ OBJECTIVES: Registry[Callable[..., Tensor]] = Registry("objective")
 def elbo(d: Draws) -> Tensor:
     """-ELBO with the KL in closed form: KL(q(z|x) || p(z)) - (1/K) sum_k log p(x | z_k).
 
-    Unbiased for every K; K only lowers the variance (Kingma & Welling 2014, eq. 7).
+    Unbiased for every K; K only lowers the variance (Kingma & Welling 2014, estimator B of sec. 2.3).
     """
     return d.kl - d.log_px.mean(0)
 
 
 @OBJECTIVES.add(name="elbo-sampled")
 def elbo_sampled(d: Draws) -> Tensor:
-    """-ELBO with everything by sampling: -(1/K) sum_k log w_k (Kingma & Welling 2014, eq. 6)."""
+    """-ELBO with everything by sampling: -(1/K) sum_k log w_k (Kingma & Welling 2014, estimator A of sec. 2.3)."""
     return -d.log_w.mean(0)
 
 
 @OBJECTIVES.add
 def iwae(d: Draws) -> Tensor:
-    """-L_K, the importance-weighted bound: -log (1/K) sum_k w_k (Burda et al. 2016, eq. 8). K = 1 is the sampled ELBO."""
+    """-L_K, the importance-weighted bound: -log (1/K) sum_k w_k (Burda et al. 2016). K = 1 is the sampled ELBO."""
     return math.log(d.log_px.shape[0]) - torch.logsumexp(d.log_w, 0)
 
 

@@ -65,9 +65,15 @@ def test_grey_supports_keep_the_stored_levels(support, digits):
 def test_a_subset_is_smaller_and_another(digits):
     part = digits.subset(100, 50)
     assert part.sizes == {"train": 100, "validation": 50, "test": 50}
-    assert torch.equal(part.labels["test"], digits.labels["test"][:50])
+    assert torch.equal(part.labels["test"][[0, -1]], digits.labels["test"][[0, -1]])  # taken over the whole length
+    assert torch.equal(part.test[-1], digits.test[-1])
     assert part.digest != digits.digest
     assert digits.subset(None, None).digest == digits.digest
+
+
+def test_a_subset_of_a_sorted_test_set_is_like_the_whole(mnist):
+    small = mnist.subset(1000, 1000).grey("test").mean().item()
+    assert small == pytest.approx(mnist.grey("test").mean().item(), rel=0.03)
 
 
 def test_mnist_is_whole(mnist):
@@ -174,7 +180,7 @@ def test_bad_image_folders_get_one_clear_line(images, tmp_path):
         (f"images:{tmp_path}/nowhere", "no folder"),
         (f"images:{root}?size=2", "too small"),
         (f"images:{root}?sice=20", "did you mean 'size'"),
-        (f"images:{root}?size=big", "takes a int"),
+        (f"images:{root}?size=big", "takes a whole number"),
         ("images", "images:PATH"),
         ("digits:here", "takes no path"),
         ("mnits", "did you mean 'mnist'"),

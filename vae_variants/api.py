@@ -10,6 +10,7 @@ from typing import cast
 from vae_variants.datasets import Dataset
 from vae_variants.harness import Record, RunSpec, Store, run_all
 from vae_variants.harness.environment import choose_device
+from vae_variants.harness.spec import capped
 from vae_variants.harness.store import MODEL, RECORD, load_tensors
 from vae_variants.model import DataDependent, Model
 from vae_variants.registry import UserError
@@ -34,10 +35,10 @@ def run(
     `status` says how.
     """
     count = range(seeds) if isinstance(seeds, int) else seeds
-    configurations = configure(selector)
+    configurations = configure(selector, capped({}, fidelity))
     if epochs is not None:
         configurations = [c.with_defaults(epochs=epochs) for c in configurations]
-    specs = [RunSpec.of(c, dataset, tuple(count), fidelity) for c in configurations]
+    specs = [RunSpec(c, dataset, tuple(count), fidelity) for c in configurations]
     return run_all(specs, Store(runs), device=choose_device(device))
 
 

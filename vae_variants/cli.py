@@ -15,10 +15,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from vae_variants.datasets import DATASETS
-from vae_variants.evaluation import FIDELITIES, METRICS
+from vae_variants.datasets import DATASETS, parse
+from vae_variants.evaluation import METRICS
 from vae_variants.harness import Record, RunSpec, Store, load_suite, parse_seeds, run_all, suite_files, unique
 from vae_variants.harness.environment import choose_device
+from vae_variants.harness.spec import capped
 from vae_variants.harness.store import slug
 from vae_variants.likelihoods import LIKELIHOODS
 from vae_variants.model import MODELS
@@ -50,7 +51,9 @@ REGISTRIES: dict[str, Registry[Any]] = {
 
 Dataset = Annotated[str, typer.Option(help="digits, mnist, ..., npz:FILE, images:FOLDER; see `list datasets`")]
 Seeds = Annotated[str, typer.Option(help="a count, or a list such as 0,3,7; they train together")]
-Fidelity = Annotated[str, typer.Option(help=f"how carefully: {', '.join(FIDELITIES)}")]
+Fidelity = Annotated[
+    str, typer.Option(help="full; quick: at most 10 epochs on 10 000 images; smoke: at most 2 epochs on 400, to see that it runs")
+]
 Epochs = Annotated[int | None, typer.Option(min=0, help="instead of those of the variant or suite")]
 Device = Annotated[str, typer.Option(help="auto (the GPU if there is one), cpu, cuda, cuda:N")]
 Timeout = Annotated[str | None, typer.Option(help="limit of each run's training, such as 90s, 10m, 2h")]
@@ -72,7 +75,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
-            print("interrupted; what was done is kept, and the same command goes on from there", file=sys.stderr)
+            print("interrupted; finished runs and whole epochs are kept, and the same command goes on from there", file=sys.stderr)
             raise typer.Exit(130) from None
 
     return wrapper
@@ -125,6 +128,8 @@ def execute(specs: list[RunSpec], runs: Path, device: str, retry: str, timeout: 
     if retry not in ("never", "failed", "all"):
         raise UserError(closest("retry", retry, ("never", "failed", "all")))
     limit, chosen, store, specs = seconds(timeout), choose_device(device), Store(runs), unique(specs)
+    for dataset in {spec.dataset for spec in specs}:
+        parse(dataset)
     if dry_run:
         show_plan(specs, store)
         return []
@@ -148,9 +153,10 @@ def show_plan(specs: list[RunSpec], store: Store) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("variant", "data set", "seeds", "fidelity", "epochs", "state"):
         table.add_column(column, no_wrap=column == "variant")
+    newest = store.newest()
     for spec in specs:
-        key = spec.key()
-        record, done = store.get(spec, key), store.epochs_done(spec, key)
+        record = newest[spec.identity][1] if spec.identity in newest else None
+        done = 0 if record else store.epochs_done(spec)
         state = ", ".join(sorted(set(record.status.values()))) if record else f"{done} epochs done" if done else "to be run"
         epochs = str(spec.configuration.values.get("epochs", "-"))
         table.add_row(spec.label, spec.dataset, ",".join(map(str, spec.seeds)), spec.fidelity, epochs, state)
@@ -174,10 +180,10 @@ def run(
 ) -> None:
     """Train and score variants or configurations."""
     load_plugins(plugin or [])
-    configurations = [c for text in selector for c in configure(text)]
+    configurations = [c for text in selector for c in configure(text, capped({}, fidelity))]
     if epochs is not None:
         configurations = [c.with_defaults(epochs=epochs) for c in configurations]
-    specs = [RunSpec.of(c, dataset, parse_seeds(seeds), fidelity) for c in configurations]
+    specs = [RunSpec(c, dataset, parse_seeds(seeds), fidelity) for c in configurations]
     records = execute(specs, runs, device, retry, timeout, dry_run)
     if records:
         out.print(results_table(records))
@@ -205,7 +211,7 @@ def bench(
     plan = load_suite(suite).plan(dataset=dataset, seeds=seeds, fidelity=fidelity, epochs=epochs)
     records = execute(plan, runs, device, retry, timeout, dry_run)
     if not dry_run:
-        make_report(suite, plan, runs, reports, dataset, fidelity)
+        make_report(suite, plan, runs, reports, {"dataset": dataset, "seeds": seeds, "fidelity": fidelity, "epochs": epochs})
     finish(records)
 
 
@@ -224,27 +230,29 @@ def report(
     """Write a suite's report from the records that there are."""
     load_plugins(plugin or [])
     plan = load_suite(suite).plan(dataset=dataset, seeds=seeds, fidelity=fidelity, epochs=epochs)
-    make_report(suite, plan, runs, reports, dataset, fidelity)
+    make_report(suite, plan, runs, reports, {"dataset": dataset, "seeds": seeds, "fidelity": fidelity, "epochs": epochs})
 
 
-def make_report(suite: str, plan: list[RunSpec], runs: Path, reports: Path, dataset: str | None, fidelity: str) -> None:
+def make_report(suite: str, plan: list[RunSpec], runs: Path, reports: Path, options: dict[str, Any]) -> None:
+    """`options` are those that replace what the suite says; data set and fidelity are part of the report's name too."""
     from vae_variants.report import write_index, write_report  # brings pandas and matplotlib, which the rest does without
 
     store = Store(runs)
-    newest: dict[str, tuple[Path, Any]] = {}
-    for folder, record in store.records():
-        if record.identity not in newest or record.started > newest[record.identity][1].started:
-            newest[record.identity] = (folder, record)
-    name = "-".join([Path(suite).stem, *([slug(dataset)] if dataset else []), *([fidelity] if fidelity != "full" else [])])
-    command = "vae-variants " + shlex.join(["bench", suite, *(["--dataset", dataset] if dataset else [])])
+    newest = store.newest()
+    given = {key: value for key, value in options.items() if value is not None and (key, value) != ("fidelity", "full")}
+    command = shlex.join(["vae-variants", "bench", suite, *(part for k, v in given.items() for part in (f"--{k}", str(v)))])
+    kind, _, path = given.get("dataset", "").partition(":")
+    parts = [Path(suite).stem, kind, Path(path.partition("?")[0]).stem, given.get("fidelity", "")]
+    parts += [f"{key}-{given[key]}" for key in ("seeds", "epochs") if key in given]
+    name = slug("-".join(part for part in parts if part))
     found = [(spec.label, *newest[spec.identity]) for spec in plan if spec.identity in newest]
     if not found:
-        raise UserError(f"there is no record of suite {suite!r} in {str(runs)!r}; make them with: vae-variants bench {suite}")
-    missing = [spec.label for spec in plan if spec.identity not in newest]
+        raise UserError(f"there is no record of suite {suite!r} in {str(runs)!r}; make them with: {command}")
+    digest = max(found, key=lambda item: item[2].started)[2].dataset["digest"]  # data may have changed under the same name
+    found = [item for item in found if item[2].dataset["digest"] == digest]
+    missing = [spec.label for spec in plan if spec.label not in {label for label, _, _ in found}]
     entries = [(label, record, store.pictures(folder)) for label, folder, record in found]
-    write_report(
-        name, entries, reports / name, command=command + (f" --fidelity {fidelity}" if fidelity != "full" else ""), missing=missing
-    )
+    write_report(name, entries, reports / name, command=command, missing=missing)
     write_index(reports)
     print(f"wrote {reports / name}")
 

@@ -168,7 +168,7 @@ class DiscretizedLogistic(Likelihood):
 
     def _law(self, h: Tensor) -> tuple[Tensor, Tensor]:
         h = h.unflatten(-1, (-1, 2))
-        return h[..., 0].sigmoid(), (h[..., 1] - 2).clamp(min=-9)
+        return h[..., 0].sigmoid(), (h[..., 1] - 2).clamp(-9, 9)
 
     def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
         location, log_scale = self._law(h)

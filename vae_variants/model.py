@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vae_variants.registry import Registry
 
 if TYPE_CHECKING:
-    from vae_variants.likelihoods import Support
+    from vae_variants.likelihoods import Likelihood, Support
     from vae_variants.objectives import Draws
 
 __all__ = [
@@ -113,6 +113,8 @@ class Coder(Encoder):
 
 class Decoder(ABC):
     """Has log p(x | z) for a given code."""
+
+    likelihood: Likelihood
 
     @abstractmethod
     def log_px(self, x: Tensor, z: Tensor) -> Tensor:

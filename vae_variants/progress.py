@@ -42,6 +42,7 @@ class Log:
         self.task = self.progress.add_task("starting", total=sum(spec.work for spec in specs))
 
     def __enter__(self) -> Log:
+        self.console.print(f"{self.total} run{'s' * (self.total > 1)}")
         self.progress.start()
         return self
 
@@ -73,8 +74,12 @@ def results_table(records: Sequence[Record]) -> Table:
     for metric in shown:
         table.add_column(HEADLINES[metric], justify="right", min_width=7)
     for record in records:
+        bounds = {row["metric"] for row in record.rows if row["kind"] == "lower-bound"}
         for seed in record.seeds:
-            values = [record.value(metric, seed) for metric in shown]
-            texts = ["-" if v is None or not math.isfinite(v) else f"{v:.5g}" for v in values]
+            texts = [figure(record.value(metric, seed), metric in bounds) for metric in shown]
             table.add_row(record.label, str(seed), record.status[str(seed)], *texts)
     return table
+
+
+def figure(value: float | None, bound: bool) -> str:
+    return "-" if value is None or not math.isfinite(value) else f"{'≥ ' * bound}{value:.5g}"

@@ -23,7 +23,7 @@ class UserError(Exception):
 
 def closest(kind: str, name: str, choices: Iterable[str]) -> str:
     """One line for an unknown `name`: a suggestion if one is near, and the choices."""
-    choices = sorted(choices)
+    choices = sorted(set(choices))
     near = difflib.get_close_matches(name, choices, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"unknown {kind} {name!r}; {hint}choices: {', '.join(choices)}"

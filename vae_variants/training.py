@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Population", "Recipe", "Training", "derive_seed", "fit"]
 
+VALIDATION, VALIDATION_BATCH = 1000, 250  # images, and how many at a time
+
 Curves = dict[str, list[list[float]]]  # name -> (epochs, seeds)
 
 
@@ -100,6 +102,8 @@ class Population:
 
     def initialise(self, x: Tensor) -> None:
         """Gives the training images to a model that takes something from them in closed form."""
+        if isinstance(self.template, DataDependent) and not self.models:
+            raise UserError(f"{type(self.template).__name__} takes something from the data: it has to say stackable = False")
         for model in self.models:
             if isinstance(model, DataDependent):
                 model.initialise(x)
@@ -142,7 +146,7 @@ class Training:
         self.population, self.data, self.recipe, self.key = population, data, recipe, key
         self.epoch, self.seconds, self.diverged = 0, list[float](), dict[int, int]()
         self.train = data.train.to(population.device)
-        self.validation = data.validation[:1000].to(population.device)
+        self.validation = data.validation[:VALIDATION].to(population.device)
         self.batch = min(recipe.batch, len(self.train))
         self.steps = len(self.train) // self.batch
         population.initialise(self.train)
@@ -201,10 +205,12 @@ class Training:
         """
         if not self.players:
             raise UserError(f"{type(self.population.template).__name__} has nothing to train")
-        device, times, t = self.population.device, [], torch.zeros((), device=self.population.device)
+        device, times, t = self.population.device, list[float](), torch.zeros((), device=self.population.device)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            for x in itertools.chain.from_iterable(self.batches() for _ in itertools.count()):
+            stream = itertools.chain.from_iterable(self.batches() for _ in itertools.count())
+            while True:
                 begin = time.perf_counter()
+                x = next(stream)
                 for i in range(len(self.players)):
                     self.turn(i, x, t)
                 if device.type == "cuda":
@@ -212,7 +218,6 @@ class Training:
                 times.append(time.perf_counter() - begin)
                 if len(times) > 3 + 3 and sum(times[3:]) > budget:
                     return len(self.population) * self.batch / statistics.median(times[3:])
-        raise AssertionError("unreachable: batches never end")
 
     def turn(self, i: int, x: Tensor, t: Tensor) -> Tensor:
         """One step of player i -> (S,) its loss."""
@@ -229,7 +234,9 @@ class Training:
     def validate(self) -> dict[str, list[float]]:
         """Mean over the first 1000 validation images: log p(x) or its one-sample bound, else the loss of a lone player."""
         if isinstance(self.population.template, Density):
-            return {"validation_log_prob": self.population.call("log_prob", (None,))(self.validation).mean(-1).tolist()}
+            log_prob = self.population.call("log_prob", (None,))
+            values = [log_prob(x) for x in self.validation.split(VALIDATION_BATCH)]
+            return {"validation_log_prob": torch.cat(values, -1).mean(-1).tolist()}
         if len(self.players) == 1:
             t = torch.ones((), device=self.validation.device)
             return {"validation_loss": self.population.call(self.players[0].loss, (None, None))(self.validation, t).tolist()}

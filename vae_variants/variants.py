@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vae_variants import models as _models  # noqa: F401  (importing registers)
 from vae_variants.likelihoods import LIKELIHOODS, Likelihood, Support
 from vae_variants.model import MODELS, Model
+from vae_variants.networks import ACTIVATIONS, NETWORKS
 from vae_variants.objectives import OBJECTIVES
 from vae_variants.registry import Registry, UserError, closest
 from vae_variants.training import Recipe
@@ -98,6 +99,10 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
         if key not in ("model", "likelihood", "objective"):
             value = convert(key, value, values[key])
         values[key] = value
+    if "network" in values:
+        NETWORKS[values["network"]]
+    if values.get("activation", "tanh") not in ACTIVATIONS:
+        raise UserError(closest("activation", values["activation"], ACTIVATIONS))
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
@@ -116,14 +121,15 @@ def convert(key: str, value: Any, like: Any) -> Any:
             ok = float(value) == result and (result > 0 or (key == "epochs" and result == 0))
         elif isinstance(like, float):
             result = float(value)
-            ok = math.isfinite(result) and result >= 0 and not (result == 0 and key in ("lr", "sigma"))
+            ok = math.isfinite(result) and result >= 0 and not (result == 0 and key in ("lr", "sigma", "warm_up"))
         else:
             result, ok = str(value), True
     except (TypeError, ValueError, KeyError):
         ok = False
     if not ok:
-        kind = {list: "widths such as 200-200", tuple: "widths such as 200-200", bool: "true or false"}.get(type(like))
-        raise UserError(f"option {key}={value!r} is not valid; it takes {kind or 'a positive ' + type(like).__name__}")
+        kinds = {list: "widths such as 200-200", tuple: "widths such as 200-200", bool: "true or false"}
+        kinds |= {int: "a positive whole number", float: "a positive number"}
+        raise UserError(f"option {key}={value!r} is not valid; it takes {kinds.get(type(like), 'a name')}")
     return result
 
 
@@ -162,6 +168,8 @@ def grid(selector: str, options: str) -> Iterator[dict[str, str]]:
     if any(not (key.strip() and equals and value.strip()) for key, equals, value in pairs):
         raise UserError(f"selector {selector!r}: each option is key=value, for example latent=10 or latent=2|10")
     keys = [key.strip() for key, _, _ in pairs]
+    if "model" in keys:
+        raise UserError(f"selector {selector!r}: the model comes before the bracket, as in vae[latent=10]")
     if len(set(keys)) < len(keys):
         raise UserError(f"selector {selector!r} sets an option twice")
     for values in itertools.product(*(value.split("|") for _, _, value in pairs)):
@@ -217,7 +225,7 @@ _add("vae-bernoulli", "VAE, sigmoid decoder on binarised pixels: the baseline", 
 _add("vae-gaussian", "VAE, Gaussian decoder of constant standard deviation 1 (squared error)", KINGMA,
      model="vae", likelihood="gaussian", sigma=1.0)
 _add("vae-gaussian-learnt", "VAE, Gaussian decoder with one learnt standard deviation", RYBKIN, model="vae", likelihood="gaussian-learnt")
-_add("vae-discretized", "VAE, discretised logistic over the stored grey levels", SALIMANS, model="vae", likelihood="discretized-logistic")
+_add("vae-discretized", "VAE, discretized logistic over the stored grey levels", SALIMANS, model="vae", likelihood="discretized-logistic")
 _add("vae-continuous-bernoulli", "VAE, continuous Bernoulli on grey pixels", LOAIZA, model="vae", likelihood="continuous-bernoulli")
 for _latent in (2, 5, 10, 20, 50):
     _add(f"vae-latent-{_latent}", f"the baseline with {_latent} latent units", KINGMA, model="vae", latent=_latent)
@@ -231,7 +239,7 @@ _add("vae-free-bits", "at least 0.25 nats allowed to each latent unit", IAF, mod
 _add("vae-conv", "the baseline with a small convolutional network", KINGMA, model="vae", network="conv")
 _add("gan", "non-saturating GAN on grey pixels", "Goodfellow et al. 2014, arXiv:1406.2661", model="gan", lr=2e-4)
 _add("fvbn", "logistic autoregression over pixels: exact likelihood", "Frey, Hinton & Dayan 1996, NIPS", model="fvbn")
-_add("made", "masked autoregressive network, 500 hidden units, one order", MADE, model="made")
+_add("made", "masked autoregressive network, one order of the pixels", MADE, model="made")
 _add("made-orders-8", "the same over 8 orders, mixed as joints", MADE, model="made", orders=8)
 _add("reference-data", "real training images, as if sampled", "", model="real-data")
 for _latent in (2, 5, 10, 20, 50):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -13,7 +14,7 @@ from vae_variants.datasets import own as _own  # noqa: F401
 from vae_variants.datasets.dataset import DATASETS, Data, Dataset, split
 from vae_variants.registry import UserError, closest
 
-__all__ = ["DATASETS", "Data", "Dataset", "load_dataset", "split"]
+__all__ = ["DATASETS", "Data", "Dataset", "load_dataset", "parse", "split"]
 
 
 @lru_cache(maxsize=4)
@@ -22,6 +23,13 @@ def load_dataset(spec: str) -> Dataset:
 
     Every data set takes `static=true`: training images are binarised once. Raises `UserError` in one line.
     """
+    load, static = parse(spec)
+    found = load()
+    return replace(found, name=spec, static=static) if static else found
+
+
+def parse(spec: str) -> tuple[Callable[[], Dataset], bool]:
+    """What loads the data set that `spec` names, and whether it is static; touches no data. Raises `UserError`."""
     address, _, query = spec.partition("?")
     name, _, path = address.partition(":")
     loader = DATASETS[name]
@@ -35,13 +43,12 @@ def load_dataset(spec: str) -> Dataset:
             raise UserError(f"{closest('option', key, defaults)} (of data set {name!r})")
         options[key] = converted(key, text, defaults[key])
     static = options.pop("static", False)
-    found = loader(path, **options) if path else loader(**options)
-    return replace(found, name=spec, static=static) if static else found
+    return partial(loader, *([path] if path else []), **options), static
 
 
 def converted(key: str, text: str, like: Any) -> Any:
     try:
         return {"true": True, "false": False}[text.lower()] if isinstance(like, bool) else type(like)(text)
     except (KeyError, ValueError):
-        kind = "true or false" if isinstance(like, bool) else f"a {type(like).__name__}"
+        kind = "true or false" if isinstance(like, bool) else {int: "a whole number", float: "a number"}.get(type(like), "text")
         raise UserError(f"option {key}={text!r} is not valid; it takes {kind}") from None

@@ -6,6 +6,8 @@ Both libraries take seconds to import, so that happens where a set is loaded.
 from __future__ import annotations
 
 import os
+import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,15 +52,15 @@ def fetch(name: str, load: Load) -> tuple[Part, Part]:
     root = data_root()
     try:
         return load(datasets, root, True), load(datasets, root, False)
-    except (OSError, RuntimeError, ValueError, AssertionError, EOFError) as error:
+    except (OSError, RuntimeError, ValueError, AssertionError, EOFError, LookupError, tarfile.TarError, zipfile.BadZipFile) as error:
         raise UserError(
-            f"data set {name!r} is neither complete under {str(root)!r} nor could it be downloaded ({first_line(error)}); "
-            "delete what is there and connect to the network, or set VAE_VARIANTS_DATA to a folder that holds it"
+            f"data set {name!r} is not complete under {str(root)!r} and could not be downloaded ({first_line(error)}); connect to the "
+            "network, after deleting files that are damaged, or set VAE_VARIANTS_DATA to a folder that holds the data set"
         ) from error
 
 
 def first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".split("\n")[0][:200]
+    return f"{type(error).__name__}: {error}".split("\n")[0][:200].rstrip(" :")
 
 
 def torchvision_set(name: str, description: str, load: Load, validation: int) -> None:

@@ -41,7 +41,10 @@ def npz(path: str) -> Dataset:
     except FileNotFoundError as error:
         raise UserError(f"there is no file {path!r}") from error
     except (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path!r} is not a readable .npz file (truncated, or arrays of objects): {error}") from error
+        raise UserError(
+            f"{path!r} is not a readable .npz file: truncated, of another format, or with arrays of objects; "
+            "save it with numpy.savez(path, x=images, y=labels)"
+        ) from error
     stored = levels_of(path, channels_first(path, x))
     if y is None:
         return own(name, stored, None, None)
@@ -63,8 +66,8 @@ def channels_first(path: str, x: np.ndarray) -> np.ndarray:
 
 
 def levels_of(path: str, x: np.ndarray) -> Tensor:
-    """uint8 as it is; numbers in [0, 1] to the nearest of 256 levels."""
-    if x.dtype == np.uint8:
+    """uint8 as it is, unless it is of 0 and 1 alone; numbers in [0, 1] to the nearest of 256 levels."""
+    if x.dtype == np.uint8 and x.size and x.max() > 1:
         return torch.from_numpy(np.ascontiguousarray(x))
     if x.dtype.kind not in "fbiu" or x.size == 0 or not np.isfinite(x).all() or x.min() < 0 or x.max() > 1:
         found = f"{x.min()} to {x.max()}" if x.dtype.kind in "fbiu" and x.size else "nothing"
@@ -94,13 +97,25 @@ def images(path: str, size: int = 28, grey: bool = True) -> Dataset:
     return own(f"images:{path}?size={size}&grey={str(grey).lower()}", pictures, labels, classes or None)
 
 
+def eight_bit(opened: Image.Image) -> Image.Image:
+    """In 8 bits a channel and without transparency: what is seen through is white."""
+    if opened.mode.startswith(("I", "F")):  # 16 bits, or 32, which convert() would cut off at 255
+        x = np.asarray(opened, dtype=np.float64)
+        top = 65535.0 if opened.mode.startswith("I;16") or x.max() > 255 else 255.0 if x.max() > 1 else 1.0
+        return Image.fromarray(np.rint(np.clip(x / top, 0, 1) * 255).astype(np.uint8))
+    if opened.has_transparency_data:
+        opened = opened.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", opened.size, "white"), opened)
+    return opened
+
+
 def picture(file: Path, size: int, grey: bool) -> Tensor:
     """(C, size, size) uint8, cut to a square about its middle."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as opened:
-                fitted = ImageOps.fit(opened.convert("L" if grey else "RGB"), (size, size))
+                fitted = ImageOps.fit(eight_bit(ImageOps.exif_transpose(opened)).convert("L" if grey else "RGB"), (size, size))
     except (
         OSError,
         ValueError,

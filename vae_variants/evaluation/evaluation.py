@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from vae_variants.model import Coder, Density, Encoder, LatentVariable, MeanSampler, Model
+from vae_variants.model import Coder, Decoder, Density, Encoder, LatentVariable, MeanSampler, Model
 from vae_variants.registry import UserError, closest
 from vae_variants.training import derive_seed
 
@@ -111,8 +111,9 @@ class Evaluation:
             yield
 
     def rows(self, copies: int = 1) -> int:
-        """Images per chunk, so that `copies` decoded images for each stay within `ELEMENTS` numbers."""
-        return max(1, ELEMENTS // (copies * self.dataset.dim))
+        """Images per chunk, so that `copies` decoder outputs for each stay within `ELEMENTS` numbers."""
+        outputs = self.model.likelihood.k if isinstance(self.model, Decoder) else 1
+        return max(1, ELEMENTS // (copies * outputs * self.dataset.dim))
 
     @cached_property
     def elbo(self) -> Elbo:

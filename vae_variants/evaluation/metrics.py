@@ -73,7 +73,12 @@ def metric(
     applies: Callable[[Model], bool] = lambda model: True,
     name: str | None = None,
 ) -> Callable[[Callable[[Evaluation], float]], Callable[[Evaluation], float]]:
-    """Registers a function under its own name; the first line of its docstring is its description."""
+    """Registers a function under its own name; the first line of its docstring is its description.
+
+    `needs` names the capabilities, classes of `vae_variants.model`, without which a model is not asked.
+    """
+    if not (isinstance(needs, tuple) and all(isinstance(need, type) for need in needs)):
+        raise TypeError(f"needs is a tuple of classes such as (Encoder,), not {needs!r}")
     if better not in BETTER or (isinstance(kind, str) and kind not in KINDS):
         raise ValueError(f"better is one of {BETTER}, kind one of {KINDS}")
 

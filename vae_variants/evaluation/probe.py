@@ -28,6 +28,7 @@ def logistic(x: np.ndarray, y: np.ndarray, c: float) -> LogisticRegression:
     from sklearn.linear_model import LogisticRegression
 
     with warnings.catch_warnings(), threadpool_limits(1):  # on products this small, threads cost more than they do
+        warnings.filterwarnings("ignore", message="The number of unique classes", category=UserWarning)
         warnings.simplefilter("error", ConvergenceWarning)
         try:
             return LogisticRegression(C=c, max_iter=5000).fit(x, y)
@@ -70,5 +71,5 @@ def probe_accuracy(e: Evaluation) -> float:
 
 @metric(needs=(Encoder,), unit="units", better="none")
 def probe_codes(e: Evaluation) -> float:
-    """units that the probe sees: a VAE's active ones, else those that are not constant"""
+    """units that the probe sees: a VAE's that are active on grey training images, else those that are not constant"""
     return usable(e).sum().item()

@@ -74,9 +74,15 @@ def equivalent_blur(value: float, curve: tuple[float, ...]) -> float:
     return SIGMAS[-1]
 
 
-def measured(e: Evaluation) -> float:
+def check(e: Evaluation) -> None:
     if min(e.dataset.shape[1:]) < 4:
         raise Skip("images of fewer than 4 pixels a side")
+    if not calibration(e.dataset)[0] > 0:
+        raise Skip("the real images are flat")
+
+
+def measured(e: Evaluation) -> float:
+    check(e)
     return typical(e.sample_means, e.dataset.shape)
 
 
@@ -94,13 +100,14 @@ def sharpness_ratio(e: Evaluation) -> float:
 
 @metric(needs=(MeanSampler,), unit="pixels", better="lower")
 def blur_sigma(e: Evaluation) -> float:
-    """the Gaussian blur that would make real test images as unsharp as the samples"""
+    """the Gaussian blur that would make real test images as unsharp as the samples; 3 is 3 or more"""
     return equivalent_blur(measured(e), calibration(e.dataset))
 
 
 @metric(needs=(MeanSampler,), unit="ratio", better="none")
 def noise_ratio(e: Evaluation) -> float:
     """noise control: sharpness left after a 3x3 median filter, over what is left of real images; under 1 it was noise"""
+    check(e)
     shape = e.dataset.shape
     flat = (1, *shape[1:])
     real, fake = e.dataset.grey()[spread(len(e.dataset.test), REAL)], e.sample_means
@@ -111,4 +118,5 @@ def noise_ratio(e: Evaluation) -> float:
 @metric(needs=(Coder,), unit="ratio", better="none")
 def reconstruction_sharpness_ratio(e: Evaluation) -> float:
     """sharpness of the reconstructed test images over that of the originals"""
+    check(e)
     return typical(e.reconstructions.clamp(0, 1), e.dataset.shape) / calibration(e.dataset)[0]

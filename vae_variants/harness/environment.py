@@ -77,6 +77,11 @@ def reset_peak_memory(device: torch.device) -> None:
         return
 
 
+def allocated(device: torch.device) -> int:
+    """Bytes on a GPU now; 0 on a CPU, where it cannot be told which part of the process a model is."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
+
+
 def peak_memory(device: torch.device) -> int:
     """Bytes: allocated on the GPU, or resident in this process, at most since `reset_peak_memory`."""
     if device.type == "cuda":

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import torch
 
 from vae_variants.evaluation import Evaluation, evaluate, fidelity
-from vae_variants.harness.environment import environment, peak_memory, reset_peak_memory
+from vae_variants.harness.environment import allocated, environment, peak_memory, reset_peak_memory
 from vae_variants.harness.pictures import pictures
 from vae_variants.harness.record import Record
 from vae_variants.harness.spec import RunSpec, prepared
@@ -75,6 +75,8 @@ def run_all(
 
     Ctrl-C is passed on, with what was done so far on disk. Raises `UserError` for data that cannot be had.
     """
+    import sklearn.linear_model  # noqa: F401  (the seconds that its import takes are not those of the first run)
+
     watcher, records = watcher or Quiet(), []
     for spec in specs:
         key = spec.key()
@@ -90,7 +92,8 @@ def run_all(
 
 def run(spec: RunSpec, key: str, store: Store, device: torch.device, timeout: float | None, watcher: Watcher, fresh: bool) -> Record:
     """Trains, evaluates and writes one run; whatever goes wrong is classified. `fresh` ignores a checkpoint."""
-    begin, folder, dataset = time.perf_counter(), store.folder(spec, key), prepared(spec.dataset, spec.fidelity)
+    folder, dataset = store.folder(spec, key), prepared(spec.dataset, spec.fidelity)
+    begin = time.perf_counter()
     found: dict[str, Any] = {"status": {}, "reason": {}}
     started = datetime.now(UTC).isoformat(timespec="seconds")
     if fresh:
@@ -150,7 +153,8 @@ def train_and_evaluate(
     for seed, epoch in training.diverged.items():
         found["status"][str(seed)], found["reason"][str(seed)] = "diverged", f"the loss was not finite in epoch {epoch}"
     alive = [seed for seed in spec.seeds if seed not in training.diverged]
-    cost = costs(new(), recipe.epochs, level.timing_seconds * MEASUREMENT_SECONDS) if alive and training.players else {}
+    held = allocated(device)
+    cost = costs(new(), recipe.epochs, level.timing_seconds * MEASUREMENT_SECONDS, held) if alive and training.players else {}
     rows: list[dict[str, Any]] = []
     found["rows"] = rows
     for seed, member in zip(spec.seeds, training.population.members(), strict=True):
@@ -165,15 +169,15 @@ def train_and_evaluate(
         save_tensors(folder / MODEL, state, key=key)
 
 
-def costs(training: Training, epochs: int, budget: float) -> dict[str, float]:
-    """Throughput and peak memory of single steps, and what the whole training takes at that throughput."""
+def costs(training: Training, epochs: int, budget: float, held: int) -> dict[str, float]:
+    """Throughput and peak memory of single steps, less the `held` bytes, and what the whole training takes at that throughput."""
     reset_peak_memory(training.population.device)
     throughput = training.images_per_second(budget)
     images = epochs * training.steps * training.batch * len(training.population)
     return {
         "train_images_per_second": throughput,
         "train_seconds": images / throughput,
-        "peak_memory_bytes": float(peak_memory(training.population.device)),
+        "peak_memory_bytes": float(peak_memory(training.population.device) - held),
     }
 
 
@@ -185,18 +189,24 @@ def train(
     if (state := load_tensors(folder / CHECKPOINT, key=key)) is not None:
         curves = {name.removeprefix("curves/"): t.tolist() for name, t in state.items() if name.startswith("curves/")}
         training.restore({name: t for name, t in state.items() if not name.startswith("curves/")})
-    epochs, saved = training.recipe.epochs, time.perf_counter()
-    while training.players and training.epoch < epochs and len(training.diverged) < len(spec.seeds):
-        for name, row in training.run_epoch().items():
-            curves.setdefault(name, []).append(row)
-        watcher.epoch(spec, training.epoch, epochs)
-        if timeout is not None and sum(training.seconds) > timeout:
-            raise TimedOut(f"training took longer than {timeout:g} s: {training.epoch} of {epochs} epochs were done")
-        now, last = time.perf_counter(), training.epoch == epochs
-        if now - saved > (CHECKPOINT_SECONDS / 6 if last else CHECKPOINT_SECONDS):
+    epochs, saved, pending = training.recipe.epochs, time.perf_counter(), dict[str, torch.Tensor]()
+    try:
+        while training.players and training.epoch < epochs and len(training.diverged) < len(spec.seeds):
+            for name, row in training.run_epoch().items():
+                curves.setdefault(name, []).append(row)
             kept = {f"curves/{name}": torch.tensor(rows, dtype=torch.float64) for name, rows in curves.items()}
-            save_tensors(folder / CHECKPOINT, training.state() | kept, key=key)
-            saved = time.perf_counter()
+            pending = {name: tensor.clone() for name, tensor in training.state().items()} | kept
+            watcher.epoch(spec, training.epoch, epochs)
+            if timeout is not None and sum(training.seconds) > timeout:
+                raise TimedOut(f"training took longer than {timeout:g} s: {training.epoch} of {epochs} epochs were done")
+            now, last = time.perf_counter(), training.epoch == epochs
+            if now - saved > (CHECKPOINT_SECONDS / 6 if last else CHECKPOINT_SECONDS):
+                save_tensors(folder / CHECKPOINT, pending, key=key, identity=spec.identity)
+                saved, pending = time.perf_counter(), {}
+    except KeyboardInterrupt:
+        if pending:
+            save_tensors(folder / CHECKPOINT, pending, key=key, identity=spec.identity)
+        raise
     return curves
 
 

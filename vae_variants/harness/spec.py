@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from vae_variants.datasets import Dataset, load_dataset
 from vae_variants.evaluation import fidelity
 from vae_variants.registry import UserError
+from vae_variants.training import Recipe
 from vae_variants.variants import Configuration, canonical
 
-__all__ = ["SCHEMA", "RunSpec", "parse_seeds", "prepared", "unique"]
+__all__ = ["SCHEMA", "RunSpec", "capped", "parse_seeds", "prepared", "unique"]
 
+MOST_SEEDS = 1000
 SCHEMA = 1  # of records; a change of what a figure means makes a new one
 
 
@@ -25,15 +28,6 @@ class RunSpec:
     dataset: str
     seeds: tuple[int, ...]
     fidelity: str
-
-    @classmethod
-    def of(cls, configuration: Configuration, dataset: str, seeds: Sequence[int], fidelity_name: str) -> RunSpec:
-        """With the fidelity's cap on epochs written into the configuration."""
-        cap = fidelity(fidelity_name).epochs
-        epochs = configuration.values.get("epochs")
-        if cap is not None and epochs is not None and epochs > cap:
-            configuration = configuration.with_defaults(epochs=cap)
-        return cls(configuration, dataset, tuple(seeds), fidelity_name)
 
     @property
     def label(self) -> str:
@@ -56,6 +50,12 @@ class RunSpec:
         return len(self.seeds) * (1 + values.get("epochs", 0) * (1 + values.get("samples", 1)))
 
 
+def capped(defaults: Mapping[str, Any], fidelity_name: str) -> dict[str, Any]:
+    """`defaults` with no more epochs than the fidelity trains; what a selector chooses stands above them."""
+    cap, epochs = fidelity(fidelity_name).epochs, int(defaults.get("epochs", Recipe.epochs))
+    return {**defaults, **({} if cap is None else {"epochs": min(cap, epochs)})}
+
+
 @lru_cache(maxsize=4)
 def prepared(dataset: str, fidelity_name: str) -> Dataset:
     """The data set as a run of that fidelity sees it."""
@@ -66,9 +66,11 @@ def prepared(dataset: str, fidelity_name: str) -> Dataset:
 def parse_seeds(text: str) -> tuple[int, ...]:
     """`5` is the seeds 0 to 4; `0,3,7` are those; `3,` is seed 3 alone."""
     try:
-        seeds = tuple(int(s) for s in text.split(",") if s.strip()) if "," in text else tuple(range(int(text)))
+        seeds = tuple(int(s) for s in text.split(",") if s.strip()) if "," in text else tuple(range(min(int(text), MOST_SEEDS + 1)))
     except ValueError:
         seeds = ()
+    if len(seeds) > MOST_SEEDS:
+        raise UserError(f"seeds {text!r} are too many to train together; at most {MOST_SEEDS}")
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise UserError(f"seeds {text!r} are neither a count such as 5 nor a list of different numbers such as 0,3,7")
     return seeds

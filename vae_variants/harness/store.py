@@ -58,7 +58,10 @@ def load_tensors(path: Path, **expected: str) -> dict[str, Tensor] | None:
 
 
 def set_aside(path: Path, why: str) -> None:
-    os.replace(path, path.with_name(f"{path.name}.damaged"))
+    try:
+        os.replace(path, path.with_name(f"{path.name}.damaged"))
+    except OSError as error:
+        raise UserError(f"{str(path)!r} is damaged and cannot be set aside: {error.strerror or error}") from error
     print(f"{str(path)!r} is damaged and was set aside ({why.splitlines()[0][:120]})", file=sys.stderr)
 
 
@@ -102,10 +105,18 @@ class Store:
         record = self.read(self.locate(spec, key) / RECORD)
         return record if record is not None and record.key == key else None
 
-    def epochs_done(self, spec: RunSpec, key: str) -> int:
-        """Of a run that was interrupted: what its checkpoint holds."""
-        state = load_tensors(self.locate(spec, key) / CHECKPOINT, key=key)
-        return 0 if state is None else int(state["epoch"])
+    def epochs_done(self, spec: RunSpec) -> int:
+        """Of a run that was interrupted: what its checkpoint holds. Needs no data."""
+        states = [load_tensors(path, identity=spec.identity) for path in (self.root / slug(spec.dataset)).glob(f"*/{CHECKPOINT}")]
+        return max((int(state["epoch"]) for state in states if state is not None), default=0)
+
+    def newest(self) -> dict[str, tuple[Path, Record]]:
+        """identity -> the last record of it, with its folder."""
+        found: dict[str, tuple[Path, Record]] = {}
+        for folder, record in self.records():
+            if record.identity not in found or record.started > found[record.identity][1].started:
+                found[record.identity] = (folder, record)
+        return found
 
     def find(self, wanted: Callable[[Record], bool]) -> tuple[Path, Record] | None:
         """The newest record for which `wanted` holds."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vae_variants.harness.spec import RunSpec, parse_seeds
+from vae_variants.harness.spec import RunSpec, capped, parse_seeds
 from vae_variants.registry import UserError, closest
 from vae_variants.variants import configure
 
@@ -35,16 +36,19 @@ class Suite:
         fidelity: str = "full",
         epochs: int | None = None,
     ) -> list[RunSpec]:
-        """The runs in order; the arguments replace what the suite says."""
-        found = []
+        """The runs in order; the arguments replace what the suite says. Raises `UserError` for a default that no run knows."""
+        found: list[RunSpec] = []
         for block in self.blocks:
             own = {**self.defaults, **block.get("defaults", {})}
-            for selector in block["variants"]:
-                for configuration in configure(selector, own):
-                    if epochs is not None:
-                        configuration = configuration.with_defaults(epochs=epochs)
-                    count = parse_seeds(seeds or str(block.get("seeds", self.seeds)))
-                    found.append(RunSpec.of(configuration, dataset or self.dataset, count, fidelity))
+            configurations = [c for selector in block["variants"] for c in configure(selector, capped(own, fidelity))]
+            count = parse_seeds(seeds or str(block.get("seeds", self.seeds)))
+            for c in configurations:
+                chosen = c if epochs is None else c.with_defaults(epochs=epochs)
+                found.append(RunSpec(chosen, dataset or self.dataset, count, fidelity))
+        known = {key for spec in found for key in spec.configuration.values}
+        for key in itertools.chain(self.defaults, *(block.get("defaults", {}) for block in self.blocks)):
+            if key not in known:
+                raise UserError(f"suite {self.name!r}: {closest('option', key, known)}")
         return found
 
 
@@ -61,9 +65,12 @@ def load_suite(name: str) -> Suite:
         raise UserError(closest("suite", name, known) + "; or the path of a .toml file")
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
-        blocks = found.pop("runs")
-        if not all(isinstance(block["variants"], list) and set(block) <= {"variants", "seeds", "defaults"} for block in blocks):
-            raise KeyError("each [[runs]] has variants = [...], and may have seeds and [runs.defaults]")
-        return Suite(path.stem, str(found.pop("dataset")), str(found.pop("seeds")), blocks=tuple(blocks), **found)
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise UserError(f"suite {str(path)!r} is not valid: it needs dataset, seeds and [[runs]] ({error})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"suite {str(path)!r} cannot be read: {error}") from error
+    blocks = found.pop("runs", None)
+    if not isinstance(blocks, list) or not {"dataset", "seeds"} <= set(found) <= {"dataset", "seeds", "description", "defaults"}:
+        raise UserError(f"suite {str(path)!r} is not valid: it has dataset, seeds, [[runs]], and may have description and [defaults]")
+    for block in blocks:
+        if not isinstance(block.get("variants"), list) or not set(block) <= {"variants", "seeds", "defaults"}:
+            raise UserError(f"suite {str(path)!r} is not valid: each [[runs]] has variants = [...], and may have seeds and [runs.defaults]")
+    return Suite(path.stem, str(found.pop("dataset")), str(found.pop("seeds")), blocks=tuple(blocks), **found)

@@ -44,4 +44,7 @@ def write_index(reports: Path) -> None:
     for path in sorted(reports.glob("*/README.md")):
         made = re.search(r"^Made by (.+)\.$", path.read_text(encoding="utf-8"), re.MULTILINE)
         lines.append(f"| [{path.parent.name}]({path.parent.name}/README.md) | {made[1] if made else ''} |")
-    (reports / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    try:
+        (reports / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {str(reports / 'README.md')!r}: {error.strerror or error}") from error

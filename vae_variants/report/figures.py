@@ -58,9 +58,11 @@ def samples(entries: Sequence[Entry]) -> Figure | None:
     group = [e for e in distinct(entries) if "samples" in e.pictures]
     if not group:
         return None
+    group.sort(key=lambda e: bool(e.record.curves))  # what was not trained is real, and comes first
     columns = min(6, len(group))
     rows = math.ceil(len(group) / columns)
-    figure, panels = axes(rows, columns, 1.75 * columns, 1.95 * rows)
+    figure, panels = axes(rows, columns, 1.95 * columns, 2.1 * rows)
+    figure.set_layout_engine("constrained", w_pad=0.09, h_pad=0.05)  # so that one variant's images are not taken for the next one's
     for ax, entry in zip_longest(panels, group):
         if entry is None:
             ax.axis("off")
@@ -107,7 +109,7 @@ def curves(entries: Sequence[Entry]) -> Figure | None:
     FigureCanvasAgg(figure)
     panels = figure.subplots(len(found), 1, squeeze=False, gridspec_kw={"height_ratios": heights}).ravel()
     for ax, (title, group) in zip(panels, found, strict=True):
-        lows = []
+        lows, highs = [], []
         for entry in group:
             alive = [c for s, c in zip(entry.record.seeds, entry.record.curves["validation_log_prob"], strict=True)
                      if entry.record.status[str(s)] == "ok"]  # fmt: skip
@@ -120,10 +122,10 @@ def curves(entries: Sequence[Entry]) -> Figure | None:
             look["marker"] = ""
             ax.plot(x, mean, label=entry.label, linewidth=1.3, **look)
             ax.fill_between(x, mean - half, mean + half, color=look["color"], alpha=0.15, linewidth=0)
-            lows.append(mean[min(len(mean) - 1, len(mean) // 6)])
+            lows.append(min(mean[min(len(mean) - 1, len(mean) // 6)], mean[-1]))
+            highs.append(mean.max())
         if lows:
-            low = min(lows)
-            ax.set_ylim(bottom=low - 0.05 * abs(ax.get_ylim()[1] - low))
+            frame(ax.set_ylim, [*lows, *highs])
         ax.set_title(title, fontsize=9)
         ax.set_ylabel("nats per image")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -173,17 +175,19 @@ def latent_size(entries: Sequence[Entry]) -> Figure | None:
         return None
     figure, (left, right) = axes(1, 2, 9.5, 3.6)
     names = {"elbo": "ELBO", "log_likelihood": "bound on log p(x)", "probe_accuracy": "accuracy"}
-    sizes: set[int] = set()
+    sizes, heights = set[int](), dict[Axes, list[float]]()
     for colour, group in zip(COLOURS, found, strict=False):
         for metric, ax, line in (("elbo", left, "-"), ("log_likelihood", left, "--"), ("probe_accuracy", right, "-")):
             points = [(e.record.values["latent"], p) for e in group if (p := e.interval(metric)) is not None]
             if points:
                 sizes |= {x for x, _ in points}
+                heights.setdefault(ax, []).extend(p.mean for _, p in points)
                 x, y = [x for x, _ in points], [p.mean for _, p in points]
                 error = [p.half or 0.0 for _, p in points]
                 name = f"{group[0].record.values['model']}: {names[metric]}"
                 ax.errorbar(x, y, yerr=error, color=colour, linestyle=line, marker="o", markersize=4, capsize=3, label=name)
     for ax, title in ((left, "nats per image"), (right, "linear-probe accuracy")):
+        frame(ax.set_ylim, heights.get(ax, []))
         ax.set_xscale("log")
         ax.set_xticks(sorted(sizes), [str(s) for s in sorted(sizes)])
         ax.minorticks_off()
@@ -194,12 +198,24 @@ def latent_size(entries: Sequence[Entry]) -> Figure | None:
     return figure
 
 
+def frame(set_limits: Callable[[float, float], object], values: Sequence[float]) -> None:
+    """Limits that hold the means, whatever the width of the intervals: of two seeds those may be enormous."""
+    if values:
+        low, high = min(values), max(values)
+        margin = 0.12 * (high - low) or 0.05 * abs(high) or 1.0
+        set_limits(low - margin, high + margin)
+
+
 def scatter(ax: Axes, group: Sequence[Entry], x: str, y: str) -> None:
     for entry in group:
         a, b = entry.interval(x), entry.interval(y)
         if a and b:
             look: dict[str, Any] = {**style(entry), "linestyle": "", "markersize": 6, "elinewidth": 0.8}
-            ax.errorbar(a.mean, b.mean, xerr=a.half or 0.0, yerr=b.half or 0.0, label=entry.label, **look)
+            on_top = len(group) - group.index(entry) + 2  # the baseline comes first, and is not to be hidden
+            ax.errorbar(a.mean, b.mean, xerr=a.half or 0.0, yerr=b.half or 0.0, label=entry.label, zorder=on_top, **look)
+    points = [(a.mean, b.mean) for entry in group if (a := entry.interval(x)) and (b := entry.interval(y))]
+    frame(ax.set_xlim, [a for a, _ in points])
+    frame(ax.set_ylim, [b for _, b in points])
     ax.grid(alpha=0.3)
 
 
@@ -231,13 +247,18 @@ def cost(entries: Sequence[Entry]) -> Figure | None:
     figure, (left, right) = axes(1, 2, 11.0, max(4.0, 1.0 + 0.19 * len(group)))
     for ax, metric, name in ((left, "train_images_per_second", "training"), (right, "sample_images_per_second", "sampling")):
         scatter(ax, group, metric, "log_likelihood")
+        throughput = [p.mean for e in group if (p := e.interval(metric))]
+        if not throughput:
+            continue
+        decades = math.log10(max(throughput) / min(throughput))
         ax.set_xscale("log")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
+        ax.set_xlim(min(throughput) / 10 ** (0.08 * decades + 0.05), max(throughput) * 10 ** (0.08 * decades + 0.05))
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 1.6 else (1, 3) if decades < 2.2 else (1,), numticks=12))
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set_xlabel(f"{name}, images per second")
     left.set_ylabel("log p(x) or its bound, nats")
-    left.set_title(title, fontsize=9)
+    figure.suptitle(title, fontsize=9)
     legend(right, len(group))
     return figure
 

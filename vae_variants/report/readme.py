@@ -31,7 +31,10 @@ def number(found: Interval | None, *, scale: float = 1.0, sign: bool = False) ->
         size = abs(mean)
         decimals = 0 if size >= 1000 or float(mean).is_integer() else max(0, 3 - math.floor(math.log10(size))) if size > 0 else 0
     else:
-        decimals = min(8, max(0, 1 - math.floor(math.log10(half))))
+        digits = 1 - math.floor(math.log10(half))
+        decimals = min(8, max(0, digits))
+        if digits < 0:  # no digit that the interval makes meaningless
+            mean, half = round(mean, digits), round(half, digits)
     text = f"{mean:+,.{decimals}f}" if sign else f"{mean:,.{decimals}f}"
     text = text.replace("-", "−").replace(",", " ")
     return text if not half or half <= abs(mean) * 1e-7 else f"{text} ± {half:,.{decimals}f}".replace(",", " ")
@@ -120,7 +123,8 @@ SECTIONS = (
     (
         "Cost",
         "Throughputs in images per second, all seeds of a run training together; sampling and encoding of one seed, 100 images "
-        "at a time. Of the machine named above: not to be compared with another's.",
+        "at a time. Peak memory is that of the device while training, on a CPU of the whole process with its libraries. "
+        "Of the machine named above: not to be compared with another's.",
         (
             ("parameters", "parameters", 1.0),
             ("training ↑ (images/s)", "train_images_per_second", 1.0),
@@ -162,7 +166,8 @@ def readme(suite: str, entries: Sequence[Entry], figures: Sequence[str], command
         f"Made by `{command}` on {newest.started[:10]}, {', '.join(devices)}, Python {newest.environment.get('python', '?')}, {packages}.",
         "",
         f"Data: `{data['name']}`, {shape} pixels, {sizes} training, validation and test images, digest `{data['digest'][:12]}`. "
-        "Figures are means over n seeds ± the half-width of a 95 % t-interval. Arrows point to better. "
+        "Figures are means over n seeds ± the half-width of a 95 % t-interval, which is left out where all seeds agree. "
+        "Arrows point to better. "
         "Everything is measured on the test images; every value is in [results.csv](results.csv), means in [summary.csv](summary.csv).",
         "",
     ]

@@ -10,7 +10,7 @@ from torch import Tensor
 from vae_variants.harness.record import Record
 from vae_variants.harness.statistics import Interval, interval
 
-__all__ = ["COLOURS", "SUPPORTS", "Entry", "distinct", "style"]
+__all__ = ["COLOURS", "LINES", "SUPPORTS", "Entry", "distinct", "style"]
 
 SUPPORTS = {
     "binary": "binary pixels",

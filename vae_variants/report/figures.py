@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vae_variants.harness.pictures import GRID
 from vae_variants.harness.statistics import interval
-from vae_variants.report.entries import COLOURS, SUPPORTS, Entry, distinct, style
+from vae_variants.report.entries import COLOURS, LINES, SUPPORTS, Entry, distinct, style
 
 __all__ = ["FIGURES", "draw_figures"]
 
@@ -132,6 +132,29 @@ def curves(entries: Sequence[Entry]) -> Figure | None:
         ax.grid(alpha=0.3)
         legend(ax, len(group))
     panels[-1].set_xlabel("epoch")
+    return figure
+
+
+def losses(entries: Sequence[Entry]) -> Figure | None:
+    """Losses by epoch of models that have no density: of an autoencoder, of the players of a game."""
+    group = [e for e in distinct(entries) if e.record.curves and "validation_log_prob" not in e.record.curves]
+    if not group:
+        return None
+    figure, panels = axes(1, len(group), 4.2 * len(group), 3.0)
+    for ax, entry in zip(panels, group, strict=True):
+        for (name, seeds), line in zip(entry.record.curves.items(), LINES, strict=False):
+            points = [interval([c for c in epoch if c is not None]) for epoch in zip(*seeds, strict=True) if None not in epoch]
+            x, mean = np.arange(1, len(points) + 1), np.array([p.mean for p in points])
+            half = np.array([p.half or 0.0 for p in points])
+            colour = style(entry)["color"]
+            ax.plot(x, mean, label=name.replace("_", " "), color=colour, linestyle=line, linewidth=1.3)
+            ax.fill_between(x, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
+        ax.set_title(entry.label, fontsize=9)
+        ax.set_xlabel("epoch")
+        ax.set_ylabel("nats per image")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.grid(alpha=0.3)
+        ax.legend(fontsize=7)
     return figure
 
 
@@ -264,7 +287,7 @@ def cost(entries: Sequence[Entry]) -> Figure | None:
 
 
 FIGURES: dict[str, Callable[[Sequence[Entry]], Figure | None]] = {
-    f.__name__: f for f in (samples, reconstructions, curves, latent_plane, latent_size, rate_distortion, cost)
+    f.__name__: f for f in (samples, reconstructions, curves, losses, latent_plane, latent_size, rate_distortion, cost)
 }
 
 

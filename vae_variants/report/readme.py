@@ -15,6 +15,7 @@ CAPTIONS = {
     "samples": "Samples of every variant from the first seed; noise-free (decoder means) where the model has such, draws otherwise.",
     "reconstructions": "The same test images (first row) after encoding and decoding, first seed.",
     "curves": "Validation log-likelihood, or its one-sample bound, while training: mean over seeds and 95 % interval.",
+    "losses": "Losses while training of the models that have no likelihood: mean over seeds and 95 % interval.",
     "latent_plane": "The plane of two latent units: posterior means of test images by class, and decoder means over the prior's quantiles.",
     "latent_size": "What the number of latent units buys: bound on the log-likelihood, and linear-probe accuracy of the codes.",
     "rate_distortion": "Rate against distortion; on a dotted line the ELBO is constant, and better is to the lower left.",

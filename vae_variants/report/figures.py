@@ -16,7 +16,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatt
 from torch import Tensor
 
 from vae_variants.harness.pictures import GRID
-from vae_variants.harness.statistics import interval
+from vae_variants.harness.statistics import Interval, interval
 from vae_variants.report.entries import COLOURS, LINES, SUPPORTS, Entry, distinct, style
 
 __all__ = ["FIGURES", "draw_figures"]
@@ -117,7 +117,7 @@ def curves(entries: Sequence[Entry]) -> Figure | None:
             if not points:
                 continue
             x, mean = np.arange(1, len(points) + 1), np.array([p.mean for p in points])
-            half = np.array([p.half or 0.0 for p in points])
+            half = np.array([bar(p) for p in points])
             look = style(entry)
             look["marker"] = ""
             ax.plot(x, mean, label=entry.label, linewidth=1.3, **look)
@@ -145,7 +145,7 @@ def losses(entries: Sequence[Entry]) -> Figure | None:
         for (name, seeds), line in zip(entry.record.curves.items(), LINES, strict=False):
             points = [interval([c for c in epoch if c is not None]) for epoch in zip(*seeds, strict=True) if None not in epoch]
             x, mean = np.arange(1, len(points) + 1), np.array([p.mean for p in points])
-            half = np.array([p.half or 0.0 for p in points])
+            half = np.array([bar(p) for p in points])
             colour = style(entry)["color"]
             ax.plot(x, mean, label=name.replace("_", " "), color=colour, linestyle=line, linewidth=1.3)
             ax.fill_between(x, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
@@ -206,7 +206,7 @@ def latent_size(entries: Sequence[Entry]) -> Figure | None:
                 sizes |= {x for x, _ in points}
                 heights.setdefault(ax, []).extend(p.mean for _, p in points)
                 x, y = [x for x, _ in points], [p.mean for _, p in points]
-                error = [p.half or 0.0 for _, p in points]
+                error = [bar(p) for _, p in points]
                 name = f"{group[0].record.values['model']}: {names[metric]}"
                 ax.errorbar(x, y, yerr=error, color=colour, linestyle=line, marker="o", markersize=4, capsize=3, label=name)
     for ax, title in ((left, "nats per image"), (right, "linear-probe accuracy")):
@@ -219,6 +219,11 @@ def latent_size(entries: Sequence[Entry]) -> Figure | None:
         ax.grid(alpha=0.3)
         ax.legend(fontsize=8)
     return figure
+
+
+def bar(found: Interval) -> float:
+    """Half of an interval as it is drawn: not of two seeds, where it would hide everything else."""
+    return found.half if found.half is not None and found.n > 2 else 0.0
 
 
 def frame(set_limits: Callable[[float, float], object], values: Sequence[float]) -> None:
@@ -235,7 +240,7 @@ def scatter(ax: Axes, group: Sequence[Entry], x: str, y: str) -> None:
         if a and b:
             look: dict[str, Any] = {**style(entry), "linestyle": "", "markersize": 6, "elinewidth": 0.8}
             on_top = len(group) - group.index(entry) + 2  # the baseline comes first, and is not to be hidden
-            ax.errorbar(a.mean, b.mean, xerr=a.half or 0.0, yerr=b.half or 0.0, label=entry.label, zorder=on_top, **look)
+            ax.errorbar(a.mean, b.mean, xerr=bar(a), yerr=bar(b), label=entry.label, zorder=on_top, **look)
     points = [(a.mean, b.mean) for entry in group if (a := entry.interval(x)) and (b := entry.interval(y))]
     frame(ax.set_xlim, [a for a, _ in points])
     frame(ax.set_ylim, [b for _, b in points])

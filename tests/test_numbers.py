@@ -308,6 +308,8 @@ def test_what_cannot_be_meant_gets_one_clear_line(tmp_path):
             parse_seeds(seeds)
     for selector, says in [
         ("vae[model=gan]", "before the bracket"),
+        ("vae[sigma=0.1]", "'sigma' is an option of likelihood=gaussian"),
+        ("ae[beta=2]", r"\(of model 'autoencoder'\)$"),
         ("vae[network=mpl]", "did you mean 'mlp'"),
         ("vae[network=conv,activation=tan]", "did you mean 'tanh'"),
     ]:

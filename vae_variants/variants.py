@@ -65,6 +65,9 @@ class Configuration:
         return replace(self, values=complete({**self.values, **known}))
 
 
+CHOICES: dict[str, Registry[Any]] = {"likelihood": LIKELIHOODS, "objective": OBJECTIVES}
+
+
 def parameters(function: Callable[..., Any]) -> dict[str, Any]:
     """Names and defaults of what a configuration may set on a constructor or objective."""
     found = inspect.signature(function).parameters.values()
@@ -95,7 +98,15 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
     values |= arguments
     for key, value in given.items():
         if key not in values:
-            raise UserError(f"{closest('option', key, values)} (of model {given['model']!r})")
+            homes = [
+                f"{kind}={name}"
+                for kind, registry in CHOICES.items()
+                if kind in values
+                for name in registry
+                if key in parameters(registry[name])
+            ]
+            hint = f"; {key!r} is an option of {' or '.join(homes)}" if homes else ""
+            raise UserError(f"{closest('option', key, values)} (of model {given['model']!r}){hint}")
         if key not in ("model", "likelihood", "objective"):
             value = convert(key, value, values[key])
         values[key] = value

@@ -235,7 +235,7 @@ def test_a_t_interval_is_the_textbooks():
     found = interval([1.0, 2.0, 3.0, 4.0, 5.0])
     assert found.mean == 3
     assert found.half == pytest.approx(2.7764451051977987 * math.sqrt(2.5 / 5))
-    assert interval([4.0]) == (4.0, None, 1)
+    assert interval([4.0]) == (4.0, None, None, 1)
 
 
 def test_peak_memory_sees_what_was_taken():

@@ -22,6 +22,7 @@ __all__ = [
     "Decoder",
     "Density",
     "Encoder",
+    "Finished",
     "LatentVariable",
     "MeanSampler",
     "Model",
@@ -91,6 +92,22 @@ class LatentVariable(ABC):
     """Has a prior, an approximate posterior and a likelihood."""
 
     @abstractmethod
+    def prior(self, n: int) -> Tensor:
+        """n -> (n, Z) codes drawn from p(z)."""
+
+    @abstractmethod
+    def log_prior(self, z: Tensor) -> Tensor:
+        """z (..., Z) -> (...) nats."""
+
+    @abstractmethod
+    def simulate(self, n: int) -> tuple[Tensor, Tensor]:
+        """n -> images (n, D) in the model's support, and the codes (n, Z) that they were drawn from."""
+
+    @abstractmethod
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, D) -> mean and standard deviation (B, Z) of the diagonal Gaussian q(z | x)."""
+
+    @abstractmethod
     def infer(self, x: Tensor, k: int, t: Tensor) -> Draws:
         """k draws from q(z | x) for each of x (B, D) -> `Draws`."""
 
@@ -118,7 +135,7 @@ class Decoder(ABC):
 
     @abstractmethod
     def log_px(self, x: Tensor, z: Tensor) -> Tensor:
-        """x (B, D), z (B, Z) -> (B,) nats."""
+        """x (B, D), z (..., B, Z) -> (..., B) nats."""
 
 
 class DataDependent(ABC):
@@ -127,6 +144,14 @@ class DataDependent(ABC):
     @abstractmethod
     def initialise(self, x: Tensor) -> None:
         """Fills buffers from the training images x (N, D)."""
+
+
+class Finished(ABC):
+    """Takes one more step in closed form, or by another method, once training is over."""
+
+    @abstractmethod
+    def finish(self, x: Tensor) -> None:
+        """Fills buffers from the training images x (N, D); the same each time. Shapes stay as they are."""
 
 
 MODELS: Registry[type[Model]] = Registry("model")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from vae_variants.evaluation import weights
 from vae_variants.model import Coder, Decoder, Density, Encoder, LatentVariable, MeanSampler, Model
 from vae_variants.registry import UserError, closest
 from vae_variants.training import derive_seed
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FIDELITIES", "Bound", "Elbo", "Evaluation", "Fidelity", "fidelity", "spread"]
 
+LEVELS = (1, 10, 100, 1000)  # draws for which the bound is kept beside that of all of them
 ELEMENTS = 2**21  # numbers per tensor in one chunk: 8 MiB in float32, near enough to a cache
 
 
@@ -34,6 +36,8 @@ class Fidelity:
     elbo_samples: int  # draws of z per test image in the ELBO
     bound_samples: int  # K of the importance-weighted bound
     bound_images: int  # test images for that bound
+    annealed_images: int  # test images for annealed importance sampling and locally optimised posteriors; 0 leaves them out
+    temperatures: int  # of the annealing
     image_samples: int  # generated images
     timing_seconds: float  # spent on each throughput
 
@@ -41,9 +45,10 @@ class Fidelity:
 FIDELITIES = {
     f.name: f
     for f in (
-        Fidelity("smoke", 2, 400, 100, 4, 50, 100, 100, 0.02),
-        Fidelity("quick", 10, 10_000, 2_000, 4, 100, 500, 500, 0.05),
-        Fidelity("full", None, None, None, 10, 1000, 1000, 1000, 0.05),
+        Fidelity("smoke", 2, 400, 100, 4, 50, 100, 2, 10, 100, 0.02),
+        Fidelity("quick", 10, 10_000, 2_000, 4, 100, 500, 0, 0, 500, 0.05),
+        Fidelity("full", None, None, None, 10, 1000, 1000, 0, 0, 1000, 0.05),
+        Fidelity("thorough", None, None, None, 10, 5000, 1000, 100, 1000, 1000, 0.05),
     )
 }
 
@@ -73,12 +78,23 @@ class Elbo:
 
 @dataclass(frozen=True)
 class Bound:
-    """The importance-weighted bound L_K of some test images: which (M,), nats (M,) and effective number of draws (M,)."""
+    """What K importance weights say of some test images: which (M,), then (M,) each, in float64."""
 
     index: Tensor
-    value: Tensor
-    ess: Tensor
-    k: int
+    levels: dict[int, Tensor]  # k -> L_k, nats, for powers of ten up to K, and for K
+    ess: Tensor  # effective number of draws
+    shape: Tensor  # of the Pareto tail of the weights
+    jackknife: Tensor  # L_K with its bias of order 1/K removed, nats
+    variance: Tensor  # Monte-Carlo variance of L_K, nats^2
+
+    @property
+    def k(self) -> int:
+        return max(self.levels)
+
+    @property
+    def value(self) -> Tensor:
+        """L_K."""
+        return self.levels[self.k]
 
 
 class Evaluation:
@@ -128,22 +144,22 @@ class Evaluation:
 
     @cached_property
     def bound(self) -> Bound:
-        """L_K = log (1/K) sum_k w_k by a streaming log-sum-exp; effective draws (sum w)^2 / sum w^2."""
+        """From K draws for each image: decoded in chunks that fit a cache, and reduced for 100 images at a time."""
         assert isinstance(self.model, LatentVariable)
-        total, t, values, ess = self.fidelity.bound_samples, torch.ones((), device=self.device), [], []
+        total, t, parts = self.fidelity.bound_samples, torch.ones((), device=self.device), []
+        ks = sorted({k for k in LEVELS if k < total} | {total})
         index = spread(len(self.test), self.fidelity.bound_images)
         images = min(len(index), 100)
         chunk = max(1, min(total, self.rows(images)))
         with self.noise("bound"):
             for x in self.test[index.to(self.device)].split(images):
-                first = second = x.new_full((len(x),), -torch.inf, dtype=torch.float64)
-                for start in range(0, total, chunk):
-                    log_w = self.model.infer(x, min(chunk, total - start), t).log_w.double()
-                    first = torch.logaddexp(first, log_w.logsumexp(0))
-                    second = torch.logaddexp(second, (2 * log_w).logsumexp(0))
-                values.append((first - torch.tensor(total, dtype=torch.float64).log()).cpu())
-                ess.append((2 * first - second).exp().cpu())
-        return Bound(index, torch.cat(values), torch.cat(ess), total)
+                chunks = [self.model.infer(x, min(chunk, total - start), t).log_w.double() for start in range(0, total, chunk)]
+                log_w = torch.cat(chunks).cpu()
+                found = [weights.bound(log_w, k) for k in ks]
+                found += [f(log_w) for f in (weights.effective_draws, weights.pareto_shape, weights.jackknife, weights.variance)]
+                parts.append(torch.stack(found))
+        levels, rest = torch.cat(parts, -1).split([len(ks), 4])
+        return Bound(index, dict(zip(ks, levels, strict=True)), *rest)
 
     @cached_property
     def log_prob(self) -> Tensor:
@@ -177,3 +193,10 @@ class Evaluation:
         assert isinstance(self.model, MeanSampler)
         with self.noise("samples"):
             return self.model.sample_mean(self.fidelity.image_samples).clamp(0, 1).cpu()
+
+    @cached_property
+    def sample_features(self) -> Tensor:
+        """Of `sample_means`, (n, F) float64, by the classifier of the data set."""
+        from vae_variants.evaluation.features import classifier  # trained once for a data set, where it is first asked for
+
+        return classifier(self.dataset)[0].embed(self.sample_means)

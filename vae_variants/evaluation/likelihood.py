@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
-from vae_variants.evaluation.evaluation import Evaluation
-from vae_variants.evaluation.metrics import metric
+from torch import Tensor
+
+from vae_variants.evaluation.evaluation import LEVELS, Evaluation
+from vae_variants.evaluation.metrics import Skip, metric
 from vae_variants.model import Density, LatentVariable, Model
 
 __all__ = ["bits_per_dim", "bound_samples", "distortion", "elbo", "ess", "log_likelihood", "rate"]
@@ -33,20 +36,25 @@ def distortion(e: Evaluation) -> float:
     return e.elbo.distortion.mean().item()
 
 
-def bounded(model: Model) -> bool:
-    return isinstance(model, LatentVariable) or (isinstance(model, Density) and model.exact)
+def bounded(e: Evaluation) -> bool:
+    return isinstance(e.model, LatentVariable) or (isinstance(e.model, Density) and e.model.exact)
+
+
+def over_all(e: Evaluation, some: Tensor) -> float:
+    """The mean over all test images of something (M,) that is near the ELBO and known for some of them, in nats.
+
+    The mean difference to the ELBO over those images is added to the mean ELBO of all: the same expectation, with the spread of
+    the gap instead of that of the images.
+    """
+    return (e.elbo.value.mean() + (some - e.elbo.value[e.bound.index]).mean()).item()
 
 
 @metric(needs=(Density,), unit="nats", better="higher", kind=density_kind, applies=bounded)
 def log_likelihood(e: Evaluation) -> float:
-    """log p(x) where exact, else the bound L_K with K = bound_samples; mean over the test images
-
-    L_K is costly, so where it is known for some test images only, their mean of L_K - ELBO is added to the mean ELBO of
-    all: the same expectation as L_K over all of them, with the spread of the gap instead of that of the images.
-    """
+    """log p(x) where exact, else the bound L_K with K = bound_samples; mean over the test images"""
     if isinstance(e.model, Density) and e.model.exact:
         return e.log_prob.mean().item()
-    return (e.elbo.value.mean() + (e.bound.value - e.elbo.value[e.bound.index]).mean()).item()
+    return over_all(e, e.bound.value)
 
 
 @metric(needs=(LatentVariable,), unit="draws", better="none")
@@ -61,8 +69,47 @@ def ess(e: Evaluation) -> float:
     return e.bound.ess.mean().item()
 
 
-def discrete(model: Model) -> bool:
-    return bounded(model) and model.support.discrete
+def bound_of(k: int) -> Callable[[Evaluation], float]:
+    def bound(e: Evaluation) -> float:
+        return over_all(e, e.bound.levels[k])
+
+    bound.__doc__ = f"the importance-weighted bound of {k} draw{'s' * (k > 1)}, from the same draws as log_likelihood"
+    return bound
+
+
+for _k in LEVELS:
+    metric(
+        needs=(LatentVariable,),
+        unit="nats",
+        better="higher",
+        kind="lower-bound",
+        applies=lambda e, k=_k: k < e.fidelity.bound_samples,  # type: ignore[misc]
+        name=f"bound_{_k}",
+    )(bound_of(_k))
+
+
+@metric(needs=(LatentVariable,), unit="nats", better="higher", kind="estimate")
+def jackknife(e: Evaluation) -> float:
+    """log_likelihood with the bias of order 1/K removed by the jackknife: no longer a bound"""
+    return over_all(e, e.bound.jackknife)
+
+
+@metric(needs=(LatentVariable,), unit="nats", better="lower", kind="estimate")
+def monte_carlo_error(e: Evaluation) -> float:
+    """standard error of log_likelihood that comes from the finite number of draws, by the delta method"""
+    return math.sqrt(e.bound.variance.sum().item()) / len(e.bound.index)
+
+
+@metric(needs=(LatentVariable,), unit="fraction", better="lower", kind="estimate")
+def pareto_bad(e: Evaluation) -> float:
+    """share of images whose weights have a Pareto tail of shape above 0.7: there no number of draws within reach is enough"""
+    if e.bound.shape.isnan().any():
+        raise Skip("too few draws for the tail of their weights")
+    return (e.bound.shape > 0.7).double().mean().item()
+
+
+def discrete(e: Evaluation) -> bool:
+    return bounded(e) and e.model.support.discrete
 
 
 @metric(

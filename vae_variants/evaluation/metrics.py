@@ -34,11 +34,11 @@ class Metric:
     unit: str
     better: str
     kind: str | Callable[[Model], str]
-    applies: Callable[[Model], bool]
+    applies: Callable[[Evaluation], bool]
     description: str
 
-    def asked_of(self, model: Model) -> bool:
-        return all(isinstance(model, need) for need in self.needs) and self.applies(model)
+    def asked_of(self, e: Evaluation) -> bool:
+        return all(isinstance(e.model, need) for need in self.needs) and self.applies(e)
 
     def kind_for(self, model: Model) -> str:
         return self.kind if isinstance(self.kind, str) else self.kind(model)
@@ -60,8 +60,8 @@ class Value:
 METRICS: Registry[Metric] = Registry("metric")
 
 
-def trained(model: Model) -> bool:
-    return bool(model.players)
+def trained(e: Evaluation) -> bool:
+    return bool(e.model.players)
 
 
 def metric(
@@ -70,7 +70,7 @@ def metric(
     unit: str,
     better: str,
     kind: str | Callable[[Model], str] = "measurement",
-    applies: Callable[[Model], bool] = lambda model: True,
+    applies: Callable[[Evaluation], bool] = lambda e: True,
     name: str | None = None,
 ) -> Callable[[Callable[[Evaluation], float]], Callable[[Evaluation], float]]:
     """Registers a function under its own name; the first line of its docstring is its description.
@@ -93,7 +93,7 @@ def metric(
 
 def evaluate(e: Evaluation) -> list[Value]:
     """Every metric that the model is capable of; one that fails is a value with its reason and stops no other."""
-    return [value_of(m, e) for m in METRICS.values() if m.asked_of(e.model)]
+    return [value_of(m, e) for m in METRICS.values() if m.asked_of(e)]
 
 
 def value_of(m: Metric, e: Evaluation) -> Value:

@@ -16,6 +16,8 @@ from vae_variants.objectives import Draws, Objective, elbo, elbo_sampled
 
 __all__ = ["VAE"]
 
+C = 0.5 * math.log(2 * math.pi)
+
 
 @MODELS.add
 class VAE(Model, Sampler, MeanSampler, Density, LatentVariable, Coder, Decoder):
@@ -48,16 +50,26 @@ class VAE(Model, Sampler, MeanSampler, Density, LatentVariable, Coder, Decoder):
     def _decode(self, z: Tensor) -> Tensor:
         return self.decoder(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
 
+    def prior(self, n: int) -> Tensor:
+        like = next(self.decoder.parameters())
+        return torch.randn(n, self.latent, dtype=like.dtype, device=like.device)
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        return (-0.5 * z.square() - C).sum(-1)
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mu, log_s = self.encoder(x).chunk(2, -1)
+        return mu, log_s.exp()
+
     def infer(self, x: Tensor, k: int, t: Tensor) -> Draws:
         mu, log_s = self.encoder(x).chunk(2, -1)
         eps = torch.randn(k, *mu.shape, dtype=mu.dtype, device=mu.device)
         z = mu + log_s.exp() * eps
-        c = 0.5 * math.log(2 * math.pi)
         kl = 0.5 * (mu.square() + (2 * log_s).exp() - 1) - log_s
         return Draws(
             log_px=self.likelihood.log_prob(self._decode(z), x),
-            log_pz=(-0.5 * z.square() - c).sum(-1),
-            log_qz=(-0.5 * eps.square() - log_s - c).sum(-1),
+            log_pz=self.log_prior(z),
+            log_qz=(-0.5 * eps.square() - log_s - C).sum(-1),
             kl=kl.sum(-1),
             kl_units=kl,
             z=z,
@@ -79,12 +91,12 @@ class VAE(Model, Sampler, MeanSampler, Density, LatentVariable, Coder, Decoder):
     def decode(self, z: Tensor) -> Tensor:
         return self.likelihood.mean(self._decode(z))
 
-    def _prior(self, n: int) -> Tensor:
-        like = next(self.decoder.parameters())
-        return torch.randn(n, self.latent, dtype=like.dtype, device=like.device)
+    def simulate(self, n: int) -> tuple[Tensor, Tensor]:
+        z = self.prior(n)
+        return self.likelihood.sample(self._decode(z)), z
 
     def sample(self, n: int) -> Tensor:
-        return self.likelihood.sample(self._decode(self._prior(n)))
+        return self.simulate(n)[0]
 
     def sample_mean(self, n: int) -> Tensor:
-        return self.decode(self._prior(n))
+        return self.decode(self.prior(n))

@@ -1,0 +1,105 @@
+"""A small classifier of a data set, whose last hidden layer is the space in which samples are compared with real images."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vae_variants.datasets import Dataset
+from vae_variants.training import derive_seed
+
+__all__ = ["WIDTH", "Classifier", "classifier"]
+
+WIDTH = 64  # features
+BATCH, STEPS, EPOCHS = 128, (300, 1500), 30
+
+
+class Classifier(nn.Module):
+    """Three 3x3 convolutions (32, 64, 64 channels), halved twice where the image is large enough, then `WIDTH` ReLU features.
+
+    No dropout and no batch statistics: features of an image depend on that image alone.
+    """
+
+    scale: Tensor
+
+    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__()
+        self.shape = shape
+        c, height, width = shape
+        sizes = [(math.ceil(height / s), math.ceil(width / s)) for s in (2, 4)]
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(c, 32, 3, padding=1), nn.ReLU(),
+            nn.AdaptiveMaxPool2d(sizes[0]),
+            nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(),
+            nn.AdaptiveMaxPool2d(sizes[1]),
+            nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(),
+            nn.Flatten(),
+        )  # fmt: skip
+        self.hidden = nn.Linear(64 * math.prod(sizes[1]), WIDTH)
+        self.out = nn.Linear(WIDTH, classes)
+        self.register_buffer("scale", torch.ones(()))  # features are divided by it: of mean square 1 on training images
+
+    def features(self, x: Tensor) -> Tensor:
+        """Grey or colour images x (B, D) in [0, 1] -> (B, WIDTH)."""
+        return self.hidden(self.convolutions(x.unflatten(-1, self.shape))).relu() / self.scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.features(x))
+
+    def rescale(self, x: Tensor) -> None:
+        """Puts the features' mean square at 1 on images x, and leaves what the classifier says as it is."""
+        root = self.embed(x).square().mean().sqrt().float()
+        with torch.no_grad():
+            self.scale *= root
+            self.out.weight *= root
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights: two Frechet distances compare only where it is the same."""
+        digest = hashlib.sha256()
+        for tensor in self.state_dict().values():
+            digest.update(tensor.cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    @torch.no_grad()
+    def embed(self, x: Tensor) -> Tensor:
+        """(N, D) -> (N, WIDTH) in float64, chunk by chunk."""
+        device = self.out.weight.device
+        return torch.cat([self.features(part.to(device)).double().cpu() for part in x.split(500)])
+
+
+@lru_cache(maxsize=2)
+def classifier(dataset: Dataset) -> tuple[Classifier, float]:
+    """The classifier of a labelled data set, trained on its training images from a fixed seed, and its test accuracy.
+
+    Adam, batches of 128, 30 epochs but at least 300 and at most 1500 steps; the same each time on the same machine.
+    """
+    if dataset.labels is None or dataset.classes is None:
+        raise ValueError("a classifier needs labels")
+    x, y = dataset.grey("train"), dataset.labels["train"]
+    batch = min(BATCH, len(x))
+    steps = min(max(EPOCHS * len(x) // batch, STEPS[0]), STEPS[1])
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(derive_seed("classifier", dataset.digest))
+        model = Classifier(dataset.shape, len(dataset.classes))
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+        rate = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, steps)
+        order = x.new_empty(0, dtype=torch.long)
+        for _ in range(steps):
+            if len(order) < batch:
+                order = torch.randperm(len(x))
+            rows, order = order[:batch], order[batch:]
+            optimizer.zero_grad()
+            F.cross_entropy(model(x[rows]), y[rows]).backward()
+            optimizer.step()
+            rate.step()
+    model.eval().requires_grad_(False)
+    model.rescale(x[:5000])
+    test = dataset.grey("test")
+    right = torch.cat([model(part).argmax(-1) for part in test.split(500)]) == dataset.labels["test"]
+    return model, right.double().mean().item()

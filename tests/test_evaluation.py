@@ -178,12 +178,12 @@ def test_every_variant_has_finite_values_for_what_it_is_capable_of_and_no_others
     population.initialise(small.as_(chosen.support).train)
     model = next(population.members())
     cost = {"train_seconds": 1.0, "train_images_per_second": 1.0, "peak_memory_bytes": 1.0}
-    e = Evaluation(model, small, 0, replace(SMOKE, bound_samples=5, image_samples=10, timing_seconds=1e-3), cost=cost)
+    e = Evaluation(model, small, 0, replace(SMOKE, bound_samples=30, image_samples=25, timing_seconds=1e-3), cost=cost)
     rows = {v.metric: v for v in evaluate(e)}
     assert all(v.status == "ok" and math.isfinite(v.value) for v in rows.values()), [v for v in rows.values() if v.status != "ok"]
     assert ("elbo" in rows) == isinstance(model, LatentVariable)
     assert ("probe_accuracy" in rows) == isinstance(model, Encoder)
-    assert set(rows) == {m.name for m in METRICS.values() if m.asked_of(model)}
+    assert set(rows) == {m.name for m in METRICS.values() if m.asked_of(e)}
 
 
 def test_noise_depends_on_data_and_seed_and_leaves_the_global_stream_alone(digits):
@@ -198,3 +198,32 @@ def test_noise_depends_on_data_and_seed_and_leaves_the_global_stream_alone(digit
     assert torch.equal(first, drawn(digits, 0))
     assert not torch.equal(first, drawn(digits, 1))
     assert not torch.equal(first, drawn(digits.subset(50, 20), 0))
+
+
+def test_mutual_information_is_that_of_a_known_channel():
+    from vae_variants.evaluation.latent import mutual_information
+
+    e, _ = linear_evaluation(W2)
+    n = 2000
+    e.test = 3.0 * torch.randn(n, 5, dtype=torch.float64)
+    found = mutual_information(e)
+    mean, scale = e.model.posterior(e.test)
+    spread_of = torch.cov(mean.mT) + torch.diag(scale[0].square())  # z is nearly Gaussian, since x is
+    expected = 0.5 * (torch.logdet(spread_of) - scale[0].square().log().sum()).item()
+    assert found == pytest.approx(expected, abs=0.1)
+    assert found < math.log(n)
+    e.model.encoder[0].weight.data.zero_()  # codes that know nothing of the image
+    assert mutual_information(e) == pytest.approx(0, abs=1e-6)
+    e.model.encoder[0].weight.data[:2] = 1e9  # codes that know everything: the estimate cannot exceed log n
+    assert mutual_information(e) == pytest.approx(math.log(n), abs=1e-6)
+
+
+def test_clusters_of_codes_that_tell_the_class_agree_with_it(digits):
+    from vae_variants.evaluation.latent import clustering_score
+
+    e = Evaluation(Pixels(digits.shape), digits, 0, SMOKE)
+    told = {name: torch.nn.functional.one_hot(y, 10).double() for name, y in digits.labels.items()}
+    e.codes = {name: codes + 0.01 * torch.randn_like(codes) for name, codes in told.items()}
+    assert clustering_score(e) == pytest.approx(1)
+    e.codes = {name: torch.randn(len(y), 3, dtype=torch.float64) for name, y in digits.labels.items()}
+    assert abs(clustering_score(e)) < 0.1

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
-from vae_variants.model import DataDependent, Density, Model, Player
+from vae_variants.model import DataDependent, Density, Finished, Model, Player
 from vae_variants.registry import UserError
 
 if TYPE_CHECKING:
@@ -107,6 +107,17 @@ class Population:
         for model in self.models:
             if isinstance(model, DataDependent):
                 model.initialise(x)
+
+    @torch.no_grad()
+    def finish(self, x: Tensor) -> None:
+        """Gives the training images to each member of a model that takes a last step when training is over."""
+        if isinstance(self.template, Finished):
+            members = list(self.members())
+            for member in members:
+                assert isinstance(member, Finished)
+                member.finish(x)
+            states = [member.state_dict() for member in members]
+            self.restore({name: torch.stack([state[name] for state in states]) for name in states[0]})
 
     def state(self) -> dict[str, Tensor]:
         """Parameters and persistent buffers, each with the seeds as leading axis."""
@@ -273,4 +284,5 @@ def fit(population: Population, data: Data, recipe: Recipe, key: str = "") -> Cu
     while training.players and training.epoch < recipe.epochs:
         for name, row in training.run_epoch().items():
             curves.setdefault(name, []).append(row)
+    population.finish(training.train)
     return curves

@@ -1,16 +1,19 @@
-"""The deterministic autoencoder."""
+"""The deterministic autoencoder, alone and with a mixture of Gaussians on its codes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from vae_variants.likelihoods import Likelihood
-from vae_variants.model import MODELS, Coder, Decoder, Model
+from vae_variants.model import MODELS, Coder, Decoder, Finished, MeanSampler, Model, Sampler
 from vae_variants.networks import NETWORKS
 
-__all__ = ["Autoencoder"]
+__all__ = ["Autoencoder", "AutoencoderMixture"]
+
+CODES = 20_000  # training codes that the mixture is fitted to, at most
 
 
 @MODELS.add
@@ -44,3 +47,66 @@ class Autoencoder(Model, Coder, Decoder):
 
     def decode(self, z: Tensor) -> Tensor:
         return self.likelihood.mean(self.decoder(z))
+
+
+@MODELS.add
+class AutoencoderMixture(Model, Coder, Decoder, Sampler, MeanSampler, Finished):
+    """The same autoencoder; when it is trained, a mixture of `components` Gaussians is fitted to its codes, to draw from.
+
+    What an autoencoder can generate depends on where its codes are drawn (Ghosh et al. 2020, RAE). Full covariances, by
+    scikit-learn's expectation maximisation.
+    """
+
+    weights: Tensor
+    means: Tensor
+    scale_tril: Tensor
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        likelihood: Likelihood,
+        *,
+        latent: int = 20,
+        network: str = "mlp",
+        hidden: Sequence[int] = (200, 200),
+        activation: str = "tanh",
+        components: int = 10,
+    ) -> None:
+        super().__init__()
+        self.autoencoder = Autoencoder(shape, likelihood, latent=latent, network=network, hidden=hidden, activation=activation)
+        self.likelihood, self.shape, self.latent, self.support = likelihood, shape, latent, likelihood.support
+        self.register_buffer("weights", torch.full((components,), 1 / components))
+        self.register_buffer("means", torch.zeros(components, latent))
+        self.register_buffer("scale_tril", torch.eye(latent).expand(components, latent, latent).clone())
+
+    def loss(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.autoencoder.loss(x, t)
+
+    def log_px(self, x: Tensor, z: Tensor) -> Tensor:
+        return self.autoencoder.log_px(x, z)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.autoencoder.encode(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.autoencoder.decode(z)
+
+    def finish(self, x: Tensor) -> None:
+        from sklearn.mixture import GaussianMixture
+
+        codes = self.encode(x[:CODES]).double().cpu().numpy()
+        fitted = GaussianMixture(len(self.weights), reg_covar=1e-4, max_iter=500, tol=1e-2, random_state=0).fit(codes)
+        self.weights.copy_(torch.from_numpy(fitted.weights_))
+        self.means.copy_(torch.from_numpy(fitted.means_))
+        self.scale_tril.copy_(torch.linalg.cholesky(torch.from_numpy(fitted.covariances_)))
+
+    def _codes(self, n: int) -> Tensor:
+        chosen = torch.multinomial(self.weights, n, replacement=True)
+        noise = torch.randn(n, self.latent, 1, dtype=self.means.dtype, device=self.means.device)
+        return self.means[chosen] + (self.scale_tril[chosen] @ noise).squeeze(-1)
+
+    def sample(self, n: int) -> Tensor:
+        return self.likelihood.sample(self.autoencoder.decoder(self._codes(n)))
+
+    def sample_mean(self, n: int) -> Tensor:
+        return self.decode(self._codes(n))

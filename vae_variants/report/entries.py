@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from vae_variants.harness.record import Record
-from vae_variants.harness.statistics import Interval, interval
+from vae_variants.harness.statistics import Comparison, Interval, compare, interval, top_group
+from vae_variants.registry import UserError
 
-__all__ = ["COLOURS", "LINES", "SUPPORTS", "Entry", "distinct", "style"]
+__all__ = ["COLOURS", "LINES", "SUPPORTS", "Entry", "best", "distinct", "style"]
 
 SUPPORTS = {
     "binary": "binary pixels",
@@ -41,14 +42,26 @@ class Entry:
         values = self.values(metric)
         return interval(list(values.values())) if values else None
 
-    def difference(self, metric: str, baseline: Entry) -> Interval | None:
-        """Of this to the baseline, seed by seed: over the seeds that both have."""
-        own, other = self.values(metric), baseline.values(metric)
-        pairs = [own[seed] - other[seed] for seed in own if seed in other]
-        return interval(pairs) if pairs else None
+    def compared(self, metric: str, baseline: Entry) -> Comparison | None:
+        """This with the baseline, seed by seed: over the seeds that both have."""
+        return compare(self.values(metric), baseline.values(metric))
 
     def kind(self, metric: str) -> str:
         return next((row["kind"] for row in self.record.rows if row["metric"] == metric), "")
+
+
+def best(entries: Sequence[Entry], metric: str) -> list[str]:
+    """Labels of the best by `metric`, and of those that cannot be told from it: see `top_group`.
+
+    Raises `UserError` where the metric has no better direction, or is in nats of different kinds of pixels.
+    """
+    rows = [row for e in entries for row in e.record.rows if row["metric"] == metric]
+    supports = {e.record.support for e in entries if e.values(metric)}
+    if not rows or rows[0]["better"] == "none":
+        raise UserError(f"{metric!r} has no better direction, so that nothing can be ranked by it")
+    if rows[0]["unit"] == "nats" and len(supports) > 1:
+        raise UserError(f"{metric!r} is in nats of different kinds of pixels ({', '.join(sorted(supports))}): rank within one of them")
+    return top_group({e.label: e.values(metric) for e in entries}, rows[0]["better"])
 
 
 def distinct(entries: Sequence[Entry]) -> list[Entry]:

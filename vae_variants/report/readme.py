@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from vae_variants.evaluation import METRICS
-from vae_variants.harness.statistics import Interval
-from vae_variants.report.entries import SUPPORTS, Entry, distinct
+from vae_variants.harness.statistics import Interval, holm
+from vae_variants.report.entries import SUPPORTS, Entry, best, distinct
 
 __all__ = ["number", "readme"]
 
@@ -58,19 +58,26 @@ def seeds(entry: Entry) -> str:
 def likelihoods(entries: Sequence[Entry]) -> list[str]:
     lines = ["## Likelihood", ""]
     lines += ["Nats per test image, higher is better; compared within one kind of pixels only. `≥` marks a lower bound:"]
-    lines += ["log p(x) is exact, or bounded by the importance-weighted bound of K draws whose effective number is in the next column.", ""]
+    lines += ["log p(x) is exact, or bounded by the importance-weighted bound of K draws whose effective number is in the next column."]
+    lines += ["Bold: cannot be told from the best (paired t-tests over seeds, Holm-adjusted, 5 %). Δ is over the seeds that both have;"]
+    lines += ["p is that of its sign-flip test, Holm-adjusted, which cannot fall under m · 2 / 2ⁿ for m variants and n seeds.", ""]
     for support, title in SUPPORTS.items():
         group = [e for e in entries if e.record.support == support and e.interval("log_likelihood")]
         if not group:
             continue
         baseline = group[0]
-        header = ["variant", "log p(x) ↑", f"Δ to {baseline.label}", "ELBO ↑", "rate", "distortion", "K", "effective draws ↑"]
+        top = best(distinct(group), "log_likelihood")
+        leaders = {e.record.key for e in group if e.label in top} if len(distinct(group)) > 1 else set()
+        compared = {e.record.key: c for e in group if e.record.key != baseline.record.key and (c := e.compared("log_likelihood", baseline))}
+        adjusted = dict(zip(compared, holm([c.p for c in compared.values()]), strict=True))
+        header = ["variant", "log p(x) ↑", f"Δ to {baseline.label}", "p", "ELBO ↑", "rate", "distortion", "K", "effective draws ↑"]
         rows = []
         for e in group:
             mark = "≥ " if e.kind("log_likelihood") == "lower-bound" else ""
-            delta = None if e.record.key == baseline.record.key else e.difference("log_likelihood", baseline)
-            elbo = e.interval("elbo")
-            cells = [f"`{e.label}`", mark + number(e.interval("log_likelihood")), number(delta, sign=True)]
+            change, elbo = compared.get(e.record.key), e.interval("elbo")
+            value = mark + number(e.interval("log_likelihood"))
+            cells = [f"`{e.label}`", f"**{value}**" if e.record.key in leaders else value]
+            cells += [number(change.difference, sign=True), f"{adjusted[e.record.key]:.3f}"] if change else ["–", "–"]
             cells += ["≥ " + number(elbo) if elbo else "–", number(e.interval("rate")), number(e.interval("distortion"))]
             cells += [number(e.interval("bound_samples")), number(e.interval("ess"))]
             rows.append([*cells, number(e.interval("bits_per_dim")), number(e.interval("active_units")), seeds(e)])
@@ -84,7 +91,8 @@ def section(title: str, text: str, entries: Sequence[Entry], columns: Sequence[t
     if not group:
         return []
     rows = [[f"`{e.label}`", *(number(e.interval(m), scale=scale) for _, m, scale in columns), seeds(e)] for e in group]
-    return [f"## {title}", "", text, "", *table(["variant", *(header for header, _, _ in columns), "n"], rows)]
+    data = entries[0].record.dataset["name"].partition("?")[0].partition(":")[0]
+    return [f"## {title}", "", text, "", *table(["variant", *(header.format(data=data) for header, _, _ in columns), "n"], rows)]
 
 
 def others(entries: Sequence[Entry], known: set[str]) -> list[str]:
@@ -96,6 +104,27 @@ def others(entries: Sequence[Entry], known: set[str]) -> list[str]:
 
 
 SECTIONS = (
+    (
+        "How tight the bounds are",
+        "The importance-weighted bound of 1, 10, 100, 1000 draws, whose last step shows what is still missing; the jackknife takes away "
+        "the bias of order 1/K, and what is left is no bound; Monte-Carlo error of the mean; share of images whose weights have a tail so "
+        "heavy (Pareto shape above 0.7) that no number of draws within reach is enough; log p(x) by annealed importance sampling with its "
+        "own gap on simulated images; the gap of the ELBO in two: what the best diagonal Gaussian q for each image leaves open, and what "
+        "the encoder loses against that.",
+        (
+            ("L₁ ↑", "bound_1", 1.0),
+            ("L₁₀ ↑", "bound_10", 1.0),
+            ("L₁₀₀ ↑", "bound_100", 1.0),
+            ("L₁₀₀₀ ↑", "bound_1000", 1.0),
+            ("jackknife", "jackknife", 1.0),
+            ("MC error", "monte_carlo_error", 1.0),
+            ("heavy tails", "pareto_bad", 1.0),
+            ("annealed ↑", "annealed_log_likelihood", 1.0),
+            ("its gap ↓", "annealing_gap", 1.0),
+            ("approximation gap", "approximation_gap", 1.0),
+            ("amortisation gap", "amortization_gap", 1.0),
+        ),
+    ),
     (
         "Reconstruction and codes",
         "Mean squared error per pixel against the grey test image; −log p(x given the mean code) in nats of each model's own "
@@ -119,6 +148,21 @@ SECTIONS = (
             ("ratio to real", "sharpness_ratio", 1.0),
             ("blur in pixels ↓", "blur_sigma", 1.0),
             ("noise ratio", "noise_ratio", 1.0),
+        ),
+    ),
+    (
+        "Samples beside real images",
+        "In the features of a classifier trained on this data set: Fréchet distance and kernel distance, which are not the FID and KID of "
+        "other papers and compare within this data set only; precision, recall, density and coverage from 5 nearest neighbours; distance "
+        "to the nearest training image over that of test images (near 0 they are copies). The row of real training images is the floor.",
+        (
+            ("FD-{data}cnn ↓", "fd_cnn", 1.0),
+            ("KD-{data}cnn ↓", "kid_cnn", 1.0),
+            ("precision ↑", "precision", 1.0),
+            ("recall ↑", "recall", 1.0),
+            ("density", "density", 1.0),
+            ("coverage ↑", "coverage", 1.0),
+            ("memorisation", "memorisation_ratio", 1.0),
         ),
     ),
     (
@@ -167,7 +211,8 @@ def readme(suite: str, entries: Sequence[Entry], figures: Sequence[str], command
         f"Made by `{command}` on {newest.started[:10]}, {', '.join(devices)}, Python {newest.environment.get('python', '?')}, {packages}.",
         "",
         f"Data: `{data['name']}`, {shape} pixels, {sizes} training, validation and test images, digest `{data['digest'][:12]}`. "
-        "Figures are means over n seeds ± the half-width of a 95 % t-interval, which is left out where all seeds agree. "
+        "Figures are means over n seeds ± the half-width of a 95 % interval (Student's t under 10 seeds, BCa bootstrap "
+        "from there on), which is left out where all seeds agree. "
         "Arrows point to better. "
         "Everything is measured on the test images; every value is in [results.csv](results.csv), means in [summary.csv](summary.csv).",
         "",

@@ -35,7 +35,7 @@ def results(entries: Sequence[Entry]) -> pd.DataFrame:
 
 
 def summary(entries: Sequence[Entry]) -> pd.DataFrame:
-    """Wide: for each variant and metric the mean over seeds, the ends of its 95 % t-interval, and n."""
+    """Wide: for each variant and metric the mean over seeds, the ends of its 95 % interval, and n."""
     rows = []
     for entry in entries:
         status = list(entry.record.status.values())
@@ -49,8 +49,8 @@ def summary(entries: Sequence[Entry]) -> pd.DataFrame:
         for metric in metrics_of(entries):
             found = entry.interval(metric)
             row[metric] = None if found is None else found.mean
-            row[f"{metric}_low"] = None if found is None or found.half is None else found.mean - found.half
-            row[f"{metric}_high"] = None if found is None or found.half is None else found.mean + found.half
+            row[f"{metric}_low"] = None if found is None else found.low
+            row[f"{metric}_high"] = None if found is None else found.high
             row[f"{metric}_n"] = 0 if found is None else found.n
         rows.append(row)
     return pd.DataFrame(rows)

@@ -98,6 +98,11 @@ def embedded(e: Evaluation) -> tuple[Tensor, Tensor]:
     return real, e.sample_features[: len(real)]
 
 
+@lru_cache(maxsize=1)
+def overlap(e: Evaluation) -> Coverage:
+    return prdc(*embedded(e))
+
+
 @metric(needs=(MeanSampler,), unit="squared features", better="lower", kind="estimate")
 def fd_cnn(e: Evaluation) -> float:
     """Frechet distance of noise-free samples to test images in the features of the data set's own classifier
@@ -116,25 +121,25 @@ def kid_cnn(e: Evaluation) -> float:
 @metric(needs=(MeanSampler,), unit="fraction", better="higher", kind="estimate")
 def precision(e: Evaluation) -> float:
     """share of samples inside the 5-nearest-neighbour ball of some test image, in the same features"""
-    return prdc(*embedded(e)).precision
+    return overlap(e).precision
 
 
 @metric(needs=(MeanSampler,), unit="fraction", better="higher", kind="estimate")
 def recall(e: Evaluation) -> float:
     """share of test images inside the 5-nearest-neighbour ball of some sample, in the same features"""
-    return prdc(*embedded(e)).recall
+    return overlap(e).recall
 
 
 @metric(needs=(MeanSampler,), unit="ratio", better="higher", kind="estimate")
 def density(e: Evaluation) -> float:
     """how many 5-nearest-neighbour balls of test images a sample lies in, over 5: about 1 for the same law"""
-    return prdc(*embedded(e)).density
+    return overlap(e).density
 
 
 @metric(needs=(MeanSampler,), unit="fraction", better="higher", kind="estimate")
 def coverage(e: Evaluation) -> float:
     """share of test images whose 5-nearest-neighbour ball has a sample in it: about 0.97 for the same law and as many of both"""
-    return prdc(*embedded(e)).coverage
+    return overlap(e).coverage
 
 
 @lru_cache(maxsize=2)

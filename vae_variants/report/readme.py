@@ -59,8 +59,7 @@ def likelihoods(entries: Sequence[Entry]) -> list[str]:
     lines = ["## Likelihood", ""]
     lines += ["Nats per test image, higher is better; compared within one kind of pixels only. `≥` marks a lower bound:"]
     lines += ["log p(x) is exact, or bounded by the importance-weighted bound of K draws whose effective number is in the next column."]
-    lines += ["Bold: cannot be told from the best (paired t-tests over seeds, Holm-adjusted, 5 %). Δ is over the seeds that both have;"]
-    lines += ["p is that of its sign-flip test, Holm-adjusted, which cannot fall under m · 2 / 2ⁿ for m variants and n seeds.", ""]
+    lines += ["Bold: cannot be told from the best (paired t-tests over seeds, Holm-adjusted, 5 %). Δ is over the seeds that both have.", ""]
     for support, title in SUPPORTS.items():
         group = [e for e in entries if e.record.support == support and e.interval("log_likelihood")]
         if not group:
@@ -70,6 +69,8 @@ def likelihoods(entries: Sequence[Entry]) -> list[str]:
         leaders = {e.record.key for e in group if e.label in top} if len(distinct(group)) > 1 else set()
         compared = {e.record.key: c for e in group if e.record.key != baseline.record.key and (c := e.compared("log_likelihood", baseline))}
         adjusted = dict(zip(compared, holm([c.p for c in compared.values()]), strict=True))
+        least = min((c.smallest_p for c in compared.values()), default=1.0) * len(compared)
+        tested = bool(compared) and least <= SIGNIFICANT
         header = ["variant", "log p(x) ↑", f"Δ to {baseline.label}", "p", "ELBO ↑", "rate", "distortion", "K", "effective draws ↑"]
         rows = []
         for e in group:
@@ -77,11 +78,19 @@ def likelihoods(entries: Sequence[Entry]) -> list[str]:
             change, elbo = compared.get(e.record.key), e.interval("elbo")
             value = mark + number(e.interval("log_likelihood"))
             cells = [f"`{e.label}`", f"**{value}**" if e.record.key in leaders else value]
-            cells += [number(change.difference, sign=True), f"{adjusted[e.record.key]:.3f}"] if change else ["–", "–"]
+            cells += [number(change.difference, sign=True) if change else "–"]
+            cells += [f"{adjusted[e.record.key]:.3f}" if change and tested else "–"]
             cells += ["≥ " + number(elbo) if elbo else "–", number(e.interval("rate")), number(e.interval("distortion"))]
             cells += [number(e.interval("bound_samples")), number(e.interval("ess"))]
             rows.append([*cells, number(e.interval("bits_per_dim")), number(e.interval("active_units")), seeds(e)])
         lines += [f"### {title[0].upper()}{title[1:]}", "", *table([*header, "bits/dim ↓", "active units", "n"], rows)]
+        if tested:
+            lines += [f"p: exact sign-flip test of Δ over seeds, Holm-adjusted; it cannot be under {least:.2g} here.", ""]
+        elif compared:
+            alone = min(c.smallest_p for c in compared.values())
+            lines += [f"No p is shown: over so few seeds an exact sign-flip test of Δ cannot give less than {alone:.2g}, "]
+            lines[-1] += f"and {min(1.0, least):.2g} when Holm-adjusted."
+            lines += [""]
     return lines
 
 
@@ -180,6 +189,7 @@ SECTIONS = (
         ),
     ),
 )
+SIGNIFICANT = 0.05
 LIKELIHOOD = {"elbo", "rate", "distortion", "log_likelihood", "bound_samples", "ess", "bits_per_dim", "active_units"}
 
 

@@ -52,7 +52,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
 Dataset = Annotated[str, typer.Option(help="digits, mnist, ..., npz:FILE, images:FOLDER; see `list datasets`")]
 Seeds = Annotated[str, typer.Option(help="a count, or a list such as 0,3,7; they train together")]
 Fidelity = Annotated[
-    str, typer.Option(help="full; quick: at most 10 epochs on 10 000 images; smoke: at most 2 epochs on 400, to see that it runs")
+    str, typer.Option(help="full; thorough: also what takes minutes; quick: at most 10 epochs of 10 000 images; smoke: 2 of 400")
 ]
 Epochs = Annotated[int | None, typer.Option(min=0, help="instead of those of the variant or suite")]
 Device = Annotated[str, typer.Option(help="auto (the GPU if there is one), cpu, cuda, cuda:N")]

@@ -227,3 +227,21 @@ def test_clusters_of_codes_that_tell_the_class_agree_with_it(digits):
     assert clustering_score(e) == pytest.approx(1)
     e.codes = {name: torch.randn(len(y), 3, dtype=torch.float64) for name, y in digits.labels.items()}
     assert abs(clustering_score(e)) < 0.1
+
+
+def test_high_frequencies_are_where_they_should_be(mnist):
+    from vae_variants.evaluation.sharpness import high_frequencies
+
+    row = torch.arange(32, dtype=torch.float64)
+    for cycles, share in ((0.1, 0.0), (0.2, 0.0), (0.375, 1.0)):
+        wave = (0.5 + 0.4 * torch.cos(2 * math.pi * cycles * row)).expand(32, 32).reshape(1, -1)
+        assert high_frequencies(wave, (1, 32, 32)).item() == pytest.approx(share, abs=0.05)
+    noise = torch.rand(300, 784, dtype=torch.float64)
+    assert high_frequencies(noise, (1, 28, 28)).mean().item() == pytest.approx(0.81, abs=0.01)
+    real = mnist.grey()[::20]
+    values = [high_frequencies(blurred(real, mnist.shape, sigma), mnist.shape).mean().item() for sigma in (0, 0.5, 1.0, 2.0)]
+    assert values == sorted(values, reverse=True)
+    assert values[0] == pytest.approx(0.12, abs=0.03)
+    assert values[2] < values[0] / 8
+    flat = torch.full((1, 784), 0.3)
+    assert high_frequencies(flat, (1, 28, 28)).item() == 0

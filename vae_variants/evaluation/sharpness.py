@@ -15,7 +15,16 @@ from vae_variants.evaluation.evaluation import Evaluation, spread
 from vae_variants.evaluation.metrics import Skip, metric
 from vae_variants.model import Coder, MeanSampler
 
-__all__ = ["blur_sigma", "blurred", "equivalent_blur", "laplacian_variance", "noise_ratio", "sharpness", "sharpness_ratio"]
+__all__ = [
+    "blur_sigma",
+    "blurred",
+    "equivalent_blur",
+    "high_frequencies",
+    "laplacian_variance",
+    "noise_ratio",
+    "sharpness",
+    "sharpness_ratio",
+]
 
 KERNEL = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
 SIGMAS = [0.1 * i for i in range(31)]
@@ -113,6 +122,26 @@ def noise_ratio(e: Evaluation) -> float:
     real, fake = e.dataset.grey()[spread(len(e.dataset.test), REAL)], e.sample_means
     kept = [typical(median_filtered(x, shape), flat) / max(typical(x, shape), 1e-12) for x in (fake, real)]
     return kept[0] / max(kept[1], 1e-12)
+
+
+def high_frequencies(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Share of the energy of grey images (N, D) above 0.25 cycles per pixel, mean removed, under a Hann window: (N,)."""
+    x = planes(images, shape).squeeze(1)
+    h, w = x.shape[-2:]
+    window = torch.hann_window(h + 2, periodic=False)[1:-1, None] * torch.hann_window(w + 2, periodic=False)[1:-1]
+    centred = (x - x.mean((-2, -1), keepdim=True)) * window.to(x)
+    energy = torch.fft.fft2(centred).abs().square()
+    frequency = torch.hypot(torch.fft.fftfreq(h)[:, None], torch.fft.fftfreq(w)).to(x)
+    return (energy * (frequency > 0.25)).sum((-2, -1)) / energy.sum((-2, -1)).clamp(min=1e-12)
+
+
+@metric(needs=(MeanSampler,), unit="ratio", better="none")
+def high_frequency_ratio(e: Evaluation) -> float:
+    """share of energy above 0.25 cycles per pixel in noise-free samples, over that in real test images, means over images"""
+    check(e)
+    real = e.dataset.grey()[spread(len(e.dataset.test), REAL)]
+    fake, true = (high_frequencies(x, e.dataset.shape).mean().item() for x in (e.sample_means, real))
+    return fake / max(true, 1e-12)
 
 
 @metric(needs=(Coder,), unit="ratio", better="none")

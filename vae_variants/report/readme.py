@@ -150,12 +150,14 @@ SECTIONS = (
     (
         "Samples",
         "Of noise-free images (decoder means; a GAN's output). Sharpness is the variance of the Laplacian; as a ratio to real "
-        "test images; as the Gaussian blur in pixels that would make those as unsharp. A noise ratio well under 1 says that the "
+        "test images; as the Gaussian blur in pixels that would make those as unsharp. High frequencies are the share of energy above "
+        "0.25 cycles per pixel, as a ratio to real. A noise ratio well under 1 says that the "
         "sharpness is noise.",
         (
             ("sharpness", "sharpness", 1.0),
             ("ratio to real", "sharpness_ratio", 1.0),
             ("blur in pixels ↓", "blur_sigma", 1.0),
+            ("high frequencies", "high_frequency_ratio", 1.0),
             ("noise ratio", "noise_ratio", 1.0),
         ),
     ),

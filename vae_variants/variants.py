@@ -258,4 +258,5 @@ _add("reference-data", "real training images, as if sampled", "", model="real-da
 for _latent in (2, 5, 10, 20, 50):
     _add(f"reference-pca-{_latent}", f"{_latent} principal components", "Pearson 1901", model="pca", latent=_latent)
 _add("reference-pixels", "raw pixels as the code", "", model="pixels")
+_add("reference-random-projection", "Gaussian random projection to 20 codes", "", model="random-projection", latent=20)
 _add("reference-random-encoder", "untrained encoder with 20 codes", "", model="random-encoder", latent=20)

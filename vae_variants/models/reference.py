@@ -13,7 +13,7 @@ from vae_variants.likelihoods import Support
 from vae_variants.model import MODELS, Coder, DataDependent, Encoder, MeanSampler, Model, Player, Sampler
 from vae_variants.networks import NETWORKS
 
-__all__ = ["PCA", "Pixels", "RandomEncoder", "RealData"]
+__all__ = ["PCA", "Pixels", "RandomEncoder", "RandomProjection", "RealData"]
 
 
 @MODELS.add
@@ -105,3 +105,20 @@ class RandomEncoder(Model, Encoder):
 
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x)
+
+
+@MODELS.add
+class RandomProjection(Model, Encoder):
+    """Codes z = A x / sqrt(latent) with A of independent standard normal numbers: what any linear map of that size keeps."""
+
+    players: ClassVar[tuple[Player, ...]] = ()
+    support = Support.REAL
+    projection: Tensor
+
+    def __init__(self, shape: tuple[int, int, int], *, latent: int = 20) -> None:
+        super().__init__()
+        self.shape, self.latent = shape, latent
+        self.register_buffer("projection", torch.randn(latent, math.prod(shape)) / math.sqrt(latent))
+
+    def encode(self, x: Tensor) -> Tensor:
+        return x @ self.projection.mT

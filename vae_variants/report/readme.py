@@ -138,13 +138,18 @@ SECTIONS = (
         "Reconstruction and codes",
         "Mean squared error per pixel against the grey test image; −log p(x given the mean code) in nats of each model's own "
         "pixels, not comparable between kinds of pixels; sharpness of the reconstructions over that of the originals; test "
-        "accuracy of a logistic regression on the codes, and how many codes it saw.",
+        "accuracy of a logistic regression on the codes, from all labels and from 10 of each class, and how many codes it saw; what the "
+        "codes share with the image, in nats (at most the rate, and at most log of the test images looked at); how well clusters of "
+        "codes agree with the classes (adjusted mutual information).",
         (
             ("MSE ↓", "reconstruction_mse", 1.0),
             ("nats ↓", "reconstruction_nats", 1.0),
             ("sharpness ratio", "reconstruction_sharpness_ratio", 1.0),
             ("probe accuracy ↑", "probe_accuracy", 1.0),
+            ("from 10 a class ↑", "probe_accuracy_few", 1.0),
             ("codes seen", "probe_codes", 1.0),
+            ("I(x; z)", "mutual_information", 1.0),
+            ("clusters ↑", "clustering_score", 1.0),
         ),
     ),
     (

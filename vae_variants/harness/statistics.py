@@ -145,10 +145,10 @@ def top_group(table: Mapping[str, Mapping[int, float]], better: str, level: floa
     """The best by mean, and those that cannot be told from it: label -> seed -> value; the best first.
 
     A variant is told apart where the paired t-test of its difference to the best, Holm-adjusted over all variants, rejects at
-    1 - level. One with fewer than two seeds in common with the best has no test and stays in.
+    1 - level. Without two seeds there is no test: such a variant is neither the best nor one of the others.
     """
     sign = {"higher": 1.0, "lower": -1.0}[better]
-    means = {label: sign * math.fsum(v.values()) / len(v) for label, v in table.items() if v}
+    means = {label: sign * math.fsum(v.values()) / len(v) for label, v in table.items() if len(v) > 1}
     if not means:
         return []
     best = max(means, key=means.__getitem__)
@@ -156,7 +156,7 @@ def top_group(table: Mapping[str, Mapping[int, float]], better: str, level: floa
     differences = {label: paired(table[label], table[best]) for label in others}
     tested = [label for label in others if len(differences[label]) > 1]
     p = dict(zip(tested, holm([t_test(differences[label]) for label in tested]), strict=True))
-    return [best, *(label for label in others if p.get(label, 1.0) > 1 - level)]
+    return [best, *(label for label in tested if p[label] > 1 - level)]
 
 
 def rank_intervals(

@@ -59,7 +59,11 @@ def likelihoods(entries: Sequence[Entry]) -> list[str]:
     lines = ["## Likelihood", ""]
     lines += ["Nats per test image, higher is better; compared within one kind of pixels only. `≥` marks a lower bound:"]
     lines += ["log p(x) is exact, or bounded by the importance-weighted bound of K draws whose effective number is in the next column."]
-    lines += ["Bold: cannot be told from the best (paired t-tests over seeds, Holm-adjusted, 5 %). Δ is over the seeds that both have.", ""]
+    lines += [
+        "Bold: cannot be told from the best (paired t-tests over seeds, Holm-adjusted, 5 %; rows of one seed are left out).",
+        "Δ is over the seeds that both have.",
+        "",
+    ]
     for support, title in SUPPORTS.items():
         group = [e for e in entries if e.record.support == support and e.interval("log_likelihood")]
         if not group:

@@ -52,7 +52,8 @@ REGISTRIES: dict[str, Registry[Any]] = {
 Dataset = Annotated[str, typer.Option(help="digits, mnist, ..., npz:FILE, images:FOLDER; see `list datasets`")]
 Seeds = Annotated[str, typer.Option(help="a count, or a list such as 0,3,7; they train together")]
 Fidelity = Annotated[
-    str, typer.Option(help="full; thorough: also what takes minutes; quick: at most 10 epochs of 10 000 images; smoke: 2 of 400")
+    str,
+    typer.Option(help="full; thorough: also annealing, 5000 draws; quick: at most 10 epochs of 10 000 images; smoke: 2 of 400"),
 ]
 Epochs = Annotated[int | None, typer.Option(min=0, help="instead of those of the variant or suite")]
 Device = Annotated[str, typer.Option(help="auto (the GPU if there is one), cpu, cuda, cuda:N")]
@@ -234,7 +235,7 @@ def report(
 
 
 def make_report(suite: str, plan: list[RunSpec], runs: Path, reports: Path, options: dict[str, Any]) -> None:
-    """`options` are those that replace what the suite says; data set and fidelity are part of the report's name too."""
+    """`options` are those that replace what the suite says: they are part of the report's name and of the command in it."""
     from vae_variants.report import write_index, write_report  # brings pandas and matplotlib, which the rest does without
 
     store = Store(runs)

@@ -8,7 +8,7 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -109,13 +109,14 @@ class Population:
                 model.initialise(x)
 
     @torch.no_grad()
-    def finish(self, x: Tensor) -> None:
-        """Gives the training images to each member of a model that takes a last step when training is over."""
+    def finish(self, x: Tensor, skip: Container[int] = ()) -> None:
+        """Gives the training images to each member of a model that takes a last step, but for the seeds in `skip`."""
         if isinstance(self.template, Finished):
             members = list(self.members())
-            for member in members:
+            for seed, member in zip(self.seeds, members, strict=True):
                 assert isinstance(member, Finished)
-                member.finish(x)
+                if seed not in skip:
+                    member.finish(x)
             states = [member.state_dict() for member in members]
             self.restore({name: torch.stack([state[name] for state in states]) for name in states[0]})
 
@@ -284,5 +285,5 @@ def fit(population: Population, data: Data, recipe: Recipe, key: str = "") -> Cu
     while training.players and training.epoch < recipe.epochs:
         for name, row in training.run_epoch().items():
             curves.setdefault(name, []).append(row)
-    population.finish(training.train)
+    population.finish(training.train, training.diverged)
     return curves

@@ -148,7 +148,7 @@ def train_and_evaluate(
 
     training = new()
     curves = train(training, spec, key, folder, timeout, watcher)
-    training.population.finish(training.train)
+    training.population.finish(training.train, training.diverged)
     found["curves"] = {name: finite([list(seed) for seed in zip(*rows, strict=True)]) for name, rows in curves.items()}
     found["epoch_seconds"] = [round(s, 4) for s in training.seconds]
     for seed, epoch in training.diverged.items():

@@ -183,7 +183,7 @@ def test_every_variant_has_finite_values_for_what_it_is_capable_of_and_no_others
     assert all(v.status == "ok" and math.isfinite(v.value) for v in rows.values()), [v for v in rows.values() if v.status != "ok"]
     assert ("elbo" in rows) == isinstance(model, LatentVariable)
     assert ("probe_accuracy" in rows) == isinstance(model, Encoder)
-    assert set(rows) == {m.name for m in METRICS.values() if m.asked_of(e)}
+    assert set(rows) == {m.published_for("digits") for m in METRICS.values() if m.asked_of(e)}
 
 
 def test_noise_depends_on_data_and_seed_and_leaves_the_global_stream_alone(digits):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath
 
 from vae_variants.evaluation.evaluation import Evaluation
 from vae_variants.model import Model
 from vae_variants.registry import Registry
 
-__all__ = ["METRICS", "Metric", "Skip", "Value", "evaluate", "metric", "trained"]
+__all__ = ["METRICS", "NOTES", "Metric", "Skip", "Value", "data_name", "evaluate", "labelled_notes", "metric", "trained"]
 
 BETTER = ("higher", "lower", "none")
 KINDS = ("exact", "lower-bound", "estimate", "measurement")
+NOTES = ("Formula", "Estimator", "Sample size", "Fails", "Reference")
 
 
 class Skip(Exception):
@@ -26,6 +28,7 @@ class Metric:
     """A function of an `Evaluation` with its unit, direction and kind.
 
     `kind` says what the figure is to the quantity named: exact, a lower bound, an estimate, or a measurement.
+    `published` is its name in records and reports, with `{data}` where the name of the data set belongs.
     """
 
     name: str
@@ -36,6 +39,12 @@ class Metric:
     kind: str | Callable[[Model], str]
     applies: Callable[[Evaluation], bool]
     description: str
+    notes: Mapping[str, str] = field(default_factory=dict)  # of `NOTES`, from the docstring
+    published: str = ""
+    module: str = ""
+
+    def published_for(self, dataset: str) -> str:
+        return self.published.format(data=data_name(dataset))
 
     def asked_of(self, e: Evaluation) -> bool:
         return all(isinstance(e.model, need) for need in self.needs) and self.applies(e)
@@ -64,6 +73,33 @@ def trained(e: Evaluation) -> bool:
     return bool(e.model.players)
 
 
+def data_name(dataset: str) -> str:
+    """What a published name calls a data set: `mnist?static=true` -> `mnist`, `npz:a/My shapes.npz` -> `myshapes`."""
+    kind, _, path = dataset.partition("?")[0].partition(":")
+    return "".join(c for c in (PurePath(path).stem or kind).lower() if c.isalnum()) or kind
+
+
+def labelled_notes(text: str) -> dict[str, str]:
+    """Of a docstring: those paragraphs after the first line that begin with `Formula:` or another of `NOTES`, each on one line.
+
+    A paragraph ends at an empty line or at the next label. Raises ValueError where a label comes twice.
+    """
+    found: dict[str, str] = {}
+    label = ""
+    for line in inspect.cleandoc(text).split("\n")[1:]:
+        head, colon, rest = line.partition(":")
+        if colon and head in NOTES:
+            if head in found:
+                raise ValueError(f"{head!r} is there twice in the documentation of {text.strip().splitlines()[0]!r}")
+            label = head
+            found[label] = rest.strip()
+        elif not line.strip():
+            label = ""
+        elif label:
+            found[label] = f"{found[label]} {line.strip()}".strip()
+    return found
+
+
 def metric(
     *,
     needs: tuple[type, ...] = (),
@@ -72,8 +108,9 @@ def metric(
     kind: str | Callable[[Model], str] = "measurement",
     applies: Callable[[Evaluation], bool] = lambda e: True,
     name: str | None = None,
+    published: str | None = None,
 ) -> Callable[[Callable[[Evaluation], float]], Callable[[Evaluation], float]]:
-    """Registers a function under its own name; the first line of its docstring is its description.
+    """Registers a function under its own name; the first line of its docstring is its description, labelled paragraphs its `NOTES`.
 
     `needs` names the capabilities, classes of `vae_variants.model`, without which a model is not asked.
     """
@@ -83,9 +120,9 @@ def metric(
         raise ValueError(f"better is one of {BETTER}, kind one of {KINDS}")
 
     def register(fn: Callable[[Evaluation], float]) -> Callable[[Evaluation], float]:
-        description = (inspect.getdoc(fn) or "").split("\n")[0]
-        entry = Metric(name or fn.__name__, fn, needs, unit, better, kind, applies, description)
-        METRICS.add(entry, name=entry.name)
+        text, key = inspect.getdoc(fn) or "", name or fn.__name__
+        first, notes = text.split("\n")[0], labelled_notes(text)
+        METRICS.add(Metric(key, fn, needs, unit, better, kind, applies, first, notes, published or key, fn.__module__), name=key)
         return fn
 
     return register
@@ -97,14 +134,14 @@ def evaluate(e: Evaluation) -> list[Value]:
 
 
 def value_of(m: Metric, e: Evaluation) -> Value:
-    kind = m.kind_for(e.model)
+    kind, name = m.kind_for(e.model), m.published_for(e.dataset.name)
     try:
         value = float(m.fn(e))
     except Skip as skip:
-        return Value(m.name, None, m.unit, m.better, kind, "skipped", str(skip))
+        return Value(name, None, m.unit, m.better, kind, "skipped", str(skip))
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".split("\n")[0][:300]
-        return Value(m.name, None, m.unit, m.better, kind, "error", reason)
+        return Value(name, None, m.unit, m.better, kind, "error", reason)
     if not math.isfinite(value):
-        return Value(m.name, None, m.unit, m.better, kind, "error", f"the value is {value}")
-    return Value(m.name, value, m.unit, m.better, kind)
+        return Value(name, None, m.unit, m.better, kind, "error", f"the value is {value}")
+    return Value(name, value, m.unit, m.better, kind)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from vae_variants.evaluation import METRICS
+from vae_variants.evaluation.metrics import data_name
 from vae_variants.harness.statistics import Interval, holm
 from vae_variants.report.entries import SUPPORTS, Entry, best, distinct
 
@@ -99,13 +100,14 @@ def likelihoods(entries: Sequence[Entry]) -> list[str]:
 
 
 def section(title: str, text: str, entries: Sequence[Entry], columns: Sequence[tuple[str, str, float]]) -> list[str]:
-    """A table with a column for each (header, metric, scale), of the entries that have any of them."""
+    """A table with a column for each (header, metric, scale), of the entries that have any of them; `{data}` is the data set."""
+    data = data_name(entries[0].record.dataset["name"])
+    columns = [(header.format(data=data), metric.format(data=data), scale) for header, metric, scale in columns]
     group = [e for e in entries if any(e.interval(metric) for _, metric, _ in columns)]
     if not group:
         return []
     rows = [[f"`{e.label}`", *(number(e.interval(m), scale=scale) for _, m, scale in columns), seeds(e)] for e in group]
-    data = entries[0].record.dataset["name"].partition("?")[0].partition(":")[0]
-    return [f"## {title}", "", text, "", *table(["variant", *(header.format(data=data) for header, _, _ in columns), "n"], rows)]
+    return [f"## {title}", "", text, "", *table(["variant", *(header for header, _, _ in columns), "n"], rows)]
 
 
 def others(entries: Sequence[Entry], known: set[str]) -> list[str]:
@@ -176,8 +178,8 @@ SECTIONS = (
         "other papers and compare within this data set only; precision, recall, density and coverage from 5 nearest neighbours; distance "
         "to the nearest training image over that of test images (near 0 they are copies). The row of real training images is the floor.",
         (
-            ("FD-{data}cnn ↓", "fd_cnn", 1.0),
-            ("KD-{data}cnn ↓", "kid_cnn", 1.0),
+            ("FD-{data}cnn ↓", "fd-{data}cnn", 1.0),
+            ("KID-{data}cnn ↓", "kid-{data}cnn", 1.0),
             ("precision ↑", "precision", 1.0),
             ("recall ↑", "recall", 1.0),
             ("density", "density", 1.0),
@@ -243,7 +245,8 @@ def readme(suite: str, entries: Sequence[Entry], figures: Sequence[str], command
     lines += likelihoods(entries)
     for title, text, columns in SECTIONS:
         lines += section(title, text, entries, columns)
-    lines += others(entries, LIKELIHOOD | {m for _, _, columns in SECTIONS for _, m, _ in columns})
+    shown = {m.format(data=data_name(data["name"])) for _, _, columns in SECTIONS for _, m, _ in columns}
+    lines += others(entries, LIKELIHOOD | shown)
     lines += notes(entries, missing)
     lines += ["## Figures", ""]
     for name in figures:
@@ -253,8 +256,9 @@ def readme(suite: str, entries: Sequence[Entry], figures: Sequence[str], command
     rows = [[f"`{e.label}`", e.record.support, ", ".join(f"{k}={short(v)}" for k, v in e.record.values.items())] for e in entries]
     lines += ["| variant | pixels | configuration |", "|---|---|---|", *("| " + " | ".join(row) + " |" for row in rows), ""]
     lines += ["## What the metrics are", ""]
-    used = [m for m in METRICS if any(r["metric"] == m for record in records for r in record.rows)]
-    lines += [f"- `{m}` ({METRICS[m].unit}): {METRICS[m].description}" for m in used]
+    recorded = {r["metric"] for record in records for r in record.rows}
+    names = {m.published_for(data["name"]): m for m in METRICS.values()}
+    lines += [f"- `{name}` ({m.unit}): {m.description}" for name, m in names.items() if name in recorded]
     return "\n".join(lines) + "\n"
 
 

@@ -38,6 +38,8 @@ def draws(t: float = 1.0) -> Draws:
         kl_units=kl_units,
         z=torch.zeros(2, 2, 2),
         t=torch.tensor(t),
+        log_qz_path=torch.tensor([[1.0, 0.5], [0.0, 2.0]]),
+        gate=torch.zeros(2, 2),
     )
 
 
@@ -46,6 +48,8 @@ EXPECTED = {
     "elbo": [3.1 + 12, 1.3 + 21],
     "elbo-sampled": [14.0, 24.25],
     "iwae": [-math.log((math.exp(a) + math.exp(b)) / 2) for a, b in zip(*W, strict=True)],
+    "stl": [14.0, 24.25],
+    "dreg": [-math.log((math.exp(a) + math.exp(b)) / 2) for a, b in zip(*W, strict=True)],
     "beta": [4 * 3.1 + 12, 4 * 1.3 + 21],
     "warm-up": [3.1 + 12, 1.3 + 21],
     "free-bits": [0.25 + 2 + 12, 0.25 + 2 + 21],  # unit means 0.2, below the floor of 0.25, and 2

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from vae_variants.registry import Registry
+from vae_variants.registry import Registry, UserError
 
-__all__ = ["OBJECTIVES", "Draws", "Objective"]
+__all__ = ["OBJECTIVES", "Draws", "Objective", "gated"]
 
 
 class Draws(NamedTuple):
@@ -24,11 +24,51 @@ class Draws(NamedTuple):
     kl_units: Tensor  # (B, Z) its terms, one per latent unit
     z: Tensor  # (K, B, Z)
     t: Tensor  # () fraction of training done, in [0, 1]
+    log_qz_path: Tensor | None = None  # (K, B) log_qz with q's parameters held constant in it: its gradient goes through z alone
+    gate: Tensor | None = None  # (K, B) zeros: see `gated`
 
     @property
     def log_w(self) -> Tensor:
         """log p(x, z) - log q(z | x), (K, B)."""
         return self.log_px + self.log_pz - self.log_qz
+
+    @property
+    def log_w_path(self) -> Tensor:
+        """The same, its gradient to the encoder through z alone: the score of q, which is 0 on average, is left out."""
+        if self.log_qz_path is None:
+            raise UserError("this objective needs z to be a smooth function of the encoder's output, and this model's is not")
+        return self.log_px + self.log_pz - self.log_qz_path
+
+
+class Gate(torch.autograd.Function):
+    @staticmethod
+    def forward(z: Tensor) -> tuple[Tensor, Tensor]:
+        return z.view_as(z), z.new_zeros(z.shape[:-1])
+
+    @staticmethod
+    def setup_context(ctx: Any, *_: Any) -> None:
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(_: Any, to_z: Tensor | None, to_gate: Tensor | None) -> Tensor | None:
+        if to_z is None or to_gate is None:
+            return to_z
+        total = to_gate.sum(-2, keepdim=True)
+        return to_z * (to_gate / total.masked_fill(total == 0, 1.0)).unsqueeze(-1)
+
+    @staticmethod
+    def vmap(_: Any, in_dims: tuple[int], z: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+        return Gate.apply(z.movedim(in_dims[0], 0)), (0, 0)
+
+
+def gated(z: Tensor) -> tuple[Tensor, Tensor]:
+    """z (K, B, Z) -> z itself, and zeros (K, B) whose gradient decides how much of its own gradient each draw of z passes on.
+
+    Let an objective add sum_k a_k gate_k, which is 0: the gradient that comes back to z_k is then multiplied by a_k / sum_j a_j,
+    and that of the decoder is not. Weights known only after decoding thus reach the encoder in the one backward pass. An
+    objective that does not use the gate has the gradient that it would have without.
+    """
+    return Gate.apply(z)
 
 
 Objective = Callable[[Draws], Tensor]  # -> (B,) to be minimised, nats
@@ -54,6 +94,29 @@ def elbo_sampled(d: Draws) -> Tensor:
 def iwae(d: Draws) -> Tensor:
     """-L_K, the importance-weighted bound: -log (1/K) sum_k w_k (Burda et al. 2016). K = 1 is the sampled ELBO."""
     return math.log(d.log_px.shape[0]) - torch.logsumexp(d.log_w, 0)
+
+
+@OBJECTIVES.add
+def stl(d: Draws) -> Tensor:
+    """-ELBO by sampling with the path gradient: -(1/K) sum_k log w_k, q's parameters held constant in log q(z_k | x).
+
+    The gradient is that of `elbo-sampled` on average, and 0 for the encoder, without variance, where q is the posterior
+    (sticking the landing, Roeder, Wu & Duvenaud 2017).
+    """
+    return -d.log_w_path.mean(0)
+
+
+@OBJECTIVES.add
+def dreg(d: Draws) -> Tensor:
+    """-L_K with the doubly reparameterised gradient (Tucker et al. 2019); v_k = w_k / sum_j w_j.
+
+    Decoder: sum_k v_k d log w_k / d theta, as for `iwae`; encoder: sum_k v_k^2 (d log w_k / d z_k) (d z_k / d phi), which is that of
+    `iwae` on average, but whose signal-to-noise ratio grows with K.
+    """
+    log_w = d.log_w_path
+    if d.gate is None:
+        raise UserError("this objective needs draws whose gradient can be weighted, and this model has none")
+    return math.log(len(log_w)) - torch.logsumexp(log_w, 0) + (log_w.detach().softmax(0) * d.gate).sum(0)
 
 
 @OBJECTIVES.add

@@ -227,6 +227,8 @@ SALIMANS = "Salimans et al. 2017, PixelCNN++, arXiv:1701.05517"
 LOAIZA = "Loaiza-Ganem & Cunningham 2019, The continuous Bernoulli, arXiv:1907.06845"
 SONDERBY = "Sonderby et al. 2016, Ladder VAE, arXiv:1602.02282"
 IAF = "Kingma et al. 2016, Inverse autoregressive flow, arXiv:1606.04934"
+ROEDER = "Roeder, Wu & Duvenaud 2017, Sticking the landing, arXiv:1703.09194"
+TUCKER = "Tucker et al. 2019, Doubly reparameterized gradient estimators, arXiv:1810.04152"
 MADE = "Germain et al. 2015, MADE, arXiv:1502.03509"
 
 # fmt: off
@@ -246,6 +248,9 @@ for _samples in (8, 64):
     _add(f"vae-samples-{_samples}", f"the ELBO estimated from {_samples} draws of z per image", KINGMA, model="vae", samples=_samples)
 for _samples in (8, 64):
     _add(f"iwae-{_samples}", f"importance-weighted bound with {_samples} draws", BURDA, model="vae", objective="iwae", samples=_samples)
+_add("vae-stl", "the ELBO by its path gradient, without the score of q", ROEDER, model="vae", objective="stl")
+_add("iwae-dreg-8", "importance-weighted bound with 8 draws, doubly reparameterised gradient", TUCKER,
+     model="vae", objective="dreg", samples=8)
 _add("beta-vae-4", "KL weighted by 4", "Higgins et al. 2017, beta-VAE, ICLR", model="vae", objective="beta", beta=4.0)
 _add("vae-warm-up", "KL weight rising from 0 to 1 over the first 30 % of training", SONDERBY, model="vae", objective="warm-up")
 _add("vae-free-bits", "at least 0.25 nats allowed to each latent unit", IAF, model="vae", objective="free-bits")

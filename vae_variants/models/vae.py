@@ -12,7 +12,7 @@ from torch import Tensor
 from vae_variants.likelihoods import Likelihood
 from vae_variants.model import MODELS, Coder, Decoder, Density, LatentVariable, MeanSampler, Model, Sampler
 from vae_variants.networks import NETWORKS
-from vae_variants.objectives import Draws, Objective, elbo, elbo_sampled
+from vae_variants.objectives import Draws, Objective, elbo, elbo_sampled, gated
 
 __all__ = ["VAE"]
 
@@ -64,7 +64,7 @@ class VAE(Model, Sampler, MeanSampler, Density, LatentVariable, Coder, Decoder):
     def infer(self, x: Tensor, k: int, t: Tensor) -> Draws:
         mu, log_s = self.encoder(x).chunk(2, -1)
         eps = torch.randn(k, *mu.shape, dtype=mu.dtype, device=mu.device)
-        z = mu + log_s.exp() * eps
+        z, gate = gated(mu + log_s.exp() * eps)
         kl = 0.5 * (mu.square() + (2 * log_s).exp() - 1) - log_s
         return Draws(
             log_px=self.likelihood.log_prob(self._decode(z), x),
@@ -74,6 +74,8 @@ class VAE(Model, Sampler, MeanSampler, Density, LatentVariable, Coder, Decoder):
             kl_units=kl,
             z=z,
             t=t,
+            log_qz_path=(-0.5 * ((z - mu.detach()) * (-log_s.detach()).exp()).square() - log_s.detach() - C).sum(-1),
+            gate=gate,
         )
 
     def loss(self, x: Tensor, t: Tensor) -> Tensor:

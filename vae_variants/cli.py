@@ -9,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.console import Console
@@ -19,6 +19,7 @@ from vae_variants.datasets import DATASETS, parse
 from vae_variants.evaluation import METRICS
 from vae_variants.harness import Record, RunSpec, Store, load_suite, parse_seeds, run_all, suite_files, unique
 from vae_variants.harness.environment import choose_device
+from vae_variants.harness.runner import Retry
 from vae_variants.harness.spec import capped
 from vae_variants.harness.store import slug
 from vae_variants.likelihoods import LIKELIHOODS
@@ -53,12 +54,15 @@ Dataset = Annotated[str, typer.Option(help="digits, mnist, ..., npz:FILE, images
 Seeds = Annotated[str, typer.Option(help="a count, or a list such as 0,3,7; they train together")]
 Fidelity = Annotated[
     str,
-    typer.Option(help="full; thorough: also annealing, 5000 draws; quick: at most 10 epochs of 10 000 images; smoke: 2 of 400"),
+    typer.Option(
+        help="full; thorough: also annealing, 5000 draws; quick: at most 10 epochs of 10 000 images; smoke: 2 of 400; "
+        'with options such as "thorough[temperatures=10000,start=prior,schedule=linear,annealed_images=50]"'
+    ),
 ]
 Epochs = Annotated[int | None, typer.Option(min=0, help="instead of those of the variant or suite")]
 Device = Annotated[str, typer.Option(help="auto (the GPU if there is one), cpu, cuda, cuda:N")]
 Timeout = Annotated[str | None, typer.Option(help="limit of each run's training, such as 90s, 10m, 2h")]
-Retry = Annotated[str, typer.Option(help="make again: never, failed, all")]
+RetryOption = Annotated[str, typer.Option(help="make again: never; failed; scores, from the models that were kept; all")]
 Plugin = Annotated[list[Path] | None, typer.Option(help="a Python file that registers something of yours; may be repeated")]
 Runs = Annotated[Path, typer.Option(help="the folder of records")]
 Reports = Annotated[Path, typer.Option(help="the folder of reports")]
@@ -126,8 +130,8 @@ def seconds(text: str | None) -> float | None:
 
 def execute(specs: list[RunSpec], runs: Path, device: str, retry: str, timeout: str | None, dry_run: bool) -> list[Record]:
     """Runs what is missing, and says what failed -> the records; none in a dry run."""
-    if retry not in ("never", "failed", "all"):
-        raise UserError(closest("retry", retry, ("never", "failed", "all")))
+    if retry not in get_args(Retry):
+        raise UserError(closest("retry", retry, get_args(Retry)))
     limit, chosen, store, specs = seconds(timeout), choose_device(device), Store(runs), unique(specs)
     for dataset in {spec.dataset for spec in specs}:
         parse(dataset)
@@ -174,7 +178,7 @@ def run(
     epochs: Epochs = None,
     device: Device = "auto",
     timeout: Timeout = None,
-    retry: Retry = "never",
+    retry: RetryOption = "never",
     plugin: Plugin = None,
     runs: Runs = Path("runs"),
     dry_run: DryRun = False,
@@ -201,7 +205,7 @@ def bench(
     epochs: Epochs = None,
     device: Device = "auto",
     timeout: Timeout = None,
-    retry: Retry = "never",
+    retry: RetryOption = "never",
     plugin: Plugin = None,
     runs: Runs = Path("runs"),
     reports: Reports = Path("reports"),

@@ -17,6 +17,7 @@ __all__ = [
     "LIKELIHOODS",
     "Bernoulli",
     "Categorical",
+    "ConstantScale",
     "ContinuousBernoulli",
     "DiscretizedLogistic",
     "Gaussian",
@@ -65,6 +66,15 @@ class Likelihood(nn.Module, ABC):
         """(..., k * D) -> (..., D), the expectation of x given h."""
 
 
+class ConstantScale(ABC):
+    """A Gaussian around the decoder's output, with one standard deviation for all pixels."""
+
+    @property
+    @abstractmethod
+    def scale(self) -> Tensor:
+        """() the standard deviation."""
+
+
 LIKELIHOODS: Registry[type[Likelihood]] = Registry("likelihood")
 
 
@@ -109,7 +119,7 @@ class ContinuousBernoulli(Likelihood):
 
 
 @LIKELIHOODS.add
-class Gaussian(Likelihood):
+class Gaussian(Likelihood, ConstantScale):
     """Constant standard deviation `sigma`: -(x - h)^2 / (2 sigma^2) - log sigma - log(2 pi) / 2 per pixel."""
 
     support, k = Support.REAL, 1
@@ -119,6 +129,10 @@ class Gaussian(Likelihood):
         if not sigma > 0:
             raise ValueError(f"sigma must be positive, not {sigma}")
         self.sigma = float(sigma)
+
+    @property
+    def scale(self) -> Tensor:
+        return torch.tensor(self.sigma)
 
     def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
         constant = x.shape[-1] * (math.log(self.sigma) + 0.5 * math.log(2 * math.pi))
@@ -132,7 +146,7 @@ class Gaussian(Likelihood):
 
 
 @LIKELIHOODS.add
-class GaussianLearnt(Likelihood):
+class GaussianLearnt(Likelihood, ConstantScale):
     """One learnt standard deviation shared by all pixels (sigma-VAE: Rybkin, Daniilidis & Levine 2021)."""
 
     support, k = Support.REAL, 1
@@ -140,6 +154,10 @@ class GaussianLearnt(Likelihood):
     def __init__(self) -> None:
         super().__init__()
         self.log_sigma = nn.Parameter(torch.zeros(()))
+
+    @property
+    def scale(self) -> Tensor:
+        return self.log_sigma.exp()
 
     def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
         constant = x.shape[-1] * (self.log_sigma + 0.5 * math.log(2 * math.pi))

@@ -23,6 +23,7 @@ __all__ = [
     "Density",
     "Encoder",
     "Finished",
+    "GaussianPosterior",
     "LatentVariable",
     "MeanSampler",
     "Model",
@@ -104,12 +105,16 @@ class LatentVariable(ABC):
         """n -> images (n, D) in the model's support, and the codes (n, Z) that they were drawn from."""
 
     @abstractmethod
-    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, D) -> mean and standard deviation (B, Z) of the diagonal Gaussian q(z | x)."""
-
-    @abstractmethod
     def infer(self, x: Tensor, k: int, t: Tensor) -> Draws:
         """k draws from q(z | x) for each of x (B, D) -> `Draws`."""
+
+
+class GaussianPosterior(LatentVariable):
+    """Its q(z | x) is a diagonal Gaussian, and log p(x, z) has a gradient in z."""
+
+    @abstractmethod
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, D) -> mean and standard deviation (B, Z)."""
 
 
 class Encoder(ABC):

@@ -23,7 +23,7 @@ from vae_variants.training import Recipe
 if TYPE_CHECKING:
     from vae_variants.datasets import Dataset
 
-__all__ = ["VARIANTS", "Configuration", "Variant", "build", "configure"]
+__all__ = ["VARIANTS", "Configuration", "Variant", "build", "configure", "convert", "split_selector"]
 
 PROVIDED = ("shape", "levels")  # constructor arguments that come from the data set, not from a configuration
 
@@ -147,6 +147,22 @@ def convert(key: str, value: Any, like: Any) -> Any:
 SELECTOR = re.compile(r"(?P<name>[^\[\]]+)(?:\[(?P<options>[^\[\]]*)\])?")
 
 
+def matched(selector: str) -> tuple[str, str]:
+    match = SELECTOR.fullmatch(selector.strip())
+    if match is None:
+        raise UserError(f"selector {selector!r} is not of the form name or name[key=value,key=a|b]")
+    return match["name"].strip(), match["options"] or ""
+
+
+def split_selector(selector: str) -> tuple[str, dict[str, str]]:
+    """`name[key=value,...]` -> name, options as text, for things that are chosen one at a time. Raises `UserError`."""
+    name, options = matched(selector)
+    choices = list(grid(selector, options))
+    if len(choices) > 1:
+        raise UserError(f"{selector!r} spans {len(choices)} choices where one is wanted")
+    return name, choices[0]
+
+
 def configure(selector: str, overrides: Mapping[str, Any] | None = None) -> list[Configuration]:
     """The configurations that a selector names: `vae-bernoulli`, `vae[likelihood=gaussian,sigma=0.1,latent=2|10]`.
 
@@ -154,10 +170,7 @@ def configure(selector: str, overrides: Mapping[str, Any] | None = None) -> list
     `overrides` replace the defaults of a model that knows the key, not what the variant or the selector chose.
     Raises `UserError` with the valid choices.
     """
-    match = SELECTOR.fullmatch(selector.strip())
-    if match is None:
-        raise UserError(f"selector {selector!r} is not of the form name or name[key=value,key=a|b]")
-    name, options = match["name"].strip(), match["options"]
+    name, options = matched(selector)
     if name in VARIANTS:
         variant = VARIANTS[name]
     elif name in MODELS:
@@ -165,7 +178,7 @@ def configure(selector: str, overrides: Mapping[str, Any] | None = None) -> list
     else:
         raise UserError(closest("variant or model", name, [*VARIANTS, *MODELS]))
     found = []
-    for choice in grid(selector, options or ""):
+    for choice in grid(selector, options):
         label = name + (f"[{','.join(f'{k}={v}' for k, v in choice.items())}]" if choice else "")
         chosen = {**variant.config, **choice}
         known = complete(chosen)
@@ -239,6 +252,7 @@ _add("ae-gmm", "the same, and a mixture of 10 Gaussians on its codes to draw fro
 _add("vae-bernoulli", "VAE, sigmoid decoder on binarised pixels: the baseline", KINGMA, model="vae")
 _add("vae-gaussian", "VAE, Gaussian decoder of constant standard deviation 1 (squared error)", KINGMA,
      model="vae", likelihood="gaussian", sigma=1.0)
+_add("vae-gaussian-0.1", "VAE, Gaussian decoder with standard deviation 0.1", KINGMA, model="vae", likelihood="gaussian", sigma=0.1)
 _add("vae-gaussian-learnt", "VAE, Gaussian decoder with one learnt standard deviation", RYBKIN, model="vae", likelihood="gaussian-learnt")
 _add("vae-discretized", "VAE, discretized logistic over the stored grey levels", SALIMANS, model="vae", likelihood="discretized-logistic")
 _add("vae-continuous-bernoulli", "VAE, continuous Bernoulli on grey pixels", LOAIZA, model="vae", likelihood="continuous-bernoulli")
@@ -254,6 +268,8 @@ _add("iwae-dreg-8", "importance-weighted bound with 8 draws, doubly reparameteri
 _add("beta-vae-4", "KL weighted by 4", "Higgins et al. 2017, beta-VAE, ICLR", model="vae", objective="beta", beta=4.0)
 _add("vae-warm-up", "KL weight rising from 0 to 1 over the first 30 % of training", SONDERBY, model="vae", objective="warm-up")
 _add("vae-free-bits", "at least 0.25 nats allowed to each latent unit", IAF, model="vae", objective="free-bits")
+_add("vae-categorical", "VAE with one categorical code of 32 values, summed over: exact log p(x), ELBO and gap", "",
+     model="categorical-vae")
 _add("vae-conv", "the baseline with a small convolutional network", KINGMA, model="vae", network="conv")
 _add("gan", "non-saturating GAN on grey pixels", "Goodfellow et al. 2014, arXiv:1406.2661", model="gan", lr=2e-4)
 _add("fvbn", "logistic autoregression over pixels: exact likelihood", "Frey, Hinton & Dayan 1996, NIPS", model="fvbn")

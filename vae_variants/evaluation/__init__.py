@@ -3,13 +3,15 @@
 
 from vae_variants.evaluation import likelihood as _likelihood
 from vae_variants.evaluation import gap as _gap
+from vae_variants.evaluation import calibration as _calibration
 from vae_variants.evaluation import reconstruction as _reconstruction
 from vae_variants.evaluation import probe as _probe
 from vae_variants.evaluation import latent as _latent
 from vae_variants.evaluation import sharpness as _sharpness
 from vae_variants.evaluation import distance as _distance
 from vae_variants.evaluation import speed as _speed
-from vae_variants.evaluation.evaluation import FIDELITIES, Evaluation, Fidelity, fidelity
+from vae_variants.evaluation.evaluation import Evaluation
+from vae_variants.evaluation.fidelities import FIDELITIES, Fidelity, fidelity
 from vae_variants.evaluation.metrics import METRICS, Metric, Skip, Value, evaluate, metric
 
 __all__ = ["FIDELITIES", "METRICS", "Evaluation", "Fidelity", "Metric", "Skip", "Value", "evaluate", "fidelity", "metric"]

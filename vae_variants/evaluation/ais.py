@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Annealed", "adapt", "anneal", "anneal_back", "log_normal", "schedule"]
+__all__ = ["SCHEDULES", "Annealed", "adapt", "anneal", "anneal_back", "log_normal", "schedule"]
 
 LogDensity = Callable[[Tensor], Tensor]  # z (C, B, Z) -> (C, B) nats
 ACCEPTANCE = 0.65  # aimed at by the pilot run; the optimum of HMC in many dimensions
@@ -27,10 +27,18 @@ def log_normal(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     return (-0.5 * ((z - mean) / scale).square() - scale.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
 
 
-def schedule(temperatures: int, sharpness: float = 4.0) -> Tensor:
-    """Inverse temperatures 0 = b_0 < ... < b_T = 1, closer at both ends: a logistic curve over [-sharpness, sharpness]."""
-    curve = torch.sigmoid(torch.linspace(-sharpness, sharpness, temperatures + 1, dtype=torch.float64))
-    return (curve - curve[0]) / (curve[-1] - curve[0])
+def sigmoid(t: Tensor) -> Tensor:
+    """Closer at both ends: the logistic curve over [-4, 4], stretched to [0, 1]."""
+    ends = torch.sigmoid(torch.tensor([-4.0, 4.0], dtype=t.dtype))
+    return (torch.sigmoid(8 * t - 4) - ends[0]) / (ends[1] - ends[0])
+
+
+SCHEDULES: dict[str, Callable[[Tensor], Tensor]] = {"sigmoid": sigmoid, "linear": lambda t: t}
+
+
+def schedule(temperatures: int, kind: str = "sigmoid") -> Tensor:
+    """Inverse temperatures 0 = b_0 < ... < b_T = 1, spaced as `kind` of `SCHEDULES` says."""
+    return SCHEDULES[kind](torch.linspace(0, 1, temperatures + 1, dtype=torch.float64))
 
 
 def hmc(z: Tensor, log_f: LogDensity, step: Tensor, steps: int) -> tuple[Tensor, Tensor]:

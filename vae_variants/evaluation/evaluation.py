@@ -12,51 +12,17 @@ import torch
 from torch import Tensor
 
 from vae_variants.evaluation import weights
+from vae_variants.evaluation.fidelities import Fidelity
 from vae_variants.model import Coder, Decoder, Density, Encoder, LatentVariable, MeanSampler, Model
-from vae_variants.registry import UserError, closest
 from vae_variants.training import derive_seed
 
 if TYPE_CHECKING:
     from vae_variants.datasets import Data, Dataset
 
-__all__ = ["FIDELITIES", "Bound", "Elbo", "Evaluation", "Fidelity", "fidelity", "spread"]
+__all__ = ["Bound", "Elbo", "Evaluation", "spread"]
 
 LEVELS = (1, 10, 100, 1000)  # draws for which the bound is kept beside that of all of them
 ELEMENTS = 2**21  # numbers per tensor in one chunk: 8 MiB in float32, near enough to a cache
-
-
-@dataclass(frozen=True)
-class Fidelity:
-    """How carefully a run is made: caps on training, and sizes of the estimates. None is no cap."""
-
-    name: str
-    epochs: int | None
-    train_images: int | None
-    evaluation_images: int | None
-    elbo_samples: int  # draws of z per test image in the ELBO
-    bound_samples: int  # K of the importance-weighted bound
-    bound_images: int  # test images for that bound
-    annealed_images: int  # test images for annealed importance sampling and locally optimised posteriors; 0 leaves them out
-    temperatures: int  # of the annealing
-    image_samples: int  # generated images
-    timing_seconds: float  # spent on each throughput
-
-
-FIDELITIES = {
-    f.name: f
-    for f in (
-        Fidelity("smoke", 2, 400, 100, 4, 50, 100, 2, 10, 100, 0.02),
-        Fidelity("quick", 10, 10_000, 2_000, 4, 100, 500, 0, 0, 500, 0.05),
-        Fidelity("full", None, None, None, 10, 1000, 1000, 0, 0, 1000, 0.05),
-        Fidelity("thorough", None, None, None, 10, 5000, 1000, 100, 1000, 1000, 0.05),
-    )
-}
-
-
-def fidelity(name: str) -> Fidelity:
-    if name not in FIDELITIES:
-        raise UserError(closest("fidelity", name, FIDELITIES))
-    return FIDELITIES[name]
 
 
 def spread(n: int, k: int) -> Tensor:
@@ -70,6 +36,7 @@ class Elbo:
 
     rate: Tensor
     distortion: Tensor
+    rate_units: Tensor  # (Z,) the rate by latent unit, mean over the images
 
     @property
     def value(self) -> Tensor:
@@ -135,12 +102,14 @@ class Evaluation:
     def elbo(self) -> Elbo:
         """KL in closed form and the mean of -log p(x | z) over `elbo_samples` draws, for every test image."""
         assert isinstance(self.model, LatentVariable)
-        k, t, parts = self.fidelity.elbo_samples, torch.ones((), device=self.device), []
+        k, t, parts, units = self.fidelity.elbo_samples, torch.ones((), device=self.device), [], []
         with self.noise("elbo"):
             for x in self.test.split(self.rows(k)):
                 draws = self.model.infer(x, k, t)
                 parts.append(torch.stack([draws.kl.double(), -draws.log_px.double().mean(0)]).cpu())
-        return Elbo(*torch.cat(parts, -1))
+                units.append(draws.kl_units.double().sum(0).cpu())
+        rate, distortion = torch.cat(parts, -1)
+        return Elbo(rate, distortion, torch.stack(units).sum(0) / len(self.test))
 
     @cached_property
     def bound(self) -> Bound:

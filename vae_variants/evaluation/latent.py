@@ -11,7 +11,7 @@ from torch import Tensor
 from vae_variants.evaluation.ais import log_normal
 from vae_variants.evaluation.evaluation import Evaluation, spread
 from vae_variants.evaluation.metrics import Skip, metric
-from vae_variants.model import Encoder, LatentVariable
+from vae_variants.model import Encoder, GaussianPosterior, LatentVariable
 
 __all__ = ["ACTIVE", "active", "active_units", "clustering_score", "mutual_information"]
 
@@ -30,14 +30,14 @@ def active_units(e: Evaluation) -> float:
     return active(e.encoded(e.data.test)).sum().item()
 
 
-@metric(needs=(LatentVariable,), unit="nats", better="none", kind="estimate")
+@metric(needs=(GaussianPosterior,), unit="nats", better="none", kind="estimate")
 def mutual_information(e: Evaluation) -> float:
     """I_q(x; z) between test images and their codes: at most the rate, and at most log of the images (2000) by construction
 
     mean_i log q(z_i | x_i) / ((1/N) sum_j q(z_i | x_j)), one draw z_i for each of N images, the own among the j. The rate less this
     is KL(q(z) || p(z)), how far the aggregate posterior is from the prior (Hoffman & Johnson 2016).
     """
-    assert isinstance(e.model, LatentVariable)
+    assert isinstance(e.model, GaussianPosterior)
     x = e.test[spread(len(e.test), IMAGES).to(e.device)]
     with e.noise("mutual information"):
         mean, scale = (t.double() for t in e.model.posterior(x))

@@ -9,7 +9,12 @@ from typing import Any
 from vae_variants.harness.spec import SCHEMA
 from vae_variants.variants import Configuration, canonical
 
-__all__ = ["STATUSES", "Record"]
+__all__ = ["STATUSES", "OtherSchema", "Record"]
+
+
+class OtherSchema(ValueError):
+    """Written by another version of the program: its figures may mean something else."""
+
 
 STATUSES = ("ok", "diverged", "oom", "timeout", "error", "skipped", "interrupted")
 
@@ -30,6 +35,8 @@ class Record:
     rows: list[dict[str, Any]] = field(default_factory=list)  # seed, metric, value, unit, better, kind, status, reason
     curves: dict[str, list[list[float | None]]] = field(default_factory=dict)  # name -> seed -> epoch
     epoch_seconds: list[float] = field(default_factory=list)
+    series: dict[str, dict[str, list[float]]] = field(default_factory=dict)  # name -> seed as text -> one number per latent unit
+    classifier: dict[str, Any] = field(default_factory=dict)  # digest and test accuracy of that in whose features samples are compared
     environment: dict[str, Any] = field(default_factory=dict)
     started: str = ""
     seconds: float = 0.0
@@ -57,10 +64,12 @@ class Record:
 
     @classmethod
     def from_json(cls, text: str) -> Record:
-        """Raises ValueError where the text is not a record of this schema."""
+        """Raises OtherSchema for a record of another schema, ValueError where the text is not a record."""
         found = json.loads(text)
         names = {f.name for f in fields(cls)}
-        if not isinstance(found, dict) or found.get("schema") != SCHEMA or not names.issuperset(found):
+        if isinstance(found, dict) and isinstance(found.get("schema"), int) and found["schema"] != SCHEMA:
+            raise OtherSchema(f"a record of schema {found['schema']}, not {SCHEMA}")
+        if not isinstance(found, dict) or "schema" not in found or not names.issuperset(found):
             raise ValueError(f"not a record of schema {SCHEMA}")
         try:
             record = cls(**found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 import traceback
@@ -14,18 +15,20 @@ from typing import Any, Literal, Protocol
 import torch
 
 from vae_variants.evaluation import Evaluation, evaluate, fidelity
+from vae_variants.evaluation.features import classifier
 from vae_variants.harness.environment import allocated, environment, peak_memory, reset_peak_memory
 from vae_variants.harness.pictures import pictures
 from vae_variants.harness.record import Record
 from vae_variants.harness.spec import RunSpec, prepared
 from vae_variants.harness.store import CHECKPOINT, MODEL, PICTURES, Store, finite, load_tensors, save_tensors
+from vae_variants.model import LatentVariable, MeanSampler
 from vae_variants.registry import UserError
 from vae_variants.training import Population, Training
 from vae_variants.variants import build
 
 __all__ = ["Quiet", "Retry", "Watcher", "is_due", "run_all"]
 
-Retry = Literal["never", "failed", "all"]
+Retry = Literal["never", "failed", "scores", "all"]
 CHECKPOINT_SECONDS = 30.0
 MEASUREMENT_SECONDS = 4  # times what the fidelity gives to a throughput: a training step is slower than a sample
 
@@ -56,8 +59,8 @@ class TimedOut(Exception):
 
 
 def is_due(record: Record | None, retry: Retry) -> bool:
-    """Whether a run is to be made, given what there is."""
-    if record is None or retry == "all":
+    """Whether a run is to be made, given what there is; `scores` makes figures again, from the models that were kept."""
+    if record is None or retry in ("all", "scores"):
         return True
     return retry == "failed" and not record.ok
 
@@ -84,14 +87,14 @@ def run_all(
         reused = not is_due(record, retry)
         if not reused or record is None:
             watcher.begin(spec)
-            record = run(spec, key, store, device, timeout, watcher, fresh=record is not None)
+            record = run(spec, key, store, device, timeout, watcher, fresh=retry == "all" or (retry == "failed" and record is not None))
         watcher.end(spec, record, reused)
         records.append(record)
     return records
 
 
 def run(spec: RunSpec, key: str, store: Store, device: torch.device, timeout: float | None, watcher: Watcher, fresh: bool) -> Record:
-    """Trains, evaluates and writes one run; whatever goes wrong is classified. `fresh` ignores a checkpoint."""
+    """Trains, evaluates and writes one run; whatever goes wrong is classified. `fresh` ignores what was trained before."""
     folder, dataset = store.folder(spec, key), prepared(spec.dataset, spec.fidelity)
     begin = time.perf_counter()
     found: dict[str, Any] = {"status": {}, "reason": {}}
@@ -99,7 +102,7 @@ def run(spec: RunSpec, key: str, store: Store, device: torch.device, timeout: fl
     if fresh:
         (folder / CHECKPOINT).unlink(missing_ok=True)
     try:
-        train_and_evaluate(spec, key, folder, device, timeout, watcher, found)
+        train_and_evaluate(spec, key, store, device, timeout, watcher, found, fresh)
     except UserError as error:
         failed(found, spec, "error", str(error))
     except TimedOut as error:
@@ -117,7 +120,7 @@ def run(spec: RunSpec, key: str, store: Store, device: torch.device, timeout: fl
         values=dict(spec.configuration.values),
         dataset=dataset.recorded(),
         support=spec.configuration.support.value,
-        fidelity=spec.fidelity,
+        fidelity=fidelity(spec.fidelity).name,
         seeds=list(spec.seeds),
         environment=environment(device),
         started=started,
@@ -136,10 +139,10 @@ def failed(found: dict[str, Any], spec: RunSpec, status: str, reason: str) -> No
 
 
 def train_and_evaluate(
-    spec: RunSpec, key: str, folder: Path, device: torch.device, timeout: float | None, watcher: Watcher, found: dict[str, Any]
+    spec: RunSpec, key: str, store: Store, device: torch.device, timeout: float | None, watcher: Watcher, found: dict[str, Any], fresh: bool
 ) -> None:
     """Fills `found` with the parts of a record as they come to be known."""
-    dataset, level = prepared(spec.dataset, spec.fidelity), fidelity(spec.fidelity)
+    dataset, level, folder = prepared(spec.dataset, spec.fidelity), fidelity(spec.fidelity), store.folder(spec, key)
     recipe, data = spec.configuration.recipe, dataset.as_(spec.configuration.support)
 
     def new() -> Training:
@@ -147,27 +150,52 @@ def train_and_evaluate(
         return Training(population, data, recipe, dataset.digest)
 
     training = new()
-    curves = train(training, spec, key, folder, timeout, watcher)
-    training.population.finish(training.train, training.diverged)
-    found["curves"] = {name: finite([list(seed) for seed in zip(*rows, strict=True)]) for name, rows in curves.items()}
-    found["epoch_seconds"] = [round(s, 4) for s in training.seconds]
-    for seed, epoch in training.diverged.items():
+    history = trained(training, spec, key, store, timeout, watcher, fresh)
+    found["curves"], found["epoch_seconds"] = history["curves"], history["epoch_seconds"]
+    diverged = {int(seed): epoch for seed, epoch in history["diverged"].items()}
+    for seed, epoch in diverged.items():
         found["status"][str(seed)], found["reason"][str(seed)] = "diverged", f"the loss was not finite in epoch {epoch}"
-    alive = [seed for seed in spec.seeds if seed not in training.diverged]
+    alive = [seed for seed in spec.seeds if seed not in diverged]
     held = allocated(device)
     cost = costs(new(), recipe.epochs, level.timing_seconds * MEASUREMENT_SECONDS, held) if alive and training.players else {}
     rows: list[dict[str, Any]] = []
-    found["rows"] = rows
+    found["rows"], found["series"] = rows, {}
     for seed, member in zip(spec.seeds, training.population.members(), strict=True):
-        if seed in training.diverged:
+        if seed in diverged:
             continue
         e = Evaluation(member, dataset, seed, level, device, cost)
         rows += [{"seed": seed, **asdict(value)} for value in evaluate(e)]
+        if isinstance(member, LatentVariable):
+            found["series"].setdefault("kl_units", {})[str(seed)] = [round(v, 6) for v in e.elbo.rate_units.tolist()]
+        if isinstance(member, MeanSampler) and dataset.labels is not None:
+            model, accuracy = classifier(dataset)
+            found["classifier"] = {"digest": model.digest, "test_accuracy": accuracy}
         if seed == alive[0] and (shown := pictures(e)):
             save_tensors(folder / PICTURES, shown)
         found["status"][str(seed)] = "ok"
+
+
+def trained(
+    training: Training, spec: RunSpec, key: str, store: Store, timeout: float | None, watcher: Watcher, fresh: bool
+) -> dict[str, Any]:
+    """Leaves the population of `training` trained, here or by a run that shares its training -> curves, epoch_seconds, diverged."""
+    folder, training_key = store.folder(spec, key), spec.training_key()
+    known = None if fresh else store.trained(spec, training_key)
+    if known is not None:
+        state, metadata = known
+        training.population.restore({name: tensor.to(training.population.device) for name, tensor in state.items()})
+        history: dict[str, Any] = json.loads(metadata["history"])
+    else:
+        curves = train(training, spec, key, folder, timeout, watcher)
+        training.population.finish(training.train, training.diverged)
+        history = {
+            "curves": {name: finite([list(seed) for seed in zip(*rows, strict=True)]) for name, rows in curves.items()},
+            "epoch_seconds": [round(s, 4) for s in training.seconds],
+            "diverged": {str(seed): epoch for seed, epoch in training.diverged.items()},
+        }
     if state := training.population.state():
-        save_tensors(folder / MODEL, state, key=key)
+        save_tensors(folder / MODEL, state, key=key, training=training_key, history=json.dumps(history))
+    return history
 
 
 def costs(training: Training, epochs: int, budget: float, held: int) -> dict[str, float]:

@@ -17,7 +17,8 @@ from vae_variants.variants import Configuration, canonical
 __all__ = ["SCHEMA", "RunSpec", "capped", "parse_seeds", "prepared", "unique"]
 
 MOST_SEEDS = 1000
-SCHEMA = 1  # of records; a change of what a figure means makes a new one
+SCHEMA = 2  # of records; a change of what a figure means makes a new one
+TRAINING = 1  # of trained models; a change of how anything trains makes a new one
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,18 @@ class RunSpec:
     def identity(self) -> str:
         """Everything that decides the numbers, but for the content of the images."""
         found = {"schema": SCHEMA, "values": dict(self.configuration.values), "dataset": self.dataset}
-        return canonical({**found, "seeds": list(self.seeds), "fidelity": self.fidelity})
+        return canonical({**found, "seeds": list(self.seeds), "fidelity": fidelity(self.fidelity).name})
 
     def key(self) -> str:
         """SHA-256 of identity and images; loads the data set."""
-        return hashlib.sha256(f"{self.identity}|{prepared(self.dataset, self.fidelity).digest}".encode()).hexdigest()
+        return self._digest(self.identity)
+
+    def training_key(self) -> str:
+        """The same of what decides the trained models alone: runs that share it share their models, whatever is measured on them."""
+        return self._digest(canonical({"training": TRAINING, "values": dict(self.configuration.values), "seeds": list(self.seeds)}))
+
+    def _digest(self, text: str) -> str:
+        return hashlib.sha256(f"{text}|{prepared(self.dataset, self.fidelity).digest}".encode()).hexdigest()
 
     @property
     def work(self) -> float:

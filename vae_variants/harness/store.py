@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from vae_variants.harness.record import Record
+from vae_variants.harness.record import OtherSchema, Record
 from vae_variants.harness.spec import RunSpec
 from vae_variants.registry import UserError
 
@@ -45,13 +45,19 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], **metadata: str) -> 
 
 def load_tensors(path: Path, **expected: str) -> dict[str, Tensor] | None:
     """The tensors of a file, or None where there is none, it is damaged, or its metadata are not those expected."""
+    found = load_with_metadata(path, **expected)
+    return None if found is None else found[0]
+
+
+def load_with_metadata(path: Path, **expected: str) -> tuple[dict[str, Tensor], dict[str, str]] | None:
     if not path.is_file():
         return None
     try:
         with safe_open(path, "pt") as file:
-            if any((file.metadata() or {}).get(k) != v for k, v in expected.items()):
+            metadata = file.metadata() or {}
+            if any(metadata.get(k) != v for k, v in expected.items()):
                 return None
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118  (not a mapping)
     except (SafetensorError, OSError, ValueError) as error:
         set_aside(path, str(error))
         return None
@@ -97,6 +103,8 @@ class Store:
             return None
         try:
             return Record.from_json(path.read_text(encoding="utf-8"))
+        except OtherSchema:
+            return None
         except (ValueError, OSError) as error:
             set_aside(path, str(error))
             return None
@@ -109,6 +117,12 @@ class Store:
         """Of a run that was interrupted: what its checkpoint holds. Needs no data."""
         states = [load_tensors(path, identity=spec.identity) for path in (self.root / slug(spec.dataset)).glob(f"*/{CHECKPOINT}")]
         return max((int(state["epoch"]) for state in states if state is not None), default=0)
+
+    def trained(self, spec: RunSpec, training_key: str) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+        """Tensors and metadata of models that were trained for this run, or for another one that shares its training."""
+        paths = (self.root / slug(spec.dataset)).glob(f"*/{MODEL}")
+        found = (load_with_metadata(path, training=training_key) for path in sorted(paths))
+        return next((state for state in found if state is not None), None)
 
     def newest(self) -> dict[str, tuple[Path, Record]]:
         """identity -> the last record of it, with its folder."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vae_variants.likelihoods import Likelihood
-from vae_variants.model import MODELS, Coder, Decoder, Density, LatentVariable, MeanSampler, Model, Sampler
+from vae_variants.model import MODELS, Coder, Decoder, Density, GaussianPosterior, MeanSampler, Model, Sampler
 from vae_variants.networks import NETWORKS
 from vae_variants.objectives import Draws, Objective, elbo, elbo_sampled, gated
 
@@ -20,7 +20,7 @@ C = 0.5 * math.log(2 * math.pi)
 
 
 @MODELS.add
-class VAE(Model, Sampler, MeanSampler, Density, LatentVariable, Coder, Decoder):
+class VAE(Model, Sampler, MeanSampler, Density, GaussianPosterior, Coder, Decoder):
     """Variational autoencoder (Kingma & Welling 2014), trained by `objective` from `samples` draws of z per image.
 
     q(z | x) = N(mu(x), diag s(x)^2), p(z) = N(0, I) with `latent` units, p(x | z) = likelihood(decoder(z)).

@@ -1,0 +1,58 @@
+"""Is the spread that a Gaussian decoder gives to its pixels the one that they have?"""
+
+from __future__ import annotations
+
+import math
+
+from vae_variants.evaluation.evaluation import Evaluation
+from vae_variants.evaluation.metrics import metric
+from vae_variants.likelihoods import ConstantScale
+from vae_variants.model import Decoder, LatentVariable
+
+__all__ = ["optimal_sigma", "pixel_sigma", "sigma_cost"]
+
+
+def gaussian(e: Evaluation) -> bool:
+    return isinstance(e.model, Decoder) and isinstance(e.model.likelihood, ConstantScale)
+
+
+@metric(needs=(LatentVariable,), unit="grey", better="none", kind="exact", applies=gaussian)
+def pixel_sigma(e: Evaluation) -> float:
+    """standard deviation of a Gaussian decoder's pixels, fixed or learnt
+
+    Formula: sigma in p(x|z) = N(decoder(z), sigma^2 I).
+    Estimator: a parameter of the model.
+    Sample size: none.
+    Fails: a fixed sigma weighs the reconstruction against the rate as beta = 2 sigma^2 weighs the KL against squared error.
+    Reference: Rybkin, Daniilidis & Levine 2021, Simple and Effective VAE Training with Calibrated Decoders.
+    """
+    assert isinstance(e.model, Decoder) and isinstance(e.model.likelihood, ConstantScale)
+    return e.model.likelihood.scale.item()
+
+
+@metric(needs=(LatentVariable,), unit="grey", better="none", kind="estimate", applies=gaussian)
+def optimal_sigma(e: Evaluation) -> float:
+    """the standard deviation that would suit the model as it is: root of its mean squared error per pixel, over draws of z
+
+    Formula: r = sqrt(E_q |x - decoder(z)|^2 / D) = sigma sqrt(2 distortion / D - log(2 pi sigma^2)), the sigma of least distortion.
+    Estimator: from the distortion, without further draws.
+    Sample size: that of distortion.
+    Fails: of test images, and with encoder and decoder as they are: trained with that sigma, they would be others.
+    Reference: Rybkin, Daniilidis & Levine 2021.
+    """
+    sigma = pixel_sigma(e)
+    return sigma * math.sqrt(2 * e.elbo.distortion.mean().item() / e.dataset.dim - math.log(2 * math.pi * sigma**2))
+
+
+@metric(needs=(LatentVariable,), unit="nats", better="lower", kind="estimate", applies=gaussian)
+def sigma_cost(e: Evaluation) -> float:
+    """nats of ELBO lost by a sigma that is not the optimal one, with encoder and decoder as they are
+
+    Formula: (D / 2) (r^2 / sigma^2 - 1 - log(r^2 / sigma^2)), r the optimal sigma.
+    Estimator: from the distortion, without further draws.
+    Sample size: that of distortion.
+    Fails: a lower bound of what a better sigma would bring, since encoder and decoder could then follow.
+    Reference: Rybkin, Daniilidis & Levine 2021.
+    """
+    ratio = (optimal_sigma(e) / pixel_sigma(e)) ** 2
+    return 0.5 * e.dataset.dim * (ratio - 1 - math.log(ratio))

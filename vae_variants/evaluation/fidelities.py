@@ -1,0 +1,79 @@
+"""How carefully a run is made: caps on training, and sizes of the estimates."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+
+from vae_variants.evaluation.ais import SCHEDULES
+from vae_variants.registry import UserError, closest
+from vae_variants.variants import convert, split_selector
+
+__all__ = ["FIDELITIES", "STARTS", "Fidelity", "fidelity"]
+
+STARTS = ("encoder", "prior")
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """None is no cap."""
+
+    name: str
+    epochs: int | None
+    train_images: int | None
+    evaluation_images: int | None
+    elbo_samples: int  # draws of z per test image in the ELBO
+    bound_samples: int  # K of the importance-weighted bound
+    bound_images: int  # test images for that bound
+    annealed_images: int  # test images for annealed importance sampling and locally optimised posteriors; 0 leaves them out
+    image_samples: int  # generated images
+    timing_seconds: float  # spent on each throughput
+    temperatures: int = 1000  # of the annealing
+    chains: int = 16  # for each image
+    start: str = "encoder"  # of the annealing: q(z | x), or the prior
+    schedule: str = "sigmoid"  # of the temperatures
+
+
+FIDELITIES = {
+    f.name: f
+    for f in (
+        Fidelity("smoke", 2, 400, 100, 4, 50, 100, 2, 100, 0.02, temperatures=10),
+        Fidelity("quick", 10, 10_000, 2_000, 4, 100, 500, 0, 500, 0.05),
+        Fidelity("full", None, None, None, 10, 1000, 1000, 0, 1000, 0.05),
+        Fidelity("thorough", None, None, None, 10, 5000, 1000, 100, 1000, 0.05),
+    )
+}
+OPTIONS = (
+    "elbo_samples",
+    "bound_samples",
+    "bound_images",
+    "annealed_images",
+    "image_samples",
+    "temperatures",
+    "chains",
+    "start",
+    "schedule",
+)
+
+
+def fidelity(text: str) -> Fidelity:
+    """`full`, or with some sizes of its estimates replaced: `thorough[temperatures=10000,start=prior,schedule=linear]`.
+
+    The name that it gets is the same for the same choice, however it was spelt. Raises `UserError`.
+    """
+    name, options = split_selector(text)
+    if name not in FIDELITIES:
+        raise UserError(closest("fidelity", name, FIDELITIES))
+    found = FIDELITIES[name]
+    defaults = asdict(found)
+    chosen = {}
+    for key, value in options.items():
+        if key not in OPTIONS:
+            raise UserError(f"{closest('option', key, OPTIONS)} (of a fidelity)")
+        chosen[key] = convert(key, value, defaults[key])
+    for key, choices in (("start", STARTS), ("schedule", tuple(SCHEDULES))):
+        if key in chosen and chosen[key] not in choices:
+            raise UserError(closest(key, chosen[key], choices))
+    changed = {key: value for key, value in sorted(chosen.items()) if value != defaults[key]}
+    if not changed:
+        return found
+    return replace(found, **changed, name=f"{name}[{','.join(f'{key}={value}' for key, value in changed.items())}]")

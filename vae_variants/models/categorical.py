@@ -1,0 +1,106 @@
+"""A VAE with one categorical latent variable: small enough to be summed over, so that everything about it is exact."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from vae_variants.likelihoods import Likelihood
+from vae_variants.model import MODELS, Coder, Decoder, Density, LatentVariable, MeanSampler, Model, Sampler
+from vae_variants.networks import NETWORKS
+from vae_variants.objectives import Draws
+
+__all__ = ["CategoricalVAE"]
+
+
+@MODELS.add
+class CategoricalVAE(Model, Sampler, MeanSampler, Density, LatentVariable, Coder, Decoder):
+    """z in {1..C} with p(z) = 1/C, q(z | x) = softmax(encoder(x)), p(x | z) = likelihood(decoder(z)), z as a one-hot vector.
+
+    Trained on the exact ELBO, sum_z q(z | x) (log p(x, z) - log q(z | x)). log p(x) = log sum_z p(x, z) by enumeration, and the gap
+    between the two is KL(q(z | x) || p(z | x)).
+    """
+
+    exact: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        likelihood: Likelihood,
+        *,
+        categories: int = 32,
+        network: str = "mlp",
+        hidden: Sequence[int] = (200, 200),
+        activation: str = "tanh",
+    ) -> None:
+        super().__init__()
+        build = NETWORKS[network]
+        self.encoder = build.encoder(shape, categories, hidden, activation)
+        self.decoder = build.decoder(categories, shape, likelihood.k, hidden, activation)
+        self.likelihood, self.shape, self.support = likelihood, shape, likelihood.support
+        self.register_buffer("codes", torch.eye(categories), persistent=False)
+
+    codes: Tensor
+
+    def enumerate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, D) -> log q(z | x) and log p(x, z), both (B, C) nats."""
+        log_px = self.likelihood.log_prob(self.decoder(self.codes), x.unsqueeze(-2))
+        return self.encoder(x).log_softmax(-1), log_px - math.log(len(self.codes))
+
+    def bound(self, x: Tensor) -> Tensor:
+        """The ELBO of x (B, D), with nothing left to chance: (B,) nats."""
+        log_q, joint = self.enumerate(x)
+        return (log_q.exp() * (joint - log_q)).sum(-1)
+
+    def loss(self, x: Tensor, t: Tensor) -> Tensor:
+        return -self.bound(x).mean()
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return self.enumerate(x)[1].logsumexp(-1)
+
+    def prior(self, n: int) -> Tensor:
+        return self.codes[torch.randint(len(self.codes), (n,), device=self.codes.device)]
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        return z.new_full(z.shape[:-1], -math.log(len(self.codes)))
+
+    def infer(self, x: Tensor, k: int, t: Tensor) -> Draws:
+        log_q, joint = self.enumerate(x)
+        index = torch.multinomial(log_q.exp(), k, replacement=True)  # (B, K)
+        kl_units = log_q.exp() * (log_q + math.log(len(self.codes)))
+        z = self.codes[index.mT]
+        log_pz = self.log_prior(z)
+        return Draws(
+            log_px=joint.gather(-1, index).mT - log_pz,
+            log_pz=log_pz,
+            log_qz=log_q.gather(-1, index).mT,
+            kl=kl_units.sum(-1),
+            kl_units=kl_units,
+            z=z,
+            t=t,
+        )
+
+    def log_px(self, x: Tensor, z: Tensor) -> Tensor:
+        h = self.decoder(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
+        return self.likelihood.log_prob(h, x)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.encoder(x).softmax(-1)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Probabilities of the categories z (B, C) -> the mean of x under them (B, D)."""
+        return z @ self.likelihood.mean(self.decoder(self.codes))
+
+    def simulate(self, n: int) -> tuple[Tensor, Tensor]:
+        z = self.prior(n)
+        return self.likelihood.sample(self.decoder(z)), z
+
+    def sample(self, n: int) -> Tensor:
+        return self.simulate(n)[0]
+
+    def sample_mean(self, n: int) -> Tensor:
+        return self.decode(self.prior(n))

@@ -378,7 +378,10 @@ def test_ancestral_samples_follow_the_density() -> None:
 STACKED = [name for name, cls in MODELS.items() if cls.stackable and cls.players]
 
 
-@pytest.mark.parametrize("name", [*STACKED, "vae[objective=iwae,samples=3]", "made[orders=3]", "vae[network=conv,hidden=8]"])
+OTHERS = ["vae[objective=iwae,samples=3]", "vae[objective=stl]", "vae[objective=dreg,samples=3]", "made[orders=3]"]
+
+
+@pytest.mark.parametrize("name", [*STACKED, *OTHERS, "vae[network=conv,hidden=8]"])
 def test_three_stacked_seeds_are_three_separate_ones(name: str, digits: Dataset) -> None:
     small = digits.subset(60, 20)
     chosen = configuration(name)

@@ -117,7 +117,10 @@ def test_metrics_of_the_gap_add_up(digits) -> None:
 
     model = build("vae[hidden=8,latent=2]", digits).eval().requires_grad_(False)
     e = Evaluation(
-        model, digits, 0, replace(FIDELITIES["smoke"], annealed_images=20, temperatures=100, bound_samples=300, bound_images=300)
+        model,
+        digits,
+        0,
+        replace(FIDELITIES["smoke"], annealed_images=20, temperatures=100, local_steps=300, bound_samples=300, bound_images=300),
     )
     rows = {v.metric: v.value for v in evaluate(e)}
     total = (annealed(e).log_p - local(e).encoded).mean().item()

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from vae_variants.harness.record import Record
-from vae_variants.harness.statistics import Comparison, Interval, compare, interval, top_group
+from vae_variants.harness.statistics import Comparison, Interval, compare, interval, rank_intervals, top_group
 from vae_variants.registry import UserError
 
-__all__ = ["COLOURS", "LINES", "SUPPORTS", "Entry", "best", "distinct", "style"]
+__all__ = ["COLOURS", "LINES", "SUPPORTS", "Entry", "best", "distinct", "rankable", "ranks", "style"]
 
 SUPPORTS = {
     "binary": "binary pixels",
@@ -50,10 +50,10 @@ class Entry:
         return next((row["kind"] for row in self.record.rows if row["metric"] == metric), "")
 
 
-def best(entries: Sequence[Entry], metric: str) -> list[str]:
-    """Labels of the best by `metric`, and of those that cannot be told from it: see `top_group`.
+def rankable(entries: Sequence[Entry], metric: str) -> str:
+    """The better direction of `metric`.
 
-    Raises `UserError` where the metric has no better direction, or is in nats of different kinds of pixels.
+    Raises `UserError` where it has none, or is in nats of different kinds of pixels.
     """
     rows = [row for e in entries for row in e.record.rows if row["metric"] == metric]
     supports = {e.record.support for e in entries if e.values(metric)}
@@ -61,7 +61,19 @@ def best(entries: Sequence[Entry], metric: str) -> list[str]:
         raise UserError(f"{metric!r} has no better direction, so that nothing can be ranked by it")
     if rows[0]["unit"] == "nats" and len(supports) > 1:
         raise UserError(f"{metric!r} is in nats of different kinds of pixels ({', '.join(sorted(supports))}): rank within one of them")
-    return top_group({e.label: e.values(metric) for e in entries}, rows[0]["better"])
+    return str(rows[0]["better"])
+
+
+def best(entries: Sequence[Entry], metric: str) -> list[str]:
+    """Labels of the best by `metric`, and of those that cannot be told from it: see `top_group`. Raises as `rankable` does."""
+    better = rankable(entries, metric)
+    return top_group({e.label: e.values(metric) for e in entries}, better)
+
+
+def ranks(entries: Sequence[Entry], metric: str) -> dict[str, tuple[int, int]]:
+    """label -> the ranks that are plausible, of those with at least two seeds: see `rank_intervals`. Raises as `rankable` does."""
+    better = rankable(entries, metric)
+    return rank_intervals({e.label: found for e in entries if len(found := e.values(metric)) > 1}, better)
 
 
 def distinct(entries: Sequence[Entry]) -> list[Entry]:

@@ -6,51 +6,20 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
-from torch import Tensor
 
 from vae_variants.harness.pictures import GRID
-from vae_variants.harness.statistics import Interval, interval
-from vae_variants.report.entries import COLOURS, LINES, SUPPORTS, Entry, distinct, style
+from vae_variants.harness.statistics import interval
+from vae_variants.report.diagnostics import bounds, labels, latent_units
+from vae_variants.report.drawing import DPI, axes, bar, frame, grid, groups, legend, scatter, shape_of, show
+from vae_variants.report.entries import COLOURS, LINES, Entry, distinct, style
 
 __all__ = ["FIGURES", "draw_figures"]
-
-DPI = 110
-GAP = 2  # pixels between two images of a grid
-
-
-def axes(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure without any global state, and its axes in reading order."""
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, list(np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel())
-
-
-def grid(images: Tensor, shape: Sequence[int], columns: int) -> np.ndarray:
-    """(n, D) uint8 -> one picture (H, W, 1 or 3) with white gaps."""
-    c, h, w = shape
-    rows = math.ceil(len(images) / columns)
-    canvas = np.full((rows * (h + GAP) - GAP, columns * (w + GAP) - GAP, c), 255, dtype=np.uint8)
-    for i, image in enumerate(images.numpy()):
-        top, left = (i // columns) * (h + GAP), (i % columns) * (w + GAP)
-        canvas[top : top + h, left : left + w] = image.reshape(shape).transpose(1, 2, 0)
-    return canvas
-
-
-def show(ax: Axes, picture: np.ndarray, title: str) -> None:
-    ax.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="equal")
-    ax.set_title(title, fontsize=8)
-    ax.axis("off")
-
-
-def shape_of(entry: Entry) -> list[int]:
-    return entry.record.dataset["shape"]
 
 
 def samples(entries: Sequence[Entry]) -> Figure | None:
@@ -87,16 +56,6 @@ def reconstructions(entries: Sequence[Entry]) -> Figure | None:
         show(ax, grid(images, shape_of(entry), len(images)), "")
         ax.text(-0.02, 0.5, label, transform=ax.transAxes, ha="right", va="center", fontsize=8)
     return figure
-
-
-def groups(entries: Sequence[Entry], has: Callable[[Entry], object]) -> list[tuple[str, list[Entry]]]:
-    """Entries that `has` something, by support."""
-    found = [(title, [e for e in distinct(entries) if e.record.support == s and has(e)]) for s, title in SUPPORTS.items()]
-    return [(title, group) for title, group in found if group]
-
-
-def legend(ax: Axes, entries: int) -> None:
-    ax.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, ncols=1 if entries <= 22 else 2)
 
 
 def curves(entries: Sequence[Entry]) -> Figure | None:
@@ -221,32 +180,6 @@ def latent_size(entries: Sequence[Entry]) -> Figure | None:
     return figure
 
 
-def bar(found: Interval) -> float:
-    """Half of an interval as it is drawn: not of two seeds, where it would hide everything else."""
-    return found.half if found.half is not None and found.n > 2 else 0.0
-
-
-def frame(set_limits: Callable[[float, float], object], values: Sequence[float]) -> None:
-    """Limits that hold the means, whatever the width of the intervals: of two seeds those may be enormous."""
-    if values:
-        low, high = min(values), max(values)
-        margin = 0.12 * (high - low) or 0.05 * abs(high) or 1.0
-        set_limits(low - margin, high + margin)
-
-
-def scatter(ax: Axes, group: Sequence[Entry], x: str, y: str) -> None:
-    for entry in group:
-        a, b = entry.interval(x), entry.interval(y)
-        if a and b:
-            look: dict[str, Any] = {**style(entry), "linestyle": "", "markersize": 6, "elinewidth": 0.8}
-            on_top = len(group) - group.index(entry) + 2  # the baseline comes first, and is not to be hidden
-            ax.errorbar(a.mean, b.mean, xerr=bar(a), yerr=bar(b), label=entry.label, zorder=on_top, **look)
-    points = [(a.mean, b.mean) for entry in group if (a := entry.interval(x)) and (b := entry.interval(y))]
-    frame(ax.set_xlim, [a for a, _ in points])
-    frame(ax.set_ylim, [b for _, b in points])
-    ax.grid(alpha=0.3)
-
-
 def rate_distortion(entries: Sequence[Entry]) -> Figure | None:
     """The two terms of the ELBO, for the support that has most variants."""
     found = groups(entries, lambda e: e.interval("rate"))
@@ -291,9 +224,8 @@ def cost(entries: Sequence[Entry]) -> Figure | None:
     return figure
 
 
-FIGURES: dict[str, Callable[[Sequence[Entry]], Figure | None]] = {
-    f.__name__: f for f in (samples, reconstructions, curves, losses, latent_plane, latent_size, rate_distortion, cost)
-}
+DRAWN = (samples, reconstructions, curves, losses, bounds, latent_units, latent_plane, latent_size, labels, rate_distortion, cost)
+FIGURES: dict[str, Callable[[Sequence[Entry]], Figure | None]] = {f.__name__: f for f in DRAWN}
 
 
 def draw_figures(entries: Sequence[Entry], folder: Path) -> list[str]:

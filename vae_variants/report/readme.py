@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from vae_variants.evaluation import METRICS
 from vae_variants.evaluation.metrics import data_name
 from vae_variants.harness.statistics import Interval, holm
-from vae_variants.report.entries import SUPPORTS, Entry, best, distinct
+from vae_variants.report.entries import SUPPORTS, Entry, best, distinct, ranks
 
 __all__ = ["number", "readme"]
 
@@ -17,6 +17,9 @@ CAPTIONS = {
     "reconstructions": "The same test images (first row) after encoding and decoding, first seed.",
     "curves": "Validation log-likelihood, or its one-sample bound, while training: mean over seeds and 95 % interval.",
     "losses": "Losses while training of the models that have no likelihood: mean over seeds and 95 % interval.",
+    "bounds": "How much the importance-weighted bound gains from more draws over a single one; what still rises is not log p(x) yet.",
+    "latent_units": "KL of each latent unit, largest first, mean over seeds: units at the dark end are inactive.",
+    "labels": "Accuracy of the linear probe by how many labels it was given: mean over seeds and 95 % interval.",
     "latent_plane": "The plane of two latent units: posterior means of test images by class, and decoder means over the prior's quantiles.",
     "latent_size": "What the number of latent units buys: bound on the log-likelihood, and linear-probe accuracy of the codes.",
     "rate_distortion": "Rate against distortion; on a dotted line the ELBO is constant, and better is to the lower left.",
@@ -62,7 +65,8 @@ def likelihoods(entries: Sequence[Entry]) -> list[str]:
     lines += ["log p(x) is exact, or bounded by the importance-weighted bound of K draws whose effective number is in the next column."]
     lines += [
         "Bold: cannot be told from the best (paired t-tests over seeds, Holm-adjusted, 5 %; rows of one seed are left out).",
-        "Δ is over the seeds that both have.",
+        "Rank: 95 % interval of the rank among those rows, from a joint bootstrap of the seeds that all of them have.",
+        "Δ is over the seeds that both have. Gap: log p(x) − ELBO = KL(q(z|x) ‖ p(z|x)), where log p(x) is a bound at least that.",
         "",
     ]
     for support, title in SUPPORTS.items():
@@ -76,16 +80,21 @@ def likelihoods(entries: Sequence[Entry]) -> list[str]:
         adjusted = dict(zip(compared, holm([c.p for c in compared.values()]), strict=True))
         least = min((c.smallest_p for c in compared.values()), default=1.0) * len(compared)
         tested = bool(compared) and least <= SIGNIFICANT
-        header = ["variant", "log p(x) ↑", f"Δ to {baseline.label}", "p", "ELBO ↑", "rate", "distortion", "K", "effective draws ↑"]
+        places = ranks(distinct(group), "log_likelihood")
+        place = {e.record.key: places[e.label] for e in distinct(group) if e.label in places and len(places) > 1}
+        header = ["variant", "log p(x) ↑", "rank", f"Δ to {baseline.label}", "p"]
+        header += ["ELBO ↑", "gap", "rate", "distortion", "K", "effective draws ↑"]
         rows = []
         for e in group:
             mark = "≥ " if e.kind("log_likelihood") == "lower-bound" else ""
             change, elbo = compared.get(e.record.key), e.interval("elbo")
             value = mark + number(e.interval("log_likelihood"))
             cells = [f"`{e.label}`", f"**{value}**" if e.record.key in leaders else value]
+            cells += ["–".join(map(str, dict.fromkeys(place[e.record.key]))) if e.record.key in place else "–"]
             cells += [number(change.difference, sign=True) if change else "–"]
             cells += [f"{adjusted[e.record.key]:.3f}" if change and tested else "–"]
-            cells += ["≥ " + number(elbo) if elbo else "–", number(e.interval("rate")), number(e.interval("distortion"))]
+            cells += ["≥ " + number(elbo) if elbo else "–", mark + number(e.interval("gap")) if elbo else "–"]
+            cells += [number(e.interval("rate")), number(e.interval("distortion"))]
             cells += [number(e.interval("bound_samples")), number(e.interval("ess"))]
             rows.append([*cells, number(e.interval("bits_per_dim")), number(e.interval("active_units")), seeds(e)])
         lines += [f"### {title[0].upper()}{title[1:]}", "", *table([*header, "bits/dim ↓", "active units", "n"], rows)]
@@ -118,6 +127,7 @@ def others(entries: Sequence[Entry], known: set[str]) -> list[str]:
     return section("Further metrics", "Not part of the tables above.", entries, [(m + better[m], m, 1.0) for m in extra])
 
 
+BESIDE = "Samples beside real images"
 SECTIONS = (
     (
         "How tight the bounds are",
@@ -139,6 +149,12 @@ SECTIONS = (
             ("approximation gap", "approximation_gap", 1.0),
             ("amortisation gap", "amortization_gap", 1.0),
         ),
+    ),
+    (
+        "Spread of Gaussian pixels",
+        "The standard deviation that a Gaussian decoder gives to its pixels, fixed or learnt; the one that would suit the model as it is; "
+        "what the difference costs in nats of ELBO.",
+        (("σ", "pixel_sigma", 1.0), ("best σ", "optimal_sigma", 1.0), ("cost ↓", "sigma_cost", 1.0)),
     ),
     (
         "Reconstruction and codes",
@@ -173,7 +189,7 @@ SECTIONS = (
         ),
     ),
     (
-        "Samples beside real images",
+        BESIDE,
         "In the features of a classifier trained on this data set: Fréchet distance and kernel distance, which are not the FID and KID of "
         "other papers and compare within this data set only; precision, recall, density and coverage from 5 nearest neighbours; distance "
         "to the nearest training image over that of test images (near 0 they are copies). The row of real training images is the floor.",
@@ -203,7 +219,7 @@ SECTIONS = (
     ),
 )
 SIGNIFICANT = 0.05
-LIKELIHOOD = {"elbo", "rate", "distortion", "log_likelihood", "bound_samples", "ess", "bits_per_dim", "active_units"}
+LIKELIHOOD = {"elbo", "rate", "distortion", "gap", "log_likelihood", "bound_samples", "ess", "bits_per_dim", "active_units"}
 
 
 def notes(entries: Sequence[Entry], missing: Sequence[str]) -> list[str]:
@@ -245,6 +261,8 @@ def readme(suite: str, entries: Sequence[Entry], figures: Sequence[str], command
     lines += likelihoods(entries)
     for title, text, columns in SECTIONS:
         lines += section(title, text, entries, columns)
+        if title == BESIDE and (found := next((r.classifier for r in records if r.classifier), None)):
+            lines += [f"The classifier: digest `{found['digest'][:12]}`, test accuracy {found['test_accuracy']:.4f}.", ""]
     shown = {m.format(data=data_name(data["name"])) for _, _, columns in SECTIONS for _, m, _ in columns}
     lines += others(entries, LIKELIHOOD | shown)
     lines += notes(entries, missing)

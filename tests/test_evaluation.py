@@ -201,7 +201,7 @@ def test_noise_depends_on_data_and_seed_and_leaves_the_global_stream_alone(digit
 
 
 def test_mutual_information_is_that_of_a_known_channel():
-    from vae_variants.evaluation.latent import mutual_information
+    from vae_variants.evaluation.latent import information, information_ceiling, marginal_kl, mutual_information
 
     e, _ = linear_evaluation(W2)
     n = 2000
@@ -211,11 +211,34 @@ def test_mutual_information_is_that_of_a_known_channel():
     spread_of = torch.cov(mean.mT) + torch.diag(scale[0].square())  # z is nearly Gaussian, since x is
     expected = 0.5 * (torch.logdet(spread_of) - scale[0].square().log().sum()).item()
     assert found == pytest.approx(expected, abs=0.1)
-    assert found < math.log(n)
+    assert found < math.log(n) == information_ceiling(e)
+    law, prior = (
+        torch.distributions.MultivariateNormal(m, c)
+        for m, c in ((mean.mean(0), spread_of), (torch.zeros(2).double(), torch.eye(2).double()))
+    )
+    assert marginal_kl(e) == pytest.approx(torch.distributions.kl_divergence(law, prior).item(), abs=0.15)
+    information.cache_clear()
     e.model.encoder[0].weight.data.zero_()  # codes that know nothing of the image
     assert mutual_information(e) == pytest.approx(0, abs=1e-6)
+    information.cache_clear()
     e.model.encoder[0].weight.data[:2] = 1e9  # codes that know everything: the estimate cannot exceed log n
     assert mutual_information(e) == pytest.approx(math.log(n), abs=1e-6)
+    assert mutual_information(e) <= math.log(n)
+
+
+@pytest.mark.parametrize("shift", [0.0, 50.0, 1e7])
+@pytest.mark.parametrize("narrow", [1.0, 1e-2, 1e-7])  # the last is too narrow for squares that are multiplied out
+def test_the_density_of_the_aggregate_is_that_of_a_mixture(shift: float, narrow: float):
+    from vae_variants.evaluation.latent import log_aggregate
+
+    mean, scale = shift + torch.randn(1200, 4, dtype=torch.float64), narrow * (0.2 + torch.rand(1200, 4, dtype=torch.float64))
+    z = mean + scale * torch.randn_like(mean)
+    z[:100] = z[600:700]  # codes that another image explains better
+    mixture = torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(torch.ones(1200, dtype=torch.float64)),
+        torch.distributions.Independent(torch.distributions.Normal(mean, scale), 1),
+    )
+    torch.testing.assert_close(log_aggregate(z, mean, scale), mixture.log_prob(z), atol=1e-6, rtol=1e-9)
 
 
 def test_clusters_of_codes_that_tell_the_class_agree_with_it(digits):

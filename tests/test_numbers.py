@@ -150,25 +150,6 @@ def test_the_probe_learns_from_training_and_is_scored_on_test_images():
         assert METRICS["probe_accuracy"].fn(evaluation(Half((1, 1, 4)), labelled(True, validation))) == 0
 
 
-def test_the_penalty_of_the_probe_is_chosen_on_validation_images(monkeypatch):
-    from vae_variants.evaluation import probe
-
-    seen, fit = [], probe.logistic
-
-    class Spy:
-        def __init__(self, model):
-            self.model = model
-
-        def score(self, x, y):
-            seen.append(len(y))
-            return self.model.score(x, y)
-
-    monkeypatch.setattr(probe, "logistic", lambda x, y, c: Spy(fit(x, y, c)))
-    images = torch.randint(0, 255, (400, 1, 1, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    METRICS["probe_accuracy"].fn(evaluation(Half((1, 1, 4)), split("s", images, images[:, 0, 0, 0] % 2, validation=90, test=60)))
-    assert seen == [90] * len(probe.PENALTIES) + [60]
-
-
 def test_training_looks_at_training_images_and_validates_on_validation_images():
     images = torch.zeros(90, 1, 1, 4, dtype=torch.uint8)
     dataset = split("levels", images, validation=20, test=20)

@@ -157,20 +157,30 @@ SECTIONS = (
         (("σ", "pixel_sigma", 1.0), ("best σ", "optimal_sigma", 1.0), ("cost ↓", "sigma_cost", 1.0)),
     ),
     (
-        "Reconstruction and codes",
+        "Reconstruction",
         "Mean squared error per pixel against the grey test image; −log p(x given the mean code) in nats of each model's own "
-        "pixels, not comparable between kinds of pixels; sharpness of the reconstructions over that of the originals; test "
-        "accuracy of a logistic regression on the codes, from all labels and from 10 of each class, and how many codes it saw; what the "
-        "codes share with the image, in nats (at most the rate, and at most log of the test images looked at); how well clusters of "
-        "codes agree with the classes (adjusted mutual information).",
+        "pixels, not comparable between kinds of pixels; sharpness of the reconstructions over that of the originals.",
         (
             ("MSE ↓", "reconstruction_mse", 1.0),
             ("nats ↓", "reconstruction_nats", 1.0),
             ("sharpness ratio", "reconstruction_sharpness_ratio", 1.0),
-            ("probe accuracy ↑", "probe_accuracy", 1.0),
-            ("from 10 a class ↑", "probe_accuracy_few", 1.0),
-            ("codes seen", "probe_codes", 1.0),
+        ),
+    ),
+    (
+        "Codes",
+        "Test accuracy of a logistic regression on the codes, from 10, 100 and 1000 labelled images of each class and from all of them, and "
+        "how many units it saw (units that do not move are left out); what the codes share with the image, I(x; z) in nats, which cannot "
+        "exceed its ceiling, the log of the images looked at; KL(q(z) ‖ p(z)), the rest of the rate, too high where I(x; z) is near that "
+        "ceiling; how well clusters of codes agree with the classes (adjusted mutual information).",
+        (
+            ("10 a class ↑", "probe_accuracy_10", 1.0),
+            ("100 a class ↑", "probe_accuracy_100", 1.0),
+            ("1000 a class ↑", "probe_accuracy_1000", 1.0),
+            ("all labels ↑", "probe_accuracy", 1.0),
+            ("units seen", "probe_codes", 1.0),
             ("I(x; z)", "mutual_information", 1.0),
+            ("its ceiling", "information_ceiling", 1.0),
+            ("KL(q(z) ‖ p(z))", "marginal_kl", 1.0),
             ("clusters ↑", "clustering_score", 1.0),
         ),
     ),

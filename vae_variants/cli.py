@@ -52,13 +52,12 @@ REGISTRIES: dict[str, Registry[Any]] = {
 
 Dataset = Annotated[str, typer.Option(help="digits, mnist, ..., npz:FILE, images:FOLDER; see `list datasets`")]
 Seeds = Annotated[str, typer.Option(help="a count, or a list such as 0,3,7; they train together")]
-Fidelity = Annotated[
-    str,
-    typer.Option(
-        help="full; thorough: also annealing, 5000 draws; quick: at most 10 epochs of 10 000 images; smoke: 2 of 400; "
-        'with options such as "thorough[temperatures=10000,start=prior,schedule=linear,annealed_images=50]"'
-    ),
-]
+FIDELITY = (
+    "full; thorough: also annealing, 5000 draws; quick: at most 10 epochs of 10 000 images; smoke: 2 of 400; "
+    'with options such as "thorough[temperatures=10000,start=prior,schedule=linear,annealed_images=50]"'
+)
+Fidelity = Annotated[str, typer.Option(help=FIDELITY)]
+SuiteFidelity = Annotated[str | None, typer.Option(help=f"instead of the suite's: {FIDELITY}")]
 Epochs = Annotated[int | None, typer.Option(min=0, help="instead of those of the variant or suite")]
 Device = Annotated[str, typer.Option(help="auto (the GPU if there is one), cpu, cuda, cuda:N")]
 Timeout = Annotated[str | None, typer.Option(help="limit of each run's training, such as 90s, 10m, 2h")]
@@ -201,7 +200,7 @@ def bench(
     suite: Annotated[str, typer.Argument(help="a suite's name (`list suites`), or the path of its .toml")] = "digits",
     dataset: Annotated[str | None, typer.Option(help="instead of the suite's")] = None,
     seeds: Annotated[str | None, typer.Option(help="instead of the suite's")] = None,
-    fidelity: Fidelity = "full",
+    fidelity: SuiteFidelity = None,
     epochs: Epochs = None,
     device: Device = "auto",
     timeout: Timeout = None,
@@ -226,7 +225,7 @@ def report(
     suite: Annotated[str, typer.Argument(help="a suite's name (`list suites`), or the path of its .toml")] = "digits",
     dataset: Annotated[str | None, typer.Option(help="instead of the suite's")] = None,
     seeds: Annotated[str | None, typer.Option(help="instead of the suite's")] = None,
-    fidelity: Fidelity = "full",
+    fidelity: SuiteFidelity = None,
     epochs: Epochs = None,
     plugin: Plugin = None,
     runs: Runs = Path("runs"),
@@ -268,7 +267,7 @@ def status(
     suite: Annotated[str, typer.Argument(help="a suite's name (`list suites`), or the path of its .toml")] = "digits",
     dataset: Annotated[str | None, typer.Option(help="instead of the suite's")] = None,
     seeds: Annotated[str | None, typer.Option(help="instead of the suite's")] = None,
-    fidelity: Fidelity = "full",
+    fidelity: SuiteFidelity = None,
     plugin: Plugin = None,
     runs: Runs = Path("runs"),
 ) -> None:

@@ -156,7 +156,8 @@ def approximation_gap(e: Evaluation) -> float:
     """log p(x) by annealing, less the ELBO with the best diagonal Gaussian q for each image
 
     Formula: log p(x) - ELBO[q*], q* the diagonal Gaussian of highest ELBO for that image.
-    Estimator: `local_steps` (300) of Adam on mean and log scale of q from where the encoder puts them, 16 draws each; scored on 1000 fresh ones.
+    Estimator: `local_steps` (300) of Adam on mean and log scale of q from where the encoder puts them, 16 draws each; scored on
+    1000 fresh ones.
     Sample size: `annealed_images` (100).
     Fails: too low by what annealing misses; too high where the optimisation has not ended.
     Reference: Cremer, Li & Duvenaud 2018, Inference Suboptimality in Variational Autoencoders.

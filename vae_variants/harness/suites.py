@@ -25,6 +25,7 @@ class Suite:
     dataset: str
     seeds: str
     description: str = ""
+    fidelity: str = "full"
     defaults: dict[str, Any] = field(default_factory=dict)
     blocks: tuple[dict[str, Any], ...] = ()
 
@@ -33,11 +34,12 @@ class Suite:
         *,
         dataset: str | None = None,
         seeds: str | None = None,
-        fidelity: str = "full",
+        fidelity: str | None = None,
         epochs: int | None = None,
     ) -> list[RunSpec]:
         """The runs in order; the arguments replace what the suite says. Raises `UserError` for a default that no run knows."""
         found: list[RunSpec] = []
+        fidelity = fidelity or self.fidelity
         for block in self.blocks:
             own = {**self.defaults, **block.get("defaults", {})}
             configurations = [c for selector in block["variants"] for c in configure(selector, capped(own, fidelity))]
@@ -68,8 +70,15 @@ def load_suite(name: str) -> Suite:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise UserError(f"suite {str(path)!r} cannot be read: {error}") from error
     blocks = found.pop("runs", None)
-    if not isinstance(blocks, list) or not {"dataset", "seeds"} <= set(found) <= {"dataset", "seeds", "description", "defaults"}:
-        raise UserError(f"suite {str(path)!r} is not valid: it has dataset, seeds, [[runs]], and may have description and [defaults]")
+    if not isinstance(blocks, list) or not {"dataset", "seeds"} <= set(found) <= {
+        "dataset",
+        "seeds",
+        "description",
+        "fidelity",
+        "defaults",
+    }:
+        optional = "and may have description, fidelity and [defaults]"
+        raise UserError(f"suite {str(path)!r} is not valid: it has dataset, seeds, [[runs]], {optional}")
     for block in blocks:
         if not isinstance(block.get("variants"), list) or not set(block) <= {"variants", "seeds", "defaults"}:
             raise UserError(f"suite {str(path)!r} is not valid: each [[runs]] has variants = [...], and may have seeds and [runs.defaults]")

@@ -12,7 +12,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from vae_variants.report.drawing import DPI, axes, bar, groups, legend
-from vae_variants.report.entries import Entry, distinct, style
+from vae_variants.report.entries import COLOURS, Entry, distinct, style
 
 __all__ = ["bounds", "labels", "latent_units"]
 
@@ -79,23 +79,21 @@ def latent_units(entries: Sequence[Entry]) -> Figure | None:
 
 
 def labels(entries: Sequence[Entry]) -> Figure | None:
-    """Accuracy of the probe against the number of labels for each class."""
+    """Accuracy of the probe by the number of labels for each class, a row for each variant, the best on top."""
     group = [e for e in distinct(entries) if e.interval("probe_accuracy_10") and e.interval("probe_accuracy")]
     if not group:
         return None
-    figure, (ax,) = axes(1, 1, 8.5, max(4.0, 1.0 + 0.17 * len(group)))
-    budgets = [b for b in BUDGETS if any(e.interval(f"probe_accuracy_{b}") for e in group)]
-    every = 10 * max(budgets)
-    for entry in group:
-        points = [(b, p) for b in budgets if (p := entry.interval(f"probe_accuracy_{b}"))]
-        points += [(every, p) for p in [entry.interval("probe_accuracy")] if p]
-        look: dict[str, Any] = {**style(entry), "markersize": 4}
-        x, y = [x for x, _ in points], [p.mean for _, p in points]
-        ax.errorbar(x, y, yerr=[bar(p) for _, p in points], label=entry.label, linewidth=1.2, capsize=2, elinewidth=0.7, **look)
-    ax.set_xscale("log")
-    ax.set_xticks([*budgets, every], [*map(str, budgets), "all"])
-    ax.minorticks_off()
-    ax.set(xlabel="labelled training images of each class", ylabel="test accuracy of the probe")
+    group.sort(key=lambda e: p.mean if (p := e.interval("probe_accuracy")) else 0.0)
+    figure, (ax,) = axes(1, 1, 8.5, 1.2 + 0.19 * len(group))
+    columns = [(f"{budget} of each class", f"probe_accuracy_{budget}") for budget in BUDGETS]
+    for (name, metric), colour, marker in zip([*columns, ("all labels", "probe_accuracy")], COLOURS, "osD^", strict=False):
+        found = [(y, p) for y, e in enumerate(group) if (p := e.interval(metric))]
+        if found:
+            look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4, "capsize": 2, "elinewidth": 0.8, "linestyle": ""}
+            ax.errorbar([p.mean for _, p in found], [y for y, _ in found], xerr=[bar(p) for _, p in found], label=name, **look)
+    ax.set_yticks(range(len(group)), [e.label for e in group], fontsize=7)
+    ax.set_ylim(-0.7, len(group) - 0.3)
+    ax.set_xlabel("test accuracy of the probe")
     ax.grid(alpha=0.3)
-    legend(ax, len(group))
+    ax.legend(fontsize=7, loc="lower right")
     return figure

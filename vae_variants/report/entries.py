@@ -21,6 +21,7 @@ SUPPORTS = {
 }
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F")  # Okabe & Ito, but the yellow
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+RANK_SEEDS = 5
 LINES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)))
 
 
@@ -71,9 +72,12 @@ def best(entries: Sequence[Entry], metric: str) -> list[str]:
 
 
 def ranks(entries: Sequence[Entry], metric: str) -> dict[str, tuple[int, int]]:
-    """label -> the ranks that are plausible, of those with at least two seeds: see `rank_intervals`. Raises as `rankable` does."""
+    """label -> the ranks that are plausible, of those with at least five seeds: see `rank_intervals`. Raises as `rankable` does.
+
+    A bootstrap of fewer is too sure of itself: two seeds can only be drawn in three ways.
+    """
     better = rankable(entries, metric)
-    return rank_intervals({e.label: found for e in entries if len(found := e.values(metric)) > 1}, better)
+    return rank_intervals({e.label: found for e in entries if len(found := e.values(metric)) >= RANK_SEEDS}, better)
 
 
 def distinct(entries: Sequence[Entry]) -> list[Entry]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from vae_variants.evaluation import METRICS
 from vae_variants.evaluation.metrics import data_name
+from vae_variants.evaluation.sharpness import NOISE, SHARPEST, is_noise
 from vae_variants.harness.statistics import Interval, holm
 from vae_variants.report.entries import SUPPORTS, Entry, best, distinct, ranks
 
@@ -19,7 +20,7 @@ CAPTIONS = {
     "losses": "Losses while training of the models that have no likelihood: mean over seeds and 95 % interval.",
     "bounds": "How much the importance-weighted bound gains from more draws over a single one; what still rises is not log p(x) yet.",
     "latent_units": "KL of each latent unit, largest first, mean over seeds: units at the dark end are inactive.",
-    "labels": "Accuracy of the linear probe by how many labels it was given: mean over seeds and 95 % interval.",
+    "labels": "Accuracy of the linear probe by how many labels it was given, best on top: mean over seeds and 95 % interval.",
     "latent_plane": "The plane of two latent units: posterior means of test images by class, and decoder means over the prior's quantiles.",
     "latent_size": "What the number of latent units buys: bound on the log-likelihood, and linear-probe accuracy of the codes.",
     "rate_distortion": "Rate against distortion; on a dotted line the ELBO is constant, and better is to the lower left.",
@@ -65,7 +66,7 @@ def likelihoods(entries: Sequence[Entry]) -> list[str]:
     lines += ["log p(x) is exact, or bounded by the importance-weighted bound of K draws whose effective number is in the next column."]
     lines += [
         "Bold: cannot be told from the best (paired t-tests over seeds, Holm-adjusted, 5 %; rows of one seed are left out).",
-        "Rank: 95 % interval of the rank among those rows, from a joint bootstrap of the seeds that all of them have.",
+        "Rank: 95 % interval of the rank among those rows, from a joint bootstrap of the seeds that all have, if there are five.",
         "Δ is over the seeds that both have. Gap: log p(x) − ELBO = KL(q(z|x) ‖ p(z|x)), where log p(x) is a bound at least that.",
         "",
     ]
@@ -115,8 +116,17 @@ def section(title: str, text: str, entries: Sequence[Entry], columns: Sequence[t
     group = [e for e in entries if any(e.interval(metric) for _, metric, _ in columns)]
     if not group:
         return []
-    rows = [[f"`{e.label}`", *(number(e.interval(m), scale=scale) for _, m, scale in columns), seeds(e)] for e in group]
+    rows = []
+    for e in group:
+        marks = {m: "noise: " for m in SHARP if e.interval(m)} if noisy(e) else {}
+        rows.append([f"`{e.label}`", *(marks.get(m, "") + number(e.interval(m), scale=scale) for _, m, scale in columns), seeds(e)])
     return [f"## {title}", "", text, "", *table(["variant", *(header for header, _, _ in columns), "n"], rows)]
+
+
+def noisy(entry: Entry) -> bool:
+    """Whether the noise control says that the samples of a row are sharp for the wrong reason."""
+    kept, ratio = entry.interval("noise_ratio"), entry.interval("sharpness_ratio")
+    return kept is not None and ratio is not None and is_noise(kept.mean, ratio.mean)
 
 
 def others(entries: Sequence[Entry], known: set[str]) -> list[str]:
@@ -187,15 +197,20 @@ SECTIONS = (
     (
         "Samples",
         "Of noise-free images (decoder means; a GAN's output). Sharpness is the variance of the Laplacian; as a ratio to real "
-        "test images; as the Gaussian blur in pixels that would make those as unsharp. High frequencies are the share of energy above "
-        "0.25 cycles per pixel, as a ratio to real. A noise ratio well under 1 says that the "
-        "sharpness is noise.",
+        "test images; as the Gaussian blur in pixels that would make those as unsharp, with a median filter or without, whichever says more. "
+        "Re-blur is how little the images change when they are blurred again, 0 to 1. High frequencies are the share of energy above "
+        "0.25 cycles per pixel, as a ratio to real; the spectral distance is the root mean square over all frequencies of the difference "
+        f"in dB. The noise ratio is what a median filter leaves of the sharpness, as a ratio to real: where it is under {NOISE}, or the "
+        f"sharpness over {SHARPEST} times that of real images, the samples are noisy or binarised and not sharp, and `noise:` says so. The "
+        "row of real training images shows what perfect samples have.",
         (
             ("sharpness", "sharpness", 1.0),
             ("ratio to real", "sharpness_ratio", 1.0),
-            ("blur in pixels ↓", "blur_sigma", 1.0),
-            ("high frequencies", "high_frequency_ratio", 1.0),
             ("noise ratio", "noise_ratio", 1.0),
+            ("blur in pixels ↓", "blur_sigma", 1.0),
+            ("re-blur ↓", "reblur", 1.0),
+            ("high frequencies", "high_frequency_ratio", 1.0),
+            ("spectral distance ↓ (dB)", "spectral_distance", 1.0),
         ),
     ),
     (
@@ -229,6 +244,7 @@ SECTIONS = (
     ),
 )
 SIGNIFICANT = 0.05
+SHARP = ("sharpness", "sharpness_ratio", "high_frequency_ratio")  # what noise makes larger
 LIKELIHOOD = {"elbo", "rate", "distortion", "gap", "log_likelihood", "bound_samples", "ess", "bits_per_dim", "active_units"}
 
 

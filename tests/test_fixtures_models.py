@@ -55,7 +55,7 @@ def test_the_cached_sampler_draws_what_the_naive_one_does(build) -> None:
 
 @pytest.mark.parametrize("hidden", [(1,), (3,), (8,), (8, 5), (4, 8, 8)])
 def test_no_order_of_pixels_lets_one_see_itself_or_a_later_one(hidden) -> None:
-    model = roughened(MADE((1, 2, 2), hidden=hidden, orders=150))
+    model = roughened(MADE((1, 2, 2), hidden=hidden, orders=400))
     assert len({tuple(row) for row in model.ranks.tolist()}) == math.factorial(4)
     for r in range(model.orders):
         logits = partial(model.logits, mask_in=model.mask_in[r], mask_out=model.mask_out[r])
@@ -155,8 +155,8 @@ def test_sources_have_their_entropies() -> None:
 @pytest.mark.parametrize(
     ("source", "model", "options", "near"),
     [
-        (parity, MADE, {"hidden": (150,)}, 0.01),
-        (parity, MADE, {"hidden": (150,), "orders": 2}, 0.05),
+        (parity, MADE, {"hidden": (150,)}, 0.02),
+        (parity, MADE, {"hidden": (150,), "orders": 2}, 0.2),
         (TWO_CHAINS, MADE, {"hidden": (100,)}, 0.05),
         (ONE_CHAIN, FVBN, {}, 0.01),
     ],
@@ -205,10 +205,10 @@ def test_mnist_lies_between_its_entropy_given_the_grey_image_and_that_of_indepen
 def test_a_collapsed_encoder_has_no_active_unit() -> None:
     e, _ = linear_evaluation(W2)
     e.data = replace(e.data, test=torch.randn(500, 5, **F64))
-    assert METRICS["active_units"].fn(e) == 2
-    with torch.no_grad():
-        e.model.encoder[0].weight.mul_(1e-3)
-    assert METRICS["active_units"].fn(e) == 0
+    weight = e.model.encoder[0].weight.data[:2] / e.model.encode(e.data.test).std(0, correction=0)[:, None]
+    for spread, units in ((1.0, 2), (0.11, 2), (0.09, 0), (0.0, 0)):  # the threshold is a variance of 0.01
+        e.model.encoder[0].weight.data[:2] = weight * spread
+        assert METRICS["active_units"].fn(e) == units
 
 
 @pytest.mark.parametrize("k", [1, 5])
@@ -228,9 +228,9 @@ def test_precision_and_recall_fail_the_same_law_in_1000_dimensions_where_density
     """Naeem et al. 2020 have .477, .471, 1.06, .97 for 10000 of each; this is 600 of each, against their implementation."""
     from prdc import compute_prdc
 
-    real, fake = torch.randn(2, 600, 1000)
+    real, fake = torch.randn(2, 600, 1000, **F64)
     found = prdc(real, fake, 5)
-    assert found._asdict() == pytest.approx(compute_prdc(real.numpy(), fake.numpy(), nearest_k=5), abs=0.01)
+    assert found._asdict() == pytest.approx(compute_prdc(real.numpy(), fake.numpy(), nearest_k=5), abs=1e-9)
     assert found.precision < 0.75 and found.recall < 0.75
-    assert found.density == pytest.approx(1, abs=0.15)
+    assert found.density == pytest.approx(1, abs=0.3)
     assert found.coverage == pytest.approx(0.97, abs=0.03)

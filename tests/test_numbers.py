@@ -145,9 +145,8 @@ def labelled(test_flipped: bool, validation_flipped: bool) -> Dataset:
 
 
 def test_the_probe_learns_from_training_and_is_scored_on_test_images():
-    for validation in (False, True):
-        assert METRICS["probe_accuracy"].fn(evaluation(Half((1, 1, 4)), labelled(False, validation))) == 1
-        assert METRICS["probe_accuracy"].fn(evaluation(Half((1, 1, 4)), labelled(True, validation))) == 0
+    assert METRICS["probe_accuracy"].fn(evaluation(Half((1, 1, 4)), labelled(False, False))) == 1
+    assert METRICS["probe_accuracy"].fn(evaluation(Half((1, 1, 4)), labelled(True, False))) == 0
 
 
 def test_training_looks_at_training_images_and_validates_on_validation_images():

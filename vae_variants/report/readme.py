@@ -178,7 +178,7 @@ SECTIONS = (
     ),
     (
         "Codes",
-        "Test accuracy of a logistic regression on the codes, from 10, 100 and 1000 labelled images of each class and from all of them, and "
+        "Test accuracy of a logistic regression on the codes, from 10, 100 and 1000 labelled images of each class and from all, and "
         "how many units it saw (units that do not move are left out); what the codes share with the image, I(x; z) in nats, which cannot "
         "exceed its ceiling, the log of the images looked at; KL(q(z) ‖ p(z)), the rest of the rate, too high where I(x; z) is near that "
         "ceiling; how well clusters of codes agree with the classes (adjusted mutual information).",
@@ -197,7 +197,7 @@ SECTIONS = (
     (
         "Samples",
         "Of noise-free images (decoder means; a GAN's output). Sharpness is the variance of the Laplacian; as a ratio to real "
-        "test images; as the Gaussian blur in pixels that would make those as unsharp, with a median filter or without, whichever says more. "
+        "test images; as the Gaussian blur in pixels that would make those as unsharp, before or after a median filter, the larger. "
         "Re-blur is how little the images change when they are blurred again, 0 to 1. High frequencies are the share of energy above "
         "0.25 cycles per pixel, as a ratio to real; the spectral distance is the root mean square over all frequencies of the difference "
         f"in dB. The noise ratio is what a median filter leaves of the sharpness, as a ratio to real: where it is under {NOISE}, or the "

@@ -90,12 +90,20 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 def list_(
     kind: Annotated[str, typer.Argument(help=f"{', '.join(REGISTRIES)}, suites")] = "variants",
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="of metrics: the page METRICS.md")] = False,
     plugin: Plugin = None,
 ) -> None:
     """What there is: variants, datasets, metrics, likelihoods, objectives, models, networks or suites."""
     load_plugins(plugin or [])
     if kind not in REGISTRIES and kind != "suites":
         raise UserError(closest("kind", kind, [*REGISTRIES, "suites"]))
+    if markdown:
+        if kind != "metrics":
+            raise UserError("--markdown is for metrics alone")
+        from vae_variants.report.metrics_page import metrics_page  # brings pandas and matplotlib
+
+        print(metrics_page(METRICS.values()), end="")
+        return
     if kind == "suites":
         entries: list[dict[str, Any]] = [{"name": name, "description": load_suite(name).description} for name in suite_files()]
     else:

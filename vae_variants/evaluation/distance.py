@@ -120,31 +120,69 @@ def fd_cnn(e: Evaluation) -> float:
 
 @metric(needs=(MeanSampler,), unit="squared features", better="lower", kind="estimate", published="kid-{data}cnn")
 def kid_cnn(e: Evaluation) -> float:
-    """unbiased kernel distance of noise-free samples to test images in the same features; 0 for the same law"""
+    """unbiased kernel distance of noise-free samples to test images in the same features; 0 for the same law
+
+    Formula: mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j), k(a, b) = (a . b / 64 + 1)^3.
+    Estimator: the full U-statistic over all pairs, in float64: the same expectation as the mean over subsets that is usual for KID, with
+    less variance, and so without a standard error of subsets. The interval over seeds has its noise in it.
+    Sample size: the same n for every model: generated images as the fidelity says (1000), and as many test images.
+    Fails: may fall under 0 where the laws are alike. Blind to whatever the classifier ignores. Never comparable with a KID in other
+    features, nor with another data set or classifier.
+    Reference: Binkowski et al. 2018, Demystifying MMD GANs (the distance, in other features).
+    """
     return kernel_distance(*embedded(e))
 
 
 @metric(needs=(MeanSampler,), unit="fraction", better="higher", kind="estimate")
 def precision(e: Evaluation) -> float:
-    """share of samples inside the 5-nearest-neighbour ball of some test image, in the same features"""
+    """share of samples inside the 5-nearest-neighbour ball of some test image, in the same features
+
+    Formula: (1/N) sum_j 1[y_j in B(x_i, NND_5(x_i)) for some real x_i], y_j the samples.
+    Estimator: in the features of fd-...cnn, Euclidean distances in float64; the ball of an image ends at its 5th nearest of its own kind.
+    Sample size: k = 5; the same N for every model: generated images as the fidelity says (1000), and as many test images.
+    Fails: a single real outlier has a large ball that lets everything in. Identical laws do not give 1. Copies of one good image give 1:
+    look at recall and coverage too.
+    Reference: Kynkaanniemi et al. 2019, Improved Precision and Recall Metric for Assessing Generative Models.
+    """
     return overlap(e).precision
 
 
 @metric(needs=(MeanSampler,), unit="fraction", better="higher", kind="estimate")
 def recall(e: Evaluation) -> float:
-    """share of test images inside the 5-nearest-neighbour ball of some sample, in the same features"""
+    """share of test images inside the 5-nearest-neighbour ball of some sample, in the same features
+
+    Formula: (1/N) sum_i 1[x_i in B(y_j, NND_5(y_j)) for some sample y_j], x_i the test images.
+    Estimator: in the features of fd-...cnn, Euclidean distances in float64; the ball of an image ends at its 5th nearest of its own kind.
+    Sample size: k = 5; the same N for every model: generated images as the fidelity says (1000), and as many test images.
+    Fails: samples that lie far apart have large balls: bad samples can have a high recall. Identical laws do not give 1.
+    Reference: Kynkaanniemi et al. 2019, Improved Precision and Recall Metric for Assessing Generative Models.
+    """
     return overlap(e).recall
 
 
 @metric(needs=(MeanSampler,), unit="ratio", better="higher", kind="estimate")
 def density(e: Evaluation) -> float:
-    """how many 5-nearest-neighbour balls of test images a sample lies in, over 5: about 1 for the same law"""
+    """how many 5-nearest-neighbour balls of test images a sample lies in, over 5: about 1 for the same law
+
+    Formula: (1/(5 N)) sum_j sum_i 1[y_j in B(x_i, NND_5(x_i))].
+    Estimator: in the features of fd-...cnn, Euclidean distances in float64; the ball of an image ends at its 5th nearest of its own kind.
+    Sample size: k = 5; the same N for every model: generated images as the fidelity says (1000), and as many test images.
+    Fails: goes above 1 where samples crowd where real images are dense: more is not better from there on.
+    Reference: Naeem et al. 2020, Reliable Fidelity and Diversity Metrics for Generative Models.
+    """
     return overlap(e).density
 
 
 @metric(needs=(MeanSampler,), unit="fraction", better="higher", kind="estimate")
 def coverage(e: Evaluation) -> float:
-    """share of test images whose 5-nearest-neighbour ball has a sample in it: about 0.97 for the same law and as many of both"""
+    """share of test images whose 5-nearest-neighbour ball has a sample in it: about 0.97 for the same law and as many of both
+
+    Formula: (1/N) sum_i 1[min_j |x_i - y_j| < NND_5(x_i)]; 1 - 2^-5 for the same law.
+    Estimator: in the features of fd-...cnn, Euclidean distances in float64; the ball of an image ends at its 5th nearest of its own kind.
+    Sample size: k = 5; the same N for every model: generated images as the fidelity says (1000), and as many test images.
+    Fails: grows with the number of samples. One sample for each mode can be enough: it says nothing of how often a mode is drawn.
+    Reference: Naeem et al. 2020, Reliable Fidelity and Diversity Metrics for Generative Models.
+    """
     return overlap(e).coverage
 
 
@@ -163,5 +201,13 @@ def nearest(x: Tensor, dataset: Dataset) -> Tensor:
 
 @metric(needs=(MeanSampler,), unit="ratio", better="none")
 def memorisation_ratio(e: Evaluation) -> float:
-    """median distance of samples to the nearest training image, over that of test images: near 0 they are copies"""
+    """median distance of samples to the nearest training image, over that of test images: near 0 they are copies
+
+    Formula: median_j min_t |y_j - t| / median_i min_t |x_i - t| over samples y, test images x and training images t, in pixels.
+    Estimator: exact nearest neighbours.
+    Sample size: generated images as the fidelity says (1000), as many test images, all training images.
+    Fails: blurred samples lie near everything: under 1 is no proof of copying. A copy that is shifted by a pixel is far. Some copies
+    among many other samples do not move the median.
+    Reference: none
+    """
     return nearest(e.sample_means, e.dataset).median().item() / typical_distance(e.dataset, len(e.sample_means))

@@ -360,7 +360,7 @@ def test_the_report_says_which_sharpness_is_noise_and_names_the_distance_after_t
     page = readme("s", [entry("blurred", 1.2, 0.4), entry("noisy", 0.27, 0.69), entry("binarised", 1.2, 3.7)], [], "c", [])
     lines = {line.split("`")[1]: line for line in page.split("## Samples\n")[1].split("\n## ")[0].split("\n") if line.startswith("| `")}
     assert lines["blurred"] == "| `blurred` | 0.2145 | 0.4000 | 1.200 | 0.8000 | 1 |"
-    assert lines["noisy"] == "| `noisy` | noise: 0.2145 | noise: 0.6900 | 0.2700 | 0.8000 | 1 |"
+    assert lines["noisy"] == "| `noisy` | noise: 0.2145 | noise: 0.6900 | 0.2700 | noise: 0.8000 | 1 |"
     assert lines["binarised"].startswith("| `binarised` | noise: 0.2145 | noise: 3.700 |")
     assert "| FD-mnistcnn ↓ |" in page
     assert "- `fd-mnistcnn` (squared features): Frechet distance" in page

@@ -75,7 +75,7 @@ def is_noise(noise_ratio: float, sharpness_ratio: float) -> bool:
     """Whether sharpness like that comes from noise, or from pixels that were binarised, and not from detail.
 
     The first limit lies between real images, blurred by up to 2 pixels or not (0.97 or more on digits and MNIST), with samples of VAEs
-    (0.85 or more), and the same with noise of 0.1, as they are or blurred by 1 or 2 pixels (0.80 or less); the second between real
+    (0.85 or more), and the same with noise of 0.1, as they are or blurred by 1 or 2 pixels (0.81 or less); the second between real
     images with that noise (1.4 or less) and what was binarised, at random or not (2.4 or more).
     """
     return noise_ratio < NOISE or sharpness_ratio > SHARPEST

@@ -244,7 +244,7 @@ SECTIONS = (
     ),
 )
 SIGNIFICANT = 0.05
-SHARP = ("sharpness", "sharpness_ratio", "high_frequency_ratio")  # what noise makes larger
+SHARP = ("sharpness", "sharpness_ratio", "blur_sigma", "reblur", "high_frequency_ratio")  # what noise or binarising can improve
 LIKELIHOOD = {"elbo", "rate", "distortion", "gap", "log_likelihood", "bound_samples", "ess", "bits_per_dim", "active_units"}
 
 

@@ -268,7 +268,7 @@ _add("iwae-dreg-8", "importance-weighted bound with 8 draws, doubly reparameteri
 _add("beta-vae-4", "KL weighted by 4", "Higgins et al. 2017, beta-VAE, ICLR", model="vae", objective="beta", beta=4.0)
 _add("vae-warm-up", "KL weight rising from 0 to 1 over the first 30 % of training", SONDERBY, model="vae", objective="warm-up")
 _add("vae-free-bits", "at least 0.25 nats allowed to each latent unit", IAF, model="vae", objective="free-bits")
-_add("vae-categorical", "VAE with one categorical code of 32 values, summed over: exact log p(x), ELBO and gap", "",
+_add("vae-categorical", "VAE with one categorical code of 32 values, summed over: exact log p(x), ELBO and gap", KINGMA,
      model="categorical-vae")
 _add("vae-conv", "the baseline with a small convolutional network", KINGMA, model="vae", network="conv")
 _add("gan", "non-saturating GAN on grey pixels", "Goodfellow et al. 2014, arXiv:1406.2661", model="gan", lr=2e-4)

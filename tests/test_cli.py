@@ -102,8 +102,10 @@ def test_bench_writes_a_report_that_is_a_pure_function_of_the_records(call, tmp_
     assert files(tmp_path / "reports") == first
     assert {name for name in first if name.endswith(".png")} == {
         f"mine-smoke/figures/{name}.png"
-        for name in ("samples", "reconstructions", "curves", "losses", "bounds", "latent_units", "latent_plane", "labels")
-        + ("rate_distortion", "cost")
+        for name in (
+            *("samples", "reconstructions", "curves", "losses", "bounds", "latent_units", "latent_plane", "labels"),
+            *("rate_distortion", "cost"),
+        )
     }
 
     table = pd.read_csv(tmp_path / "reports" / "mine-smoke" / "results.csv")

@@ -28,6 +28,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """Put known bugs into a copy of the project, one at a time, and see that the tests named for each catch it."""
+    install(session, "test")
+    session.run("python", "tests/mutate.py", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and formatting."""
     session.install("--constraint", "constraints.txt", *nox.project.dependency_groups(PROJECT, "lint"))

@@ -173,6 +173,24 @@ def test_a_fit_that_does_not_converge_is_skipped(digits: Dataset, monkeypatch: p
         probe(pca(digits, 20))
 
 
+def test_the_search_ends_before_a_penalty_that_does_not_converge(monkeypatch: pytest.MonkeyPatch):
+    fit = probes.logistic
+
+    def until_one(x, y, c, start=None):
+        if c >= 1:
+            raise Skip("did not converge")
+        return fit(x, y, c, start)
+
+    x = np.random.default_rng(0).normal(size=(300, 3))
+    y = (x[:, 0] + 0.1 * x[:, 1] > 0).astype(int)
+    free = searched(x[:200], y[:200], (x[200:], y[200:])).C
+    monkeypatch.setattr(probes, "logistic", until_one)
+    assert searched(x[:200], y[:200], (x[200:], y[200:])).C <= 0.1 < free
+    monkeypatch.setattr(probes, "logistic", lambda *_: until_one(x, y, 1.0))
+    with pytest.raises(Skip):
+        searched(x[:200], y[:200], (x[200:], y[200:]))
+
+
 def test_a_warm_start_ends_where_a_cold_one_does(digits: Dataset):
     e = pca(digits, 10)
     x, y = (e.codes["train"] / e.codes["train"].std(0)).numpy(), digits.labels["train"].numpy()

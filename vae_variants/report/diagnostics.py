@@ -71,9 +71,10 @@ def latent_units(entries: Sequence[Entry]) -> Figure | None:
     ax = figure.subplots()
     ax.set_facecolor("0.85")
     high = max(float(np.nanmax(rows)), 0.2)
-    shown = ax.imshow(rows[:, :width].clip(0.01), aspect="auto", cmap="viridis", norm=LogNorm(0.01, high), interpolation="nearest")
+    shown = ax.imshow(rows[:, :width].clip(0.01), aspect="auto", cmap="viridis", norm=LogNorm(0.01, high), interpolation="nearest",
+                      extent=(0.5, width + 0.5, len(group) - 0.5, -0.5))  # fmt: skip
     ax.set_yticks(range(len(group)), [e.label for e in group], fontsize=7)
-    ax.set_xlabel("latent unit, by its KL (grey: there is none)")
+    ax.set_xlabel("latent unit, or category, by its KL (grey: there is none)")
     figure.colorbar(shown, ax=ax, label="KL of the unit, nats", extend="min")
     return figure
 
@@ -84,16 +85,17 @@ def labels(entries: Sequence[Entry]) -> Figure | None:
     if not group:
         return None
     group.sort(key=lambda e: p.mean if (p := e.interval("probe_accuracy")) else 0.0)
-    figure, (ax,) = axes(1, 1, 8.5, 1.2 + 0.19 * len(group))
+    figure, (ax,) = axes(1, 1, 8.5, 1.4 + 0.21 * len(group))
     columns = [(f"{budget} of each class", f"probe_accuracy_{budget}") for budget in BUDGETS]
-    for (name, metric), colour, marker in zip([*columns, ("all labels", "probe_accuracy")], COLOURS, "osD^", strict=False):
-        found = [(y, p) for y, e in enumerate(group) if (p := e.interval(metric))]
+    shifts = (0.24, 0.08, -0.08, -0.24)  # so that markers of nearly the same accuracy can be told apart
+    for (name, metric), colour, marker, shift in zip([*columns, ("all labels", "probe_accuracy")], COLOURS, "osD^", shifts, strict=False):
+        found = [(y + shift, p) for y, e in enumerate(group) if (p := e.interval(metric))]
         if found:
-            look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4, "capsize": 2, "elinewidth": 0.8, "linestyle": ""}
+            look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 3.5, "elinewidth": 0.8, "linestyle": ""}
             ax.errorbar([p.mean for _, p in found], [y for y, _ in found], xerr=[bar(p) for _, p in found], label=name, **look)
     ax.set_yticks(range(len(group)), [e.label for e in group], fontsize=7)
     ax.set_ylim(-0.7, len(group) - 0.3)
     ax.set_xlabel("test accuracy of the probe")
     ax.grid(alpha=0.3)
-    ax.legend(fontsize=7, loc="lower right")
+    ax.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
     return figure

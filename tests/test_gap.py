@@ -120,7 +120,7 @@ def test_metrics_of_the_gap_add_up(digits) -> None:
         model,
         digits,
         0,
-        replace(FIDELITIES["smoke"], annealed_images=20, temperatures=100, local_steps=300, bound_samples=300, bound_images=300),
+        replace(FIDELITIES["smoke"], annealed_images=20, temperatures=100, local_steps=300, bound_samples=300, bound_images=100),
     )
     rows = {v.metric: v.value for v in evaluate(e)}
     total = (annealed(e).log_p - local(e).encoded).mean().item()
@@ -130,5 +130,8 @@ def test_metrics_of_the_gap_add_up(digits) -> None:
     assert abs(rows["annealing_gap"]) < 0.2
     index = annealed(e).images
     inside = torch.isin(e.bound.index, index)
+    assert torch.equal(e.bound.index[annealed(e).rows], index)
+    gain = (annealed(e).log_p - e.bound.value[annealed(e).rows]).mean().item()
+    assert rows["annealed_log_likelihood"] - rows["log_likelihood"] == pytest.approx(gain, abs=1e-6)
     assert inside.sum() == 20
     assert (annealed(e).log_p - e.bound.value[inside]).mean().item() == pytest.approx(0, abs=0.1)

@@ -65,14 +65,13 @@ def bounded(e: Evaluation) -> bool:
     return isinstance(e.model, LatentVariable) or exact(e.model)
 
 
-def over_all(e: Evaluation, some: Tensor, index: Tensor | None = None) -> float:
-    """The mean over all test images of something (M,) that is near the ELBO and known for those at `index`, in nats.
+def over_all(e: Evaluation, some: Tensor) -> float:
+    """The mean over all test images of something (M,) that is near the ELBO and known for the images of the bound, in nats.
 
-    Without an index, those of the bound.
     The mean difference to the ELBO over those images is added to the mean ELBO of all: the same expectation, with the spread of
     the gap instead of that of the images.
     """
-    return (e.elbo.value.mean() + (some - e.elbo.value[e.bound.index if index is None else index]).mean()).item()
+    return (e.elbo.value.mean() + (some - e.elbo.value[e.bound.index]).mean()).item()
 
 
 @metric(needs=(Density,), unit="nats", better="higher", kind=density_kind, applies=bounded)

@@ -62,6 +62,18 @@ def test_a_bound_known_for_some_images_is_corrected_to_all():
     assert log_likelihood(e) == pytest.approx(log_likelihood(every), abs=0.15)
 
 
+def test_the_monte_carlo_error_is_the_spread_over_noise():
+    values, errors = [], []
+    for seed in range(60):
+        e, _ = linear_evaluation(W1, replace(SMOKE, bound_images=8, elbo_samples=4, bound_samples=60))
+        e.seed = seed
+        with torch.no_grad():
+            e.model.encoder[0].bias += torch.tensor([0.3, -0.3, 0.3, 0.3], dtype=torch.float64)
+        values.append(log_likelihood(e))
+        errors.append(METRICS["monte_carlo_error"].fn(e))
+    assert torch.tensor(values).std().item() == pytest.approx(sum(errors) / 60, rel=0.3)
+
+
 def test_chunks_do_not_change_the_bound(monkeypatch):
     from vae_variants.evaluation import evaluation
 

@@ -306,7 +306,8 @@ def test_capabilities_keep_their_promises(name: str, tiny: Dataset) -> None:
         d = model.infer(x, 4, torch.ones(()))
         assert d.log_w.shape == (4, len(x))
         assert d.kl.shape == (len(x),)
-        assert d.kl_units.shape == d.z.shape[1:]
+        assert d.z.shape[:2] == d.log_w.shape
+        torch.testing.assert_close(d.kl_units.sum(-1), d.kl)
     if isinstance(model, Encoder):
         z = model.encode(x)
         assert z.ndim == 2

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from tests.test_harness import CPU, figures, spec
 from vae_variants.evaluation import FIDELITIES, METRICS, fidelity, metric
 from vae_variants.harness import RunSpec, Store, run_all
-from vae_variants.models.vae import VAE
+from vae_variants.harness.store import load_with_metadata, save_tensors
 from vae_variants.registry import UserError
+from vae_variants.variants import build
 
 
 def test_a_fidelity_with_options_has_one_spelling() -> None:
@@ -28,6 +30,7 @@ def test_a_fidelity_with_options_has_one_spelling() -> None:
         ("thorough[epochs=3]", "unknown option 'epochs'.*temperatures"),
         ("thorough[start=q]", "encoder, prior"),
         ("thorough[schedule=cosine]", "linear, sigmoid"),
+        ("thorough[bound_samples=1]", "2 or more"),
         ("thorough[temperatures=0]", "positive whole number"),
         ("thorough[temperatures=1|2]", "spans 2"),
     ],
@@ -92,10 +95,52 @@ def test_a_model_is_kept_before_it_is_scored(tmp_path, monkeypatch) -> None:
         with pytest.raises(KeyboardInterrupt):
             run_all([spec()], store, device=CPU)
     with monkeypatch.context() as patch:
-        patch.setattr(VAE, "infer", VAE.infer)
         patch.setattr("vae_variants.harness.runner.train", without_loss)
         (resumed,) = run_all([spec()], store, device=CPU)
     assert figures(resumed) == figures(run_all([spec()], whole, device=CPU)[0])
+
+
+def test_a_run_prefers_its_own_models_to_those_of_another(tmp_path) -> None:
+    store, level = Store(tmp_path), "smoke[bound_samples=20]"
+    run_all([spec(), spec(level=level)], store, device=CPU)
+    paths = {s: store.locate(spec(level=s), spec(level=s).key()) / "model.safetensors" for s in ("smoke", level)}
+    for path, value in zip(paths.values(), (1.0, 2.0), strict=True):
+        state, metadata = load_with_metadata(path)
+        save_tensors(path, {name: torch.full_like(t, value) for name, t in state.items()}, **metadata)
+    for s, value in zip(paths, (1.0, 2.0), strict=True):
+        state, _ = store.trained(spec(level=s), spec(level=s).key(), spec(level=s).training_key())
+        assert all((t == value).all() for t in state.values())
+        run_all([spec(level=s)], store, device=CPU, retry="scores")
+    first, second = (load_with_metadata(path)[0] for path in paths.values())
+    assert all((first[name] == 1).all() and (second[name] == 2).all() for name in first)
+
+
+def test_a_model_whose_code_has_changed_since_is_trained_again(tmp_path, monkeypatch) -> None:
+    store = Store(tmp_path)
+    run_all([spec()], store, device=CPU)
+    calls = []
+
+    def wider(configuration, dataset):
+        model = build(configuration, dataset)
+        model.extra = torch.nn.Parameter(torch.zeros(3))
+        return model
+
+    monkeypatch.setattr("vae_variants.harness.runner.build", wider)
+    monkeypatch.setattr("vae_variants.harness.runner.train", lambda *_: calls.append(1) or {})
+    run_all([spec()], store, device=CPU, retry="scores")
+    assert calls == [1]
+
+
+def test_a_failed_scoring_does_not_cost_the_training(tmp_path, monkeypatch) -> None:
+    store = Store(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("vae_variants.harness.runner.evaluate", lambda e: 1 / 0)
+        (failed,) = run_all([spec()], store, device=CPU)
+    assert set(failed.status.values()) == {"error"}
+    monkeypatch.setattr("vae_variants.harness.runner.train", without_loss)
+    (again,) = run_all([spec()], store, device=CPU, retry="failed")
+    assert again.ok
+    assert again.trained["threads"] == again.environment["threads"]
 
 
 def test_a_record_of_another_schema_is_left_alone(tmp_path, capsys) -> None:

@@ -16,7 +16,7 @@ from vae_variants.model import DataDependent, Model
 from vae_variants.registry import UserError
 from vae_variants.variants import build, configure
 
-__all__ = ["load", "run"]
+__all__ = ["load", "rank", "run"]
 
 
 def run(
@@ -40,6 +40,20 @@ def run(
         configurations = [c.with_defaults(epochs=epochs) for c in configurations]
     specs = [RunSpec(c, dataset, tuple(count), fidelity) for c in configurations]
     return run_all(specs, Store(runs), device=choose_device(device))
+
+
+def rank(records: Sequence[Record], metric: str) -> list[tuple[str, float, tuple[int, int] | None]]:
+    """(label, mean over seeds, 95 % interval of its rank) of each record that has the metric, the best first.
+
+    The interval is of a joint bootstrap of the seeds that all have, and None for records of fewer than five. Raises `UserError` where
+    the metric has no better direction, or is in nats or bits of different kinds of pixels: those are not ranked.
+    """
+    from vae_variants.report.entries import Entry, rankable, ranks  # brings pandas and matplotlib
+
+    entries = [Entry(record.label, record) for record in records]
+    sign, places = {"higher": -1, "lower": 1}[rankable(entries, metric)], ranks(entries, metric)
+    found = [(e.label, i.mean, places.get(e.label)) for e in entries if (i := e.interval(metric))]
+    return sorted(found, key=lambda row: sign * row[1])
 
 
 def load(record: Record | str | Path, seed: int, runs: str | Path = "runs") -> Model:

@@ -236,6 +236,7 @@ def _add(name: str, description: str, reference: str, **config: Any) -> None:
 KINGMA = "Kingma & Welling 2014, Auto-Encoding Variational Bayes, arXiv:1312.6114"
 BURDA = "Burda, Grosse & Salakhutdinov 2016, Importance Weighted Autoencoders, arXiv:1509.00519"
 RYBKIN = "Rybkin, Daniilidis & Levine 2021, sigma-VAE, arXiv:2006.13202"
+M2 = "Kingma et al. 2014, Semi-supervised learning with deep generative models, arXiv:1406.5298 (sums over a discrete code)"
 SALIMANS = "Salimans et al. 2017, PixelCNN++, arXiv:1701.05517"
 LOAIZA = "Loaiza-Ganem & Cunningham 2019, The continuous Bernoulli, arXiv:1907.06845"
 SONDERBY = "Sonderby et al. 2016, Ladder VAE, arXiv:1602.02282"
@@ -268,7 +269,7 @@ _add("iwae-dreg-8", "importance-weighted bound with 8 draws, doubly reparameteri
 _add("beta-vae-4", "KL weighted by 4", "Higgins et al. 2017, beta-VAE, ICLR", model="vae", objective="beta", beta=4.0)
 _add("vae-warm-up", "KL weight rising from 0 to 1 over the first 30 % of training", SONDERBY, model="vae", objective="warm-up")
 _add("vae-free-bits", "at least 0.25 nats allowed to each latent unit", IAF, model="vae", objective="free-bits")
-_add("vae-categorical", "VAE with one categorical code of 32 values, summed over: exact log p(x), ELBO and gap", KINGMA,
+_add("vae-categorical", "VAE with one categorical code of 32 values, summed over: exact log p(x), ELBO and gap", M2,
      model="categorical-vae")
 _add("vae-conv", "the baseline with a small convolutional network", KINGMA, model="vae", network="conv")
 _add("gan", "non-saturating GAN on grey pixels", "Goodfellow et al. 2014, arXiv:1406.2661", model="gan", lr=2e-4)

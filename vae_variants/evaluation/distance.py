@@ -110,7 +110,7 @@ def fd_cnn(e: Evaluation) -> float:
     Formula: |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), with mean and covariance of the 64 features of real and of generated images.
     Estimator: sample moments in float64; the features are the last hidden layer of a small convolutional network, trained on the
     training images from a fixed seed and scaled to mean square 1 on them. Its digest names it.
-    Sample size: the same n for every model: generated images as the fidelity says (1000), and as many test images.
+    Sample size: the same n for every model: 1000 generated and 1000 test images, or as many as there are.
     Fails: biased up by an amount of order 1/n, the same for all models only because n is; the row of real training images is the
     floor. Blind to whatever the classifier ignores. Never comparable with an FID, nor with another data set or classifier.
     Reference: Heusel et al. 2017, GANs Trained by a Two Time-Scale Update Rule (the distance, in other features).
@@ -125,7 +125,7 @@ def kid_cnn(e: Evaluation) -> float:
     Formula: mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j), k(a, b) = (a . b / 64 + 1)^3.
     Estimator: the full U-statistic over all pairs, in float64: the same expectation as the mean over subsets that is usual for KID, with
     less variance, and so without a standard error of subsets. The interval over seeds has its noise in it.
-    Sample size: the same n for every model: generated images as the fidelity says (1000), and as many test images.
+    Sample size: the same n for every model: 1000 generated and 1000 test images, or as many as there are.
     Fails: may fall under 0 where the laws are alike. Blind to whatever the classifier ignores. Never comparable with a KID in other
     features, nor with another data set or classifier.
     Reference: Binkowski et al. 2018, Demystifying MMD GANs (the distance, in other features).
@@ -139,7 +139,7 @@ def precision(e: Evaluation) -> float:
 
     Formula: (1/N) sum_j 1[y_j in B(x_i, NND_5(x_i)) for some real x_i], y_j the samples.
     Estimator: in the features of fd-...cnn, Euclidean distances in float64; the ball of an image ends at its 5th nearest of its own kind.
-    Sample size: k = 5; the same N for every model: generated images as the fidelity says (1000), and as many test images.
+    Sample size: k = 5; the same N for every model: 1000 generated and 1000 test images, or as many as there are.
     Fails: a single real outlier has a large ball that lets everything in. Identical laws do not give 1. Copies of one good image give 1:
     look at recall and coverage too.
     Reference: Kynkaanniemi et al. 2019, Improved Precision and Recall Metric for Assessing Generative Models.
@@ -153,7 +153,7 @@ def recall(e: Evaluation) -> float:
 
     Formula: (1/N) sum_i 1[x_i in B(y_j, NND_5(y_j)) for some sample y_j], x_i the test images.
     Estimator: in the features of fd-...cnn, Euclidean distances in float64; the ball of an image ends at its 5th nearest of its own kind.
-    Sample size: k = 5; the same N for every model: generated images as the fidelity says (1000), and as many test images.
+    Sample size: k = 5; the same N for every model: 1000 generated and 1000 test images, or as many as there are.
     Fails: samples that lie far apart have large balls: bad samples can have a high recall. Identical laws do not give 1.
     Reference: Kynkaanniemi et al. 2019, Improved Precision and Recall Metric for Assessing Generative Models.
     """
@@ -166,7 +166,7 @@ def density(e: Evaluation) -> float:
 
     Formula: (1/(5 N)) sum_j sum_i 1[y_j in B(x_i, NND_5(x_i))].
     Estimator: in the features of fd-...cnn, Euclidean distances in float64; the ball of an image ends at its 5th nearest of its own kind.
-    Sample size: k = 5; the same N for every model: generated images as the fidelity says (1000), and as many test images.
+    Sample size: k = 5; the same N for every model: 1000 generated and 1000 test images, or as many as there are.
     Fails: goes above 1 where samples crowd where real images are dense: more is not better from there on.
     Reference: Naeem et al. 2020, Reliable Fidelity and Diversity Metrics for Generative Models.
     """
@@ -179,7 +179,7 @@ def coverage(e: Evaluation) -> float:
 
     Formula: (1/N) sum_i 1[min_j |x_i - y_j| < NND_5(x_i)]; 1 - 2^-5 for the same law.
     Estimator: in the features of fd-...cnn, Euclidean distances in float64; the ball of an image ends at its 5th nearest of its own kind.
-    Sample size: k = 5; the same N for every model: generated images as the fidelity says (1000), and as many test images.
+    Sample size: k = 5; the same N for every model: 1000 generated and 1000 test images, or as many as there are.
     Fails: grows with the number of samples. One sample for each mode can be enough: it says nothing of how often a mode is drawn.
     Reference: Naeem et al. 2020, Reliable Fidelity and Diversity Metrics for Generative Models.
     """

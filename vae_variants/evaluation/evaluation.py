@@ -37,6 +37,7 @@ class Elbo:
     rate: Tensor
     distortion: Tensor
     rate_units: Tensor  # (Z,) the rate by latent unit, mean over the images
+    variance: Tensor  # (N,) Monte-Carlo variance of the distortion, nats^2
 
     @property
     def value(self) -> Tensor:
@@ -53,6 +54,7 @@ class Bound:
     shape: Tensor  # of the Pareto tail of the weights
     jackknife: Tensor  # L_K with its bias of order 1/K removed, nats
     variance: Tensor  # Monte-Carlo variance of L_K, nats^2
+    variance_1: Tensor  # of L_1, from all K draws
 
     @property
     def k(self) -> int:
@@ -106,10 +108,11 @@ class Evaluation:
         with self.noise("elbo"):
             for x in self.test.split(self.rows(k)):
                 draws = self.model.infer(x, k, t)
-                parts.append(torch.stack([draws.kl.double(), -draws.log_px.double().mean(0)]).cpu())
+                log_px = draws.log_px.double()
+                parts.append(torch.stack([draws.kl.double(), -log_px.mean(0), log_px.var(0) / k]).cpu())
                 units.append(draws.kl_units.double().sum(0).cpu())
-        rate, distortion = torch.cat(parts, -1)
-        return Elbo(rate, distortion, torch.stack(units).sum(0) / len(self.test))
+        rate, distortion, variance = torch.cat(parts, -1)
+        return Elbo(rate, distortion, torch.stack(units).sum(0) / len(self.test), variance)
 
     @cached_property
     def bound(self) -> Bound:
@@ -126,8 +129,9 @@ class Evaluation:
                 log_w = torch.cat(chunks).cpu()
                 found = [weights.bound(log_w, k) for k in ks]
                 found += [f(log_w) for f in (weights.effective_draws, weights.pareto_shape, weights.jackknife, weights.variance)]
+                found.append(log_w.var(0) / total)
                 parts.append(torch.stack(found))
-        levels, rest = torch.cat(parts, -1).split([len(ks), 4])
+        levels, rest = torch.cat(parts, -1).split([len(ks), 5])
         return Bound(index, dict(zip(ks, levels, strict=True)), *rest)
 
     @cached_property

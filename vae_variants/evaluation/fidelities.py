@@ -71,6 +71,8 @@ def fidelity(text: str) -> Fidelity:
         if key not in OPTIONS:
             raise UserError(f"{closest('option', key, OPTIONS)} (of a fidelity)")
         chosen[key] = convert(key, value, defaults[key])
+    if chosen.get("bound_samples", 2) < 2:
+        raise UserError("option bound_samples=1 is not valid: one draw is the ELBO, which is there anyway; it takes 2 or more")
     for key, choices in (("start", STARTS), ("schedule", tuple(SCHEDULES))):
         if key in chosen and chosen[key] not in choices:
             raise UserError(closest(key, chosen[key], choices))

@@ -61,6 +61,10 @@ def distortion(e: Evaluation) -> float:
     return e.elbo.distortion.mean().item()
 
 
+def bounds_it(e: Evaluation) -> bool:
+    return not exact(e.model)
+
+
 def bounded(e: Evaluation) -> bool:
     return isinstance(e.model, LatentVariable) or exact(e.model)
 
@@ -68,10 +72,12 @@ def bounded(e: Evaluation) -> bool:
 def over_all(e: Evaluation, some: Tensor) -> float:
     """The mean over all test images of something (M,) that is near the ELBO and known for the images of the bound, in nats.
 
-    The mean difference to the ELBO over those images is added to the mean ELBO of all: the same expectation, with the spread of
-    the gap instead of that of the images.
+    Where those are not all, the mean difference to L_1, from the same draws, is added to the mean ELBO of all: the same expectation,
+    with the spread of the gap instead of that of the images.
     """
-    return (e.elbo.value.mean() + (some - e.elbo.value[e.bound.index]).mean()).item()
+    if len(e.bound.index) == len(e.test):
+        return some.mean().item()
+    return (e.elbo.value.mean() + (some - e.bound.levels[1]).mean()).item()
 
 
 @metric(needs=(Density,), unit="nats", better="higher", kind=density_kind, applies=bounded)
@@ -80,11 +86,11 @@ def log_likelihood(e: Evaluation) -> float:
 
     Formula: L_K = log (1/K) sum_k p(x, z_k) / q(z_k | x).
     Estimator: log-sum-exp of the K log weights in float64. Known for some test images, it is carried over to all of them by the
-    ELBO: mean ELBO of all, plus the mean of L_K - ELBO over those images.
+    ELBO: mean ELBO of all, plus the mean of L_K - L_1 over those images, both from the same draws.
     Sample size: all test images where exact; else `bound_images` (1000) with `bound_samples` draws (1000; `thorough`: 5000).
-    Fails: too low by about half the variance of the weights over K, and by far more where their tail is heavy (see pareto_bad):
-    on binary MNIST by about a nat, and by more for a sharper posterior, so that small differences between models can be those of
-    the bound.
+    Fails: too low by about half the relative variance of the weights, Var(w) / E(w)^2, over K, and by far more where their tail is
+    heavy (see pareto_bad): on binary MNIST by about a nat, and by more for a sharper posterior, so that small differences between
+    models can be those of the bound.
     Reference: Burda, Grosse & Salakhutdinov 2016, Importance Weighted Autoencoders.
     """
     if exact(e.model):
@@ -110,7 +116,7 @@ def gap(e: Evaluation) -> float:
     return log_likelihood(e) - elbo(e)
 
 
-@metric(needs=(LatentVariable,), unit="draws", better="none", applies=lambda e: not exact(e.model))
+@metric(needs=(LatentVariable,), unit="draws", better="none", applies=bounds_it)
 def bound_samples(e: Evaluation) -> float:
     """K, the draws of z per image in log_likelihood
 
@@ -123,7 +129,7 @@ def bound_samples(e: Evaluation) -> float:
     return e.bound.k
 
 
-@metric(needs=(LatentVariable,), unit="draws", better="higher", kind="estimate", applies=lambda e: not exact(e.model))
+@metric(needs=(LatentVariable,), unit="draws", better="higher", kind="estimate", applies=bounds_it)
 def ess(e: Evaluation) -> float:
     """effective number of the K draws, (sum w)^2 / sum w^2, mean over images; near 1 the bound is loose
 
@@ -162,7 +168,7 @@ for _k in LEVELS:
     )(bound_of(_k))
 
 
-@metric(needs=(LatentVariable,), unit="nats", better="higher", kind="estimate")
+@metric(needs=(LatentVariable,), unit="nats", better="higher", kind="estimate", applies=bounds_it)
 def jackknife(e: Evaluation) -> float:
     """log_likelihood with the bias of order 1/K removed by the jackknife: no longer a bound
 
@@ -175,20 +181,26 @@ def jackknife(e: Evaluation) -> float:
     return over_all(e, e.bound.jackknife)
 
 
-@metric(needs=(LatentVariable,), unit="nats", better="lower", kind="estimate")
+@metric(needs=(LatentVariable,), unit="nats", better="lower", kind="estimate", applies=bounds_it)
 def monte_carlo_error(e: Evaluation) -> float:
     """standard error of log_likelihood that comes from the finite number of draws, by the delta method
 
-    Formula: sqrt(sum_i v_i) / M, with v_i = s_i^2 / (K mean(w)^2), s_i^2 the variance of the weights of image i.
-    Estimator: from the same weights.
+    Formula: sqrt(sum_i v_i / M^2 + sum_i u_i / M^2 + sum_n d_n / N^2), over the M images of the bound and all N: v_i =
+    Var(w) / (K mean(w)^2) of L_K, u_i = Var(log w) / K of L_1, d_n = Var(log p(x|z)) / `elbo_samples` of the ELBO; where M = N the
+    first term alone.
+    Estimator: from the same draws. L_K and L_1 of an image go up and down together, so that it is rather too large.
     Sample size: `bound_images` (M = 1000), `bound_samples` draws.
     Fails: too small where the tail of the weights is heavy; says nothing of the bias of L_K, nor of the spread over seeds or images.
     Reference: none
     """
-    return math.sqrt(e.bound.variance.sum().item()) / len(e.bound.index)
+    m, n = len(e.bound.index), len(e.test)
+    variance = e.bound.variance.sum().item() / m**2
+    if m < n:
+        variance += e.bound.variance_1.sum().item() / m**2 + e.elbo.variance.sum().item() / n**2
+    return math.sqrt(variance)
 
 
-@metric(needs=(LatentVariable,), unit="fraction", better="lower", kind="estimate")
+@metric(needs=(LatentVariable,), unit="fraction", better="lower", kind="estimate", applies=bounds_it)
 def pareto_bad(e: Evaluation) -> float:
     """share of images whose weights have a Pareto tail of shape above 0.7: there no number of draws within reach is enough
 

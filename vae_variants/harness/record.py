@@ -37,7 +37,8 @@ class Record:
     epoch_seconds: list[float] = field(default_factory=list)
     series: dict[str, dict[str, list[float]]] = field(default_factory=dict)  # name -> seed as text -> one number per latent unit
     classifier: dict[str, Any] = field(default_factory=dict)  # digest and test accuracy of that in whose features samples are compared
-    environment: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)  # where it was measured
+    trained: dict[str, Any] = field(default_factory=dict)  # the same of where it was trained, which may have been for another run
     started: str = ""
     seconds: float = 0.0
     schema: int = SCHEMA

@@ -87,7 +87,7 @@ def run_all(
         reused = not is_due(record, retry)
         if not reused or record is None:
             watcher.begin(spec)
-            record = run(spec, key, store, device, timeout, watcher, fresh=retry == "all" or (retry == "failed" and record is not None))
+            record = run(spec, key, store, device, timeout, watcher, fresh=retry == "all")
         watcher.end(spec, record, reused)
         records.append(record)
     return records
@@ -152,6 +152,7 @@ def train_and_evaluate(
     training = new()
     history = trained(training, spec, key, store, timeout, watcher, fresh)
     found["curves"], found["epoch_seconds"] = history["curves"], history["epoch_seconds"]
+    found["trained"] = history.get("trained", {})
     diverged = {int(seed): epoch for seed, epoch in history["diverged"].items()}
     for seed, epoch in diverged.items():
         found["status"][str(seed)], found["reason"][str(seed)] = "diverged", f"the loss was not finite in epoch {epoch}"
@@ -175,16 +176,23 @@ def train_and_evaluate(
         found["status"][str(seed)] = "ok"
 
 
+def fits(state: dict[str, torch.Tensor], like: dict[str, torch.Tensor]) -> bool:
+    """Whether a kept state is one of this very model: code may have changed since."""
+    return {name: t.shape for name, t in state.items()} == {name: t.shape for name, t in like.items()}
+
+
 def trained(
     training: Training, spec: RunSpec, key: str, store: Store, timeout: float | None, watcher: Watcher, fresh: bool
 ) -> dict[str, Any]:
     """Leaves the population of `training` trained, here or by a run that shares its training -> curves, epoch_seconds, diverged."""
     folder, training_key = store.folder(spec, key), spec.training_key()
-    known = None if fresh else store.trained(spec, training_key)
-    if known is not None:
+    known = None if fresh else store.trained(spec, key, training_key)
+    if known is not None and fits(known[0], training.population.state()):
         state, metadata = known
         training.population.restore({name: tensor.to(training.population.device) for name, tensor in state.items()})
         history: dict[str, Any] = json.loads(metadata["history"])
+        if metadata.get("key") == key:
+            return history
     else:
         curves = train(training, spec, key, folder, timeout, watcher)
         training.population.finish(training.train, training.diverged)
@@ -192,6 +200,7 @@ def trained(
             "curves": {name: finite([list(seed) for seed in zip(*rows, strict=True)]) for name, rows in curves.items()},
             "epoch_seconds": [round(s, 4) for s in training.seconds],
             "diverged": {str(seed): epoch for seed, epoch in training.diverged.items()},
+            "trained": environment(training.population.device),
         }
     if state := training.population.state():
         save_tensors(folder / MODEL, state, key=key, training=training_key, history=json.dumps(history))

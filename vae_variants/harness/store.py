@@ -118,10 +118,11 @@ class Store:
         states = [load_tensors(path, identity=spec.identity) for path in (self.root / slug(spec.dataset)).glob(f"*/{CHECKPOINT}")]
         return max((int(state["epoch"]) for state in states if state is not None), default=0)
 
-    def trained(self, spec: RunSpec, training_key: str) -> tuple[dict[str, Tensor], dict[str, str]] | None:
-        """Tensors and metadata of models that were trained for this run, or for another one that shares its training."""
-        paths = (self.root / slug(spec.dataset)).glob(f"*/{MODEL}")
-        found = (load_with_metadata(path, training=training_key) for path in sorted(paths))
+    def trained(self, spec: RunSpec, key: str, training_key: str) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+        """Tensors and metadata of the models trained for this run, else of the last ones for another that shares its training."""
+        own = self.locate(spec, key) / MODEL
+        others = sorted((self.root / slug(spec.dataset)).glob(f"*/{MODEL}"), key=lambda path: path.stat().st_mtime, reverse=True)
+        found = (load_with_metadata(path, training=training_key) for path in (own, *others))
         return next((state for state in found if state is not None), None)
 
     def newest(self) -> dict[str, tuple[Path, Record]]:

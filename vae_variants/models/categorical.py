@@ -71,22 +71,23 @@ class CategoricalVAE(Model, Sampler, MeanSampler, Density, LatentVariable, Coder
     def infer(self, x: Tensor, k: int, t: Tensor) -> Draws:
         log_q, joint = self.enumerate(x)
         index = torch.multinomial(log_q.exp(), k, replacement=True)  # (B, K)
-        kl_units = log_q.exp() * (log_q + math.log(len(self.codes)))
+        kl = (log_q.exp() * (log_q + math.log(len(self.codes)))).sum(-1)
         z = self.codes[index.mT]
         log_pz = self.log_prior(z)
         return Draws(
             log_px=joint.gather(-1, index).mT - log_pz,
             log_pz=log_pz,
             log_qz=log_q.gather(-1, index).mT,
-            kl=kl_units.sum(-1),
-            kl_units=kl_units,
+            kl=kl,
+            kl_units=kl.unsqueeze(-1),  # of the one latent variable
             z=z,
             t=t,
         )
 
     def log_px(self, x: Tensor, z: Tensor) -> Tensor:
-        h = self.decoder(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
-        return self.likelihood.log_prob(h, x)
+        """z one-hot, or probabilities of the categories: log sum_c z_c p(x | c)."""
+        each = self.likelihood.log_prob(self.decoder(self.codes), x.unsqueeze(-2))
+        return (each + z.log()).logsumexp(-1)
 
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x).softmax(-1)

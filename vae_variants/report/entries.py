@@ -60,8 +60,10 @@ def rankable(entries: Sequence[Entry], metric: str) -> str:
     supports = {e.record.support for e in entries if e.values(metric)}
     if not rows or rows[0]["better"] == "none":
         raise UserError(f"{metric!r} has no better direction, so that nothing can be ranked by it")
-    if rows[0]["unit"] == "nats" and len(supports) > 1:
-        raise UserError(f"{metric!r} is in nats of different kinds of pixels ({', '.join(sorted(supports))}): rank within one of them")
+    if rows[0]["unit"] in ("nats", "bits") and len(supports) > 1:
+        raise UserError(
+            f"{metric!r} is in {rows[0]['unit']} of different kinds of pixels ({', '.join(sorted(supports))}): rank within one of them"
+        )
     return str(rows[0]["better"])
 
 

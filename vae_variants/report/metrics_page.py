@@ -29,7 +29,8 @@ INTRODUCTION = """\
 Made from the documentation of each metric by `vae-variants list metrics --markdown`; with `--plugin FILE.py` those of a plug-in are
 in it. *Kind* says what a figure is to the quantity that is named: **exact**, a **lower bound** of it, an **estimate** of it, or a plain
 **measurement**. A metric is asked of the models that have the capabilities in *needs*, which are classes of `vae_variants.model`.
-`{data}` in a name stands for the name of the data set. Sample sizes are those of `--fidelity full`; see `vae-variants run --help`.
+`{data}` in a name stands for the name of the data set. Sample sizes are those of `--fidelity full`,
+and of `thorough` for what only that measures.
 """
 
 

@@ -334,6 +334,7 @@ def all_binary(d: int) -> Tensor:
 
 def exact_models(tiny: Dataset) -> list[tuple[str, Model]]:
     found = [(name, model_of(name, tiny)) for name in EXACT]
+    found = [(name, model) for name, model in found if model.support is Support.BINARY]
     return [*found, ("made, 4 orders", MADE((1, 2, 5), hidden=(9,), orders=4)), ("made, deep", MADE((1, 2, 5), hidden=(12, 9), orders=2))]
 
 

@@ -237,6 +237,7 @@ KINGMA = "Kingma & Welling 2014, Auto-Encoding Variational Bayes, arXiv:1312.611
 BURDA = "Burda, Grosse & Salakhutdinov 2016, Importance Weighted Autoencoders, arXiv:1509.00519"
 RYBKIN = "Rybkin, Daniilidis & Levine 2021, sigma-VAE, arXiv:2006.13202"
 M2 = "Kingma et al. 2014, Semi-supervised learning with deep generative models, arXiv:1406.5298 (sums over a discrete code)"
+LUCAS = "Lucas et al. 2019, Don't Blame the ELBO!, NeurIPS"
 SALIMANS = "Salimans et al. 2017, PixelCNN++, arXiv:1701.05517"
 LOAIZA = "Loaiza-Ganem & Cunningham 2019, The continuous Bernoulli, arXiv:1907.06845"
 SONDERBY = "Sonderby et al. 2016, Ladder VAE, arXiv:1602.02282"
@@ -271,6 +272,8 @@ _add("vae-warm-up", "KL weight rising from 0 to 1 over the first 30 % of trainin
 _add("vae-free-bits", "at least 0.25 nats allowed to each latent unit", IAF, model="vae", objective="free-bits")
 _add("vae-categorical", "VAE with one categorical code of 32 values, summed over: exact log p(x), ELBO and gap", M2,
      model="categorical-vae")
+_add("vae-linear", "linear-Gaussian VAE with 20 latent units (probabilistic PCA): exact log p(x) beside its bounds", LUCAS,
+     model="linear-vae", latent=20)
 _add("vae-conv", "the baseline with a small convolutional network", KINGMA, model="vae", network="conv")
 _add("gan", "non-saturating GAN on grey pixels", "Goodfellow et al. 2014, arXiv:1406.2661", model="gan", lr=2e-4)
 _add("fvbn", "logistic autoregression over pixels: exact likelihood", "Frey, Hinton & Dayan 1996, NIPS", model="fvbn")

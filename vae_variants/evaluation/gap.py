@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vae_variants.evaluation.ais import LogDensity, adapt, anneal, anneal_back, log_normal, schedule
 from vae_variants.evaluation.evaluation import Evaluation, spread
-from vae_variants.evaluation.likelihood import log_likelihood
+from vae_variants.evaluation.likelihood import over_all
 from vae_variants.evaluation.metrics import Skip, metric
 from vae_variants.evaluation.weights import log_mean_exp
 from vae_variants.model import Decoder, GaussianPosterior, Model
@@ -138,7 +138,7 @@ def annealed_log_likelihood(e: Evaluation) -> float:
     Reference: Neal 2001, Annealed Importance Sampling; Wu et al. 2017, On the Quantitative Analysis of Decoder-Based Models.
     """
     found = annealed(e)
-    return log_likelihood(e) + (found.log_p - e.bound.value[found.rows]).mean().item()
+    return over_all(e, e.bound.value) + (found.log_p - e.bound.value[found.rows]).mean().item()
 
 
 @metric(needs=(GaussianPosterior,), unit="nats", better="lower", kind="estimate", applies=wanted)

@@ -1,8 +1,9 @@
-"""A VAE whose latent variable can be summed over: everything about it is known."""
+"""VAEs of which everything is known: one whose latent variable can be summed over, and a linear-Gaussian one."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 from vae_variants.evaluation import FIDELITIES, METRICS, Evaluation
 from vae_variants.likelihoods import Bernoulli, Gaussian
 from vae_variants.models.categorical import CategoricalVAE
+from vae_variants.models.linear import LinearVAE
 from vae_variants.variants import build
 
 C = 16
@@ -67,3 +69,46 @@ def test_the_evaluator_bounds_an_exact_log_likelihood(digits) -> None:
     assert value["elbo"] < value["bound_10"] < value["log_likelihood"]
     assert value["gap"] == pytest.approx((e.model.log_prob(e.test) - e.model.bound(e.test)).mean().item(), abs=0.01)
     assert not METRICS["bound_samples"].asked_of(e)
+
+
+@pytest.fixture
+def linear() -> LinearVAE:
+    found = LinearVAE((1, 2, 3), latent=2).double()
+    with torch.no_grad():
+        for p in found.parameters():
+            p.copy_(0.7 * torch.randn_like(p))
+    return found
+
+
+def test_a_linear_vae_has_the_density_of_its_normal_law(linear) -> None:
+    x, w = linear.sample(30), linear.decoder.weight
+    covariance = w @ w.mT + linear.likelihood.scale**2 * torch.eye(6, dtype=torch.float64)
+    law = torch.distributions.MultivariateNormal(linear.decoder.bias, covariance)
+    torch.testing.assert_close(linear.log_prob(x), law.log_prob(x), atol=1e-9, rtol=0)
+
+
+def test_the_bound_of_a_linear_vae_is_that_of_its_draws_and_touches_log_p_at_the_posterior(linear) -> None:
+    x = linear.sample(5)
+    with torch.no_grad():
+        d = linear.infer(x, 40_000, torch.ones((), dtype=torch.float64))
+        assert ((d.log_w.mean(0) - linear.bound(x)).abs() < 5 * d.log_w.std(0) / 200).all()
+        assert (linear.bound(x) < linear.log_prob(x) - 0.01).all()
+        linear.decoder.weight.copy_(torch.linalg.qr(linear.decoder.weight).Q * torch.tensor([2.0, 0.5], dtype=torch.float64))
+        v = linear.likelihood.scale.square()
+        precision = 1 + linear.decoder.weight.square().sum(0) / v
+        linear.encoder.weight.copy_(linear.decoder.weight.mT / v / precision[:, None])
+        linear.encoder.bias.copy_(-linear.encoder.weight @ linear.decoder.bias)
+        linear.log_scale.copy_(-0.5 * precision.log())
+        torch.testing.assert_close(linear.bound(x), linear.log_prob(x), atol=1e-9, rtol=0)
+
+
+def test_annealing_finds_the_exact_log_likelihood_of_a_linear_vae(digits) -> None:
+    torch.manual_seed(2)
+    model = build("vae-linear[latent=3]", digits).eval().requires_grad_(False)
+    level = replace(FIDELITIES["smoke"], annealed_images=60, temperatures=100, bound_samples=100, elbo_samples=500)
+    e = Evaluation(model, digits.subset(None, 60), 0, level)
+    value = {name: METRICS[name].fn(e) for name in ("elbo", "log_likelihood", "annealed_log_likelihood", "annealing_gap", "gap")}
+    assert value["annealed_log_likelihood"] == pytest.approx(value["log_likelihood"], abs=0.02)
+    assert abs(value["annealing_gap"]) < 0.05
+    assert value["gap"] == pytest.approx((model.log_prob(e.test) - model.bound(e.test)).mean().item(), abs=0.3)
+    assert value["gap"] > 0.5

@@ -160,3 +160,11 @@ def test_an_interruption_is_exit_code_130(call, monkeypatch):
     result = call("run", "ae")
     assert result.exit_code == 130
     assert "goes on" in result.stderr
+
+
+def test_a_suite_of_its_own_fidelity_and_another_one_have_reports_of_their_own(call, tmp_path):
+    (tmp_path / "mine.toml").write_text('dataset = "digits"\nseeds = "0,"\nfidelity = "smoke"\n[[runs]]\nvariants = ["reference-pca-2"]\n')
+    for options, name in ((["--fidelity", "smoke"], "mine"), ([], "mine"), (["--fidelity", "full"], "mine-full")):
+        assert call("bench", "mine.toml", *options).exit_code == 0
+        page = (tmp_path / "reports" / name / "README.md").read_text()
+        assert ("--fidelity full" in page) == (name == "mine-full")

@@ -47,3 +47,5 @@ def test_what_needs_no_nats_is_ranked_across_them(records) -> None:
 def test_a_metric_without_a_better_direction_is_not_ranked(records) -> None:
     with pytest.raises(UserError, match="no better direction"):
         vv.rank(list(records.values()), "rate")
+    with pytest.raises(UserError, match="no record has a metric 'elbow'"):
+        vv.rank(list(records.values()), "elbow")

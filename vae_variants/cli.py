@@ -251,7 +251,8 @@ def make_report(suite: str, plan: list[RunSpec], runs: Path, reports: Path, opti
 
     store = Store(runs)
     newest = store.newest()
-    given = {key: value for key, value in options.items() if value is not None and (key, value) != ("fidelity", "full")}
+    usual = load_suite(suite).fidelity
+    given = {key: value for key, value in options.items() if value is not None and (key, value) != ("fidelity", usual)}
     command = shlex.join(["vae-variants", "bench", suite, *(part for k, v in given.items() for part in (f"--{k}", str(v)))])
     kind, _, path = given.get("dataset", "").partition(":")
     parts = [Path(suite).stem, kind, Path(path.partition("?")[0]).stem, given.get("fidelity", "")]

@@ -70,15 +70,10 @@ def load_suite(name: str) -> Suite:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise UserError(f"suite {str(path)!r} cannot be read: {error}") from error
     blocks = found.pop("runs", None)
-    if not isinstance(blocks, list) or not {"dataset", "seeds"} <= set(found) <= {
-        "dataset",
-        "seeds",
-        "description",
-        "fidelity",
-        "defaults",
-    }:
-        optional = "and may have description, fidelity and [defaults]"
-        raise UserError(f"suite {str(path)!r} is not valid: it has dataset, seeds, [[runs]], {optional}")
+    needed, optional = {"dataset", "seeds"}, {"description", "fidelity", "defaults"}
+    if not isinstance(blocks, list) or not needed <= set(found) <= needed | optional:
+        may = "and may have description, fidelity and [defaults]"
+        raise UserError(f"suite {str(path)!r} is not valid: it has dataset, seeds, [[runs]], {may}")
     for block in blocks:
         if not isinstance(block.get("variants"), list) or not set(block) <= {"variants", "seeds", "defaults"}:
             raise UserError(f"suite {str(path)!r} is not valid: each [[runs]] has variants = [...], and may have seeds and [runs.defaults]")

@@ -54,11 +54,13 @@ class Entry:
 def rankable(entries: Sequence[Entry], metric: str) -> str:
     """The better direction of `metric`.
 
-    Raises `UserError` where it has none, or is in nats of different kinds of pixels.
+    Raises `UserError` where it has none, or is in nats or bits of different kinds of pixels, or no record has it.
     """
     rows = [row for e in entries for row in e.record.rows if row["metric"] == metric]
     supports = {e.record.support for e in entries if e.values(metric)}
-    if not rows or rows[0]["better"] == "none":
+    if not rows:
+        raise UserError(f"no record has a metric {metric!r}")
+    if rows[0]["better"] == "none":
         raise UserError(f"{metric!r} has no better direction, so that nothing can be ranked by it")
     if rows[0]["unit"] in ("nats", "bits") and len(supports) > 1:
         raise UserError(

@@ -74,7 +74,7 @@ def latent_units(entries: Sequence[Entry]) -> Figure | None:
     shown = ax.imshow(rows[:, :width].clip(0.01), aspect="auto", cmap="viridis", norm=LogNorm(0.01, high), interpolation="nearest",
                       extent=(0.5, width + 0.5, len(group) - 0.5, -0.5))  # fmt: skip
     ax.set_yticks(range(len(group)), [e.label for e in group], fontsize=7)
-    ax.set_xlabel("latent unit, or category, by its KL (grey: there is none)")
+    ax.set_xlabel("latent unit, by its KL (grey: there is none)")
     figure.colorbar(shown, ax=ax, label="KL of the unit, nats", extend="min")
     return figure
 

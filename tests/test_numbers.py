@@ -346,7 +346,7 @@ def test_a_report_does_not_mix_data_of_one_name(tmp_path, monkeypatch, capsys):
         prepared.cache_clear()
         for record in run_all(due, store, device=CPU):
             assert isinstance(record, Record)
-    make_report("mine", specs, tmp_path / "runs", tmp_path / "reports", {})
-    page = (tmp_path / "reports" / "mine" / "README.md").read_text()
+    make_report("digits", specs, tmp_path / "runs", tmp_path / "reports", {})
+    page = (tmp_path / "reports" / "digits" / "README.md").read_text()
     assert "Not run yet: `vae[hidden=4,latent=2,epochs=2]`" in page
     capsys.readouterr()

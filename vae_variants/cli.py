@@ -88,15 +88,18 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 @app.command("list")
 @guarded
 def list_(
-    kind: Annotated[str, typer.Argument(help=f"{', '.join(REGISTRIES)}, suites")] = "variants",
+    kind: Annotated[str, typer.Argument(help=f"{', '.join(REGISTRIES)}, studies, suites")] = "variants",
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="of metrics: the page METRICS.md")] = False,
     plugin: Plugin = None,
 ) -> None:
-    """What there is: variants, datasets, metrics, likelihoods, objectives, models, networks or suites."""
+    """What there is: variants, datasets, metrics, likelihoods, objectives, models, networks, studies or suites."""
+    from vae_variants.studies import STUDIES  # brings matplotlib
+
     load_plugins(plugin or [])
-    if kind not in REGISTRIES and kind != "suites":
-        raise UserError(closest("kind", kind, [*REGISTRIES, "suites"]))
+    registries = {**REGISTRIES, "studies": STUDIES}
+    if kind not in registries and kind != "suites":
+        raise UserError(closest("kind", kind, [*registries, "suites"]))
     if markdown:
         if kind != "metrics":
             raise UserError("--markdown is for metrics alone")
@@ -107,7 +110,7 @@ def list_(
     if kind == "suites":
         entries: list[dict[str, Any]] = [{"name": name, "description": load_suite(name).description} for name in suite_files()]
     else:
-        entries = [{"name": name, "description": REGISTRIES[kind].describe(name)} for name in REGISTRIES[kind]]
+        entries = [{"name": name, "description": registries[kind].describe(name)} for name in registries[kind]]
     for entry in entries:
         if kind == "variants":
             variant = VARIANTS[entry["name"]]
@@ -268,6 +271,56 @@ def make_report(suite: str, plan: list[RunSpec], runs: Path, reports: Path, opti
     write_report(name, entries, reports / name, command=command, missing=missing)
     write_index(reports)
     print(f"wrote {reports / name}")
+
+
+@app.command()
+@guarded
+def study(
+    name: Annotated[list[str] | None, typer.Argument(help="studies (`list studies`); all of them unless named")] = None,
+    dataset: Dataset = "digits",
+    seeds: Annotated[str | None, typer.Option(help="instead of each study's")] = None,
+    fidelity: Fidelity = "full",
+    device: Device = "auto",
+    retry: Annotated[str, typer.Option(help="make again: never; all")] = "never",
+    plugin: Plugin = None,
+    runs: Runs = Path("runs"),
+    reports: Reports = Path("reports"),
+) -> None:
+    """Put claims to the test: measure what is missing, judge, and write the page of claims."""
+    from vae_variants.studies import STUDIES, Lab  # bring matplotlib
+    from vae_variants.studies.page import effects_table, write_claims
+    from vae_variants.studies.record import run_study
+    from vae_variants.studies.study import chosen
+
+    load_plugins(plugin or [])
+    if retry not in ("never", "all"):
+        raise UserError(closest("retry", retry, ("never", "all")))
+    names = chosen(name or [])
+    lab = Lab(dataset, fidelity, None if seeds is None else parse_seeds(seeds), Store(runs), choose_device(device))
+    given = {"dataset": dataset, "seeds": seeds, "fidelity": None if fidelity == "full" else fidelity}
+    options = [part for key, value in given.items() if value is not None for part in (f"--{key}", value)]
+    options += [part for path in plugin or [] for part in ("--plugin", str(path))]
+    failed = False
+    for each in names:
+        record, found = run_study(each, lab, shlex.join(["vae-variants", "study", each, *options]), fresh=retry == "all")
+        folder = write_claims([(record, found)], reports)
+        print(f"\n{each}: {STUDIES[each].claim}")
+        if record.judgement is None:
+            failed = True
+            print(f"failed: {record.error}")
+            continue
+        print(f"{record.judgement.verdict.value}: {record.judgement.reason}")
+        if record.judgement.effects:
+            header, rows = effects_table(record.judgement.effects)
+            table = Table(box=None, pad_edge=False)
+            for column in header:
+                table.add_column(column, overflow="fold")
+            for row in rows:
+                table.add_row(*row)
+            out.print(table)
+    print(f"\nwrote {folder}")
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -1,0 +1,117 @@
+"""What a study works with: one data set, a fidelity, seeds, and the trained models and records that it asks for."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import torch
+
+from vae_variants.datasets import Dataset
+from vae_variants.evaluation import Evaluation, fidelity
+from vae_variants.harness import Quiet, Record, RunSpec, Store, Suite, load_suite, run_all, suite_files, unique
+from vae_variants.harness.runner import trained
+from vae_variants.harness.spec import capped, prepared
+from vae_variants.model import Model
+from vae_variants.progress import Log
+from vae_variants.registry import UserError
+from vae_variants.training import Population, Training, derive_seed
+from vae_variants.variants import Configuration, build, configure
+
+__all__ = ["Lab"]
+
+T = TypeVar("T")
+LARGE = 400  # pixels: from there on the networks of the suite `mnist`, below those of `digits`
+
+
+class Lab:
+    """Trains and scores through the same runner and store as every suite: what is there is not made again.
+
+    `seeds` of None leaves their number to the study, or to the suite.
+    """
+
+    def __init__(self, dataset: str, fidelity: str, seeds: tuple[int, ...] | None, store: Store, device: torch.device) -> None:
+        self.name, self.fidelity, self.given_seeds, self.store, self.device = dataset, fidelity, seeds, store, device
+        self.dataset: Dataset = prepared(dataset, fidelity)
+
+    @property
+    def suite(self) -> Suite:
+        """The suite of this data set, else the one for images of its size."""
+        return load_suite(self.name if self.name in suite_files() else "mnist" if self.dataset.dim >= LARGE else "digits")
+
+    def choose(self, *, smoke: T, quick: T, full: T) -> T:
+        """A size by fidelity; `thorough` is `full` here."""
+        return {"smoke": smoke, "quick": quick}.get(fidelity(self.fidelity).name.partition("[")[0], full)
+
+    def seeds(self, count: int) -> tuple[int, ...]:
+        """Those that were asked for, else the first `count`."""
+        return self.given_seeds or tuple(range(count))
+
+    def say(self, text: str) -> None:
+        """A line for whoever waits."""
+        print(text, file=sys.stderr, flush=True)
+
+    @contextmanager
+    def noise(self, purpose: str) -> Iterator[None]:
+        """Draws inside come from a stream of their own, the same each time; gradients stay on."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(derive_seed("study", self.dataset.digest, purpose))
+            yield
+
+    def configurations(self, selector: str, **chosen: Any) -> list[Configuration]:
+        """Those of a selector, with the suite's defaults where the selector says nothing, and then with `chosen`."""
+        found = configure(selector, capped(self.suite.defaults, self.fidelity))
+        return [c.with_defaults(**chosen) for c in found]
+
+    def records(self, labels: Sequence[str], seeds: int | None = None) -> dict[str, Record]:
+        """label -> record, trained and scored with every metric, of these rows of the suite, or of other selectors with its defaults.
+
+        Raises `UserError` where a run failed for every seed.
+        """
+        planned = {spec.label: spec for spec in self.suite.plan(dataset=self.name, fidelity=self.fidelity)}
+        default = self.given_seeds or (None if seeds is None else tuple(range(seeds)))
+        specs: list[RunSpec] = []
+        for label in labels:
+            if label in planned:
+                spec = planned[label]
+                exact = len(spec.seeds) == 1 and spec.label.startswith("reference-")  # without chance: more seeds tell no more
+                specs.append(spec if default is None or exact else replace(spec, seeds=default))
+            else:
+                count = default or tuple(range(int(self.suite.seeds)))
+                specs += [RunSpec(c, self.name, count, self.fidelity) for c in self.configurations(label)]
+        with Log(unique(specs)) as log:
+            records = run_all(unique(specs), self.store, device=self.device, watcher=log)
+        found = {record.identity: record for record in records}
+        for spec in specs:
+            if "ok" not in (record := found[spec.identity]).status.values():
+                raise UserError(f"the run of {spec.label!r} failed: {next(iter(record.reason.values()), '')}")
+        return {spec.label: found[spec.identity] for spec in specs}
+
+    def pictures(self, record: Record) -> Mapping[str, torch.Tensor]:
+        """Those that the runner kept of the first seed."""
+        folder = next(path for path, found in self.store.records() if found.key == record.key)
+        return self.store.pictures(folder)
+
+    def models(self, configuration: Configuration, seeds: tuple[int, ...], dataset: str | None = None) -> dict[int, Model]:
+        """seed -> trained model, kept like those of a run, but without scores; seeds that diverged are left out.
+
+        `dataset` is another name for the images, such as `mnist?static`.
+        """
+        spec = RunSpec(configuration, dataset or self.name, seeds, self.fidelity)
+        images, key, begin = prepared(spec.dataset, spec.fidelity), spec.key(), time.perf_counter()
+        population = Population(lambda: build(configuration, images), seeds, self.device)
+        training = Training(population, images.as_(configuration.support), configuration.recipe, images.digest)
+        history = trained(training, spec, key, self.store, None, Quiet(), fresh=False)
+        if (took := time.perf_counter() - begin) > 1:
+            self.say(f"  {configuration.label} x {len(seeds)} seeds: {took:.0f} s")
+        members = zip(seeds, population.members(), strict=True)
+        return {seed: model for seed, model in members if str(seed) not in history["diverged"]}
+
+    def evaluation(self, model: Model, seed: int, dataset: Dataset | None = None, **sizes: Any) -> Evaluation:
+        """Of one model on the test images, at this fidelity but for `sizes`: `bound_samples=100`."""
+        return Evaluation(model, dataset or self.dataset, seed, replace(fidelity(self.fidelity), **sizes), self.device)

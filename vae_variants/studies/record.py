@@ -1,0 +1,153 @@
+"""What a study leaves behind, and the one function that runs studies."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vae_variants.harness.environment import environment
+from vae_variants.harness.store import load_tensors, replace_file, save_tensors, slug
+from vae_variants.registry import UserError
+from vae_variants.studies.lab import Lab
+from vae_variants.studies.study import STUDIES, Effect, Findings, Judgement, Study, Table, Verdict
+from vae_variants.variants import canonical
+
+__all__ = ["StudyRecord", "read_all", "run_study"]
+
+STUDY_SCHEMA = 1
+FILE, ARRAYS = "study.json", "arrays.safetensors"
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """One study on one data set: what was measured, and the verdict on it. `error` says why there is none."""
+
+    key: str
+    name: str
+    claim: str
+    source: str
+    criterion: str
+    description: str  # what is measured
+    dataset: dict[str, Any]
+    fidelity: str
+    seeds: list[int] | None
+    command: str
+    tables: dict[str, Table] = field(default_factory=dict)
+    judgement: Judgement | None = None
+    captions: dict[str, str] = field(default_factory=dict)  # name of a figure -> caption
+    error: str = ""
+    environment: dict[str, Any] = field(default_factory=dict)
+    started: str = ""
+    seconds: float = 0.0
+    schema: int = STUDY_SCHEMA
+
+    def to_json(self) -> str:
+        found = asdict(self)
+        if self.judgement is not None:
+            found["judgement"]["effects"] = [effect._asdict() for effect in self.judgement.effects]
+        return json.dumps(found, indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> StudyRecord:
+        """Raises ValueError where the text is not a record of a study."""
+        try:
+            found = json.loads(text)
+            if found.get("schema") != STUDY_SCHEMA or set(found) != {f.name for f in fields(cls)}:
+                raise ValueError(f"not the record of a study of schema {STUDY_SCHEMA}")
+            tables = {
+                name: Table(**{**t, "columns": tuple(t["columns"]), "rows": tuple(map(tuple, t["rows"]))})
+                for name, t in found["tables"].items()
+            }
+            if (judgement := found["judgement"]) is not None:
+                effects = tuple(Effect(**{**e, "verdict": Verdict(e["verdict"])}) for e in judgement["effects"])
+                judgement = Judgement(Verdict(judgement["verdict"]), judgement["reason"], effects)
+            return cls(**{**found, "tables": tables, "judgement": judgement})
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"the record of a study with missing parts: {error}") from error
+
+
+def run_study(name: str, lab: Lab, command: str, fresh: bool = False) -> tuple[StudyRecord, Findings]:
+    """Measures unless that was done before, and judges in any case.
+
+    A study that fails is a record with its `error` (and is measured again next time); bad usage is raised.
+    """
+    study = STUDIES[name]()
+    identity = canonical(
+        {"schema": STUDY_SCHEMA, "study": name, "version": study.version, "fidelity": lab.fidelity, "seeds": lab.given_seeds}
+    )
+    key = hashlib.sha256(f"{identity}|{lab.dataset.digest}".encode()).hexdigest()
+    folder = lab.store.root / slug(lab.name) / f"study-{slug(name)}-{key[:12]}"
+    known = None if fresh else read(folder / FILE, key)
+    if known is not None:
+        found, seconds, started, machine = (
+            Findings(known.tables, load_tensors(folder / ARRAYS, key=key) or {}),
+            known.seconds,
+            known.started,
+            known.environment,
+        )
+    else:
+        lab.say(f"{name} on {lab.name}, {lab.fidelity}")
+        begin, started, machine = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds"), environment(lab.device)
+        try:
+            found, error = study.measure(lab), ""
+        except UserError as problem:
+            found, error = Findings({}), str(problem)
+        except Exception as problem:
+            where = traceback.extract_tb(problem.__traceback__)[-1]
+            found, error = Findings({}), f"{type(problem).__name__}: {problem} ({Path(where.filename).name}:{where.lineno})"
+        seconds = round(time.perf_counter() - begin, 3)
+        if error:
+            return blank(study, name, key, lab, command, error=error, environment=machine, started=started, seconds=seconds), found
+    record = blank(
+        study,
+        name,
+        key,
+        lab,
+        command,
+        tables=dict(found.tables),
+        judgement=study.judge(found.tables),
+        environment=machine,
+        started=started,
+        seconds=seconds,
+    )
+    if known is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if found.arrays:
+            save_tensors(folder / ARRAYS, found.arrays, key=key)
+        replace_file(folder / FILE, record.to_json().encode())
+    return record, found
+
+
+def blank(study: Study, name: str, key: str, lab: Lab, command: str, **rest: Any) -> StudyRecord:
+    seeds = None if lab.given_seeds is None else list(lab.given_seeds)
+    kept = (study.claim, study.source, study.criterion, inspect.getdoc(study) or "")
+    return StudyRecord(key, name, *kept, lab.dataset.recorded(), lab.fidelity, seeds, command, **rest)
+
+
+def read(path: Path, key: str) -> StudyRecord | None:
+    if not path.is_file():
+        return None
+    try:
+        record = StudyRecord.from_json(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        return None
+    return record if record.key == key else None
+
+
+def read_all(folder: Path) -> Sequence[StudyRecord]:
+    """Every record of a study in a folder of them, in the order of their names."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            found.append(StudyRecord.from_json(path.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise UserError(f"{str(path)!r} is {error}; move it away") from error
+    return found

@@ -10,7 +10,7 @@ from vae_variants.evaluation import Metric
 from vae_variants.evaluation.metrics import NOTES
 from vae_variants.model import MODELS
 
-__all__ = ["metrics_page"]
+__all__ = ["anchor", "escaped", "metrics_page"]
 
 TITLES = {  # file of `evaluation` -> (title, what it is about)
     "likelihood": ("Likelihood", "How probable the model says that the test images are; compare within one kind of pixels only."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ import pandas as pd
 from vae_variants.harness.store import slug
 from vae_variants.registry import UserError
 from vae_variants.report import write_index
+from vae_variants.report.metrics_page import anchor, escaped
 from vae_variants.report.tables import write_csv
 from vae_variants.studies.record import StudyRecord, read_all
 from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Table, Verdict
@@ -34,13 +36,15 @@ def cell(value: Cell, digits: int = 4) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
-        text = f"{value:.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.{digits}g}"
-        return text.replace("-", "−") if re.fullmatch(r"[-+.\de]+", text) else text
-    return str(value).replace("|", "\\|")
+        return (f"{value:.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.{digits}g}").replace("-", "−")
+    return str(value)
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> list[str]:
-    lines = ["| " + " | ".join(columns) + " |", "|" + "|".join("---" if i < left else "--:" for i in range(len(columns))) + "|"]
+    lines = [
+        "| " + " | ".join(map(escaped, columns)) + " |",
+        "|" + "|".join("---" if i < left else "--:" for i in range(len(columns))) + "|",
+    ]
     return [*lines, *("| " + " | ".join(row) + " |" for row in rows), ""]
 
 
@@ -58,10 +62,10 @@ def effects_table(effects: Sequence[Effect]) -> tuple[list[str], list[list[str]]
 def shown(table: Table) -> list[str]:
     numeric = [all(row[i] is None or isinstance(row[i], (int, float)) for row in table.rows) for i in range(len(table.columns))]
     left = numeric.index(True) if True in numeric else len(numeric)
-    body = markdown(table.columns, ([cell(value) for value in row] for row in table.rows), left)
+    body = markdown(table.columns, ([escaped(cell(value)) for value in row] for row in table.rows), left)
     if not table.folded:
-        return [f"{table.caption}:", "", *body]
-    return [f"<details><summary>{table.caption} ({len(table.rows)} rows)</summary>", "", *body, "</details>", ""]
+        return [f"{escaped(table.caption)}:", "", *body]
+    return [f"<details><summary>{escape(table.caption)} ({len(table.rows)} rows)</summary>", "", *body, "</details>", ""]
 
 
 def figure_name(record: StudyRecord, name: str) -> str:
@@ -72,13 +76,16 @@ def section(record: StudyRecord) -> list[str]:
     """What one study found on one data set."""
     lines = [f"### {record.name} on {record.dataset['name']}", ""]
     if record.judgement is None:
-        return [*lines, f"**There is no verdict**: {record.error}", "", *footer(record)]
-    lines += [f"**{MARKS[record.judgement.verdict]} {record.judgement.verdict.value.capitalize()}.** {record.judgement.reason}", ""]
+        return [*lines, f"**There is no verdict**: {escaped(record.error)}", "", *footer(record)]
+    lines += [
+        f"**{MARKS[record.judgement.verdict]} {record.judgement.verdict.value.capitalize()}.** {escaped(record.judgement.reason)}",
+        "",
+    ]
     for name, caption in record.captions.items():
-        lines += [f"![{caption}](figures/{figure_name(record, name)})", "", f"*{caption}*", ""]
+        lines += [f"![{escaped(caption)}](figures/{figure_name(record, name)})", "", f"<sub>{escaped(caption)}</sub>", ""]
     if record.judgement.effects:
         header, rows = effects_table(record.judgement.effects)
-        lines += markdown(header, rows, len(header) - 5)
+        lines += markdown(header, [list(map(escaped, row)) for row in rows], len(header) - 5)
     for table in record.tables.values():
         lines += shown(table)
     return [*lines, *footer(record)]
@@ -104,21 +111,17 @@ def page(records: Sequence[StudyRecord]) -> str:
             r = by.get((name, d))
             text = "–" if r is None else f"{MARKS[r.judgement.verdict]} {r.judgement.verdict.value}" if r.judgement else "failed"
             verdicts.append(text if r is None else f"[{text}](#{anchor(f'{name} on {d}')})")
-        rows.append([f"[{name}](#{anchor(name)})", first.claim, *verdicts])
+        rows.append([f"[{name}](#{anchor(name)})", escaped(first.claim), *verdicts])
     lines += markdown(["study", "claim", *data], rows, 2 + len(data))
     for name in dict.fromkeys(names):
         found = [by[name, d] for d in reversed(data) if (name, d) in by]
         first = found[0]
-        lines += [f"## {name}", "", f"> {first.claim}", ">", f"> *{first.source}*", ""]
-        lines += [*first.description.split("\n"), "", f"**Criterion, written before the study ran.** {first.criterion}", ""]
+        lines += [f"## {name}", "", f"> {escaped(first.claim)}", ">", f"> — {escaped(first.source)}", ""]
+        lines += [*escaped(first.description).split("\n"), ""]
+        lines += [f"**Criterion, written before the study ran.** {escaped(first.criterion)}", ""]
         for record in found:
             lines += section(record)
     return "\n".join(lines)
-
-
-def anchor(title: str) -> str:
-    """As GitHub makes it from a heading."""
-    return "".join(c for c in title.lower().replace(" ", "-") if c.isalnum() or c in "-_")
 
 
 def csv(records: Sequence[StudyRecord]) -> pd.DataFrame:
@@ -146,7 +149,7 @@ def csv(records: Sequence[StudyRecord]) -> pd.DataFrame:
 
 
 def write_claims(measured: Sequence[tuple[StudyRecord, Findings]], reports: Path) -> Path:
-    """Adds what was measured to the page of claims under `reports`, which keeps what it has of other studies and data sets -> its folder."""
+    """Adds what was measured to the page of claims under `reports`, which keeps its other studies and data sets -> its folder."""
     folder = reports / "claims"
     try:
         for part in ("data", "figures"):

@@ -17,7 +17,7 @@ from vae_variants.harness.environment import environment
 from vae_variants.harness.store import load_tensors, replace_file, save_tensors, slug
 from vae_variants.registry import UserError
 from vae_variants.studies.lab import Lab
-from vae_variants.studies.study import STUDIES, Effect, Findings, Judgement, Study, Table, Verdict
+from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Judgement, Study, Table, Verdict
 from vae_variants.variants import canonical
 
 __all__ = ["StudyRecord", "read_all", "run_study"]
@@ -41,6 +41,7 @@ class StudyRecord:
     seeds: list[int] | None
     command: str
     tables: dict[str, Table] = field(default_factory=dict)
+    arrays: list[str] = field(default_factory=list)  # names of what lies beside the record, for figures
     judgement: Judgement | None = None
     captions: dict[str, str] = field(default_factory=dict)  # name of a figure -> caption
     error: str = ""
@@ -67,62 +68,56 @@ class StudyRecord:
                 for name, t in found["tables"].items()
             }
             if (judgement := found["judgement"]) is not None:
-                effects = tuple(Effect(**{**e, "verdict": Verdict(e["verdict"])}) for e in judgement["effects"])
+                effects = tuple(Effect(**{**parts, "verdict": Verdict(parts["verdict"])}) for parts in judgement["effects"])
                 judgement = Judgement(Verdict(judgement["verdict"]), judgement["reason"], effects)
             return cls(**{**found, "tables": tables, "judgement": judgement})
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"the record of a study with missing parts: {error}") from error
 
 
+def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], folded: bool) -> Table:
+    """From JSON, which has lists alone."""
+    return Table(caption, tuple(columns), tuple(map(tuple, rows)), folded)
+
+
 def run_study(name: str, lab: Lab, command: str, fresh: bool = False) -> tuple[StudyRecord, Findings]:
     """Measures unless that was done before, and judges in any case.
 
-    A study that fails is a record with its `error` (and is measured again next time); bad usage is raised.
+    A study that fails is a record with its `error`, and is measured again next time.
     """
     study = STUDIES[name]()
-    identity = canonical(
-        {"schema": STUDY_SCHEMA, "study": name, "version": study.version, "fidelity": lab.fidelity, "seeds": lab.given_seeds}
-    )
-    key = hashlib.sha256(f"{identity}|{lab.dataset.digest}".encode()).hexdigest()
+    what = {"schema": STUDY_SCHEMA, "study": name, "version": study.version, "fidelity": lab.fidelity, "seeds": lab.given_seeds}
+    key = hashlib.sha256(f"{canonical(what)}|{lab.dataset.digest}".encode()).hexdigest()
     folder = lab.store.root / slug(lab.name) / f"study-{slug(name)}-{key[:12]}"
     known = None if fresh else read(folder / FILE, key)
-    if known is not None:
-        found, seconds, started, machine = (
-            Findings(known.tables, load_tensors(folder / ARRAYS, key=key) or {}),
-            known.seconds,
-            known.started,
-            known.environment,
-        )
-    else:
-        lab.say(f"{name} on {lab.name}, {lab.fidelity}")
-        begin, started, machine = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds"), environment(lab.device)
-        try:
-            found, error = study.measure(lab), ""
-        except UserError as problem:
-            found, error = Findings({}), str(problem)
-        except Exception as problem:
-            where = traceback.extract_tb(problem.__traceback__)[-1]
-            found, error = Findings({}), f"{type(problem).__name__}: {problem} ({Path(where.filename).name}:{where.lineno})"
-        seconds = round(time.perf_counter() - begin, 3)
-        if error:
-            return blank(study, name, key, lab, command, error=error, environment=machine, started=started, seconds=seconds), found
-    record = blank(
-        study,
-        name,
-        key,
-        lab,
-        command,
-        tables=dict(found.tables),
-        judgement=study.judge(found.tables),
-        environment=machine,
-        started=started,
-        seconds=seconds,
-    )
-    if known is None:
+    arrays = load_tensors(folder / ARRAYS, key=key) or {}
+    if known is not None and set(known.arrays) == set(arrays):
+        found = Findings(known.tables, arrays)
+        kept = {"environment": known.environment, "started": known.started, "seconds": known.seconds}
+        kept |= {"tables": known.tables, "arrays": known.arrays}
+        return blank(study, name, key, lab, command, judgement=study.judge(known.tables), **kept), found
+    lab.say(f"{name} on {lab.name}, {lab.fidelity} fidelity")
+    begin, error = time.perf_counter(), ""
+    kept: dict[str, Any] = {"environment": environment(lab.device), "started": datetime.now(UTC).isoformat(timespec="seconds")}
+    try:
+        found = study.measure(lab)
+    except UserError as problem:
+        error = str(problem)
+    except Exception as problem:
+        where = traceback.extract_tb(problem.__traceback__)[-1]
+        error = f"{type(problem).__name__}: {problem} ({Path(where.filename).name}:{where.lineno})"
+    kept["seconds"] = round(time.perf_counter() - begin, 3)
+    if error:
+        return blank(study, name, key, lab, command, error=error, **kept), Findings({})
+    kept |= {"tables": dict(found.tables), "arrays": sorted(found.arrays)}
+    record = blank(study, name, key, lab, command, judgement=study.judge(found.tables), **kept)
+    try:
         folder.mkdir(parents=True, exist_ok=True)
-        if found.arrays:
-            save_tensors(folder / ARRAYS, found.arrays, key=key)
-        replace_file(folder / FILE, record.to_json().encode())
+    except OSError as problem:
+        raise UserError(f"cannot make the folder {str(folder)!r}: {problem.strerror}") from problem
+    if found.arrays:
+        save_tensors(folder / ARRAYS, found.arrays, key=key)
+    replace_file(folder / FILE, record.to_json().encode())
     return record, found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -350,3 +351,16 @@ def test_a_report_does_not_mix_data_of_one_name(tmp_path, monkeypatch, capsys):
     page = (tmp_path / "reports" / "digits" / "README.md").read_text()
     assert "Not run yet: `vae[hidden=4,latent=2,epochs=2]`" in page
     capsys.readouterr()
+
+
+def test_a_timing_is_a_median_that_one_bad_moment_does_not_move():
+    from vae_variants.report.entries import Entry
+
+    rows = [
+        {"seed": s, "metric": m, "unit": u, "value": v}
+        for m, u in (("speed", "images/s"), ("loss", "nats"))
+        for s, v in enumerate((10, 12, 1000))
+    ]
+    entry = Entry("x", SimpleNamespace(rows=rows))  # type: ignore[arg-type]
+    assert entry.interval("speed")[:3] == (12, 11, 506)
+    assert entry.interval("loss").mean == pytest.approx(1022 / 3)

@@ -245,7 +245,8 @@ SECTIONS = (
     (
         "Cost",
         "Throughputs in images per second, all seeds of a run training together; sampling and encoding of one seed, 100 images "
-        "at a time. Peak memory is that of the device while training, on a CPU of the whole process with its libraries. "
+        "at a time: medians over seeds ± half of their interquartile range. Peak memory is that of the device while training, on a CPU "
+        "of the whole process with its libraries. "
         "Of the machine named above: not to be compared with another's.",
         (
             ("parameters", "parameters", 1.0),

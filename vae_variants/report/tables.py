@@ -35,7 +35,7 @@ def results(entries: Sequence[Entry]) -> pd.DataFrame:
 
 
 def summary(entries: Sequence[Entry]) -> pd.DataFrame:
-    """Wide: for each variant and metric the mean over seeds, the ends of its 95 % interval, and n."""
+    """Wide: for each variant and metric the mean over seeds, the ends of its 95 % interval, and n; of a timing median and quartiles."""
     rows = []
     for entry in entries:
         status = list(entry.record.status.values())

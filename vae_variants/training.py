@@ -22,20 +22,31 @@ from vae_variants.registry import UserError
 if TYPE_CHECKING:
     from vae_variants.datasets import Data
 
-__all__ = ["Population", "Recipe", "Training", "derive_seed", "fit"]
+__all__ = ["DECAYS", "Population", "Recipe", "Training", "derive_seed", "fit"]
 
 VALIDATION, VALIDATION_BATCH = 1000, 250  # images, and how many at a time
 
 Curves = dict[str, list[list[float]]]  # name -> (epochs, seeds)
 
 
+DECAYS: dict[str, Callable[[float], float]] = {  # name -> factor of the learning rate after a fraction of training in [0, 1)
+    "constant": lambda done: 1.0,
+    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+}
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """How long and how fast: passes over the training images, images per step and seed, Adam's learning rate."""
+    """How long and how fast: passes over the training images, images per step and seed, Adam's learning rate.
+
+    `decay` is what becomes of the rate: `cosine` takes it to 0 over all steps, lr (1 + cos(pi n / N)) / 2 in step n = 0 .. N - 1
+    (Loshchilov & Hutter 2017, without restarts).
+    """
 
     epochs: int = 30
     batch: int = 100
     lr: float = 1e-3
+    decay: str = "constant"
 
 
 def derive_seed(*parts: object) -> int:
@@ -168,6 +179,7 @@ class Training:
             if not owned:
                 raise UserError(f"player {player.prefix!r} of {type(population.template).__name__} owns no parameter")
         self.optimizers = [(p.optimizer or adam)(owned, recipe.lr) for p, owned in zip(self.players, self.parameters, strict=True)]
+        self.rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         self.losses = [population.call(player.loss, (0, None)) for player in self.players]
 
     def batches(self) -> Iterator[Tensor]:
@@ -198,7 +210,9 @@ class Training:
             torch.manual_seed(derive_seed("noise", self.key, self.population.seeds, self.epoch))
             begin, history = time.perf_counter(), []
             for step, x in enumerate(self.batches()):
-                t = torch.tensor((self.epoch + step / self.steps) / self.recipe.epochs, device=x.device)
+                done = (self.epoch + step / self.steps) / self.recipe.epochs
+                self.slow_down(done)
+                t = torch.tensor(done, device=x.device)
                 history.append(torch.stack([self.turn(i, x, t) for i in range(len(self.players))]))
             means = torch.stack(history).mean(0)
             curves = {self.curve(p): row.tolist() for p, row in zip(self.players, means, strict=True)}  # waits for the device
@@ -209,6 +223,13 @@ class Training:
             if not all(math.isfinite(curve[s]) for curve in curves.values()):
                 self.diverged.setdefault(seed, self.epoch)
         return curves
+
+    def slow_down(self, done: float) -> None:
+        """Learning rates after that fraction of the training: a function of it alone, so that a resumed run has the same."""
+        factor = DECAYS[self.recipe.decay](done)
+        for optimizer, rates in zip(self.optimizers, self.rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
 
     def images_per_second(self, budget: float) -> float:
         """Images times seeds per second: the median over single steps after 3 to warm up, for `budget` seconds.

@@ -18,7 +18,7 @@ from vae_variants.model import MODELS, Model
 from vae_variants.networks import ACTIVATIONS, NETWORKS
 from vae_variants.objectives import OBJECTIVES
 from vae_variants.registry import Registry, UserError, closest
-from vae_variants.training import Recipe
+from vae_variants.training import DECAYS, Recipe
 
 if TYPE_CHECKING:
     from vae_variants.datasets import Dataset
@@ -114,6 +114,8 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
         NETWORKS[values["network"]]
     if values.get("activation", "tanh") not in ACTIVATIONS:
         raise UserError(closest("activation", values["activation"], ACTIVATIONS))
+    if values.get("decay", "constant") not in DECAYS:
+        raise UserError(closest("decay", values["decay"], DECAYS))
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 

@@ -21,15 +21,22 @@ __all__ = ["DATASETS", "Data", "Dataset", "load_dataset", "parse", "split"]
 def load_dataset(spec: str) -> Dataset:
     """`mnist`, `mnist?static=true`, `npz:FILE`, `images:FOLDER?size=28&grey=true`.
 
-    Every data set takes `static=true`: training images are binarised once. Raises `UserError` in one line.
+    Every data set takes `static=true`: training images are binarised once; and `train=10000`: so many of them, at even distances.
+    Raises `UserError` in one line.
     """
-    load, static = parse(spec)
+    load, common = parse(spec)
     found = load()
-    return replace(found, name=spec, static=static) if static else found
+    if common["train"] > found.sizes["train"]:
+        raise UserError(f"train={common['train']} is not valid: data set {found.name!r} has {found.sizes['train']} training images")
+    part = found.subset(common["train"], None) if common["train"] else found
+    return replace(part, name=spec, static=common["static"]) if common != COMMON else found
 
 
-def parse(spec: str) -> tuple[Callable[[], Dataset], bool]:
-    """What loads the data set that `spec` names, and whether it is static; touches no data. Raises `UserError`."""
+COMMON: dict[str, Any] = {"static": False, "train": 0}  # options of every data set, and their defaults
+
+
+def parse(spec: str) -> tuple[Callable[[], Dataset], dict[str, Any]]:
+    """What loads the data set that `spec` names, and the options that every data set has; touches no data. Raises `UserError`."""
     address, _, query = spec.partition("?")
     name, _, path = address.partition(":")
     loader = DATASETS[name]
@@ -37,13 +44,15 @@ def parse(spec: str) -> tuple[Callable[[], Dataset], bool]:
     parameters = inspect.signature(loader).parameters
     if ("path" in parameters) != bool(path):
         raise UserError(f"data set {spec!r} is not of the form {name}:PATH" if "path" in parameters else f"data set {name!r} takes no path")
-    defaults = {"static": False} | {p.name: p.default for p in parameters.values() if p.default is not p.empty}
+    defaults = COMMON | {p.name: p.default for p in parameters.values() if p.default is not p.empty}
     for key, text in options.items():
         if key not in defaults:
             raise UserError(f"{closest('option', key, defaults)} (of data set {name!r})")
         options[key] = converted(key, text, defaults[key])
-    static = options.pop("static", False)
-    return partial(loader, *([path] if path else []), **options), static
+    if options.get("train", 1) < 1:
+        raise UserError(f"option train={options['train']} is not valid; it takes a positive whole number")
+    common = {key: options.pop(key, default) for key, default in COMMON.items()}
+    return partial(loader, *([path] if path else []), **options), common
 
 
 def converted(key: str, text: str, like: Any) -> Any:

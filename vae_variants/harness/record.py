@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from vae_variants.harness.spec import SCHEMA
+from vae_variants.harness.spec import LATER, SCHEMA, identifying
 from vae_variants.variants import Configuration, canonical
 
 __all__ = ["STATUSES", "OtherSchema", "Record"]
@@ -54,7 +54,7 @@ class Record:
     @property
     def identity(self) -> str:
         """Equal to that of the `RunSpec` it came from."""
-        found = {"schema": self.schema, "values": self.values, "dataset": self.dataset["name"]}
+        found = {"schema": self.schema, "values": identifying(self.values), "dataset": self.dataset["name"]}
         return canonical({**found, "seeds": self.seeds, "fidelity": self.fidelity})
 
     def value(self, metric: str, seed: int) -> float | None:
@@ -73,6 +73,8 @@ class Record:
         if not isinstance(found, dict) or "schema" not in found or not names.issuperset(found):
             raise ValueError(f"not a record of schema {SCHEMA}")
         try:
+            if "epochs" in found["values"]:  # it was trained, by what `LATER` says where it does not say so itself
+                found["values"] = {**LATER, **found["values"]}
             record = cls(**found)
             valid = set(record.status) == {str(s) for s in record.seeds} and set(record.status.values()) <= set(STATUSES)
             record.dataset["name"]

@@ -14,11 +14,17 @@ from vae_variants.registry import UserError
 from vae_variants.training import Recipe
 from vae_variants.variants import Configuration, canonical
 
-__all__ = ["SCHEMA", "RunSpec", "capped", "parse_seeds", "prepared", "unique"]
+__all__ = ["LATER", "SCHEMA", "RunSpec", "capped", "identifying", "parse_seeds", "prepared", "unique"]
 
 MOST_SEEDS = 1000
 SCHEMA = 2  # of records; a change of what a figure means makes a new one
 TRAINING = 1  # of trained models; a change of how anything trains makes a new one
+LATER: dict[str, Any] = {"decay": "constant"}  # options younger than the first runs, with what those runs did: that makes no new run
+
+
+def identifying(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those values of a configuration that tell a run from others, by which runs from before an option was there stay what they are."""
+    return {key: value for key, value in values.items() if key not in LATER or value != LATER[key]}
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class RunSpec:
     @property
     def identity(self) -> str:
         """Everything that decides the numbers, but for the content of the images."""
-        found = {"schema": SCHEMA, "values": dict(self.configuration.values), "dataset": self.dataset}
+        found = {"schema": SCHEMA, "values": identifying(self.configuration.values), "dataset": self.dataset}
         return canonical({**found, "seeds": list(self.seeds), "fidelity": fidelity(self.fidelity).name})
 
     def key(self) -> str:
@@ -46,7 +52,7 @@ class RunSpec:
 
     def training_key(self) -> str:
         """The same of what decides the trained models alone: runs that share it share their models, whatever is measured on them."""
-        return self._digest(canonical({"training": TRAINING, "values": dict(self.configuration.values), "seeds": list(self.seeds)}))
+        return self._digest(canonical({"training": TRAINING, "values": identifying(self.configuration.values), "seeds": list(self.seeds)}))
 
     def _digest(self, text: str) -> str:
         return hashlib.sha256(f"{text}|{prepared(self.dataset, self.fidelity).digest}".encode()).hexdigest()

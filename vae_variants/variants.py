@@ -277,7 +277,8 @@ _add("vae-categorical", "VAE with one categorical code of 32 values, summed over
 _add("vae-linear", "linear-Gaussian VAE with 20 latent units (probabilistic PCA): exact log p(x) beside its bounds", LUCAS,
      model="linear-vae", latent=20)
 _add("vae-conv", "the baseline with a small convolutional network", KINGMA, model="vae", network="conv")
-_add("gan", "non-saturating GAN on grey pixels", "Goodfellow et al. 2014, arXiv:1406.2661", model="gan", lr=2e-4)
+_add("gan", "non-saturating GAN on grey pixels, gradient penalty on real images",
+     "Goodfellow et al. 2014, arXiv:1406.2661; Mescheder et al. 2018, arXiv:1801.04406", model="gan", lr=1e-3)
 _add("fvbn", "logistic autoregression over pixels: exact likelihood", "Frey, Hinton & Dayan 1996, NIPS", model="fvbn")
 _add("made", "masked autoregressive network, one order of the pixels", MADE, model="made")
 _add("made-orders-8", "the same over 8 orders, mixed as joints", MADE, model="made", orders=8)

@@ -1,0 +1,140 @@
+"""The study of blur: three measures that have to agree, a control for noise, and where the blur comes from."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from vae_variants.evaluation import Evaluation, fidelity
+from vae_variants.studies import Findings, Table, Verdict
+from vae_variants.studies.blur import MEASURED, Blur, decoded, differences, relative_sharpness, steps
+from vae_variants.variants import build, configure
+
+REAL = {"sharpness_ratio": 1.0, "high_frequency_ratio": 1.0, "blur_sigma": 0.0, "noise_ratio": 0.97, "coverage": 0.96}
+SHARP = {"sharpness_ratio": 0.9, "high_frequency_ratio": 0.8, "blur_sigma": 0.1, "noise_ratio": 0.95, "coverage": 0.5}
+SOFT = {"sharpness_ratio": 0.4, "high_frequency_ratio": 0.5, "blur_sigma": 0.6, "noise_ratio": 1.1, "coverage": 0.6}
+NOISE = {"sharpness_ratio": 7.0, "high_frequency_ratio": 4.0, "blur_sigma": 0.0, "noise_ratio": 0.4, "coverage": 0.5}
+CAUSES = {"at the mean code": 0.6, "at a draw from q": 0.5, "samples": 0.4}
+
+
+def planted(variants, seeds=(0, 1, 2)) -> dict[str, Table]:
+    rows, parts = [], []
+    for label, found in {"reference-data": REAL, **variants}.items():
+        for seed in seeds:
+            value = {name: found.get(name) for name in MEASURED}
+            shift = 0.01 * (seed - 1) * (1 if label != "gan" else -1)
+            rows.append({"variant": label, "seed": seed, **{k: v if v is None else v + shift for k, v in value.items()}})
+            if label.startswith("vae"):
+                parts.append({"variant": label, "seed": seed, **CAUSES})
+    return {"seeds": Table.of("all", rows, folded=True), "causes": Table.of("causes", parts)}
+
+
+def test_blurrier_by_all_three_is_supported_and_says_why() -> None:
+    found = Blur().judge(planted({"vae-a": SOFT, "vae-b": SOFT, "gan": SHARP}))
+    assert found.verdict is Verdict.SUPPORTED
+    assert len(found.effects) == 6
+    assert {e.where["measure"]: e.value for e in found.effects} == pytest.approx(
+        {"sharpness_ratio": -0.5, "high_frequency_ratio": -0.3, "blur_sigma": 0.5}
+    )
+    assert "2 of 2 VAEs are blurrier (vae-a and vae-b)" in found.reason
+    share = math.log(0.5) / math.log(0.4)
+    assert f"{share:.0%} is lacking in reconstructions" in found.reason
+
+
+def test_as_sharp_as_the_gan_is_not_blurrier() -> None:
+    assert Blur().judge(planted({"vae-a": SHARP, "gan": SOFT})).verdict is Verdict.REFUTED
+
+
+@pytest.mark.parametrize("measure", ["sharpness_ratio", "high_frequency_ratio", "blur_sigma"])
+def test_each_of_the_three_measures_has_a_veto(measure) -> None:
+    gan = {**SHARP, measure: 2 * SOFT[measure] - SHARP[measure]}  # as far on the other side
+    found = Blur().judge(planted({"vae-a": SOFT, "gan": gan}))
+    assert found.verdict is Verdict.REFUTED
+    assert [e.where["measure"] for e in found.effects if e.verdict is Verdict.REFUTED] == [measure]
+
+
+def test_sharpness_that_is_noise_proves_nothing() -> None:
+    found = Blur().judge(planted({"vae-a": SOFT, "gan": NOISE}))
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert {e.verdict for e in found.effects} == {Verdict.INCONCLUSIVE}
+    assert "the GAN's is noise" in found.reason
+
+
+def test_a_vae_that_is_noise_refutes_nothing() -> None:
+    found = Blur().judge(planted({"vae-a": NOISE, "vae-b": SOFT, "gan": SHARP}))
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert {e.verdict for e in found.effects if e.where["variant"] == "vae-b"} == {Verdict.SUPPORTED}
+
+
+def test_one_noisy_seed_is_enough() -> None:
+    tables = planted({"vae-a": SOFT, "gan": SHARP})
+    columns = tables["seeds"].columns
+    rows = [list(row) for row in tables["seeds"].rows]
+    next(row for row in rows if row[:2] == ["gan", 2])[columns.index("noise_ratio")] = 0.5
+    changed = Table("all", columns, tuple(map(tuple, rows)))
+    assert Blur().judge({**tables, "seeds": changed}).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_gan_that_shows_one_image_is_no_gan_to_compare_with() -> None:
+    found = Blur().judge(planted({"vae-a": SOFT, "gan": {**SHARP, "coverage": 0.02}}))
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "2.0% of the real images only" in found.reason
+
+
+def test_it_depends_on_the_vae() -> None:
+    sharper = {**SHARP, "sharpness_ratio": 1.1, "high_frequency_ratio": 1.1, "blur_sigma": -0.3}
+    found = Blur().judge(planted({"vae-a": SOFT, "vae-b": sharper, "gan": SHARP}))
+    assert found.verdict is Verdict.CONDITIONAL
+    assert "1 of 2 VAEs are blurrier (vae-a)" in found.reason
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+@pytest.mark.parametrize(("vae", "gan"), [(SOFT, SHARP), (SHARP, SOFT)])
+def test_too_few_seeds_are_never_a_verdict(seeds, vae, gan) -> None:
+    assert Blur().judge(planted({"vae-a": vae, "gan": gan}, seeds)).verdict is Verdict.INCONCLUSIVE
+
+
+def test_differences_pair_the_seeds() -> None:
+    rows = [
+        {"variant": v, "seed": s, "x": x} for v, s, x in [("a", 0, 1.0), ("a", 1, 5.0), ("gan", 1, 2.0), ("gan", 0, 0.5), ("gan", 7, 9.0)]
+    ]
+    assert differences(Table.of("", rows), "x", "a") == [0.5, 3.0]
+
+
+def test_the_steps_share_out_the_whole_loss() -> None:
+    found = steps(Table.of("", [{"variant": "a", "seed": s, **CAUSES} for s in range(2)]), "a")
+    assert found == pytest.approx(
+        {k: math.log(v) / math.log(0.4) for k, v in {"decoder mean": 0.6, "width of q": 0.5 / 0.6, "prior": 0.4 / 0.5}.items()}
+    )
+    assert sum(found.values()) == pytest.approx(1)
+    sharp = Table.of("", [{"variant": "a", "seed": 0, **CAUSES, "samples": 1.2}])
+    assert steps(sharp, "a") is None
+
+
+def test_relative_sharpness_goes_with_the_square_of_the_contrast() -> None:
+    real = torch.rand(50, 64, dtype=torch.float64)
+    assert relative_sharpness(0.5 * real, real, (1, 8, 8)) == pytest.approx(0.25)
+    assert relative_sharpness(real + 3 * (real > 0.999), real, (1, 8, 8)) == pytest.approx(1.0, rel=0.05)  # clamped
+
+
+def test_a_draw_from_q_is_its_mean_where_q_is_a_point(digits) -> None:
+    model = build(configure("vae[hidden=8,latent=3]")[0], digits).eval()
+    with torch.no_grad():
+        list(model.encoder.modules())[-1].bias[3:] = -30.0  # log s
+        at_mean, at_draw = decoded(Evaluation(model, digits, 0, fidelity("smoke")))
+        torch.testing.assert_close(at_mean, at_draw, atol=1e-5, rtol=0)
+        list(model.encoder.modules())[-1].bias[3:] = 1.0
+        wide_mean, wide_draw = decoded(Evaluation(model, digits, 0, fidelity("smoke")))
+    assert len(wide_draw) == len(digits.test)
+    torch.testing.assert_close(wide_mean, at_mean, atol=1e-5, rtol=0)
+    assert (wide_draw - wide_mean).abs().mean() > 1e-3
+
+
+def test_the_figures_show_every_variant() -> None:
+    tables = planted({"vae-a": SOFT, "gan": SHARP})
+    images = {f"samples/{k}": torch.zeros(4, 1, 8, 8, dtype=torch.uint8) for k in ("reference-data", "vae-a", "gan")}
+    samples, measures = Blur().draw(Findings(tables, images))
+    assert [ax.get_ylabel() for ax in samples.figure.axes] == ["real images", "vae-a", "gan"]
+    assert [t.get_text() for t in measures.figure.axes[0].get_yticklabels()] == ["gan", "vae-a", "real images"]

@@ -21,6 +21,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def claims(session: nox.Session) -> None:
+    """Put the textbook's claims to the test, quickly and on digits unless told otherwise, and write reports/claims."""
+    install(session)
+    session.run("vae-variants", "study", *(session.posargs or ["--fidelity", "quick"]))
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests."""
     install(session, "test")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -140,3 +141,15 @@ def test_a_toy_is_in_a_report(plugin):
     assert "`toy-variant`" in page
     assert "toy_metric ↓ (toys)" in page
     assert "likelihood=toy-laplace, objective=toy-half" in page
+
+
+def test_the_study_of_the_readme_runs(tmp_path):
+    text = Path(__file__).parents[1].joinpath("README.md").read_text(encoding="utf-8")
+    code = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "# bigger_codes.py" in block)
+    path = tmp_path / "bigger_codes.py"
+    path.write_text(code, encoding="utf-8")
+    said = program(path, "study", "bigger-codes", "--fidelity", "smoke", "--seeds", "2")
+    assert "inconclusive" in said and "2 to 5" in said  # two seeds are too few for any verdict
+    assert "bigger-codes" in program(path, "list", "studies")
+    page = (tmp_path / "reports" / "claims" / "README.md").read_text(encoding="utf-8")
+    assert "A code with more units reconstructs better" in page and "figures/digits-bigger-codes-error.png" in page

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.func import vjp
+from torch.func import grad
 
 from vae_variants.likelihoods import Support
 from vae_variants.model import MODELS, MeanSampler, Model, Player, Sampler
@@ -64,8 +64,12 @@ class GAN(Model, Sampler, MeanSampler):
 
     def logit_and_slope(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, D) -> d(x) (B,) and |grad_x d(x)|^2 (B,); both can be differentiated again, and vmapped."""
-        logit, pull = vjp(lambda v: self.discriminator(v).squeeze(-1), x)
-        (gradient,) = pull(torch.ones_like(logit))
+
+        def total(v: Tensor) -> tuple[Tensor, Tensor]:
+            logit = self.discriminator(v).squeeze(-1)
+            return logit.sum(), logit
+
+        gradient, logit = grad(total, has_aux=True)(x)
         return logit, gradient.square().sum(-1)
 
     def discriminator_loss(self, x: Tensor, t: Tensor) -> Tensor:

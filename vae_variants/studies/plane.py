@@ -1,0 +1,98 @@
+"""Everything about the posterior of a two-dimensional code, by a grid: log p(x), p(z | x), KL(q(z | x) || p(z | x))."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vae_variants.evaluation.ais import log_normal
+from vae_variants.model import Decoder, GaussianPosterior, Model
+
+__all__ = ["Plane", "located", "plane"]
+
+SEEN = 25.0  # nats under the highest point: what lies lower has no mass to speak of
+MARGIN, REACH = 3, 6.0  # cells of the coarse grid around that, and standard deviations of q around its mean
+CHUNK = 2**22  # numbers in one decoded chunk
+
+
+class Plane(NamedTuple):
+    """log p(x, z) of B images at n x n codes z, each image with a box of its own; the first axis of the grid is z_1."""
+
+    low: Tensor  # (B, 2) the corner
+    step: Tensor  # (B, 2) from one point to the next
+    log_joint: Tensor  # (B, n, n) nats
+
+    def codes(self) -> Tensor:
+        """(B, n, n, 2)."""
+        n = self.log_joint.shape[-1]
+        along = self.low[:, None] + self.step[:, None] * torch.arange(n, dtype=self.low.dtype)[:, None]  # (B, n, 2)
+        return torch.stack([along[:, :, None, 0].expand(-1, n, n), along[:, None, :, 1].expand(-1, n, n)], -1)
+
+    def log_p(self) -> Tensor:
+        """log integral of p(x, z) dz by the trapezoidal rule, which for a smooth bump within the box converges exponentially: (B,)."""
+        return self.log_joint.flatten(1).logsumexp(1) + self.step.log().sum(-1)
+
+    def halved(self) -> Plane:
+        """With every second point only: how far its results are off bounds the error of the full grid."""
+        return Plane(self.low, 2 * self.step, self.log_joint[:, ::2, ::2])
+
+    def log_posterior(self) -> Tensor:
+        """log p(z | x) at the codes, (B, n, n)."""
+        return self.log_joint - self.log_p()[:, None, None]
+
+    def kl(self, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """KL(q || posterior) and KL(posterior || q) by the same rule, q = N(mean, diag scale^2), both (B, 2): (B,) nats."""
+        log_q = log_normal(self.codes(), mean[:, None, None], scale[:, None, None])
+        log_post, area = self.log_posterior(), self.step.prod(-1)
+        there = (log_q.exp() * (log_q - log_post)).sum((1, 2)) * area
+        back = (log_post.exp() * (log_post - log_q)).sum((1, 2)) * area
+        return there, back
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the posterior by unit, both (B, 2)."""
+        mass = (self.log_posterior().exp() * self.step.prod(-1)[:, None, None]).unsqueeze(-1)
+        codes = self.codes()
+        mean = (mass * codes).sum((1, 2))
+        return mean, (mass * (codes - mean[:, None, None]).square()).sum((1, 2)).sqrt()
+
+
+def decoded(model: Model, x: Tensor, z: Tensor) -> Tensor:
+    """log p(x, z) of images x (B, D) at codes z (G, 2) that they share: (G, B)."""
+    assert isinstance(model, Decoder) and isinstance(model, GaussianPosterior)
+    chunk = max(1, CHUNK // (x.shape[1] * len(x)))
+    return torch.cat([model.log_px(x, part[:, None]) + model.log_prior(part)[:, None] for part in z.split(chunk)])
+
+
+@torch.no_grad()
+def located(model: Model, x: Tensor, points: int) -> tuple[Tensor, Tensor]:
+    """Where the posteriors of x (B, D) have their mass, by a grid of points x points that all share -> corners low and high, (B, 2).
+
+    The shared grid reaches as far as any q does and at least from -4 to 4; each box holds what is within 25 nats of its highest point,
+    and q up to 6 standard deviations.
+    """
+    assert isinstance(model, GaussianPosterior)
+    mean, scale = model.posterior(x)
+    reach = max(4.0, (mean.abs() + REACH * scale).max().item())
+    along = torch.linspace(-reach, reach, points, dtype=x.dtype)
+    step = 2 * reach / (points - 1)
+    log_joint = decoded(model, x, torch.cartesian_prod(along, along)).mT.unflatten(1, (points, points))  # (B, n, n)
+    inside = log_joint > log_joint.amax((1, 2), keepdim=True) - SEEN
+    low, high = mean - REACH * scale, mean + REACH * scale
+    for axis, rows in enumerate((inside.any(2), inside.any(1))):  # over the other unit: (B, n)
+        first = along[rows.int().argmax(1)] - MARGIN * step
+        last = along[points - 1 - rows.flip(1).int().argmax(1)] + MARGIN * step
+        low[:, axis], high[:, axis] = torch.minimum(low[:, axis], first), torch.maximum(high[:, axis], last)
+    return low, high
+
+
+@torch.no_grad()
+def plane(model: Model, x: Tensor, low: Tensor, high: Tensor, points: int) -> Plane:
+    """points x points codes for each of x (B, D) between the corners low and high (B, 2)."""
+    step = (high - low) / (points - 1)
+    found = []
+    for image, corner, each in zip(x, low, step, strict=True):
+        axes = [corner[i] + each[i] * torch.arange(points, dtype=x.dtype) for i in range(2)]
+        found.append(decoded(model, image[None], torch.cartesian_prod(*axes)).view(points, points))
+    return Plane(low, step, torch.stack(found))

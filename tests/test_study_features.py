@@ -41,7 +41,7 @@ def test_a_gain_everywhere_is_supported_and_says_where_it_is_largest() -> None:
     assert len(found.effects) == 2 * 2 * 4
     assert "VAE with 50 units and 100 labels per class, +0.150 over PCA" in found.reason
     assert "in 16 (" in found.reason
-    assert "with 2 and 50 units" in found.reason
+    assert "so with 2 and 50 units" in found.reason
     assert "beaten in 0 and were better in 16" in found.reason
 
 
@@ -64,8 +64,19 @@ def test_one_baseline_that_is_better_is_enough_against_it(baseline) -> None:
 def test_it_depends_where_large_codes_lose() -> None:
     found = judged(planted(lambda kind, units, labels, seed: 0.2 * (kind == "PCA" and units == 50)))
     assert found.verdict is Verdict.CONDITIONAL
-    assert "at every number of labels with 2 units" in found.reason
+    assert "At every number of labels they did so with 2 units" in found.reason
     assert {e.where["units"] for e in found.effects if e.verdict is Verdict.REFUTED} == {"50"}
+
+
+def test_it_depends_where_large_codes_cannot_be_told_from_components() -> None:
+    found = judged(planted(lambda kind, units, labels, seed: (0.1 + SPREAD[seed % 3] * 5) * (kind == "PCA" and units == 50)))
+    assert found.verdict is Verdict.CONDITIONAL
+    assert Verdict.REFUTED not in {e.verdict for e in found.effects if e.where["encoder"] == "VAE"}
+
+
+def test_one_number_of_labels_that_cannot_be_told_leaves_everything_open() -> None:
+    table = planted(lambda kind, units, labels, seed: (0.07 + SPREAD[seed % 3] * 5) * (kind == "PCA" and labels == "all"))
+    assert judged(table).verdict is Verdict.INCONCLUSIVE
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])

@@ -36,7 +36,7 @@ TITLES = {
     "coverage": "coverage",
 }
 COVERS = 0.1  # share of the real images that a GAN's samples have to come near to
-SHOWN = 12
+SHOWN = 10
 
 
 @STUDIES.add
@@ -242,6 +242,7 @@ def samples_figure(arrays: Mapping[str, Tensor]) -> Picture:
         ax.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
+        ax.set_anchor("E")
         ax.set_ylabel("real images" if label == REAL else label, rotation=0, ha="right", va="center", fontsize=8)
     caption = (
         "Samples of the first seed, not chosen: real images, decoder means of the VAEs at codes from the prior, the output of the GAN."

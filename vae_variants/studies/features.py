@@ -53,8 +53,8 @@ class Features(Study):
         "At a size of code and a number of labels: supported if the accuracy on the codes is above that on as many principal "
         "components and above that on the codes of an untrained encoder of that size, both by the 95 % interval of paired differences over "
         "seeds; not supported if it is below one of them. The claim is supported if it is for VAE and autoencoder at every size and number "
-        "of labels, and supported under conditions if it is at some and not supported at others. High accuracy is no evidence, and raw "
-        "pixels, which are many more numbers, have no vote."
+        "of labels, and supported under conditions if it is so at some sizes of code but not at all, or is supported at some combinations "
+        "and not supported at others. High accuracy is no evidence, and raw pixels, which are many more numbers, have no vote."
     )
 
     def measure(self, lab: Lab) -> Findings:
@@ -86,23 +86,16 @@ class Features(Study):
         effects = [
             cell for kind in TRAINED for d in sizes_of(table) for labels in labels_of(table) if (cell := decided(table, kind, d, labels))
         ]
-        verdict = mixed(effects)
         held = [e for e in effects if e.verdict is Verdict.SUPPORTED]
         lost = [e for e in effects if e.verdict is Verdict.REFUTED]
+        sizes = {d: all_of([e for e in effects if e.where["units"] == str(d)]) for d in sizes_of(table)}
+        always = [d for d, verdict in sizes.items() if verdict is Verdict.SUPPORTED]
+        verdict = Verdict.CONDITIONAL if 0 < len(always) < len(sizes) else mixed(effects)
         reason = (
             f"Of {len(effects)} combinations of encoder, size and number of labels, codes from training beat both principal components and "
             f"the untrained encoder in {len(held)}{best(held, 1)}, and were beaten by one of them in {len(lost)}{best(lost, -1)}. "
         )
-        always = [
-            d
-            for d in sizes_of(table)
-            if (at := [e for e in effects if e.where["units"] == str(d)]) and {e.verdict for e in at} == {Verdict.SUPPORTED}
-        ]
-        reason += (
-            f"The gain was there at every number of labels with {listed(always)} units. "
-            if always
-            else "At no size was it there throughout. "
-        )
+        reason += f"At every number of labels they did so with {listed(always)} units. " if always else "At no size did they throughout. "
         wins, losses = pixels_beaten(table)
         return Judgement(
             verdict, reason + f"Raw pixels, which have no vote, were beaten in {wins} and were better in {losses}.", tuple(effects)

@@ -1,0 +1,153 @@
+"""Gradients of the ELBO from K draws: how much of their variance is that of draws, and how their signal-to-noise ratio goes with K."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from vae_variants.objectives import OBJECTIVES
+from vae_variants.studies.estimator_anova import best_draws, multiply_adds, nested
+from vae_variants.studies.estimator_models import STAR, some_images, subjects
+from vae_variants.studies.estimator_moments import slope
+from vae_variants.studies.estimator_pictures import gradient_pictures
+from vae_variants.studies.judging import compared
+from vae_variants.studies.lab import Lab
+from vae_variants.studies.study import Effect, Findings, Picture, Table, Tables
+
+__all__ = ["draw", "judge", "measure"]
+
+COMPARED = "vae-latent-50"  # on which the objectives are compared
+OBJECTIVE_NAMES = ("elbo", "elbo-sampled", "stl", "iwae", "dreg")
+KS = (1, 8, 64)
+BATCH = 100
+FLAT = 0.05  # slope of log SNR in log K that counts as not falling
+WORTH = math.sqrt(2)
+PREDICTIONS: dict[tuple[str, str], dict[str, Any]] = {  # (objective, network) -> what the slope of log SNR in log K is held against
+    ("elbo", "encoder"): {"above": -FLAT},
+    ("elbo", "decoder"): {"above": -FLAT},
+    ("iwae", "encoder"): {"below": 0.0},
+    ("iwae", "decoder"): {"above": 0.0},
+    ("dreg", "encoder"): {"above": -FLAT},
+}
+
+
+def measure(lab: Lab) -> Findings:
+    """Nested analysis of variance for every model of the star at every age; for one of them every objective and K."""
+    n1, n2 = lab.choose(smoke=16, quick=64, full=256), lab.choose(smoke=4, quick=16, full=32)
+    few, sets = lab.choose(smoke=8, quick=32, full=64), lab.choose(smoke=4, quick=16, full=32)
+    spreads, ratios = list[dict[str, Any]](), list[dict[str, Any]]()
+    for s in subjects(lab):
+        c_enc, c_dec = multiply_adds(s.model.encoder), multiply_adds(s.model.decoder)
+        with lab.noise(f"estimator gradients {s.seed}"):
+            found = nested(s.model, OBJECTIVES["elbo"], some_images(lab, s.model, n1), 1, n2)
+        for network, parts in found.items():
+            spreads.append(
+                {
+                    **s.where,
+                    "network": network,
+                    "within": parts.within,
+                    "between": parts.between,
+                    "r": parts.ratio,
+                    "K*": best_draws(parts.ratio, c_enc, c_dec),
+                    "encoder's multiply-adds": c_enc,
+                    "decoder's multiply-adds": c_dec,
+                }
+            )
+        if s.name != COMPARED or s.age == "middle":
+            continue
+        x = some_images(lab, s.model, few)
+        for objective in OBJECTIVE_NAMES:
+            for k in KS:
+                with lab.noise(f"estimator signal {s.seed} {k}"):
+                    signals = nested(s.model, OBJECTIVES[objective], x, k, sets)
+                for network, parts in signals.items():
+                    ratios.append(
+                        {
+                            **s.where,
+                            "objective": objective,
+                            "K": k,
+                            "network": network,
+                            "SNR": parts.noise_ratio,
+                            "mean SNR of a parameter": parts.parameter_ratio,
+                            f"SNR of {BATCH} images": parts.batch_ratio(BATCH),
+                            "within": parts.within,
+                            "between": parts.between,
+                        }
+                    )
+    return Findings(
+        {
+            "gradient_summary": summary(spreads),
+            "gradient_ratios": ratio_summary(ratios),
+            "gradient_spread": Table.of("Variance of the gradient of the ELBO of one draw (traces)", spreads, folded=True),
+            "gradient_snr": Table.of("Signal-to-noise ratio of gradients", ratios, folded=True),
+        }
+    )
+
+
+def mean(rows: list[dict[str, Any]], column: str) -> float | None:
+    values = [row[column] for row in rows if row[column] is not None]
+    return math.fsum(values) / len(values) if values else None
+
+
+def summary(rows: list[dict[str, Any]]) -> Table:
+    found = []
+    for name, age in dict.fromkeys((row["model"], row["age"]) for row in rows):
+        mine = [row for row in rows if (row["model"], row["age"]) == (name, age)]
+        line: dict[str, Any] = {"model": name, "age": age, "seeds": len({row["seed"] for row in mine})}
+        for column in ("r", "K*"):
+            for network in ("encoder", "decoder", "log-scale head"):
+                line[f"{column}, {network}"] = mean([row for row in mine if row["network"] == network], column)
+        found.append(line)
+    return Table.of("Gradient of the ELBO from one draw: r = variance of draws / variance of images, best K for its cost; means", found)
+
+
+def ratio_summary(rows: list[dict[str, Any]]) -> Table:
+    found = []
+    for age, objective, network in dict.fromkeys((row["age"], row["objective"], row["network"]) for row in rows):
+        mine = [row for row in rows if (row["age"], row["objective"], row["network"]) == (age, objective, network)]
+        line: dict[str, Any] = {"age": age, "objective": objective, "network": network}
+        line |= {f"K = {k}": mean([row for row in mine if row["K"] == k], "SNR") for k in KS}
+        found.append(line)
+    return Table.of(f"Signal-to-noise ratio of an image's gradient over draws, {COMPARED}, mean over seeds", found)
+
+
+def judge(tables: Tables) -> tuple[list[Effect], str]:
+    """The effects with `part` "gradients" bear on the claim; those with "signal" test what is said of the objectives."""
+    spreads, ratios = tables["gradient_spread"], tables["gradient_snr"]
+    effects: list[Effect] = []
+    for network in ("encoder", "decoder"):
+        for age in ("early", "final"):
+            for name in STAR:
+                if values := list(spreads.by_seed("K*", model=name, age=age, network=network).values()):
+                    where = {"part": "gradients", "quantity": f"best K for the {network}", "model": name, "age": age}
+                    effects.append(compared(where, values, below=WORTH))
+    for (objective, network), threshold in PREDICTIONS.items():
+        for age in ("early", "final"):
+            if slopes := snr_slopes(ratios, objective, network, age):
+                where = {"part": "signal", "quantity": f"slope of log SNR in log K: {objective}, {network}", "model": COMPARED, "age": age}
+                effects.append(compared(where, slopes, **threshold))
+    best = [e for e in effects if e.where["part"] == "gradients"]
+    if not best:
+        return effects, "No gradient could be measured."
+    parts = []
+    for network in ("encoder", "decoder"):
+        mine = [e for e in best if e.where["quantity"].endswith(network)]
+        worst = max(mine, key=lambda e: e.value)
+        parts.append(
+            f"{min(e.value for e in mine):.2g} to {worst.value:.2g} for the {network} (most: {worst.where['model']}, {worst.where['age']})"
+        )
+    text = f"For the gradient, variance times cost is least at K = {' and '.join(parts)}; one draw is better than two below {WORTH:.2f}."
+    return effects, text
+
+
+def snr_slopes(table: Table, objective: str, network: str, age: str) -> list[float]:
+    """Of each seed that has a signal above the noise for every K."""
+    points: dict[int, dict[int, float]] = {}
+    for row in table.where(objective=objective, network=network, age=age) if table.rows else ():
+        if row["SNR"]:
+            points.setdefault(row["seed"], {})[row["K"]] = row["SNR"]
+    return [slope(found) for found in points.values() if len(found) == len(KS)]
+
+
+def draw(found: Findings) -> list[Picture]:
+    return gradient_pictures(found)

@@ -1,0 +1,148 @@
+"""What the values of estimators say: laws that must hold, the ratio that the claim rests on, and the reason for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from scipy.special import ndtr
+
+from vae_variants.harness.statistics import holm
+from vae_variants.studies.estimator_models import STAR
+from vae_variants.studies.estimator_moments import slope
+from vae_variants.studies.judging import compared
+from vae_variants.studies.study import Effect, Table, Tables, Verdict
+
+__all__ = ["judge"]
+
+SLOPE, DEVIATION = 0.05, 0.05  # of the laws in K and B
+BIAS, CHANCE = 0.5, 0.01  # nats; of a test over all models
+BOUND = 0.25  # relative error of the bias of L_K
+RANK, UNIT, EXPONENT = 0.5, 0.25, 0.5  # correlation, nats^2, power of t
+
+
+def largest(rows: Iterable[dict[str, Any]], of: Callable[[dict[str, Any]], float]) -> list[float]:
+    """The largest for each seed, over everything else."""
+    found: dict[int, float] = {}
+    for row in rows:
+        found[row["seed"]] = max(found.get(row["seed"], -math.inf), of(row))
+    return list(found.values())
+
+
+def batch_slopes(table: Table) -> list[dict[str, Any]]:
+    """model, K, seed -> slope of log variance in log B."""
+    points: dict[tuple[str, int, int], dict[int, float]] = {}
+    for row in table:
+        points.setdefault((row["model"], row["K"], row["seed"]), {})[row["B"]] = row["variance (nats²)"]
+    return [{"seed": seed, "slope": slope(found)} for (_, _, seed), found in points.items()]
+
+
+def laws(tables: Tables) -> list[Effect]:
+    """What has to hold of any estimator that is right: 1 / K, 1 / B, the formula for both, no bias."""
+    spreads, batches, biases = tables["value_spread"], tables["value_batch"], tables["value_bias"]
+    found = []
+
+    def add(quantity: str, values: list[float], margin: float, unit: str = "") -> None:
+        if values:
+            found.append(compared({"part": "laws", "quantity": quantity}, values, below=margin, unit=unit))
+
+    add("variance in K: largest |slope + 1|", largest(spreads, lambda row: abs(row["slope in K"] + 1)), SLOPE)
+    add("variance in B: largest |slope + 1|", largest(batch_slopes(batches), lambda row: abs(row["slope"] + 1)), SLOPE)
+    relative = largest(batches, lambda row: abs(row["variance (nats²)"] / row["formula (nats²)"] - 1))
+    add("variance in B and K: largest relative error of the formula", relative, DEVIATION)
+    add("bias of the ELBO of K draws: largest", largest(biases, lambda row: abs(row["bias (nats)"])), BIAS, "nats")
+    if p := holm([2 * float(ndtr(-abs(row["z"]))) for row in biases]):
+        verdict = Verdict.REFUTED if min(p) < CHANCE else found[-1].verdict
+        where = {"part": "laws", "quantity": "bias of the ELBO of K draws: smallest p, Holm"}
+        found.append(Effect(where, min(p), None, None, None, len(p), "tests", "", f"not below {CHANCE:g}", verdict))
+    return found
+
+
+def of_estimator(table: Table, letter: str) -> Table:
+    return Table.of(table.caption, [row for row in table if row["estimator"].startswith(letter)])
+
+
+def each(part: str, quantity: str, table: Table, column: str, unit: str = "", **threshold: Any) -> list[Effect]:
+    """An effect for every fully trained model that has a value."""
+    found = []
+    for name in STAR:
+        if values := list(table.by_seed(column, model=name, age="final").values()):
+            found.append(compared({"part": part, "quantity": quantity, "model": name}, values, unit=unit, **threshold))
+    return found
+
+
+def estimators(tables: Tables) -> list[Effect]:
+    """The verdict on values: r for the estimator that is trained on; then which estimator varies less, and the bias of L_K."""
+    spreads = tables["value_spread"]
+    b, a = (of_estimator(spreads, letter) for letter in "BA")
+    found = each("values", "r = within / between, estimator B", b, "r", below=1.0)
+    for name in STAR:
+        mine, other = (table.by_seed("within (nats²)", model=name, age="final") for table in (b, a))
+        if ratios := [mine[seed] / other[seed] for seed in mine if other.get(seed)]:
+            where = {"part": "estimators", "quantity": "within, B / A", "model": name}
+            found.append(compared(where, ratios, below=1.0))
+    calm = [row for row in tables["value_bound"] if row["images with CV² ≤ K/10"] >= 10]
+    errors = largest(calm, lambda row: abs(row["there, measured / formula"] - 1))
+    if errors:
+        where = {"part": "estimators", "quantity": "bias of L_K where CV² ≤ K/10: largest relative error of −CV²/2K"}
+        found.append(compared(where, errors, below=BOUND))
+    return found
+
+
+def reasons(tables: Tables) -> list[Effect]:
+    """Whether the variance is that of a sharp posterior (about a half per unit that is used) and not that of a mere peak (none)."""
+    images, widths = tables["sharp_images"], tables["sharp_widths"]
+    found = each("why", "rank correlation of variance and closed form, over images", images, "rank correlation", above=RANK)
+    column = "variance per active unit (nats²)"
+    found += each("why", "variance per active unit", images, column, "nats²", above=UNIT)
+    found += each("why", "rank correlation of variance and trace of q", images, "rank correlation with trace of q", below=0.0)
+    for name in STAR:
+        errors = []
+        for seed in dict.fromkeys(row["seed"] for row in widths.where(model=name)) if widths.rows else ():
+            rows = widths.where(model=name, seed=seed)
+            measured, predicted = (exponent(rows, side) for side in ("variance (nats²)", "closed form (nats²)"))
+            errors.append(abs(measured - predicted))
+        if errors:
+            where = {"part": "why", "quantity": "exponent of t: |measured − closed form|", "model": name}
+            found.append(compared(where, errors, below=EXPONENT))
+    spread = of_estimator(tables["value_spread"], "B")
+    for name in STAR:
+        early, final = (spread.by_seed("r", model=name, age=age) for age in ("early", "final"))
+        if differences := [early[seed] - final[seed] for seed in early if seed in final]:
+            where = {"part": "why", "quantity": "r with a wide q: early − final", "model": name}
+            found.append(compared(where, differences, above=0.0))
+    small, large = (spread.by_seed("r", model=f"vae-latent-{z}", age="final") for z in (2, 50))
+    if differences := [small[seed] - large[seed] for seed in small if seed in large]:
+        where = {"part": "why", "quantity": "r with a wide q: 2 − 50 latent units", "model": "vae-latent-2"}
+        found.append(compared(where, differences, above=0.0))
+    return found
+
+
+def exponent(rows: list[dict[str, Any]], column: str) -> float:
+    """Slope of log variance in log t: 2 where the linear part of log p(x | z) rules, 4 where its curvature does."""
+    return slope({row["t"]: row[column] for row in rows})
+
+
+def judge(tables: Tables) -> tuple[list[Effect], str]:
+    """The effects with `part` "laws" check the measurement, "values" bear on the claim, "estimators" and "why" explain."""
+    effects = [*laws(tables), *estimators(tables), *reasons(tables)]
+    ratios = [e for e in effects if e.where["part"] == "values"]
+    units = [e.value for e in effects if e.where["quantity"] == "variance per active unit"]
+    follows = [e.value for e in effects if e.where["quantity"].startswith("rank correlation of variance and closed form")]
+    if not ratios:
+        return effects, "No model could be measured."
+    worst = max(ratios, key=lambda e: e.value)
+    text = (
+        f"Within an image, one draw's log p(x|z) varies at most {worst.value:.2g} times as much as the ELBO does between images "
+        f"({worst.where['model']}), so that infinitely many draws would lower the variance of a minibatch by at most "
+        f"{worst.value / (1 + worst.value):.1%}."
+    )
+    if units and follows:
+        reason = "a sharp peak of q is not the reason" if min(units) > UNIT else "q may be sharp enough to be the reason in some models"
+        text += (
+            f" Each unit in use adds {min(units):.2g} to {max(units):.2g} nats² (about 0.5 where q is sharp, 0 at a point): {reason}; "
+            f"over images, the variance goes with the closed form for a posterior with rank correlations of {min(follows):.2g} to "
+            f"{max(follows):.2g}."
+        )
+    return effects, text

@@ -10,9 +10,32 @@ import pytest
 import torch
 
 from vae_variants.datasets import load_dataset
-from vae_variants.harness import Record, RunSpec
+from vae_variants.harness import Record, RunSpec, Store
 from vae_variants.likelihoods import Support
 from vae_variants.registry import UserError
+from vae_variants.studies import Table, Verdict
+from vae_variants.studies.judging import one_sided_p
+from vae_variants.studies.lab import Lab
+from vae_variants.studies.training_cells import (
+    COSTLY,
+    DECODED,
+    FULL,
+    LARGER,
+    LINE,
+    QUICK,
+    RETUNED,
+    SMOKE,
+    STATIC,
+    TIME,
+    UPDATES,
+    Setting,
+    cells,
+    equal_time,
+    plan,
+    view,
+)  # fmt: skip
+from vae_variants.studies.training_level import draw, judge, measure, models
+from vae_variants.studies.training_verdict import gains, slopes
 from vae_variants.training import Population, Recipe, Training
 from vae_variants.variants import build, configure
 
@@ -150,3 +173,246 @@ def test_a_wrong_option_of_a_data_set_gets_one_clear_line(name, says):
     with pytest.raises(UserError) as error:
         load_dataset(name)
     assert str(error.value) == says
+
+
+# -- what is trained ---------------------------------------------------------------------------------------------------
+
+PLANS = {"smoke": SMOKE, "quick": QUICK, "full": FULL, "costly": COSTLY}
+
+
+def planned(name: str, seconds: dict[int, float] | None = None):
+    """All cells of a plan; the learning rate of each batch is 1 / batch, of cosine 7, tuned for K 5."""
+    chosen = PLANS[name]
+    chosen = replace(chosen, images=min(chosen.images, 1197) // 64 * 64)
+    rate = {(batch, "constant"): 1 / batch for batch in (100, *chosen.batches)} | {(100, "cosine"): 7.0}
+    return chosen, cells(chosen, rate, 5.0, seconds or {k: float(k) for k in chosen.samples})
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_budgets_are_equal_in_what_they_say(name):
+    chosen, found = planned(name)
+    n, seen = chosen.images, set()
+    for cell in found:
+        if (one := cell.against) is None:
+            assert cell.setting.samples == 1
+            continue
+        many = cell.setting
+        seen.add(cell.budget)
+        assert one.samples == 1
+        assert one.objective == "elbo"
+        assert one.pixels == many.pixels
+        assert one.decay == many.decay
+        assert cell.claim == (many.objective == "elbo" and cell.budget != LARGER)
+        if cell.budget in (UPDATES, STATIC, RETUNED, LINE):
+            assert many.updates(n) == one.updates(n)
+        if cell.budget in (UPDATES, STATIC, DECODED, TIME):
+            assert (many.batch, many.lr) == (one.batch, one.lr)
+        if cell.budget in (DECODED, LINE):
+            assert many.decoded(n) == one.decoded(n)
+        if cell.budget == LINE:
+            assert many.batch * many.samples == one.batch * one.samples == 64
+        if cell.budget == LARGER:
+            assert (many.samples, many.batch, many.lr) == (1, 4 * one.batch, one.lr)
+            assert many.updates(n) == one.updates(n)
+        if cell.budget == RETUNED:
+            assert (many.lr, one.lr) == (5.0, 0.01)
+    assert seen == {UPDATES, STATIC, RETUNED, DECODED, LINE, TIME, LARGER}
+    assert {c.setting.lr for c in found if c.setting.decay == "cosine"} == {7.0}
+    assert {(c.setting.batch, c.setting.lr) for c in found if c.budget == UPDATES and c.setting.decay == "constant"} == {
+        (batch, 1 / batch) for batch in (100, *chosen.batches)
+    }
+
+
+def test_updates_and_evaluations_are_counted_without_the_rest_of_an_epoch():
+    setting = Setting(8, 100, 1e-3, 3)
+    assert setting.updates(1152) == 33
+    assert setting.decoded(1152) == 33 * 100 * 8
+    assert Setting(2, 400, 1e-3, 3).updates(384) == 3  # a batch is never larger than the set
+    assert Setting(2, 400, 1e-3, 3).decoded(384) == 3 * 384 * 2
+
+
+def test_equal_time_gives_a_k_that_takes_longer_as_many_epochs_fewer():
+    seconds = {1: 0.010, 4: 0.025, 64: 3.0}
+    assert [equal_time(64, k, seconds) for k in (1, 4, 64)] == [64, 26, 1]
+    _, found = planned("quick", {1: 2.0, 2: 2.0, 4: 4.0, 8: 8.0, 16: 40.0})
+    assert {c.setting.samples: c.setting.epochs for c in found if c.budget == TIME} == {1: 32, 2: 32, 4: 16, 8: 8, 16: 2}
+
+
+def test_a_view_shows_the_images_of_one_part_as_they_were_trained_on(digits):
+    static = load_dataset("digits?static=true")
+    shown = view(static, "train", 50).as_(Support.BINARY).test
+    trained = static.as_(Support.BINARY).train
+    rows = torch.linspace(0, len(trained) - 1, 50).long()
+    assert torch.equal(shown, trained[rows])
+    for part in ("validation", "test"):
+        assert torch.equal(view(digits, part, 40).test, getattr(digits, part)[torch.linspace(0, 299, 40).long()])
+    assert set(view(digits, "train", 40).as_(Support.BINARY).test.unique().tolist()) == {0.0, 1.0}
+
+
+# -- the verdict -------------------------------------------------------------------------------------------------------
+
+ONE = {  # budget, batch, decay, objective of every family, and the K in it
+    (UPDATES, 100, "constant", "elbo"): (2, 8, 64),
+    (UPDATES, 100, "cosine", "elbo"): (8,),
+    (UPDATES, 100, "constant", "iwae"): (8, 64),
+    (UPDATES, 20, "constant", "elbo"): (8,),
+    (UPDATES, 4, "constant", "elbo"): (8, 64),
+    (STATIC, 100, "constant", "elbo"): (64,),
+    (DECODED, 100, "constant", "elbo"): (8, 64),
+    (TIME, 100, "constant", "elbo"): (8, 64),
+}
+
+
+def tables(gain, seeds: int = 5, spread: float = 0.1, data: str = "digits"):
+    """Tables as `measure` makes them, in which the bound of K draws is `gain(budget, batch, decay, objective, K)` above that of one."""
+    described, scores, run = [], [], 0
+    noise = [0.7, -1.2, 0.3, 0.9, -0.7, 0.1, -0.4, 0.5, -0.6, 0.4][:seeds]  # of the difference, by seed
+    for (budget, batch, decay, objective), ks in ONE.items():
+        against = run
+        for k in (1, *ks):
+            d = gain(budget, batch, decay, objective, k) if k > 1 else 0.0
+            row = {"budget": budget, "objective": objective, "batch": batch, "schedule": decay, "learning rate": 0.01, "K": k}
+            claim = "yes" if objective == "elbo" else "no"
+            described.append({**row, "claim": claim, "run": run, "against run": None if k == 1 else against})
+            for seed in range(seeds):
+                bound = -100.0 + 3 * seed + d + spread * noise[seed] * (k > 1)  # seeds differ by far more than K does
+                scores.append({"run": run, "seed": seed, "bound": bound, "ELBO": bound - 2})
+            run += 1
+    timed = [{"K": 1, "times that of K = 1": 1.0}, {"K": 64, "times that of K = 1": 9.0}]
+    return {
+        "training_setup": Table.of("", [{"data set": data, "base batch": 100}]),
+        "training_seconds": Table.of("", timed),
+        "training_cells": Table.of("", described),
+        "training_scores": Table.of("", scores),
+    }
+
+
+def nothing(budget, batch, decay, objective, k):
+    return 0.0
+
+
+def all_better(budget, batch, decay, objective, k):
+    return 2.0
+
+
+def small_better(budget, batch, decay, objective, k):
+    return 2.0 if batch <= 4 else 0.1
+
+
+def test_a_true_claim_is_supported_everywhere():
+    effects, sentence, verdict = judge(tables(nothing))
+    assert verdict is Verdict.SUPPORTED
+    assert len(effects) == 12  # those of IWAE are no evidence
+    assert {e.verdict for e in effects} == {Verdict.SUPPORTED}
+    assert all("within ±0.5: yes" in e.criterion for e in effects)
+    assert "one draw does not need a batch of that size" in sentence
+
+
+def test_a_false_claim_is_not_supported_and_its_mirror_image_is():
+    effects, _, verdict = judge(tables(all_better))
+    assert verdict is Verdict.REFUTED
+    assert {e.verdict for e in effects} == {Verdict.REFUTED}
+    assert [round(e.value, 1) for e in effects] == [2.0] * len(effects)
+    effects, _, verdict = judge(tables(lambda *where: -2.0))  # many draws do harm: one is as good, though not equivalent
+    assert verdict is Verdict.SUPPORTED
+    assert all("within ±0.5: no; any difference: yes" in e.criterion for e in effects)
+
+
+def test_a_claim_that_needs_a_batch_holds_under_conditions():
+    _, sentence, verdict = judge(tables(small_better))
+    assert verdict is Verdict.CONDITIONAL
+    assert "one draw needs a larger batch" in sentence
+    _, _, verdict = judge(tables(lambda budget, *where: 2.0 if budget == UPDATES else -5.0))  # one draw wins where draws are paid for
+    assert verdict is Verdict.CONDITIONAL
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.parametrize("gain", [nothing, all_better, small_better])
+def test_too_few_seeds_are_no_evidence(seeds, gain):
+    effects, _, verdict = judge(tables(gain, seeds))
+    assert verdict is Verdict.INCONCLUSIVE
+    assert {e.verdict for e in effects} == {Verdict.INCONCLUSIVE}
+
+
+def test_noise_is_inconclusive_at_the_base_and_a_condition_below_it():
+    _, _, verdict = judge(tables(nothing, spread=3.0))
+    assert verdict is Verdict.INCONCLUSIVE
+    doubtful = tables(lambda budget, batch, *where: 0.95 if batch == 4 else 0.0)
+    assert judge(doubtful)[2] is Verdict.CONDITIONAL
+
+
+def test_iwae_has_no_vote():
+    planted = tables(lambda budget, batch, decay, objective, k: 5.0 if objective == "iwae" else 0.0)
+    _, sentence, verdict = judge(planted)
+    assert verdict is Verdict.SUPPORTED
+    assert "IWAE, another objective, gains +4.99 nats" in sentence or "IWAE, another objective, gains +5.00 nats" in sentence
+
+
+def test_the_difference_is_paired_by_seed_and_has_a_t_interval():
+    (effect, *_), _, _ = judge(tables(nothing, seeds=3, spread=1.0))
+    d = [0.7, -1.2, 0.3]
+    mean = sum(d) / 3
+    half = 2.9199855803537251 * math.sqrt(sum((x - mean) ** 2 for x in d) / 2) / math.sqrt(3)  # t_{0.95, 2}
+    assert (effect.value, effect.low, effect.high) == pytest.approx((mean, mean - half, mean + half))
+    assert (effect.level, effect.n) == (0.9, 3)
+
+
+def test_p_values_are_adjusted_within_a_budget_alone():
+    effects, _, _ = judge(tables(lambda budget, batch, decay, objective, k: 0.5, seeds=4, spread=0.6))
+    by = {(e.where["budget"], e.where["batch"], e.where["learning rate"], e.where["K"]): e for e in effects}
+    alone = one_sided_p([0.5 + 0.6 * x for x in (0.7, -1.2, 0.3, 0.9)], 1.0)
+    assert f"Holm p = {3 * alone:.2g}" in by[UPDATES, "100", "0.01, constant", "64"].criterion
+    assert f"Holm p = {alone:.2g}" in by[UPDATES, "20", "0.01, constant", "8"].criterion
+
+
+def test_a_cell_without_a_model_leaves_the_verdict_open():
+    planted = tables(nothing)
+    last = max(row["run"] for row in planted["training_cells"] if row["K"] == 8)
+    kept = [row for row in planted["training_scores"] if row["run"] != last]
+    assert judge({**planted, "training_scores": Table.of("", kept)})[2] is Verdict.INCONCLUSIVE
+
+
+def test_the_slope_is_that_of_the_gain_on_rate_over_batch():
+    planted = tables(lambda budget, batch, decay, objective, k: 3.0 + 200 * 0.01 / batch, spread=0.0)
+    k, slope = slopes(gains(planted))
+    assert k == 8
+    assert slope == pytest.approx([200.0] * 5)
+
+
+def test_the_sign_is_compared_with_what_was_published_on_mnist_alone():
+    def like_burda(budget, batch, decay, objective, k):
+        return 2.0 if objective == "iwae" else 0.4 if budget == UPDATES else -0.3
+
+    _, sentence, _ = judge(tables(like_burda, data="mnist"))
+    assert sentence.count("the same sign") == 2
+    assert "here IWAE gains more than the ELBO" in sentence
+    _, sentence, _ = judge(tables(lambda *where: -like_burda(*where), data="mnist?train=100"))
+    assert sentence.count("the other sign") == 2
+    _, sentence, _ = judge(tables(nothing, data="mnist"))
+    assert sentence.count("no sign is seen here") == 2
+    assert "Burda" not in judge(tables(like_burda))[1]
+
+
+# -- all of it ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_smallest_study_measures_judges_and_draws(tmp_path):
+    lab = Lab("digits", "smoke", None, Store(tmp_path), torch.device("cpu"))
+    found = measure(lab)
+    assert {name.partition("_")[0] for name in found.tables} == {"training"}
+    for table in found.tables.values():
+        for row in table.rows:
+            assert all(cell is None or isinstance(cell, str) or math.isfinite(cell) for cell in row)
+    effects, sentence, verdict = judge(found.tables)
+    assert {e.n for e in effects} == {3}
+    assert verdict in Verdict
+    assert sentence
+    assert [picture.name for picture in draw(found)] == ["training-samples", "training-batches"]
+    cell_rows = list(found.tables["training_cells"])
+    base = next(row for row in cell_rows if row["K"] == 1)
+    values = found.tables["training_scores"].by_seed("bound", run=base["run"])
+    assert base["bound (nats)"] == pytest.approx(sum(values.values()) / 3)
+    assert all(-60 < value < -10 for value in values.values())
+    few = Lab("digits", "smoke", (0, 1), Store(tmp_path / "two"), torch.device("cpu"))
+    setting = Setting(1, 100, 0.01, 1)
+    assert list(models(few, plan(few), setting, (0, 1))) == [0, 1]

@@ -1,0 +1,203 @@
+"""One draw of z per training image or many: what it does to the trained model, under equal updates, evaluations and time."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import torch
+
+from vae_variants.evaluation.latent import active_units
+from vae_variants.evaluation.likelihood import elbo, log_likelihood
+from vae_variants.harness.spec import prepared
+from vae_variants.model import Model
+from vae_variants.studies.lab import Lab
+from vae_variants.studies.study import Cell as Value
+from vae_variants.studies.study import Findings, Table
+from vae_variants.studies.training_cells import BASE, Cell, Plan, Setting, cells, data_name, plan, view
+from vae_variants.studies.training_verdict import draw, half_width, judge
+from vae_variants.training import Population, Training
+from vae_variants.variants import Configuration, build
+
+__all__ = ["draw", "judge", "measure"]
+
+VARIANT = "vae-bernoulli"
+ELBO_DRAWS = 100  # K_eval, whatever was the K of training
+ROUNDS, WARM_UP = 12, 3  # of the timing, in which every K has one update by turns
+
+
+def measure(lab: Lab) -> Findings:
+    """Tables `training_setup`, `_rates` (tuning), `_seconds` (time of an update), `_cells` (what is compared) and `_scores` (by seed)."""
+    chosen, seeds = plan(lab), lab.seeds(plan(lab).seeds)
+    rate, tuning = tuned(lab, chosen, seeds)
+    retuned, more = tuned_for(lab, chosen, seeds, rate[BASE, "constant"])
+    seconds = seconds_per_update(lab, chosen, seeds, rate[BASE, "constant"])
+    found = [c for c in cells(chosen, rate, retuned, seconds) if not (lab.dataset.static and c.setting.pixels == "static")]
+    settings = list(dict.fromkeys(cell.setting for cell in found))
+    scores: list[Mapping[str, Value]] = []
+    for number, setting in enumerate(settings):
+        scores += [{"run": number, **row} for row in scored(lab, chosen, setting, seeds)]
+    setup: dict[str, Value] = {
+        "data set": lab.name,
+        "training images": chosen.images,
+        "test images": min(chosen.test, len(lab.dataset.test)),
+        "images of the bound": min(chosen.bound_images, chosen.test, len(lab.dataset.test)),
+        "draws of the bound": chosen.bound_samples,
+        "draws of the ELBO": ELBO_DRAWS,
+        "seeds": len(seeds),
+        "base batch": BASE,
+    }
+    tables = {
+        "training_setup": Table.of("Training: what was measured with", [setup]),
+        "training_rates": Table.of("Training: validation ELBO by learning rate, from which it was chosen", tuning + more, folded=True),
+        "training_seconds": Table.of(f"Training: time of an update of {BASE} images and all seeds", timing(chosen, seconds)),
+        "training_cells": described(chosen, found, settings, scores),
+        "training_scores": Table.of("Training: every trained model, nats per image", scores, folded=True),
+    }
+    return Findings(tables)
+
+
+def configuration(lab: Lab, setting: Setting) -> Configuration:
+    """The baseline of the suite with the options of a setting."""
+    options = ",".join(f"{name}={value}" for name, value in asdict(setting).items() if name != "pixels")
+    (found,) = lab.configurations(f"{VARIANT}[{options}]")
+    return found
+
+
+def models(lab: Lab, chosen: Plan, setting: Setting, seeds: tuple[int, ...]) -> dict[int, Model]:
+    return lab.models(configuration(lab, setting), seeds, data_name(lab, chosen.images, setting.pixels))
+
+
+def validated(lab: Lab, chosen: Plan, setting: Setting, seeds: tuple[int, ...]) -> float | None:
+    """Mean ELBO of validation images over the seeds that did not diverge; None where all did."""
+    images = view(lab.dataset, "validation", chosen.test)
+    trained = models(lab, chosen, setting, seeds)
+    values = [elbo(lab.evaluation(model, seed, images, elbo_samples=ELBO_DRAWS)) for seed, model in trained.items()]
+    values = [value for value in values if math.isfinite(value)]
+    return statistics.fmean(values) if values else None
+
+
+def best(lab: Lab, chosen: Plan, seeds: tuple[int, ...], settings: list[Setting]) -> tuple[float, list[Mapping[str, Value]]]:
+    """The learning rate of the highest validation ELBO, and a row for each that was tried."""
+    values = {s: validated(lab, chosen, s, seeds[: chosen.tuning_seeds]) for s in settings}
+    known = {s: v for s, v in values.items() if v is not None}
+    top = max(known, key=known.__getitem__) if known else settings[0]
+    rows: list[Mapping[str, Value]] = [
+        {
+            "batch": s.batch,
+            "decay": s.decay,
+            "K": s.samples,
+            "epochs": s.epochs,
+            "learning rate": s.lr,
+            "validation ELBO (nats)": v,
+            "chosen": "yes" if s is top else "",
+        }
+        for s, v in values.items()
+    ]
+    return top.lr, rows
+
+
+def tuned(lab: Lab, chosen: Plan, seeds: tuple[int, ...]) -> tuple[dict[tuple[int, str], float], list[Mapping[str, Value]]]:
+    """The best learning rate of K = 1 for every (batch, decay), at the epochs that it will have."""
+    rows: list[Mapping[str, Value]] = []
+    rate: dict[tuple[int, str], float] = {}
+    places = [(BASE, chosen.epochs, "constant"), (BASE, chosen.epochs, "cosine")]
+    for batch, epochs, decay in [*places, *((b, e, "constant") for b, e in chosen.batches.items())]:
+        tried = [Setting(1, batch, lr, epochs, decay) for lr in chosen.rates]
+        rate[batch, decay], more = best(lab, chosen, seeds, tried)
+        rows += more
+    return rate, rows
+
+
+def tuned_for(lab: Lab, chosen: Plan, seeds: tuple[int, ...], lr: float) -> tuple[float, list[Mapping[str, Value]]]:
+    """The best of the learning rates next to `lr` for K = `chosen.retuned`."""
+    at = chosen.rates.index(lr)
+    near = chosen.rates[max(0, at - 1) : at + 2]
+    return best(lab, chosen, seeds, [Setting(chosen.retuned, BASE, r, chosen.epochs) for r in near])
+
+
+def seconds_per_update(lab: Lab, chosen: Plan, seeds: tuple[int, ...], lr: float) -> dict[int, float]:
+    """K -> median seconds of an update of all seeds. The K take turns, so that whatever else the machine does slows all of them."""
+    images = prepared(data_name(lab, chosen.images, "dynamic"), lab.fidelity)
+    trainings, times = {}, {k: list[float]() for k in chosen.samples}
+    for k in chosen.samples:
+        c = configuration(lab, Setting(k, BASE, lr, chosen.epochs))
+        population = Population(partial(build, c, images), seeds, lab.device)
+        trainings[k] = Training(population, images.as_(c.support), c.recipe, images.digest)
+    with lab.noise("time of an update"):
+        batch = next(trainings[1].batches())
+        t = torch.zeros((), device=lab.device)
+        for _ in range(ROUNDS):
+            for k, training in trainings.items():
+                begin = time.perf_counter()
+                training.turn(0, batch, t)
+                if lab.device.type == "cuda":
+                    torch.cuda.synchronize(lab.device)
+                times[k].append(time.perf_counter() - begin)
+    return {k: statistics.median(found[WARM_UP:]) for k, found in times.items()}
+
+
+def timing(chosen: Plan, seconds: Mapping[int, float]) -> list[dict[str, Value]]:
+    return [
+        {
+            "K": k,
+            "milliseconds per update": 1000 * s,
+            "times that of K = 1": s / seconds[1],
+            "epochs in equal time, before rounding": chosen.long * seconds[1] / s,
+        }
+        for k, s in seconds.items()
+    ]
+
+
+def scored(lab: Lab, chosen: Plan, setting: Setting, seeds: tuple[int, ...]) -> list[dict[str, Value]]:
+    """A row for each seed that did not diverge: bound and ELBO on test images, ELBO on training images, active units."""
+    sizes = {"elbo_samples": ELBO_DRAWS, "bound_samples": chosen.bound_samples, "bound_images": chosen.bound_images}
+    test = view(lab.dataset, "test", chosen.test)
+    train = view(prepared(data_name(lab, chosen.images, setting.pixels), lab.fidelity), "train", chosen.test)
+    rows: list[dict[str, Value]] = []
+    for seed, model in models(lab, chosen, setting, seeds).items():
+        e = lab.evaluation(model, seed, test, **sizes)
+        values = {"bound": log_likelihood(e), "ELBO": elbo(e), "training ELBO": elbo(lab.evaluation(model, seed, train, **sizes))}
+        row: dict[str, Any] = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        rows.append({"seed": seed, **row, "active units": int(active_units(e))})
+    return rows
+
+
+def described(chosen: Plan, found: list[Cell], settings: list[Setting], scores: list[Mapping[str, Value]]) -> Table:
+    """A row for each cell: what it is, its means over seeds, and the paired difference to the cell with K = 1."""
+    by_run = Table.of("", scores)
+    rows = []
+    for cell in found:
+        s, run = cell.setting, settings.index(cell.setting)
+        against = None if cell.against is None else settings.index(cell.against)
+        values = {name: by_run.by_seed(name, run=run) for name in ("bound", "ELBO", "training ELBO", "active units")}
+        mean = {name: statistics.fmean(v.values()) if v else None for name, v in values.items()}
+        gap = [values["training ELBO"][seed] - value for seed, value in values["ELBO"].items() if seed in values["training ELBO"]]
+        row: dict[str, Value] = {
+            "budget": cell.budget,
+            "objective": s.objective,
+            "batch": s.batch,
+            "schedule": s.decay,
+            "learning rate": s.lr,
+            "K": s.samples,
+            "epochs": s.epochs,
+            "updates": s.updates(chosen.images),
+            "decoder evaluations (thousands)": s.decoded(chosen.images) / 1000,
+            "bound (nats)": mean["bound"],
+            "ELBO (nats)": mean["ELBO"],
+            "training minus test ELBO": statistics.fmean(gap) if gap else None,
+            "active units": mean["active units"],
+        }
+        for name in ("bound", "ELBO"):
+            before = {} if against is None else by_run.by_seed(name, run=against)
+            d = [value - before[seed] for seed, value in values[name].items() if seed in before]
+            row[f"d of the {name}"], row[f"± of d ({name})"] = (statistics.fmean(d), half_width(d)) if d else (None, None)
+        rows.append({**row, "claim": "yes" if cell.claim else "no", "run": run, "against run": against})
+    return Table.of(
+        "Training: means over seeds, nats per image; d is what K draws gain over one, ± half of its 90 % interval", rows, folded=True
+    )

@@ -255,7 +255,7 @@ class ElboGap(Study):
             ax.bar(places, kl, bottom=elbo, color=COLOURS[4], label="+ KL(q ‖ posterior)")
             ax.hlines(top, [p - 0.45 for p in places], [p + 0.45 for p in places], color=COLOURS[6], linewidth=2, label="log p(x)")
             for place, low, value in zip(places, elbo, kl, strict=True):
-                ax.text(place, low + value / 2, f"{value:.2g}", ha="center", va="center", fontsize=8)
+                ax.text(place, low - 0.04 * room, f"KL\n{value:.2g}", ha="center", va="top", fontsize=8)
             ax.set_xticks(places, [str(row["seed"]) for row in rows])
             ax.set_ylim(floor, max(top) + 0.4 * room)
             ax.set_title(f"{label}\n(log p(x) by {rows[0]['log p(x) by']})", fontsize=9)
@@ -279,10 +279,10 @@ class ElboGap(Study):
             gap = interval([row["gap (nats)"] for row in rows]).mean
             ax.plot(x, [0, *means], marker="os^D"[i % 4], color=COLOURS[i], label=f"{label}: {gap:.2g} nats")
         ax.axhline(1, color="0.4", linewidth=0.8, linestyle=":")
-        ax.set(xscale="log", xlabel="draws k in the bound L_k", ylabel="share of the gap that is closed")
+        ax.set(xscale="log", xlabel="draws $k$ in the bound $L_k$", ylabel="share of the gap that is closed")
         ax.legend(fontsize=8, title="gap of the ELBO", title_fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
         ax.grid(alpha=0.3)
-        caption = "How much of the gap between the ELBO and log p(x) the bounds of more draws close; mean over seeds."
+        caption = "How much of the gap between the ELBO and log p(x) the bounds of more draws close; mean over seeds. Noise may exceed 1."
         return Picture("closed", caption, figure)
 
 

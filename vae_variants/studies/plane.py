@@ -13,7 +13,7 @@ from vae_variants.model import Decoder, GaussianPosterior, Model
 __all__ = ["Plane", "located", "plane"]
 
 SEEN = 25.0  # nats under the highest point: what lies lower has no mass to speak of
-MARGIN, REACH = 3, 6.0  # cells of the coarse grid around that, and standard deviations of q around its mean
+MARGIN, REACH = 3, 8.0  # cells of the coarse grid around that, and standard deviations of q around its mean
 CHUNK = 2**22  # numbers in one decoded chunk
 
 
@@ -70,7 +70,7 @@ def located(model: Model, x: Tensor, points: int) -> tuple[Tensor, Tensor]:
     """Where the posteriors of x (B, D) have their mass, by a grid of points x points that all share -> corners low and high, (B, 2).
 
     The shared grid reaches as far as any q does and at least from -4 to 4; each box holds what is within 25 nats of its highest point,
-    and q up to 6 standard deviations.
+    and q up to 8 standard deviations.
     """
     assert isinstance(model, GaussianPosterior)
     mean, scale = model.posterior(x)

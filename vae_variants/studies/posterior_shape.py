@@ -30,7 +30,11 @@ SHARP, ONE_MODE = 0.5, 0.95
 PROMINENCE, DEPTH = 1.0, 10.0  # nats: of a mode over the way to a higher one, and under the highest, where modes end to count
 PLANAR = {"VAE": "vae-latent-2", "IWAE, 8 draws": "iwae-8[latent=2]"}
 LARGER = {"VAE": "vae-bernoulli", "IWAE, 8 draws": "iwae-8"}
-SHOWN, PIXELS = 4, 72  # posteriors in the figure, and points along each side of each
+SHOWN, PIXELS, SEEN = (
+    4,
+    72,
+    7.0,
+)  # nats under the highest point that are shown; posteriors in the figure, and points along each side of each
 DRAWS = 2000
 
 
@@ -286,20 +290,25 @@ def of_shape(lab: Lab, e: Evaluation) -> dict[str, Cell]:
 
 
 def kept(name: str, model: Model, x: Tensor, found: Plane, masses: list[np.ndarray]) -> dict[str, Tensor]:
-    """A few posteriors for the figure: those with the least and the median KL, the most modes, and the greatest KL."""
+    """A few posteriors for the figure, by growing KL: those with the least, the median and the greatest KL, and with the most modes."""
     assert isinstance(model, GaussianPosterior)
     mean, scale = model.posterior(x)
     kl = found.kl(mean, scale)[0]
     order = kl.argsort().tolist()
     several = max(range(len(x)), key=lambda i: (len(masses[i]), -float(masses[i][0]), kl[i].item()))
-    chosen = list(dict.fromkeys([order[0], order[len(order) // 2], several, order[-1], *reversed(order)]))[:SHOWN]
-    log_post, every = found.log_posterior(), max(1, found.log_joint.shape[-1] // PIXELS)
-    relative = (log_post - log_post.amax((1, 2), keepdim=True))[chosen][:, ::every, ::every]
-    high = found.low + found.step * every * (relative.shape[-1] - 1)
+    few = list(dict.fromkeys([several, order[0], order[-1], order[len(order) // 2], *reversed(order)]))[:SHOWN]
+    chosen = sorted(few, key=order.index)
+    codes = found.codes()[chosen]
+    seen = found.log_joint[chosen] > found.log_joint[chosen].amax((1, 2), keepdim=True) - SEEN
+    inside = torch.where(seen.unsqueeze(-1), codes, torch.nan).flatten(1, 2)
+    least, most = (torch.stack([edge(part[~part.isnan().any(-1)], 0).values for part in inside]) for edge in (torch.min, torch.max))
+    low, high = torch.minimum(least, (mean - 2.5 * scale)[chosen]), torch.maximum(most, (mean + 2.5 * scale)[chosen])
+    close = plane(model, x[chosen], low, high, PIXELS).log_joint
+    density = (close - close.amax((1, 2), keepdim=True)).exp() * 255
     facts = torch.stack([kl[chosen], torch.tensor([float(len(masses[i])) for i in chosen])], 1)
     return {
-        f"density/{name}": (relative.exp() * 255).round().to(torch.uint8),
-        f"box/{name}": torch.cat([found.low[chosen], high[chosen]], 1),
+        f"density/{name}": density.round().to(torch.uint8),
+        f"box/{name}": torch.cat([low, high], 1),
         f"q/{name}": torch.cat([mean[chosen], scale[chosen]], 1),
         f"facts/{name}": facts,
     }
@@ -323,28 +332,20 @@ def posteriors(arrays: Any) -> list[Picture]:
             if row == len(names) - 1:
                 ax.set_xlabel("$z_1$", fontsize=9)
     caption = (
-        "Exact posteriors of test images (darker is denser) and, in orange, q at one and two standard deviations. From the left: the "
-        "image with the least and with the median KL(q ‖ posterior), the one with the most modes, the one with the greatest KL. First seed."
+        "Exact posteriors of test images (darker is denser) and, in orange, q at one and two standard deviations; in the order of "
+        "KL(q ‖ posterior), which is the least on the left and the greatest on the right. "
+        "The one with the most modes is among them. First seed."
     )
     return [Picture("posteriors", caption, figure)] if names else []
 
 
 def shown(ax: Axes, density: Tensor, box: list[float], q: list[float]) -> None:
-    """One posterior, cut to where it and q have their mass."""
+    """One posterior with q on it."""
     low1, low2, high1, high2 = box
     ax.imshow(density.mT.numpy(), origin="lower", extent=(low1, high1, low2, high2), cmap="Blues", vmin=0, vmax=255, aspect="auto")
     for times in (1, 2):
         ax.add_patch(Ellipse((q[0], q[1]), 2 * times * q[2], 2 * times * q[3], fill=False, edgecolor=COLOURS[1], linewidth=1.3))
-    dense = (density > 2).nonzero()
-    n = len(density) - 1
-    for axis, (low, high) in enumerate(((low1, high1), (low2, high2))):
-        a, b = (low + (high - low) * dense[:, axis].float() / n).aminmax()
-        first, last = min(a.item(), q[axis] - 2.5 * q[2 + axis]), max(b.item(), q[axis] + 2.5 * q[2 + axis])
-        limits = (first - 0.05 * (last - first), last + 0.05 * (last - first))
-        if axis == 0:
-            ax.set_xlim(limits)
-        else:
-            ax.set_ylim(limits)
+    ax.set(xlim=(low1, high1), ylim=(low2, high2))
     ax.tick_params(labelsize=7)
     ax.locator_params(nbins=4)
 
@@ -369,12 +370,23 @@ def histogram(units: Table) -> Picture:
 
 
 def reason(core: list[Effect], rest: list[Effect]) -> str:
-    def sizes(effects: list[Effect]) -> str:
-        return ", ".join(f"{e.where['what']} ({e.where['trained as']}): {e.value:.3g}" for e in effects)
+    effects = {(e.where["trained as"], e.where["what"]): e.value for e in (*core, *rest)}
 
-    text = f"Of the VAE: {sizes(core)}." if core else "Nothing was measured of the VAE."
-    inactive = [e for e in rest if "inactive" in e.where["what"]]
-    others = [e for e in rest if e not in inactive]
+    def of(name: str) -> str:
+        parts = [
+            f"{text} {effects[name, what]:{form}}{end}"
+            for what, text, form, end in (
+                ("σ of q, active, larger code", "the active units of the larger code have a mean σ of", ".3g", ""),
+                ("σ of q, active, 2 units", "those of the two-dimensional code", ".3g", ""),
+                ("posteriors with one mode, 2 units", "and of its exact posteriors", ".1%", " have one mode"),
+            )
+            if (name, what) in effects
+        ]
+        return ", ".join(parts)
+
+    first, *others = PLANAR
+    text = f"With the {first}, {of(first)} (the prior has σ = 1)." if core else "Nothing was measured of the VAE."
+    inactive = [f"{e.value:.3g} ({e.where['trained as']})" for e in rest if "inactive" in e.where["what"]]
     if inactive:
-        text += f" Units that carry nothing stay at the prior and are no peak: {sizes(inactive)}."
-    return text + (f" Trained on the importance-weighted bound: {sizes(others)}." if others else "")
+        text += f" Units that are not active stay as wide as the prior: {', '.join(inactive)}."
+    return text + "".join(f" With {name}, {of(name)}." for name in others if of(name))

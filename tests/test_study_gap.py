@@ -1,0 +1,199 @@
+"""The gap between the ELBO and log p(x): known answers for its three routes, and the verdict on planted tables."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vae_variants.harness import Store
+from vae_variants.likelihoods import Bernoulli, Gaussian
+from vae_variants.models.categorical import CategoricalVAE
+from vae_variants.models.linear import LinearVAE
+from vae_variants.models.vae import VAE
+from vae_variants.studies import Findings, Lab, Table, Verdict
+from vae_variants.studies.elbo_gap import BLOCKS, ElboGap, bounds, categorical_terms, linear_terms, plane_terms, steps
+from vae_variants.studies.plane import Plane, located, plane
+
+
+def linear() -> tuple[LinearVAE, Tensor]:
+    """The fixture of probabilistic PCA with W of five pixels and two units, sigma^2 = 0.25."""
+    model = LinearVAE((1, 1, 5), latent=2).double().requires_grad_(False)
+    w = torch.tensor([[1, 0.5], [0, 1], [-1, 0.5], [0.5, -0.5], [0, 2]], dtype=torch.float64)
+    model.decoder.weight.copy_(w)
+    model.decoder.bias.copy_(torch.tensor([0.1, -0.2, 0.3, 0, 0.5], dtype=torch.float64))
+    model.likelihood.log_sigma.fill_(math.log(0.5))
+    return model, torch.tensor([[1, -1, 0.5, 2, 0]], dtype=torch.float64)
+
+
+def test_linear_terms_at_the_best_diagonal_q() -> None:
+    model, x = linear()
+    precision = torch.eye(2, dtype=torch.float64) + 4 * model.decoder.weight.mT @ model.decoder.weight
+    model.encoder.weight.copy_(4 * torch.linalg.solve(precision, model.decoder.weight.mT))
+    model.encoder.bias.copy_(-model.encoder.weight @ model.decoder.bias)
+    model.log_scale.copy_(-0.5 * precision.diagonal().log())
+    found = linear_terms(model, x)
+    assert found.log_p.item() == pytest.approx(-11.587021175172655, abs=1e-12)
+    assert found.kl.item() == pytest.approx(0.0020876857052405384, abs=1e-12)  # (sum log P_jj - log |P|) / 2
+    assert (found.log_p - found.elbo - found.kl).abs().item() < 1e-12
+
+
+def test_the_identity_holds_for_any_q_and_not_with_the_reversed_kl() -> None:
+    model, x = linear()
+    found = linear_terms(model, torch.cat([x, 2 * x]))
+    assert (found.log_p - found.elbo - found.kl).abs().max().item() < 1e-11
+    assert (found.log_p - found.elbo - found.reverse).abs().min().item() > 0.1
+    categorical = CategoricalVAE((1, 2, 3), Bernoulli(), categories=4, hidden=(5,)).double()
+    y = (torch.rand(7, 6) < 0.5).double()
+    found = categorical_terms(categorical, y)
+    log_q = categorical.encoder(y).log_softmax(-1)
+    each = torch.stack([categorical.likelihood.log_prob(categorical.decoder(c.expand(7, 4)), y) for c in categorical.codes], -1)
+    assert torch.allclose(found.log_p, each.exp().mean(-1).log(), atol=1e-12)
+    assert torch.allclose(found.kl, (log_q.exp() * (log_q - each.log_softmax(-1))).sum(-1), atol=1e-12)
+    assert (found.log_p - found.elbo - found.kl).abs().max().item() < 1e-12
+    assert (found.log_p - found.elbo - found.reverse).abs().max().item() > 1e-5
+
+
+class Fixed(nn.Module):
+    """The same mean and log scale of q for every image."""
+
+    def __init__(self, *values: float) -> None:
+        super().__init__()
+        self.values = torch.tensor(values, dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.values.expand(len(x), -1)
+
+
+def planar(mean: tuple[float, float], log_scale: tuple[float, float]) -> tuple[VAE, Tensor]:
+    """The linear fixture as an ordinary VAE, with some q."""
+    exact, x = linear()
+    model = VAE((1, 1, 5), Gaussian(0.5), latent=2, hidden=(3,)).double()
+    model.decoder, model.encoder = exact.decoder, Fixed(*mean, *log_scale)
+    return model, x
+
+
+def test_the_grid_agrees_with_the_closed_form() -> None:
+    model, x = planar((0.3, -0.6), (-0.7, -1.1))
+    exact, _ = linear()
+    exact.encoder.weight.zero_()
+    exact.encoder.bias.copy_(torch.tensor([0.3, -0.6], dtype=torch.float64))
+    exact.log_scale.copy_(torch.tensor([-0.7, -1.1], dtype=torch.float64))
+    wanted, found = linear_terms(exact, x), plane_terms(model, x, 150)
+    for name in ("log_p", "elbo", "kl", "reverse"):
+        assert getattr(found, name).item() == pytest.approx(getattr(wanted, name).item(), abs=1e-8), name
+    assert found.error.item() < 1e-8
+
+
+def test_posterior_moments_keep_the_two_units_apart() -> None:
+    model, x = planar((0.0, 0.0), (-1.0, -1.0))
+    found = plane(model, x, *located(model, x, 100), 120)
+    mean, sd = found.moments()
+    assert mean[0].tolist() == pytest.approx([0.64518828, -0.34811715], abs=1e-6)
+    assert sd[0].square().tolist() == pytest.approx([0.100418410, 0.041841004], abs=1e-6)
+
+
+def test_a_box_holds_q_too() -> None:
+    model, x = planar((6.0, -7.0), (-1.0, -2.0))
+    low, high = located(model, x, 100)
+    assert (low[0] <= torch.tensor([0.6, -7 - 8 * math.exp(-2) + 1e-5])).all()
+    assert (high[0] >= torch.tensor([6 + 8 * math.exp(-1) - 1e-5, -0.3])).all()
+
+
+def test_a_plane_integrates_a_gaussian_whatever_the_steps() -> None:
+    low, step = torch.tensor([[-8.0, -9.0]]).double(), torch.tensor([[0.1, 0.15]]).double()
+    empty = Plane(low, step, torch.zeros(1, 161, 161).double())
+    found = Plane(low, step, -0.5 * empty.codes().square().sum(-1))
+    assert found.log_p().item() == pytest.approx(math.log(2 * math.pi), abs=1e-10)
+    assert found.halved().log_p().item() == pytest.approx(math.log(2 * math.pi), abs=1e-10)
+    mean, scale = torch.tensor([[1.0, 0.0]]).double(), torch.tensor([[0.5, 1.0]]).double()
+    there, back = found.kl(mean, scale)
+    assert there.item() == pytest.approx(0.8181471805599453, abs=1e-9)
+    assert back.item() == pytest.approx(math.log(0.5) + (1 + 1) / (2 * 0.25) - 0.5, abs=1e-9)
+
+
+def test_bounds_have_draws_of_their_own_and_go_up() -> None:
+    model, x = planar((0.3, -0.6), (-0.7, -1.1))
+    found = bounds(model, x.expand(40, -1), BLOCKS)
+    means = [values.mean().item() for values, _ in found.values()]
+    assert means == sorted(means)
+    for k, (values, variance) in found.items():
+        assert values.var().item() == pytest.approx(variance.mean().item(), rel=0.8), k  # between images that are the same
+    wanted = plane_terms(model, x)
+    error = math.sqrt(found[1][1].sum().item()) / 40
+    assert abs(means[0] - wanted.elbo.item()) < 4 * error
+    assert means[-1] == pytest.approx(wanted.log_p.item(), abs=0.05)
+
+
+def test_a_step_has_the_error_of_the_mean_over_images() -> None:
+    one, four = torch.ones(2), torch.full((2,), 4.0)
+    (row,) = steps(["a", "b"], [(torch.tensor([1.0, 2.0]), one), (torch.tensor([2.0, 5.0]), four)])
+    assert row["difference (nats)"] == pytest.approx(2.0)
+    assert row["standard error"] == pytest.approx(math.sqrt(10) / 2)
+
+
+def planted(
+    seeds: int = 3, sign: float = 1.0, reverse: bool = False, difference: float = 0.5, error: float = 0.1, same: bool = False
+) -> dict[str, Table]:
+    """Tables as if measured: a KL of 2 nats, which the wrong identity replaces by its negative or by the other KL."""
+    identity, order, closed = [], [], []
+    for model, how in (("vae-linear", "closed form"), ("vae-latent-2", "grid")):
+        for seed in range(seeds):
+            kl, other = 2.0, 2.0 if same else 3.0
+            used = sign * (other if reverse else kl)
+            identity.append(
+                {
+                    "model": model,
+                    "log p(x) by": how,
+                    "seed": seed,
+                    "images": 10,
+                    "log p(x)": -98.0,
+                    "ELBO": -100.0,
+                    "KL": used,
+                    "KL reversed": other,
+                    "largest error": 1e-12,
+                    "error with KL reversed": abs(other - kl),
+                }
+            )
+            step = {"lower": "L_1", "upper": "L_10", "difference (nats)": difference, "standard error": error}
+            order.append({"model": model, "images": "10 test", "seed": seed, **step})
+            closed.append({"model": model, "images": "10 test", "seed": seed, "gap (nats)": 2.0, "L_10": 0.7, "L_1000": 0.99})
+    return {"identity": Table.of("", identity), "order": Table.of("", order), "closed": Table.of("", closed)}
+
+
+def test_verdicts() -> None:
+    judge = ElboGap().judge
+    assert judge(planted()).verdict is Verdict.SUPPORTED
+    assert judge(planted(sign=-1.0)).verdict is Verdict.REFUTED
+    assert judge(planted(reverse=True)).verdict is Verdict.REFUTED
+    assert judge(planted(difference=-0.5)).verdict is Verdict.REFUTED
+    assert judge(planted(difference=-0.2)).verdict is Verdict.SUPPORTED  # within 3 standard errors
+    assert judge(planted(difference=-1e-6, error=0.0)).verdict is Verdict.REFUTED
+    assert judge(planted(same=True)).verdict is Verdict.INCONCLUSIVE  # the control passes: the check has no power
+    assert judge(planted(seeds=2)).verdict is Verdict.INCONCLUSIVE
+    assert judge(planted(seeds=2, sign=-1.0)).verdict is Verdict.INCONCLUSIVE
+    assert "99% of 2 nats for vae-linear" in judge(planted()).reason
+
+
+def test_the_largest_error_of_an_image_counts() -> None:
+    tables = planted()
+    rows = [{**row, "largest error": 1e-5} for row in tables["identity"]]
+    verdicts = {e.where["model"]: e.verdict for e in ElboGap().judge({**tables, "identity": Table.of("", rows)}).effects[:2]}
+    assert verdicts == {"vae-linear": Verdict.REFUTED, "vae-latent-2": Verdict.SUPPORTED}  # the grid's tolerance is larger
+
+
+def test_on_digits(tmp_path: Path) -> None:
+    lab = Lab("digits", "smoke", (0, 1, 2), Store(tmp_path), torch.device("cpu"))
+    study = ElboGap()
+    found = study.measure(lab)
+    judgement = study.judge(found.tables)
+    assert judgement.verdict is Verdict.SUPPORTED, judgement.reason
+    assert {row["model"] for row in found.tables["order"]} == {"vae-linear", "vae-categorical", "vae-latent-2", "vae-bernoulli"}
+    swapped = [{**row, "KL": row["KL reversed"]} for row in found.tables["identity"]]
+    wrong = {**found.tables, "identity": replace(found.tables["identity"], rows=Table.of("", swapped).rows)}
+    assert study.judge(wrong).verdict is Verdict.REFUTED
+    assert [picture.name for picture in study.draw(Findings(found.tables))] == ["stacked", "closed"]

@@ -1,0 +1,169 @@
+"""The shape of the posterior: modes and moments with known answers, and the verdict on planted tables."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vae_variants.harness import Store
+from vae_variants.studies import Lab, Table, Verdict
+from vae_variants.studies.posterior_shape import PosteriorShape, modes, weighted_shape, widths
+
+
+def mixture(*parts: tuple[float, float, float], sd: float = 0.5, n: int = 101, m: int = 121) -> np.ndarray:
+    """log density of a mixture of round Gaussians (weight, x, y) on a grid that is not square."""
+    x, y = np.meshgrid(np.linspace(-5, 5, n), np.linspace(-6, 6, m), indexing="ij")
+    total = sum(w * np.exp(-((x - a) ** 2 + (y - b) ** 2) / (2 * sd**2)) for w, a, b in parts)
+    return np.log(total + 1e-300)
+
+
+def test_one_bump_is_one_mode() -> None:
+    assert modes(mixture((1.0, 0.3, -2.0))).tolist() == [1.0]
+
+
+def test_masses_of_well_separated_modes() -> None:
+    found = modes(mixture((0.2, 3.0, 3.0), (0.5, -2.0, -1.0), (0.3, 2.0, -3.0)))
+    assert found.tolist() == pytest.approx([0.5, 0.3, 0.2], abs=1e-4)
+
+
+@pytest.mark.parametrize("separation", [0.8, 2.6, 2.9, 3.2, 4.0])
+def test_prominence_decides_whether_two_bumps_are_two(separation: float) -> None:
+    """Of two equal Gaussians a distance d apart, in sd: the saddle is d^2 / 8 - log 2 nats under the peaks, where they are far apart."""
+    f = mixture((0.5, -separation / 2, 0.0), (0.5, separation / 2, 0.0), sd=1.0, n=401)
+    line = f[:, 60]
+    depth = line.max() - line[200]
+    assert len(modes(f)) == (2 if depth > 1 else 1)
+    assert len(modes(f, prominence=0.9 * depth)) == (2 if depth > 0 else 1)
+    assert len(modes(f, prominence=1.1 * depth + 1e-9)) == 1
+
+
+def test_a_bump_on_the_way_up_belongs_to_the_higher_one() -> None:
+    f = np.full((3, 9), -50.0)
+    f[1] = [-4, -0.4, -1, 0, -9, -2, -2.5, -1.8, -5]  # 0.4 and 0 are one, with a dip of 0.6; -2 and -1.8 another, with a dip of 0.5
+    share = np.exp(f[1])
+    left, right = share[:4].sum(), share[5:].sum()
+    found = modes(f)
+    assert len(found) == 2
+    assert found.sum() == pytest.approx(1.0)
+    assert found[0] == pytest.approx((left + share[4]) / (left + right + share[4]), abs=1e-3)
+
+
+def test_a_ridge_and_a_plateau_are_one_mode() -> None:
+    x, y = np.meshgrid(np.linspace(-3, 3, 80), np.linspace(-3, 3, 80), indexing="ij")
+    assert len(modes(-((x - y) ** 2) / 0.02 - (x + y) ** 2 / 4)) == 1
+    assert len(modes(np.zeros((5, 6)))) == 1
+
+
+def test_bumps_far_down_are_no_modes_but_their_mass_is_not_given_away() -> None:
+    f = mixture((1.0, -2.0, 0.0), (math.exp(-12.0), 3.0, 0.0))
+    assert len(modes(f)) == 1
+    assert len(modes(f, depth=13.0)) == 2
+    f = mixture((1.0, -2.0, 0.0), (math.exp(-1.5), 3.0, 0.0))
+    assert modes(f, depth=1.0).tolist() == pytest.approx([1 / (1 + math.exp(-1.5))], abs=1e-3)
+
+
+def test_the_grid_may_be_transposed() -> None:
+    f = mixture((0.6, 3.0, 3.0), (0.4, -2.0, -1.0))
+    assert modes(f).tolist() == pytest.approx(modes(f.T).tolist())
+
+
+def test_weighted_moments() -> None:
+    z = torch.tensor([0.0, 1.0, 5.0])[:, None, None].double().expand(3, 2, 2).clone()
+    z[..., 1] *= -2
+    log_w = torch.tensor([[1.0, 9.0], [3.0, 9.0], [0.0, 9.0]]).double().log()
+    log_w[2, 0] = -torch.inf
+    found = weighted_shape(z, log_w)
+    assert found.mean[0].tolist() == pytest.approx([0.75, -1.5])
+    assert found.scale[0].tolist() == pytest.approx([math.sqrt(3 / 16), 2 * math.sqrt(3 / 16)])
+    skewness = (1 - 2 * 0.75) / math.sqrt(0.75 * 0.25)  # of a Bernoulli law
+    assert found.skewness[0].tolist() == pytest.approx([skewness, -skewness])
+    assert found.kurtosis[0].tolist() == pytest.approx([(1 - 6 * 0.1875) / 0.1875] * 2)
+    assert found.draws.tolist() == pytest.approx([16 / 10, 3.0])
+    assert found.mean[1, 0].item() == pytest.approx(2.0)
+
+
+def test_importance_weights_recover_the_posterior() -> None:
+    """Draws from N(0, 1) weighted towards N(1, 0.5^2): moments of the latter."""
+    z = torch.randn(200_000, 1, 1, dtype=torch.float64)
+    log_w = (-0.5 * ((z - 1) / 0.5) ** 2 + 0.5 * z**2)[..., 0]
+    found = weighted_shape(z, log_w)
+    assert found.mean.item() == pytest.approx(1.0, abs=0.02)
+    assert found.scale.item() == pytest.approx(0.5, abs=0.02)
+    assert abs(found.skewness.item()) < 0.1
+    assert abs(found.kurtosis.item()) < 0.2
+
+
+def unit(code: str, name: str, seed: int, j: int, kind: str, sigma: float) -> dict[str, object]:
+    return {
+        "code": code,
+        "trained as": name,
+        "seed": seed,
+        "unit": j,
+        "active": kind,
+        "variance of the mean": 0.5 if kind == "active" else 0.0,
+        "σ of q": sigma,
+        "share of images with σ over 0.5": float(sigma > 0.5),
+        "entropy reduction (nats)": -math.log(sigma),
+    }
+
+
+def planted(seeds: int = 3, sigma: float = 0.2, one: float = 0.99, inactive: float | None = None, iwae: float = 0.3) -> dict[str, Table]:
+    """Tables of a VAE whose active units have that width, and of an IWAE."""
+    units, grids = [], []
+    for name, width in (("VAE", sigma), ("IWAE, 8 draws", iwae)):
+        for seed in range(seeds):
+            grids.append({"trained as": name, "seed": seed, "share with one mode": one + 0.001 * seed})
+            for code in ("larger code", "2 units"):
+                units += [unit(code, name, seed, j, "active", width * (0.9 + 0.2 * j) + 0.001 * seed) for j in range(2)]
+            if inactive is not None:
+                units.append(unit("larger code", name, seed, 2, "inactive", inactive + 0.001 * seed))
+    return {"grid": Table.of("", grids), "widths": widths(units), "units": Table.of("", units)}  # type: ignore[arg-type]
+
+
+def test_verdicts() -> None:
+    judge = PosteriorShape().judge
+    assert judge(planted()).verdict is Verdict.SUPPORTED
+    assert judge(planted(inactive=1.0)).verdict is Verdict.CONDITIONAL
+    assert judge(planted(iwae=0.8)).verdict is Verdict.CONDITIONAL
+    assert judge(planted(sigma=0.8)).verdict is Verdict.REFUTED
+    assert judge(planted(one=0.8)).verdict is Verdict.REFUTED
+    assert judge(planted(sigma=0.8, inactive=0.1)).verdict is Verdict.REFUTED  # what is no part of the core cannot save it
+    assert judge(planted(one=0.949)).verdict is Verdict.INCONCLUSIVE
+    assert judge(planted(seeds=2)).verdict is Verdict.INCONCLUSIVE
+    assert judge(planted(seeds=2, inactive=1.0)).verdict is Verdict.INCONCLUSIVE
+    assert judge(planted(seeds=1, sigma=0.8)).verdict is Verdict.INCONCLUSIVE
+    text = judge(planted(inactive=1.0)).reason
+    assert "mean σ of 0.201" in text and "99.1%" in text and "1 (VAE)" in text
+
+
+def test_a_part_that_is_missing_cannot_be_supported() -> None:
+    tables = planted()
+    grid = Table.of("", [row for row in tables["grid"] if row["trained as"] != "VAE"])
+    assert PosteriorShape().judge({**tables, "grid": grid}).verdict is Verdict.INCONCLUSIVE
+
+
+def test_widths_average_over_units_of_a_kind() -> None:
+    table = widths([unit("2 units", "VAE", 0, 0, "active", 0.2), unit("2 units", "VAE", 0, 1, "active", 0.6)])  # type: ignore[list-item]
+    (row,) = table
+    assert row["number"] == 2
+    assert row["mean σ of q"] == pytest.approx(0.4)
+    assert row["widest σ of q"] == 0.6
+    assert row["share of images with σ over 0.5"] == 0.5
+    assert row["entropy reduction (nats per unit)"] == pytest.approx(-math.log(0.2 * 0.6) / 2)
+
+
+def test_on_digits(tmp_path: Path) -> None:
+    lab = Lab("digits", "smoke", (0, 1), Store(tmp_path), torch.device("cpu"))
+    study = PosteriorShape()
+    found = study.measure(lab)
+    assert study.judge(found.tables).verdict is Verdict.INCONCLUSIVE
+    for row in found.tables["grid"]:
+        assert 0 < row["mass in the top mode, least"] <= 1 + 1e-6
+        assert row["grid error (nats)"] < 0.02
+        assert row["KL(q ‖ posterior), mean (nats)"] > 0
+    assert sum(tensor.numel() * tensor.element_size() for tensor in found.arrays.values()) < 500_000
+    assert [picture.name for picture in study.draw(found)] == ["widths", "posteriors"]

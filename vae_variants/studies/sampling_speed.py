@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
@@ -11,7 +13,6 @@ from torch import Tensor, nn
 from vae_variants.evaluation import Evaluation
 from vae_variants.evaluation.speed import median_seconds
 from vae_variants.evaluation.weights import log_mean_exp
-from vae_variants.harness.statistics import interval
 from vae_variants.models.fvbn import FVBN
 from vae_variants.models.made import MADE
 from vae_variants.models.vae import VAE
@@ -50,9 +51,9 @@ class SamplingSpeed(Study):
     And by keeping what does not change: of logistic regression (FVBN) only the row of the pixel, of the masked autoencoder (MADE)
     with the sums of its hidden layer kept and added to, which is no more arithmetic than a single pass. The images are the same either way.
 
-    Multiply-adds are counted from the weights, masked ones included, which a masked matrix multiplies as well. Times are medians
-    over calls, after one to warm up; all ways take turns, and the interval is over such turns. A curve ends once a call takes more than
-    3 seconds.
+    Multiply-adds are counted from the weights, masked ones included, which a masked matrix multiplies as well. Times are medians over
+    calls, after one to warm up; all ways take turns, and the interval is over such turns, of the logarithm of a ratio. A curve ends
+    once a call takes more than 3 seconds.
 
     For densities it is the other way round: FVBN and MADE give log p(x) exactly in one pass, the VAE a bound that takes K draws. The
     second table says what that costs, and how far the bound has come.
@@ -77,7 +78,7 @@ class SamplingSpeed(Study):
         vae, fvbn, made = (models[seed] for models in found)
         assert isinstance(vae, VAE) and isinstance(fvbn, FVBN) and isinstance(made, MADE)
         batches: tuple[int, ...] = lab.choose(smoke=(1, 16), quick=(1, 16, 256, 1024), full=(1, 4, 16, 64, 256, 1024, 4096))
-        repeats, budget = lab.choose(smoke=3, quick=3, full=5), lab.choose(smoke=0.005, quick=0.02, full=0.1)
+        repeats, budget = lab.choose(smoke=3, quick=5, full=7), lab.choose(smoke=0.005, quick=0.02, full=0.05)
         every = ways(vae, fvbn, made)
         with lab.noise("sampling speed"), torch.no_grad():
             times = timed(every, batches, repeats, lambda work: median_seconds(work, lab.device, budget))
@@ -85,7 +86,7 @@ class SamplingSpeed(Study):
         scored = self.scored(lab, lab.evaluation(vae, seed), vae, {"FVBN": fvbn, "MADE": made}, draws, repeats, budget)
         return Findings(
             {
-                "speed": Table.of("Images drawn per second, mean over repeats", speeds(every, times)),
+                "speed": Table.of("Images drawn per second, median over repeats", speeds(every, times)),
                 "scoring": Table.of(f"Scoring {IMAGES} test images or fewer: exact log p(x) against a bound of K draws", scored),
                 "times": Table.of("Seconds of one call, turn by turn", times, folded=True),
             }
@@ -134,16 +135,16 @@ class SamplingSpeed(Study):
         figure, (left, right) = axes(1, 2, 8.2, 3.9)
         for i, name in enumerate(dict.fromkeys(r["sampler"] for r in times)):
             batches = sorted({r["batch"] for r in times.where(sampler=name)})
-            speed = [interval([b / r["seconds"] for r in times.where(sampler=name, batch=b)]).mean for b in batches]
+            speed = [statistics.median(b / r["seconds"] for r in times.where(sampler=name, batch=b)) for b in batches]
             left.plot(
                 batches, speed, marker="osD^v"[i], color=COLOURS[i], linestyle="--" if name in NAIVE else "-", markersize=4, label=name
             )
         left.set(xscale="log", yscale="log", xlabel="images at a time", ylabel="images drawn per second")
         draws = sorted({r["draws"] for r in scoring if r["draws"] is not None})
-        cost = [interval([r["seconds"] for r in scoring.where(model=VAE_NAME, draws=k)]).mean for k in draws]
+        cost = [statistics.median(r["seconds"] for r in scoring.where(model=VAE_NAME, draws=k)) for k in draws]
         right.plot(draws, [1e3 * c for c in cost], marker="o", color=COLOURS[0], markersize=4, label="VAE, bound of K draws")
         for i, name in enumerate(dict.fromkeys(r["model"] for r in scoring if r["draws"] is None)):
-            exact = interval([r["seconds"] for r in scoring.where(model=name)]).mean
+            exact = statistics.median(r["seconds"] for r in scoring.where(model=name))
             right.axhline(1e3 * exact, color=COLOURS[1 + 2 * i], linestyle=("-", "--")[i % 2], label=f"{name}, exact")
         right.set(xscale="log", yscale="log", xlabel="draws K", ylabel="milliseconds to score the images")
         for ax in (left, right):
@@ -215,7 +216,7 @@ def speeds(every: Sequence[Way], times: Sequence[dict[str, Cell]]) -> list[dict[
         found: dict[str, Cell] = {"sampler": way.name, "sequential passes": way.depth, "multiply-adds per image": way.multiply_adds}
         for batch in sorted({r["batch"] for r in table}):
             mine = [batch / r["seconds"] for r in table.where(sampler=way.name, batch=batch)]
-            found[f"batch {batch}"] = interval(mine).mean if mine else None
+            found[f"batch {batch}"] = statistics.median(mine) if mine else None
         rows.append(found)
     return rows
 
@@ -238,13 +239,16 @@ def ratios(times: Table, against: str, batch: int) -> list[float]:
 
 
 def faster(times: Table, against: str, threshold: float) -> list[Effect]:
-    """One effect for each batch that both were timed at."""
-    found = {batch: ratios(times, against, batch) for batch in sorted({r["batch"] for r in times})}
-    return [
-        compared({"VAE against": against, "batch": str(batch)}, values, above=threshold, unit="times", of="repeats")
-        for batch, values in found.items()
-        if values
-    ]
+    """One effect for each batch that both were timed at: the geometric mean over turns, its interval that of the logarithm."""
+    effects = []
+    for batch in sorted({r["batch"] for r in times}):
+        if found := ratios(times, against, batch):
+            where = {"VAE against": against, "batch": str(batch)}
+            log = compared(where, [math.log(r) for r in found], above=math.log(threshold), unit="times", of="repeats")
+            value, low, high = (None if x is None else math.exp(x) for x in (log.value, log.low, log.high))
+            assert value is not None
+            effects.append(log._replace(value=value, low=low, high=high, criterion=f"above {threshold:g}"))
+    return effects
 
 
 def spelt(effect: Effect) -> str:
@@ -268,9 +272,9 @@ def crossing(scoring: Table) -> str:
     exact = [r["seconds"] for r in scoring.where(model="MADE")]
     if not exact:
         return ""
-    price = interval(exact).mean
+    price = statistics.median(exact)
     draws = sorted({r["draws"] for r in scoring.where(model=VAE_NAME)})
-    cost = {k: interval([r["seconds"] for r in scoring.where(model=VAE_NAME, draws=k)]).mean for k in draws}
+    cost = {k: statistics.median(r["seconds"] for r in scoring.where(model=VAE_NAME, draws=k)) for k in draws}
     dearer = next((k for k in draws if cost[k] > price), None)
     last = draws[-1]
     start = "costs less at every K that was tried" if dearer is None else f"costs more from K = {dearer} on"

@@ -44,7 +44,8 @@ def test_components_are_those_that_were_planted(draws: int) -> None:
     assert parts.between == pytest.approx(20 * 0.5, rel=0.1)
     assert parts.ratio == pytest.approx(12, rel=0.1)
     assert parts.signal == pytest.approx(20 * 0.3**2, rel=0.2)
-    assert parts.noise_ratio == pytest.approx(math.sqrt((0.5 + 0.3**2) / 6.0), rel=0.06)
+    assert parts.squared_ratio == pytest.approx((0.5 + 0.3**2) / 6.0, rel=0.12)
+    assert parts.snr == pytest.approx(math.sqrt((0.5 + 0.3**2) / 6.0), rel=0.06)
     assert parts.parameter_ratio == pytest.approx(math.sqrt((0.5 + 0.3**2) / 6.0), rel=0.06)
     assert parts.batch_ratio(100) == pytest.approx(0.3 * math.sqrt(100 / 6.5), rel=0.1)
 
@@ -78,7 +79,7 @@ def test_a_slice_takes_its_rows_and_one_set_of_draws_is_refused() -> None:
     g = torch.randn(6, 4, 5, 2, **F64)
     g[:, :, 3:] = g[:, :1, 3:]  # no noise of draws in the last rows
     anova.add({"w": g})
-    assert anova.parts({"w": slice(3, None)}).within == 0 and anova.parts({"w": slice(3, None)}).noise_ratio is None
+    assert anova.parts({"w": slice(3, None)}).within == 0 and anova.parts({"w": slice(3, None)}).snr is None
     assert anova.parts({"w": slice(0, 3)}).within == pytest.approx(anova.parts(WHOLE).within)
     with pytest.raises(ValueError, match="two sets"):
         Anova().add({"w": g[:, :1]})
@@ -183,6 +184,14 @@ def test_networks_divide_the_parameters() -> None:
     assert model.encoder[2].bias.grad[:2].tolist() == [0.0, 0.0]
 
 
+def test_no_ratio_is_given_where_images_cannot_be_told_apart() -> None:
+    anova = Anova()
+    g = planted(20, 4, 3, within=1.0, between=0.0, mean=1.0)
+    anova.add({"w": g - g.mean(1, keepdim=True)})
+    parts = anova.parts(WHOLE)
+    assert parts.between < 0 and parts.ratio is None and parts.squared_ratio < 0 and parts.snr == 0
+
+
 def test_costs_are_weights_and_the_best_k_is_the_minimum() -> None:
     assert multiply_adds(nn.Sequential(nn.Linear(5, 3), nn.Tanh(), nn.Linear(3, 2))) == 21
     for r, encoder, decoder in ((0.02, 100, 100), (3.0, 200, 100), (50.0, 100, 100)):
@@ -202,7 +211,7 @@ def test_the_ratio_goes_with_k_as_on_rainforths_toy(objective, ks, expected) -> 
         anova = Anova()
         for gradients in per_sample(model, objective, x.expand(40, -1), k, 100):
             anova.add({name: g for name, g in gradients.items() if name == "encoder.0.bias"})
-        found.append(anova.parts({"encoder.0.bias": slice(0, 20)}).noise_ratio)
+        found.append(anova.parts({"encoder.0.bias": slice(0, 20)}).snr)
     slope = math.log(found[1] / found[0]) / math.log(ks[1] / ks[0])
     assert slope == pytest.approx(expected, abs=0.15)
 
@@ -228,19 +237,19 @@ def test_parameters_come_by_their_names() -> None:
 
 
 def tables(seeds: int = 3, best: float = 0.8, slopes: dict[tuple[str, str], float] | None = None) -> dict[str, Table]:
-    """As `measure` gives them, with the best K and the slopes of log SNR in log K written in."""
+    """As `measure` gives them, with the best K and the powers of K of the SNR written in."""
     truth = {("iwae", "encoder"): -0.3, **(slopes or {})}
     spreads, ratios = list[dict[str, object]](), list[dict[str, object]]()
     for seed in range(seeds):
         jitter = 1 + 0.02 * seed
-        for network in ("encoder", "decoder", "log-scale head"):
+        for network in ("encoder", "decoder", "both", "log-scale head"):
             for age in ("early", "final"):
                 for name in STAR:
                     spreads.append({"model": name, "age": age, "seed": seed, "network": network, "K*": best * jitter})
                 for objective in OBJECTIVE_NAMES:
                     power = truth.get((objective, network), 0.3) + 0.01 * (seed - 1)
                     row = {"age": age, "seed": seed, "objective": objective, "network": network}
-                    ratios += [{**row, "K": k, "SNR": 0.5 * jitter * k**power} for k in KS]
+                    ratios += [{**row, "K": k, "SNR²": (0.5 * jitter * k**power) ** 2} for k in KS]
     return {"gradient_spread": Table.of("spread", spreads), "gradient_snr": Table.of("signal", ratios)}
 
 
@@ -257,7 +266,7 @@ def test_a_slope_of_the_other_sign_is_not(objective: str, network: str) -> None:
     effects, _ = judge(tables(slopes={(objective, network): other}))
     against = [e for e in effects if e.verdict == Verdict.REFUTED]
     assert len(against) == 2 and all(f"{objective}, {network}" in e.where["quantity"] for e in against)
-    assert all(e.value == pytest.approx(other, abs=1e-9) for e in against)
+    assert all(e.value == pytest.approx(64 ** (2 * other), rel=0.1) for e in against)
 
 
 def test_a_best_k_above_one_is_not() -> None:
@@ -273,6 +282,6 @@ def test_two_seeds_are_too_few_for_anything() -> None:
 
 def test_seeds_without_a_signal_are_left_out() -> None:
     found = tables()
-    rows = [row if row["seed"] else {**row, "SNR": 0.0} for row in found["gradient_snr"]]
+    rows = [row if row["seed"] else {**row, "SNR²": -0.01 if row["K"] == 1 else 0.2} for row in found["gradient_snr"]]
     effects, _ = judge({**found, "gradient_snr": Table.of("signal", rows)})
     assert {e.verdict for e in effects if e.where["part"] == "signal"} == {Verdict.INCONCLUSIVE}

@@ -22,19 +22,24 @@ class Parts(NamedTuple):
     """Of a network's gradient: the variance of draws and of images, summed over its parameters (traces), and signal over noise.
 
     With g_ik the gradient of image i from its k-th set of draws, n1 images and n2 sets: within is Sigma_w = E_i Var_k g_ik, between
-    Sigma_b = Var_i E_k g_ik. All are unbiased but for the roots.
+    Sigma_b = Var_i E_k g_ik. All are unbiased, and may
+    therefore be below 0 where there is next to nothing.
     """
 
     within: float
     between: float
     signal: float  # |E_ik g_ik|^2
-    noise_ratio: float | None  # sqrt(mean_i |E_k g_ik|^2 / Sigma_w): SNR of an image's gradient, whose noise is that of draws alone
+    squared_ratio: float | None  # E_i |E_k g_ik|^2 / Sigma_w: squared SNR of an image's gradient, whose noise is that of draws alone
     parameter_ratio: float | None  # mean over parameters of the same ratio, of those that have noise
 
     @property
-    def ratio(self) -> float:
-        """r = Sigma_w / Sigma_b."""
-        return self.within / self.between
+    def ratio(self) -> float | None:
+        """r = Sigma_w / Sigma_b; None where so few images cannot tell Sigma_b from 0."""
+        return self.within / self.between if self.between > 0 else None
+
+    @property
+    def snr(self) -> float | None:
+        return None if self.squared_ratio is None else math.sqrt(max(self.squared_ratio, 0.0))
 
     def batch_ratio(self, b: int) -> float:
         """|mean| / sqrt(trace of variance) of the gradient of a minibatch of b images, (Sigma_b + Sigma_w) / b."""
@@ -56,9 +61,11 @@ class Anova:
             n, self.draws = g.shape[:2]
             if self.draws < 2:
                 raise ValueError("a variance of draws takes two sets of them")
-            mean = g.mean(1, dtype=torch.float64)
-            centred = g - mean.to(g.dtype).unsqueeze(1)
-            within = centred.square_().sum(1, dtype=torch.float64) / (self.draws - 1)
+            near = g.mean(1)  # in the gradient's own precision, since sums that convert are many times slower; mended by the next line
+            centred = g - near.unsqueeze(1)
+            rest = centred.mean(1).double()
+            mean = near.double() + rest
+            within = (centred.square_().sum(1).double() - self.draws * rest.square()) / (self.draws - 1)
             for total, new in ((self.mean, mean), (self.square, mean.square()), (self.within, within)):
                 total[name] = total[name] + new.sum(0) if name in total else new.sum(0)
         self.images += n
@@ -79,19 +86,20 @@ class Anova:
             within=total,
             between=between.sum().item(),
             signal=(mean.square() - (between + within / n2) / n1).sum().item(),
-            noise_ratio=math.sqrt(max(signal.sum().item(), 0.0) / total) if total > 0 else None,
+            squared_ratio=signal.sum().item() / total if total > 0 else None,
             parameter_ratio=ratio.mean().item() if len(ratio) else None,
         )
 
 
 def networks(model: VAE) -> dict[str, dict[str, slice]]:
-    """Encoder, decoder (with the likelihood's own parameters), and the rows of the encoder's last layer that give log s."""
+    """Encoder, decoder (with the likelihood's own parameters), both, and the rows of the encoder's last layer that give log s."""
     names = [name for name, _ in model.named_parameters()]
     encoder = [name for name in names if name.startswith("encoder.")]
     last = encoder[-1].rpartition(".")[0] + "."
     return {
         "encoder": {name: slice(None) for name in encoder},
         "decoder": {name: slice(None) for name in names if name not in encoder},
+        "both": {name: slice(None) for name in names},
         "log-scale head": {name: slice(model.latent, None) for name in encoder if name.startswith(last)},
     }
 

@@ -83,10 +83,10 @@ class Spread(NamedTuple):
         return self.sigma_w2 / self.sigma_b2
 
 
-def slope(points: Mapping[Any, float]) -> float:
-    """Least squares of log y on log x."""
+def slope(points: Mapping[Any, float], power: float = 0.0) -> float:
+    """Least squares of log y on log x, with weights x^power: -1 where y is a variance of means of x draws, each of which is used once."""
     x, y = (np.log(np.array(list(side), dtype=float)) for side in (points.keys(), points.values()))
-    return float(np.polyfit(x, y, 1)[0])
+    return float(np.polyfit(x, y, 1, w=np.exp(0.5 * power * x))[0])
 
 
 def blocks(values: Tensor, k: int) -> Tensor:
@@ -105,12 +105,11 @@ def by_batch(values: Tensor, sizes: Sequence[int], k: int, repeats: int) -> dict
 
     Images are drawn with replacement, and for each of them a block of K draws.
     """
-    pool, found = blocks(values, k), {}
+    pool, found = blocks(values - values.mean(), k).flatten(), {}
     for b in sizes:
         means = []
         for start in range(0, repeats, REPEATS):
-            n = (min(REPEATS, repeats - start), b)
-            means.append(pool[torch.randint(len(pool), n), torch.randint(pool.shape[1], n)].mean(1))
+            means.append(pool[torch.randint(len(pool), (min(REPEATS, repeats - start), b))].mean(1))  # an image, and one of its blocks
         found[b] = torch.cat(means).var().item()
     return found
 

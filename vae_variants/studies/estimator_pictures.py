@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from vae_variants.report.drawing import axes
 from vae_variants.report.entries import COLOURS
@@ -103,6 +104,10 @@ def scatters(found: Findings) -> list[Picture]:
         both = [predicted.min().item(), predicted.max().item()]
         ax.plot(both, both, color="black", lw=0.8, ls="--")
         ax.set(xscale="log", yscale="log")
+        for axis in (ax.xaxis, ax.yaxis):  # few labels, and plain ones: most ranges are less than a decade
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_formatter(NullFormatter())
         ax.set_title(name, fontsize=9)
         ax.set_xlabel("closed form (nats²)", fontsize=8)
         ax.set_ylabel("Var log p(x|z) (nats²)", fontsize=8)
@@ -145,6 +150,7 @@ def signals(table: Table) -> list[Picture]:
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(OBJECTIVE_LOOK), fontsize=8, frameon=False)
     caption = (
         "Signal-to-noise ratio of the gradient at an image: the length of its mean over the standard deviation that draws of z give it, "
-        "mean over seeds. Where a line falls, more draws make the direction of a step less certain."
+        "mean over seeds. Where a line falls, more draws make the direction of a step less certain. Estimators that share the decoder's "
+        "gradient lie on each other."
     )
     return [Picture("signal", caption, figure)]

@@ -19,7 +19,7 @@ __all__ = ["judge"]
 SLOPE, DEVIATION = 0.05, 0.05  # of the laws in K and B
 BIAS, CHANCE = 0.5, 0.01  # nats; of a test over all models
 BOUND = 0.25  # relative error of the bias of L_K
-RANK, UNIT, EXPONENT = 0.5, 0.25, 0.5  # correlation, nats^2, power of t
+RANK, SHARE, EXPONENT = 0.5, 0.5, 0.5  # correlation, part of the closed form, power of t
 
 
 def largest(rows: Iterable[dict[str, Any]], of: Callable[[dict[str, Any]], float]) -> list[float]:
@@ -63,50 +63,50 @@ def of_estimator(table: Table, letter: str) -> Table:
     return Table.of(table.caption, [row for row in table if row["estimator"].startswith(letter)])
 
 
-def each(part: str, quantity: str, table: Table, column: str, unit: str = "", **threshold: Any) -> list[Effect]:
-    """An effect for every fully trained model that has a value."""
+def each(part: str, quantity: str, table: Table, column: str, of: tuple[str, ...] = ("final",), **threshold: Any) -> list[Effect]:
+    """An effect for every model of these ages that has a value."""
     found = []
-    for name in STAR:
-        if values := list(table.by_seed(column, model=name, age="final").values()):
-            found.append(compared({"part": part, "quantity": quantity, "model": name}, values, unit=unit, **threshold))
+    for age in of:
+        for name in STAR:
+            if values := list(table.by_seed(column, model=name, age=age).values()):
+                found.append(compared({"part": part, "quantity": quantity, "model": name, "age": age}, values, **threshold))
     return found
 
 
 def estimators(tables: Tables) -> list[Effect]:
     """The verdict on values: r for the estimator that is trained on; then which estimator varies less, and the bias of L_K."""
-    spreads = tables["value_spread"]
-    b, a = (of_estimator(spreads, letter) for letter in "BA")
-    found = each("values", "r = within / between, estimator B", b, "r", below=1.0)
+    b, a = (of_estimator(tables["value_spread"], letter) for letter in "BA")
+    found = each("values", "r = within / between, estimator B", b, "r", ("early", "final"), below=1.0)
     for name in STAR:
         mine, other = (table.by_seed("within (nats²)", model=name, age="final") for table in (b, a))
-        if ratios := [mine[seed] / other[seed] for seed in mine if other.get(seed)]:
-            where = {"part": "estimators", "quantity": "within, B / A", "model": name}
-            found.append(compared(where, ratios, below=1.0))
+        if shares := [mine[seed] / other[seed] for seed in mine if other.get(seed)]:
+            where = {"part": "estimators", "quantity": "within, B / A", "model": name, "age": "final"}
+            found.append(compared(where, shares, below=1.0))
     calm = [row for row in tables["value_bound"] if row["images with CV² ≤ K/10"] >= 10]
-    errors = largest(calm, lambda row: abs(row["there, measured / formula"] - 1))
-    if errors:
+    if errors := largest(calm, lambda row: abs(row["there, measured / formula"] - 1)):
         where = {"part": "estimators", "quantity": "bias of L_K where CV² ≤ K/10: largest relative error of −CV²/2K"}
         found.append(compared(where, errors, below=BOUND))
     return found
 
 
 def reasons(tables: Tables) -> list[Effect]:
-    """Whether the variance is that of a sharp posterior (about a half per unit that is used) and not that of a mere peak (none)."""
-    images, widths = tables["sharp_images"], tables["sharp_widths"]
-    found = each("why", "rank correlation of variance and closed form, over images", images, "rank correlation", above=RANK)
-    column = "variance per active unit (nats²)"
-    found += each("why", "variance per active unit", images, column, "nats²", above=UNIT)
+    """Is it because q is a peak? Then the variance would vanish where q is narrow, and grow with the width of q over images.
+
+    If q is the posterior instead, it is the closed form, about a half for each unit in use, however narrow q.
+    """
+    images, widths, spread = tables["sharp_images"], tables["sharp_widths"], of_estimator(tables["value_spread"], "B")
+    found = each("why", "variance / closed form", images, "variance / closed form", above=SHARE)
+    found += each("why", "rank correlation of variance and closed form", images, "rank correlation", above=RANK)
     found += each("why", "rank correlation of variance and trace of q", images, "rank correlation with trace of q", below=0.0)
     for name in STAR:
         errors = []
-        for seed in dict.fromkeys(row["seed"] for row in widths.where(model=name)) if widths.rows else ():
+        for seed in dict.fromkeys(row["seed"] for row in widths.where(model=name)):
             rows = widths.where(model=name, seed=seed)
             measured, predicted = (exponent(rows, side) for side in ("variance (nats²)", "closed form (nats²)"))
             errors.append(abs(measured - predicted))
         if errors:
-            where = {"part": "why", "quantity": "exponent of t: |measured − closed form|", "model": name}
+            where = {"part": "why", "quantity": "exponent of t: |measured − closed form|", "model": name, "age": "final"}
             found.append(compared(where, errors, below=EXPONENT))
-    spread = of_estimator(tables["value_spread"], "B")
     for name in STAR:
         early, final = (spread.by_seed("r", model=name, age=age) for age in ("early", "final"))
         if differences := [early[seed] - final[seed] for seed in early if seed in final]:
@@ -114,7 +114,7 @@ def reasons(tables: Tables) -> list[Effect]:
             found.append(compared(where, differences, above=0.0))
     small, large = (spread.by_seed("r", model=f"vae-latent-{z}", age="final") for z in (2, 50))
     if differences := [small[seed] - large[seed] for seed in small if seed in large]:
-        where = {"part": "why", "quantity": "r with a wide q: 2 − 50 latent units", "model": "vae-latent-2"}
+        where = {"part": "why", "quantity": "r with a wide q: 2 − 50 latent units", "age": "final"}
         found.append(compared(where, differences, above=0.0))
     return found
 
@@ -127,22 +127,30 @@ def exponent(rows: list[dict[str, Any]], column: str) -> float:
 def judge(tables: Tables) -> tuple[list[Effect], str]:
     """The effects with `part` "laws" check the measurement, "values" bear on the claim, "estimators" and "why" explain."""
     effects = [*laws(tables), *estimators(tables), *reasons(tables)]
-    ratios = [e for e in effects if e.where["part"] == "values"]
-    units = [e.value for e in effects if e.where["quantity"] == "variance per active unit"]
-    follows = [e.value for e in effects if e.where["quantity"].startswith("rank correlation of variance and closed form")]
+    ratios = [e for e in effects if e.where["part"] == "values" and e.where["age"] == "final"]
     if not ratios:
         return effects, "No model could be measured."
     worst = max(ratios, key=lambda e: e.value)
+    young = [e.value for e in effects if e.where["part"] == "values" and e.where["age"] == "early"]
     text = (
         f"Within an image, one draw's log p(x|z) varies at most {worst.value:.2g} times as much as the ELBO does between images "
-        f"({worst.where['model']}), so that infinitely many draws would lower the variance of a minibatch by at most "
-        f"{worst.value / (1 + worst.value):.1%}."
+        f"({worst.where['model']}; after one epoch {max(young, default=worst.value):.2g}), so that for a trained model endless draws would "
+        f"lower the variance of a minibatch by {worst.value / (1 + worst.value):.1%} at most."
     )
-    if units and follows:
-        reason = "a sharp peak of q is not the reason" if min(units) > UNIT else "q may be sharp enough to be the reason in some models"
-        text += (
-            f" Each unit in use adds {min(units):.2g} to {max(units):.2g} nats² (about 0.5 where q is sharp, 0 at a point): {reason}; "
-            f"over images, the variance goes with the closed form for a posterior with rank correlations of {min(follows):.2g} to "
-            f"{max(follows):.2g}."
-        )
-    return effects, text
+    return effects, f"{text} {reason(effects)}"
+
+
+def reason(effects: list[Effect]) -> str:
+    """What the part "why" says, in a sentence."""
+
+    def of(quantity: str) -> list[float]:
+        return [e.value for e in effects if e.where["part"] == "why" and e.where["quantity"] == quantity]
+
+    shares, follows = of("variance / closed form"), of("rank correlation of variance and closed form")
+    widths = of("rank correlation of variance and trace of q")
+    peak = "it does not vanish where q is narrow" if min(shares) > SHARE else "where q is narrow it can be far smaller"
+    return (
+        f"The variance is {min(shares):.2g} to {max(shares):.2g} times the closed form for a posterior, about half a nat² for each narrow "
+        f"unit ({peak}); over images it goes with the closed form by rank correlations of {min(follows):.2g} to {max(follows):.2g}, and "
+        f"with the width of q by {min(widths):.2g} to {max(widths):.2g}."
+    )

@@ -234,6 +234,7 @@ def test_updates_and_evaluations_are_counted_without_the_rest_of_an_epoch():
 def test_equal_time_gives_a_k_that_takes_longer_as_many_epochs_fewer():
     seconds = {1: 0.010, 4: 0.025, 64: 3.0}
     assert [equal_time(64, k, seconds) for k in (1, 4, 64)] == [64, 26, 1]
+    assert equal_time(64, 4, {1: 0.010, 4: 0.009}) == 64  # what cannot be is noise of the clock
     _, found = planned("quick", {1: 2.0, 2: 2.0, 4: 4.0, 8: 8.0, 16: 40.0})
     assert {c.setting.samples: c.setting.epochs for c in found if c.budget == TIME} == {1: 32, 2: 32, 4: 16, 8: 8, 16: 2}
 
@@ -305,7 +306,7 @@ def test_a_true_claim_is_supported_everywhere():
     assert len(effects) == 12  # those of IWAE are no evidence
     assert {e.verdict for e in effects} == {Verdict.SUPPORTED}
     assert all("within ±0.5: yes" in e.criterion for e in effects)
-    assert "one draw does not need a batch of that size" in sentence
+    assert "one draw does not need batches of 100" in sentence
 
 
 def test_a_false_claim_is_not_supported_and_its_mirror_image_is():
@@ -321,7 +322,7 @@ def test_a_false_claim_is_not_supported_and_its_mirror_image_is():
 def test_a_claim_that_needs_a_batch_holds_under_conditions():
     _, sentence, verdict = judge(tables(small_better))
     assert verdict is Verdict.CONDITIONAL
-    assert "one draw needs a larger batch" in sentence
+    assert "one draw needs larger batches, and 100 are enough" in sentence
     _, _, verdict = judge(tables(lambda budget, *where: 2.0 if budget == UPDATES else -5.0))  # one draw wins where draws are paid for
     assert verdict is Verdict.CONDITIONAL
 
@@ -384,12 +385,11 @@ def test_the_sign_is_compared_with_what_was_published_on_mnist_alone():
         return 2.0 if objective == "iwae" else 0.4 if budget == UPDATES else -0.3
 
     _, sentence, _ = judge(tables(like_burda, data="mnist"))
-    assert sentence.count("the same sign") == 2
-    assert "here IWAE gains more than the ELBO" in sentence
+    assert sentence.count("the same sign") == 3
     _, sentence, _ = judge(tables(lambda *where: -like_burda(*where), data="mnist?train=100"))
-    assert sentence.count("the other sign") == 2
+    assert sentence.count("the other sign") == 3
     _, sentence, _ = judge(tables(nothing, data="mnist"))
-    assert sentence.count("no sign is seen here") == 2
+    assert sentence.count("no sign is seen here") == 3
     assert "Burda" not in judge(tables(like_burda))[1]
 
 

@@ -87,12 +87,13 @@ class Plan:
     samples: tuple[int, ...]  # K of the ELBO; the first is 1
     cosine: tuple[int, ...]
     static: tuple[int, ...]
+    paid: tuple[int, ...]  # where draws are paid for: equal decoder evaluations and equal time
     iwae: tuple[int, ...]
     retuned: int  # K
     epochs: int  # of equal updates
     long: int  # epochs of K = 1 where K > 1 has to make do with fewer
     batches: Mapping[int, int]  # images per update -> epochs, beside `BASE`
-    batch_samples: tuple[int, ...]
+    batch_samples: tuple[int, ...]  # 1, some, and many where the batch is no larger than `SMALL`
     line: Mapping[int, int]  # images per update -> epochs
     rates: tuple[float, ...]
     tuning_seeds: int
@@ -107,6 +108,7 @@ FULL = Plan(
     samples=(1, 2, 4, 8, 16, 64),
     cosine=(1, 2, 4, 8, 16, 64),
     static=(1, 4, 16, 64),
+    paid=(1, 2, 4, 8, 16, 64),
     iwae=(2, 4, 8, 16, 64),
     retuned=64,
     epochs=64,
@@ -125,15 +127,17 @@ QUICK = replace(
     seeds=5,
     samples=(1, 2, 4, 8, 16),
     cosine=(1, 4, 16),
-    static=(1, 4, 16),
+    static=(1, 16),
+    paid=(1, 2, 4, 8, 16),
     iwae=(2, 8, 16),
     retuned=16,
     epochs=32,
     long=32,
-    batches={1: 1, 4: 4, 20: 32, 400: 32},
+    batches={1: 1, 4: 2, 20: 8, 400: 32},
     batch_samples=(1, 8),
     line={64: 16, 16: 4, 4: 1},
     tuning_seeds=1,
+    test=150,
     bound_images=150,
     bound_samples=200,
 )
@@ -144,6 +148,7 @@ SMOKE = replace(
     samples=(1, 4),
     cosine=(1, 4),
     static=(1, 4),
+    paid=(1, 4),
     iwae=(4,),
     retuned=4,
     epochs=4,
@@ -161,12 +166,13 @@ COSTLY = replace(  # large images: two cores, a little more than an hour
     seeds=5,
     images=10_000,
     cosine=(1, 4, 16),
-    static=(1, 4, 16),
+    static=(1, 16),
+    paid=(1, 4, 16, 64),
     iwae=(2, 4, 8, 16),
     retuned=16,
-    epochs=15,
-    batches={1: 1, 4: 3, 20: 15, 400: 15},
-    line={64: 32, 16: 8, 4: 2},
+    epochs=12,
+    batches={1: 1, 4: 2, 20: 12, 400: 12},
+    line={64: 16, 16: 4, 4: 1},
     tuning_seeds=1,
     test=1000,
     bound_images=500,
@@ -201,22 +207,22 @@ def cells(chosen: Plan, rate: Mapping[tuple[int, str], float], retuned: float, s
     found += with_samples(STATIC, replace(base, pixels="static"), chosen.static)
     for batch, epochs in chosen.batches.items():
         one = Setting(1, batch, tuned(batch), epochs)
-        found += with_samples(UPDATES, one, chosen.batch_samples if batch < BASE else chosen.batch_samples[:2])
+        found += with_samples(UPDATES, one, chosen.batch_samples if batch <= SMALL else chosen.batch_samples[:2])
         if batch == SMALL:
             found.append(Cell(LARGER, replace(one, batch=4 * SMALL, epochs=4 * epochs), one, False))
     one = replace(base, epochs=chosen.long)
     found.append(Cell(DECODED, one))
-    found += [Cell(DECODED, replace(one, samples=k, epochs=chosen.long // k), one) for k in chosen.samples if k > 1]
+    found += [Cell(DECODED, replace(one, samples=k, epochs=chosen.long // k), one) for k in chosen.paid if k > 1]
     found.append(Cell(TIME, one))
-    found += [Cell(TIME, replace(one, samples=k, epochs=equal_time(chosen.long, k, seconds)), one) for k in chosen.samples if k > 1]
+    found += [Cell(TIME, replace(one, samples=k, epochs=equal_time(chosen.long, k, seconds)), one) for k in chosen.paid if k > 1]
     along = [Setting(PRODUCT // batch, batch, tuned(batch), epochs) for batch, epochs in chosen.line.items()]
     found += [Cell(LINE, along[0]), *(Cell(LINE, setting, along[0]) for setting in along[1:])]
     return found
 
 
 def equal_time(epochs: int, samples: int, seconds: Mapping[int, float]) -> int:
-    """Whole epochs nearest to those that K = `samples` has in the time of `epochs` of K = 1, and at least one."""
-    return max(1, round(epochs * seconds[1] / seconds[samples]))
+    """Whole epochs nearest to what K = `samples` does in the time of `epochs` of K = 1: at least one, and no more than K = 1 has."""
+    return min(epochs, max(1, round(epochs * seconds[1] / seconds[samples])))
 
 
 def data_name(lab: Lab, images: int, pixels: str) -> str:

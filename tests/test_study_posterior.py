@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from vae_variants.harness import Store
+from vae_variants.models.linear import LinearVAE
 from vae_variants.studies import Lab, Table, Verdict
-from vae_variants.studies.posterior_shape import PosteriorShape, modes, weighted_shape, widths
+from vae_variants.studies.posterior_modes import Chains, chains, ends, modes, r_hat, weighted_shape
+from vae_variants.studies.posterior_shape import PosteriorShape, widths
 
 
 def mixture(*parts: tuple[float, float, float], sd: float = 0.5, n: int = 101, m: int = 121) -> np.ndarray:
@@ -97,6 +99,55 @@ def test_importance_weights_recover_the_posterior() -> None:
     assert abs(found.kurtosis.item()) < 0.2
 
 
+def linear() -> tuple[LinearVAE, torch.Tensor, torch.Tensor]:
+    """Probabilistic PCA of five pixels, images of it, and the exact means of their posteriors, whose covariance is the same for all."""
+    model = LinearVAE((1, 1, 5), latent=2).double().requires_grad_(False)
+    w = torch.tensor([[1, 0.5], [0, 1], [-1, 0.5], [0.5, -0.5], [0, 2]], dtype=torch.float64)
+    model.decoder.weight.copy_(w)
+    model.decoder.bias.zero_()
+    model.likelihood.log_sigma.fill_(math.log(0.5))
+    x = torch.randn(6, 5, dtype=torch.float64)
+    precision = torch.eye(2, dtype=torch.float64) + 4 * w.mT @ w
+    model.encoder.weight.copy_(4 * torch.linalg.solve(precision, w.mT))
+    model.encoder.bias.zero_()
+    model.log_scale.copy_(-0.5 * precision.diagonal().log())
+    return model, x, model.encoder(x)
+
+
+def test_chains_draw_from_the_posterior() -> None:
+    model, x, mean = linear()
+    found = chains(model, x, 8, 300)
+    assert found.z.shape == (300, 8, 6, 2) and found.log_joint.shape == (300, 8, 6)
+    shape = weighted_shape(found.z.flatten(0, 1), torch.zeros(2400, 6))
+    assert (shape.mean - mean).abs().max().item() < 0.08
+    assert shape.scale.square().mean(0).tolist() == pytest.approx([0.100418410, 0.041841004], rel=0.15)
+    assert torch.allclose(found.log_joint[7], model.log_prior(found.z[7]) + model.log_px(x, found.z[7]))
+    assert r_hat(found.z).max().item() < 1.1
+    stuck, elsewhere = ends(found, torch.tensor([True, True]))
+    assert stuck.shape == elsewhere.shape == (4, 6)
+    assert not stuck.any() and not elsewhere.any()
+
+
+def test_r_hat_sees_chains_that_stay_apart() -> None:
+    z = torch.randn(500, 4, 1)
+    assert r_hat(z).item() == pytest.approx(1.0, abs=0.02)
+    z[:, :2] += 10
+    assert r_hat(z).item() == pytest.approx(math.sqrt(1 + 100 / 3), rel=0.05)  # the means' variance is 100 / 3
+
+
+def test_where_chains_end() -> None:
+    """Four chains from other codes: one joins, one is 20 nats lower, one is as high in another place, one is there in an idle unit only."""
+    z = 0.1 * torch.randn(100, 8, 1, 3)
+    height = torch.zeros(100, 8, 1)
+    height[50:, 5], z[:, 5, :, 0] = -20.0, z[:, 5, :, 0] + 5
+    z[50:, 6, :, 1] += 5
+    z[:, 7, :, 2] += 5
+    found = Chains(z, height, torch.ones(1))
+    stuck, elsewhere = ends(found, torch.tensor([True, True, False]))
+    assert stuck[:, 0].tolist() == [False, True, False, False]
+    assert elsewhere[:, 0].tolist() == [False, False, True, False]
+
+
 def unit(code: str, name: str, seed: int, j: int, kind: str, sigma: float) -> dict[str, object]:
     return {
         "code": code,
@@ -111,12 +162,15 @@ def unit(code: str, name: str, seed: int, j: int, kind: str, sigma: float) -> di
     }
 
 
-def planted(seeds: int = 3, sigma: float = 0.2, one: float = 0.99, inactive: float | None = None, iwae: float = 0.3) -> dict[str, Table]:
+def planted(
+    seeds: int = 3, sigma: float = 0.2, one: float = 0.99, inactive: float | None = None, iwae: float = 0.3, mass: float = 0.9
+) -> dict[str, Table]:
     """Tables of a VAE whose active units have that width, and of an IWAE."""
     units, grids = [], []
     for name, width in (("VAE", sigma), ("IWAE, 8 draws", iwae)):
         for seed in range(seeds):
-            grids.append({"trained as": name, "seed": seed, "share with one mode": one + 0.001 * seed})
+            shares = {"share with one mode": one + 0.001 * seed, "share with 99 % of the mass in one": mass + 0.001 * seed}
+            grids.append({"trained as": name, "seed": seed, **shares})
             for code in ("larger code", "2 units"):
                 units += [unit(code, name, seed, j, "active", width * (0.9 + 0.2 * j) + 0.001 * seed) for j in range(2)]
             if inactive is not None:
@@ -126,12 +180,14 @@ def planted(seeds: int = 3, sigma: float = 0.2, one: float = 0.99, inactive: flo
 
 def test_verdicts() -> None:
     judge = PosteriorShape().judge
-    assert judge(planted()).verdict is Verdict.SUPPORTED
+    assert judge(planted(mass=0.98)).verdict is Verdict.SUPPORTED
     assert judge(planted(inactive=1.0)).verdict is Verdict.CONDITIONAL
     assert judge(planted(iwae=0.8)).verdict is Verdict.CONDITIONAL
     assert judge(planted(sigma=0.8)).verdict is Verdict.REFUTED
     assert judge(planted(one=0.8)).verdict is Verdict.REFUTED
     assert judge(planted(sigma=0.8, inactive=0.1)).verdict is Verdict.REFUTED  # what is no part of the core cannot save it
+    assert judge(planted(one=0.8, mass=0.98)).verdict is Verdict.CONDITIONAL  # more than one mode, and no mass in the others
+    assert judge(planted(one=0.8, mass=0.98, sigma=0.8)).verdict is Verdict.REFUTED
     assert judge(planted(one=0.949)).verdict is Verdict.INCONCLUSIVE
     assert judge(planted(seeds=2)).verdict is Verdict.INCONCLUSIVE
     assert judge(planted(seeds=2, inactive=1.0)).verdict is Verdict.INCONCLUSIVE
@@ -165,5 +221,7 @@ def test_on_digits(tmp_path: Path) -> None:
         assert 0 < row["mass in the top mode, least"] <= 1 + 1e-6
         assert row["grid error (nats)"] < 0.02
         assert row["KL(q ‖ posterior), mean (nats)"] > 0
+    for row in found.tables["shapes"]:
+        assert row["joined"] + row["stuck over 10 nats lower"] + row["elsewhere, as high"] == pytest.approx(1.0)
     assert sum(tensor.numel() * tensor.element_size() for tensor in found.arrays.values()) < 500_000
     assert [picture.name for picture in study.draw(found)] == ["widths", "posteriors"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,21 +16,18 @@ from vae_variants.evaluation.likelihood import elbo, rate
 from vae_variants.evaluation.metrics import Skip
 from vae_variants.evaluation.reconstruction import reconstruction_mse
 from vae_variants.evaluation.sharpness import blur_sigma, reconstruction_sharpness_ratio
-from vae_variants.harness.statistics import interval
 from vae_variants.likelihoods import Bernoulli, Gaussian, Likelihood, Support
 from vae_variants.model import Coder
 from vae_variants.models.vae import VAE
-from vae_variants.report.drawing import axes
-from vae_variants.report.entries import COLOURS
 from vae_variants.studies.judging import LEAST_SEEDS, all_of, checked, compared
 from vae_variants.studies.lab import Lab
+from vae_variants.studies.likelihood_pictures import AVERAGED, BERNOULLI, LEARNT, inversion, mean, reconstructions, sweep
 from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Judgement, Picture, Study, Table, Tables, Verdict
 from vae_variants.variants import build
 
 __all__ = ["LikelihoodChoice", "cross_entropy", "equivalence_error", "minimiser", "squares"]
 
 SIGMAS = (0.05, 0.1, 0.2, 0.5, 1.0)
-BERNOULLI, LEARNT, AVERAGED = "Bernoulli", "Gaussian, σ learnt", "Gaussian, mean over pixels"
 MARGIN = 0.1  # of the least error: what is within it counts as least
 EXACT = 1e-6
 CLAMP = 1e-3  # what a pixel of a Gaussian decoder, which may step out of [0, 1], is clamped to for its cross-entropy
@@ -191,7 +187,7 @@ class LikelihoodChoice(Study):
         return Judgement(verdict, reason(tables, best, effects), (*effects, *trend, *identities, *shown_only(tables)))
 
     def draw(self, found: Findings) -> list[Picture]:
-        return [sweep(found.tables["decoders"]), inversion(found.tables["ranking"]), pictures(found.arrays)]
+        return [sweep(found.tables["decoders"]), inversion(found.tables["ranking"]), reconstructions(found.arrays)]
 
 
 def row_of(e: Evaluation) -> dict[str, Cell]:
@@ -230,11 +226,6 @@ def mse_of_binary(e: Evaluation) -> float:
     pairs = zip(e.test.split(e.rows()), e.dataset.grey().split(e.rows()), strict=True)
     parts = [(e.model.decode(e.model.encode(x)).cpu() - grey).double().square().mean(-1) for x, grey in pairs]
     return torch.cat(parts).mean().item()
-
-
-def mean(table: Table, column: str, decoder: str) -> float | None:
-    values = list(table.by_seed(column, decoder=decoder).values())
-    return interval(values).mean if values else None
 
 
 def summary(rows: list[dict[str, Cell]]) -> Table:
@@ -284,73 +275,6 @@ def inversions(table: Table, score: str) -> dict[int, float]:
         if pairs:
             found[seed] = sum((a["ELBO"] - b["ELBO"]) * (a[score] - b[score]) < 0 for a, b in pairs) / len(pairs)
     return found
-
-
-def sweep(table: Table) -> Picture:
-    fixed = [name for name in dict.fromkeys(row["decoder"] for row in table) if mean(table, "σ", name) is not None and name != AVERAGED]
-    panels_of = (
-        ("MSE per pixel", "log"),
-        ("rate", "linear"),
-        ("ELBO", "linear"),
-        ("sharpness of reconstructions", "linear"),
-        ("active units", "linear"),
-        ("fd-cnn", "linear"),
-    )
-    figure, panels = axes(2, 3, 8.8, 5.0)
-    for ax, (column, scale) in zip(panels, panels_of, strict=True):
-        rows = [row for name in fixed for row in table.where(decoder=name) if name != LEARNT and row[column] is not None]
-        curve = sorted((row["σ"], row[column]) for row in rows)
-        places = sorted({x for x, _ in curve})
-        ax.plot(places, [interval([v for x, v in curve if x == place]).mean for place in places], color=COLOURS[0], linewidth=1)
-        ax.plot([x for x, _ in curve], [v for _, v in curve], "o", color=COLOURS[0], markersize=4, label="Gaussian, σ fixed")
-        learnt = [(row["σ"], row[column]) for row in table.where(decoder=LEARNT) if row[column] is not None]
-        ax.plot([x for x, _ in learnt], [v for _, v in learnt], "D", color=COLOURS[1], markersize=5, label="σ learnt", linestyle="")
-        value = mean(table, column, BERNOULLI)
-        if value is not None and column != "ELBO":  # nats of binary pixels are of another kind
-            ax.axhline(value, color=COLOURS[2], linestyle="--", linewidth=1.2, label="Bernoulli")
-        ax.set(xscale="log", yscale=scale, xlabel="σ of the decoder", title=column)
-        ax.title.set_fontsize(9)
-        ax.grid(alpha=0.3)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    caption = (
-        "What σ does to a Gaussian decoder; each dot is a seed. The ELBO is in nats per image; that of the Bernoulli decoder is of other "
-        "pixels, and is left out."
-    )
-    return Picture("sweep", caption, figure)
-
-
-def inversion(table: Table) -> Picture:
-    figure, (ax,) = axes(1, 1, 6.4, 3.2)
-    columns = ("rank by ELBO", "rank by −SSE − KL", "rank by −SSE / 2σ² − KL")
-    rows = list(table)
-    for i, row in enumerate(rows):
-        ranks = [row[c] for c in columns]
-        ax.plot(range(3), ranks, "o-", color=COLOURS[i % len(COLOURS)])
-        ax.text(2.06, ranks[-1], row["decoder"], va="center", fontsize=8)
-    ax.set_xticks(range(3), ["ELBO", "−SSE − KL", "−SSE / 2σ² − KL"])
-    ax.set(ylabel="rank", xlim=(-0.2, 3.2), ylim=(len(rows) + 0.5, 0.5))
-    ax.set_yticks(range(1, len(rows) + 1))
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
-    caption = "The same trained models, ranked by the ELBO and by two scores that leave out the normalising constant. 1 is best."
-    return Picture("ranking", caption, figure)
-
-
-def pictures(arrays: Any) -> Picture:
-    names = [key.removeprefix("reconstructions/") for key in arrays if key.startswith("reconstructions/")]
-    shape = arrays["shape"].tolist()
-    rows = [("test images", arrays["originals"]), *((name, arrays[f"reconstructions/{name}"]) for name in names)]
-    figure, panels = axes(len(rows), len(rows[0][1]), 6.6, 0.55 * len(rows))
-    for i, (name, images) in enumerate(rows):
-        for j, image in enumerate(images):
-            ax = panels[i * len(images) + j]
-            ax.imshow(image.view(shape).movedim(0, -1).numpy(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            ax.set_xticks([])
-            ax.set_yticks([])
-            if j == 0:
-                ax.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
-    return Picture("reconstructions", "Test images, and what each decoder makes of their codes. First seed.", figure)
 
 
 def reason(tables: Tables, best: str, effects: list[Effect]) -> str:

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from vae_variants.evaluation import Evaluation, fidelity
-from vae_variants.studies import Findings, Table, Verdict
-from vae_variants.studies.blur import MEASURED, Blur, decoded, differences, relative_sharpness, steps
+from vae_variants.harness import Store
+from vae_variants.studies import Findings, Lab, Table, Verdict
+from vae_variants.studies.blur import MEASURED, Blur, causes, decoded, differences, pictured, relative_sharpness, steps
 from vae_variants.variants import build, configure
 
 REAL = {"sharpness_ratio": 1.0, "high_frequency_ratio": 1.0, "blur_sigma": 0.0, "noise_ratio": 0.97, "coverage": 0.96}
@@ -130,6 +131,16 @@ def test_a_draw_from_q_is_its_mean_where_q_is_a_point(digits) -> None:
     assert len(wide_draw) == len(digits.test)
     torch.testing.assert_close(wide_mean, at_mean, atol=1e-5, rtol=0)
     assert (wide_draw - wide_mean).abs().mean() > 1e-3
+
+
+def test_causes_are_measured_for_each_seed(tmp_path) -> None:
+    lab = Lab("digits", "smoke", (0, 1), Store(tmp_path), torch.device("cpu"))
+    record = lab.records(["vae-gaussian"])["vae-gaussian"]
+    rows = causes(lab, "vae-gaussian", record)
+    assert [row["seed"] for row in rows] == [0, 1]
+    assert [row["samples"] for row in rows] == pytest.approx([record.value("sharpness_ratio", s) for s in (0, 1)], rel=1e-5)
+    assert all(row["at the mean code"] > 0 for row in rows)
+    assert pictured(lab, lab.pictures(record)["samples"]).shape[1:] == (1, 8, 8)
 
 
 def test_the_figures_show_every_variant() -> None:

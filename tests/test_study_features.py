@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-from vae_variants.studies import STUDIES, Findings, Table, Verdict
-from vae_variants.studies.features import ENCODERS, METRICS, PIXELS, Features, decided, gains, means, pixels_beaten
+from vae_variants.harness import Store
+from vae_variants.studies import STUDIES, Findings, Lab, Table, Verdict
+from vae_variants.studies.features import ENCODERS, METRICS, PIXELS, Features, decided, gains, means, pixels_beaten, probed
 
 SPREAD = (-0.004, 0.001, 0.003)
 BASE = {"VAE": 0.80, "autoencoder": 0.78, "PCA": 0.70, "untrained encoder": 0.60, "random projection": 0.61, PIXELS: 0.90}
@@ -112,3 +114,17 @@ def test_the_figure_has_a_panel_for_each_number_of_labels() -> None:
     found = STUDIES["features"]().draw(Findings({"accuracy": planted()}))
     assert [ax.get_title() for ax in found[0].figure.axes] == [*(f"{k} labels per class" for k in (10, 100, 1000)), "all labels"]
     assert "raw pixels" in {text.get_text() for text in found[0].figure.legends[0].get_texts()}
+
+
+def test_what_has_no_chance_is_probed_with_every_draw_of_labels(tmp_path) -> None:
+    lab = Lab("digits", "smoke", (0, 1), Store(tmp_path), torch.device("cpu"))
+    asked = {"pca[latent=20]": ("PCA", 20), "pixels": (PIXELS, 64)}
+    rows, seen = probed(lab.records(list(asked)), asked)
+    table = Table.of("", rows)
+    assert {row["labels per class"] for row in table} == {"10", "all"}  # 400 images have no 100 of each class
+    few, every = (table.by_seed("accuracy", encoder="PCA", units=20, **{"labels per class": k}) for k in ("10", "all"))
+    assert few.keys() == every.keys() == {0, 1}
+    assert few[0] != few[1]  # the labelled images are drawn
+    assert every[0] == every[1]
+    assert (seen[0]["units in use"], seen[0]["n"]) == (20, 2)
+    assert 0.5 < few[0] < every[0] < 1

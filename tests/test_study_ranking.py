@@ -6,10 +6,23 @@ import itertools
 import math
 
 import pytest
+import torch
 from scipy.stats import kendalltau, spearmanr
 
-from vae_variants.studies import STUDIES, Findings, Table, Verdict
-from vae_variants.studies.better_elbo import LIKELIHOODS, QUALITIES, BetterElbo, correlations, inversion, means, summary, unsharpness
+from vae_variants.harness import Record, Store
+from vae_variants.studies import STUDIES, Findings, Lab, Table, Verdict
+from vae_variants.studies.better_elbo import (
+    LIKELIHOODS,
+    QUALITIES,
+    BetterElbo,
+    by_seed,
+    correlations,
+    inversion,
+    labels,
+    means,
+    summary,
+    unsharpness,
+)
 
 GOOD = {"fd": -1.0, "coverage": 0.1, "precision": 0.1, "spectral_distance": -1.0, "unsharpness": -0.1}  # per step of quality
 
@@ -129,6 +142,37 @@ def test_the_worst_inversion_is_large_in_both() -> None:
     assert (found.better, found.worse) == ("v3", "v1")
     assert found.values == pytest.approx((2.2, 2.4))
     assert inversion(planted(lambda i, seed: i), "binary", "fd") is None
+
+
+def test_an_inversion_that_seeds_do_not_agree_on_is_none() -> None:
+    values = planted(lambda i, seed: (2 - i) + (8 * i if seed == 1 else 0), variants=2)
+    assert inversion(values, "binary", "coverage") is None
+    assert inversion(planted(lambda i, seed: 2 - i, variants=2), "binary", "coverage") is not None
+
+
+def test_every_figure_comes_from_the_record(tmp_path) -> None:
+    lab = Lab("digits", "smoke", (0,), Store(tmp_path), torch.device("cpu"))
+    figures = {"elbo": -25.0, "log_likelihood": -24.0, "fd-digitscnn": 3.0, "coverage": 0.6, "precision": 0.7, "spectral_distance": 5.0}
+    figures |= {"sharpness_ratio": 0.5, "noise_ratio": 1.1, "distortion": 20.0}
+    rows = [{"seed": seed, "metric": name, "value": value + seed} for name, value in figures.items() for seed in (0, 1)]
+    record = Record("k", "vae-x", {}, {"name": "digits"}, "binary", "smoke", [0, 1], {"0": "ok", "1": "ok"}, rows=rows)
+    first, second = by_seed({"vae-x": record}, lab)
+    assert first == {
+        "pixels": "binary",
+        "variant": "vae-x",
+        "seed": 0,
+        **{name: figures[name] for name in ("elbo", "log_likelihood", "coverage", "precision", "spectral_distance")},
+        "fd": 3.0,
+        "unsharpness": math.log(2),
+    }
+    assert (second["seed"], second["fd"], second["unsharpness"]) == (1, 4.0, math.log(1.5))
+
+
+def test_rows_of_the_suite_that_have_an_elbo_are_asked_for(tmp_path) -> None:
+    asked = labels(Lab("digits", "full", None, Store(tmp_path), torch.device("cpu")))
+    assert {"vae-bernoulli", "iwae-64", "vae-linear", "vae-categorical", "vae-gaussian[sigma=0.03]"} <= set(asked)
+    assert not {"ae", "gan", "made", "reference-data", "reference-pca-2"} & set(asked)
+    assert len({"vae-bernoulli", "vae-latent-20"} & set(asked)) == 1  # one run under two names
 
 
 def test_unsharpness_is_the_same_for_twice_and_for_half() -> None:

@@ -7,10 +7,11 @@ import math
 import pytest
 import torch
 
+from vae_variants.harness import Store
 from vae_variants.model import MODELS
 from vae_variants.models.fvbn import FVBN
 from vae_variants.models.made import MADE
-from vae_variants.studies import Findings, Table, Verdict
+from vae_variants.studies import Findings, Lab, Table, Verdict
 from vae_variants.studies.sampling_speed import (
     KEPT,
     NAIVE,
@@ -181,3 +182,17 @@ def test_the_figure_has_a_curve_for_each_sampler() -> None:
         **dict.fromkeys(KEPT, 3),
     }
     assert len(right.lines) == 2
+
+
+def test_it_measures_every_sampler_and_scores_by_every_model(tmp_path) -> None:
+    lab = Lab("digits", "smoke", (0,), Store(tmp_path), torch.device("cpu"))
+    found = SamplingSpeed().measure(lab).tables
+    assert [row["sampler"] for row in found["speed"]] == [VAE_NAME, NAIVE[0], KEPT[0], NAIVE[1], KEPT[1]]
+    assert len(found["times"].rows) == 5 * 2 * 3
+    assert len(SamplingSpeed().judge(found).effects) == 4 * 2
+    model = lab.models(lab.configurations("fvbn")[0], (0,))[0]
+    exact = model.log_prob(lab.evaluation(model, 0).test[:100]).mean().item()
+    assert [row["log p(x) or bound, nats"] for row in found["scoring"].where(model="FVBN")] == pytest.approx([exact] * 3, rel=1e-5)
+    bounds = [found["scoring"].where(model=VAE_NAME, draws=k)[0]["log p(x) or bound, nats"] for k in (1, 10)]
+    assert bounds[0] < bounds[1]
+    assert found["scoring"].where(model=VAE_NAME, draws=10)[0]["multiply-adds per image"] == (64 * 64 + 64 * 40) + 10 * (20 * 64 + 64 * 64)

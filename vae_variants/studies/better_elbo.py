@@ -13,7 +13,7 @@ from scipy.stats import kendalltau, spearmanr
 from vae_variants.evaluation.metrics import METRICS
 from vae_variants.evaluation.sharpness import is_noise
 from vae_variants.harness import Record, parse_seeds
-from vae_variants.harness.statistics import interval
+from vae_variants.harness.statistics import Interval, interval
 from vae_variants.model import MODELS, LatentVariable
 from vae_variants.report.drawing import axes, bar
 from vae_variants.report.entries import COLOURS, MARKERS, SUPPORTS
@@ -25,6 +25,7 @@ __all__ = ["BetterElbo", "Inversion", "correlations", "inversion"]
 
 LIKELIHOODS = ("elbo", "log_likelihood")
 QUALITIES = {"fd": -1, "coverage": 1, "precision": 1, "spectral_distance": -1, "unsharpness": -1}  # -> 1 where higher is better
+TITLES = {"fd": "Fréchet distance"}
 DECIDES = ("fd", "coverage")
 LEAST, FEWEST = 0.5, 5  # correlation; variants of one kind of pixels
 SMOKE = ["vae-bernoulli", "iwae-8", "beta-vae-4", "vae-latent-2", "vae-latent-5"]
@@ -61,7 +62,7 @@ class BetterElbo(Study):
     )
 
     def measure(self, lab: Lab) -> Findings:
-        records = lab.records(labels(lab), seeds=lab.choose(smoke=3, quick=None, full=None))
+        records = lab.records(labels(lab), seeds=lab.choose(smoke=3, quick=3, full=None))
         values = Table.of("Every figure, seed by seed", by_seed(records, lab), folded=True)
         return Findings(
             {
@@ -225,21 +226,29 @@ def means(values: Table) -> list[dict[str, Cell]]:
 
 
 def inversion(values: Table, pixels: str, quality: str) -> Inversion | None:
-    """The pair of variants that are ranked the other way round by the most, in means over seeds; None where no pair is."""
-    sign, points = QUALITIES[quality], dict[str, tuple[float, float]]()
+    """The pair of variants that are ranked the other way round by the most, in means over seeds; None where no pair clearly is.
+
+    Clearly: the 95 % intervals of paired differences over seeds have no 0 in them.
+    """
+    sign, points = QUALITIES[quality], dict[str, tuple[dict[int, float], dict[int, float]]]()
     for name in variants(values, pixels):
-        both = [list(values.by_seed(metric, pixels=pixels, variant=name).values()) for metric in ("elbo", quality)]
-        if all(both):
-            points[name] = interval(both[0]).mean, interval(both[1]).mean
-    if len(points) < 2:
-        return None
-    width, height = (statistics.pstdev(p[i] for p in points.values()) for i in (0, 1))
-    found = [
-        Inversion(a, b, (x, u), quality, (y, v), min((x - u) / width, abs(y - v) / height))
-        for (a, (x, y)), (b, (u, v)) in itertools.permutations(points.items(), 2)
-        if x > u and sign * (y - v) < 0
-    ]
+        x, y = (values.by_seed(metric, pixels=pixels, variant=name) for metric in ("elbo", quality))
+        if x.keys() == y.keys():
+            points[name] = x, y
+    centres = {name: (interval(list(x.values())).mean, interval(list(y.values())).mean) for name, (x, y) in points.items()}
+    found = []
+    for a, b in itertools.combinations(points, 2):  # a has the better ELBO
+        gap, change = (interval([p[seed] - q[seed] for seed in p]) for p, q in zip(points[a], points[b], strict=True))
+        if clear(gap) and clear(change) and gap.mean > 0 > sign * change.mean:
+            width, height = (statistics.pstdev(c[i] for c in centres.values()) for i in (0, 1))
+            elbos, qualities = zip(centres[a], centres[b], strict=True)
+            size = min((elbos[0] - elbos[1]) / width, abs(qualities[0] - qualities[1]) / height)
+            found.append(Inversion(a, b, elbos, quality, qualities, size))
     return max(found, key=lambda i: i.size, default=None)
+
+
+def clear(difference: Interval) -> bool:
+    return difference.low is not None and difference.high is not None and (difference.low > 0 or difference.high < 0)
 
 
 def figure_of(values: Table, pixels: str) -> Picture:
@@ -261,7 +270,7 @@ def figure_of(values: Table, pixels: str) -> Picture:
                 ax.errorbar(i + 1, mean.mean, yerr=bar(mean), label=name, **look)
         ax.set(xlabel="rank by the ELBO (1 is best)")
         ax.set_xticks(range(1, len(names) + 1))
-        ax.set_title(f"{quality} ({'lower' if QUALITIES[quality] < 0 else 'higher'} is better)", fontsize=9)
+        ax.set_title(f"{TITLES.get(quality, quality)} ({'lower' if QUALITIES[quality] < 0 else 'higher'} is better)", fontsize=9)
         ax.tick_params(labelsize=7)
         ax.grid(alpha=0.3)
     handles, found = panels[0].get_legend_handles_labels()

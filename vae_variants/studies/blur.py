@@ -73,7 +73,7 @@ class Blur(Study):
 
     def measure(self, lab: Lab) -> Findings:
         vaes: tuple[str, ...] = lab.choose(smoke=VAES[:2], quick=VAES, full=VAES)
-        records = lab.records([*vaes, *OTHERS], seeds=lab.choose(smoke=3, quick=None, full=None))
+        records = lab.records([*vaes, *OTHERS], seeds=lab.choose(smoke=3, quick=3, full=None))
         tables = {
             "means": Table.of("Means over seeds", means(records)),
             "causes": Table.of(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vae_variants.evaluation.probe import BUDGETS
+from vae_variants.harness import Record
 from vae_variants.harness.statistics import interval
 from vae_variants.report.drawing import axes, bar
 from vae_variants.report.entries import COLOURS
@@ -58,20 +60,11 @@ class Features(Study):
     )
 
     def measure(self, lab: Lab) -> Findings:
-        sizes: tuple[int, ...] = lab.choose(smoke=(2, 20), quick=(2, 5, 10, 20, 50), full=(2, 5, 10, 20, 50))
+        sizes: tuple[int, ...] = lab.choose(smoke=(2, 20), quick=(2, 10, 50), full=(2, 5, 10, 20, 50))
         asked = {template.format(d): (kind, d) for kind, template in ENCODERS.items() for d in sizes}
         asked["pixels"] = PIXELS, lab.dataset.dim
-        records = lab.records(list(asked), seeds=lab.choose(smoke=3, quick=None, full=None))
-        rows: list[dict[str, Cell]] = []
-        seen: list[dict[str, Cell]] = []
-        for label, (kind, d) in asked.items():
-            record = records[label]
-            for labels, metric in METRICS.items():
-                for seed in record.seeds:
-                    if (value := record.value(metric, seed)) is not None:
-                        rows.append({"encoder": kind, "units": d, "labels per class": labels, "seed": seed, "accuracy": value})
-            used = [value for seed in record.seeds if (value := record.value("probe_codes", seed)) is not None]
-            seen.append({"encoder": kind, "units": d, "units in use": interval(used).mean if used else None, "n": len(used)})
+        records = lab.records(list(asked), seeds=lab.choose(smoke=3, quick=3, full=None))
+        rows, seen = probed(records, asked)
         accuracy = Table.of("Test accuracy of every probe", rows, folded=True)
         return Findings(
             {
@@ -136,6 +129,20 @@ class Features(Study):
             "intervals over seeds. Training is worth what the solid lines have above the dashed ones."
         )
         return [Picture("accuracy", caption, figure)]
+
+
+def probed(records: Mapping[str, Record], asked: Mapping[str, tuple[str, int]]) -> tuple[list[dict[str, Cell]], list[dict[str, Cell]]]:
+    """asked: label -> (encoder, units) -> one row for each probe and seed, and one for each encoder with the units that it uses."""
+    rows: list[dict[str, Cell]] = []
+    seen: list[dict[str, Cell]] = []
+    for label, (kind, d) in asked.items():
+        record = records[label]
+        for (labels, metric), seed in itertools.product(METRICS.items(), record.seeds):
+            if (value := record.value(metric, seed)) is not None:
+                rows.append({"encoder": kind, "units": d, "labels per class": labels, "seed": seed, "accuracy": value})
+        used = [value for seed in record.seeds if (value := record.value("probe_codes", seed)) is not None]
+        seen.append({"encoder": kind, "units": d, "units in use": interval(used).mean if used else None, "n": len(used)})
+    return rows, seen
 
 
 def values(table: Table, encoder: str, units: int | None, labels: str) -> dict[int, float]:

@@ -20,12 +20,29 @@ from vae_variants.studies.lab import Lab
 from vae_variants.studies.study import Cell as Value
 from vae_variants.studies.study import Findings, Table
 from vae_variants.studies.training_cells import BASE, Cell, Plan, Setting, cells, data_name, plan, view
-from vae_variants.studies.training_verdict import draw, half_width, judge
+from vae_variants.studies.training_pictures import draw
+from vae_variants.studies.training_verdict import CRITERION, half_width, judge
 from vae_variants.training import Population, Training
 from vae_variants.variants import Configuration, build
 
-__all__ = ["draw", "judge", "measure"]
+__all__ = ["CRITERION", "DESCRIPTION", "draw", "judge", "measure"]
 
+DESCRIPTION = """\
+The same model is trained with K draws of z for each image and with one: same initial weights, same order of the images, same noise of
+the evaluation, for each of several seeds. Under equal updates K draws cost K times the decoder evaluations. Under equal evaluations or
+equal time they have to make do with fewer epochs, to the nearest whole one, by seconds that were measured with all K in turn. Along
+batch x K = 64 both updates and evaluations are equal, and images are exchanged for draws.
+
+The learning rate is the best of a few for one draw, on validation images, for each size of batch and once more for a rate that decays by
+a cosine. All K have it, and it is chosen again for one large K. Smaller batches than 100 are trained for fewer epochs, and images of many
+pixels on a part of the training images; the tables say how many. Both arms of a comparison have the same.
+
+Test images are scored by the importance-weighted bound and by the ELBO of 100 draws, in one binarisation. Training images are binarised
+afresh in each epoch, but for the arm whose pixels were drawn once, where noise can keep a model from learning them by heart.
+
+What could mislead: trainings are short, and models that are trained for hours may differ by other amounts. A margin of a nat is about
+half of what IWAE gains on binary MNIST; images of 64 pixels have less to gain, so look at the differences themselves. The bound is loosest
+for the models whose q(z|x) fits worst. Learning rates come from a coarse grid."""
 VARIANT = "vae-bernoulli"
 ELBO_DRAWS = 100  # K_eval, whatever was the K of training
 ROUNDS, TIMED = 15, 3  # of the timing: the K take turns in each, with so many updates after one that is not counted

@@ -1,4 +1,4 @@
-"""What the trained models of the study `one-sample` say of its claim, and the figures that show it."""
+"""What the trained models of the study `one-sample` say of its claim."""
 
 from __future__ import annotations
 
@@ -7,17 +7,25 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from matplotlib.axes import Axes
 from scipy.special import stdtrit
 
 from vae_variants.harness.statistics import holm, t_test
-from vae_variants.report.drawing import axes
-from vae_variants.report.entries import COLOURS
 from vae_variants.studies.judging import LEAST_SEEDS, mixed, one_sided_p, tost_p
-from vae_variants.studies.study import Effect, Findings, Picture, Tables, Verdict
-from vae_variants.studies.training_cells import DECODED, LARGER, LINE, RETUNED, SMALL, STATIC, TIME, UPDATES
+from vae_variants.studies.study import Effect, Tables, Verdict
+from vae_variants.studies.training_cells import DECODED, LARGER, SMALL, STATIC, TIME, UPDATES
 
-__all__ = ["MARGIN", "STRICT", "Gain", "draw", "effects", "gains", "half_width", "judge", "slopes", "t_interval"]
+__all__ = [
+    "CRITERION",
+    "MARGIN",
+    "STRICT",
+    "Gain",
+    "effects",
+    "gains",
+    "half_width",
+    "judge",
+    "slopes",
+    "t_interval",
+]
 
 MARGIN = 1.0  # nats: what K draws may gain with one still as good as many; about half of what IWAE gains with 50 (Burda et al. 2016)
 STRICT = 0.5  # nats: what they may differ by and still be called equivalent
@@ -25,6 +33,16 @@ ALPHA, LEVEL = 0.05, 0.90
 BURDA = {UPDATES: (0.41, "pixels drawn afresh"), STATIC: (-0.34, "pixels drawn once")}  # nats that K = 50 gains over 1, one layer, MNIST
 BURDA_IWAE = 1.98  # the same of IWAE
 SCHEDULES = {"constant": "at a constant learning rate", "cosine": "under cosine decay"}
+
+CRITERION = (
+    f"d is what K draws gain over one, in nats of the bound on log p(x) of test images, seed by seed. One draw is as good as K if a mean d "
+    f"of {MARGIN:g} nat or more is rejected at {ALPHA:.0%} (one-sided t-test, Holm over the K of a budget), and is not as good if the "
+    f"{LEVEL:.0%} t-interval of d lies above {MARGIN:g} nat; fewer than {LEAST_SEEDS} seeds decide nothing. Beside it stand equivalence "
+    f"(two one-sided tests at {STRICT:g} nat) and whether there is any difference (t-test). The claim is supported if one draw is as good "
+    "in every comparison; under conditions if it is in all with batches of 100 but not in all with smaller ones, or is in some comparisons "
+    f"and fails in others; not supported if it fails with batches of 100 and holds nowhere. Batches of about 100 are needed if d exceeds "
+    f"{MARGIN:g} nat with batches of at most {SMALL} and stays below it with 100. IWAE, another objective, and larger batches have no vote."
+)
 
 
 class Gain(NamedTuple):
@@ -136,7 +154,7 @@ def updates_in_words(claimed: Sequence[Gain], found: Sequence[Effect], setup: di
     parts = [f"{size(g.values)} with K = {g.row['K']} {words}" for words, g in tops.items() if g is not None]
     verdicts = [e.verdict for e in found]
     held = f"shown to be within {MARGIN:g} nat of many in {verdicts.count(Verdict.SUPPORTED)} of {len(verdicts)} comparisons"
-    text = f"With batches of {setup['base batch']} and as many updates, the bound gains {' and '.join(parts)}" if parts else "In all"
+    text = f"With batches of {setup['base batch']} and as many updates, the bound changes by {' and '.join(parts)}" if parts else "In all"
     return f"{text}; one draw is {held}, and to be further behind in {verdicts.count(Verdict.REFUTED)}."
 
 
@@ -147,7 +165,7 @@ def costs_in_words(claimed: Sequence[Gain], tables: Tables) -> str:
         parts += [] if top is None else [f"{size(top.values)} with K = {top.row['K']} {words}"]
     slower = max(tables["training_seconds"], key=lambda row: row["K"])
     times = f"an update with K = {slower['K']} takes {slower['times that of K = 1']:.1f} times as long as with one"
-    return f"Where draws are paid for it gains {' and '.join(parts)}: {times}." if parts else ""
+    return f"Where draws are paid for it changes by {' and '.join(parts)}: {times}." if parts else ""
 
 
 def batches_in_words(everything: Sequence[Gain], setup: dict[str, Any]) -> str:
@@ -164,13 +182,13 @@ def batches_in_words(everything: Sequence[Gain], setup: dict[str, Any]) -> str:
         need = f"one draw needs larger batches, and {setup['base batch']} are enough"
     tops = [largest([g for g in tiny if g.row["batch"] == batch]) for batch in sorted({g.row["batch"] for g in tiny})]
     parts = [f"{size(g.values)} with K = {g.row['K']} and batches of {g.row['batch']}" for g in tops if g is not None]
-    control = [f"; four times the batch of {SMALL} gains {size(g.values)}" for g in everything if g.row["budget"] == LARGER]
+    control = [f"; four times the batch of {SMALL} changes it by {size(g.values)}" for g in everything if g.row["budget"] == LARGER]
     _, slope = slopes(everything)
     if slope:
         _, low, high = t_interval(slope)
         trend = "rises" if low is not None and low > 0 else "falls" if high is not None and high < 0 else "has no clear trend"
         control.append(f"; the gain {trend} with learning rate over batch")
-    return f"It gains {' and '.join(parts)}{''.join(control)}: {need}."
+    return f"It changes by {' and '.join(parts)}{''.join(control)}: {need}."
 
 
 def slopes(everything: Sequence[Gain]) -> tuple[int, list[float]]:
@@ -196,7 +214,7 @@ def published_in_words(everything: Sequence[Gain], setup: dict[str, Any]) -> str
     iwae = largest([g for g in at_base if g.row["objective"] == "iwae"])
     if iwae is None:
         return ""
-    text = f"IWAE, another objective, gains {size(iwae.values)} with K = {iwae.row['K']}"
+    text = f"IWAE, another objective, changes it by {size(iwae.values)} with K = {iwae.row['K']}"
     if setup["data set"].partition("?")[0] != "mnist":
         return f"{text}."
     for budget, (value, pixels) in BURDA.items():
@@ -211,99 +229,3 @@ def agreement(values: Sequence[float], published: float) -> str:
     if low is None or high is None or low <= 0 <= high:
         return "no sign is seen here"
     return "the same sign is seen here" if low * published > 0 else "the other sign is seen here"
-
-
-def draw(found: Findings) -> list[Picture]:
-    """Gain by K under each budget, and gain by batch."""
-    everything = gains(found.tables)
-    (setup,) = found.tables["training_setup"]
-    return [by_samples(everything, setup["base batch"]), by_batch(everything)]
-
-
-def curve(ax: Axes, found: Sequence[Gain], x: Sequence[float], label: str, colour: str, **look: Any) -> None:
-    mean = [statistics.fmean(g.values) for g in found]
-    half = [half_width(g.values) or 0.0 for g in found]
-    if found:
-        ax.errorbar(x, mean, yerr=half, label=label, color=colour, capsize=2, markersize=4.5, linewidth=1.2, **look)
-
-
-def margins(ax: Axes) -> None:
-    ax.axhline(0, color="black", linewidth=0.6)
-    ax.axhspan(-STRICT, STRICT, color="grey", alpha=0.15, linewidth=0)
-    ax.axhline(MARGIN, color="black", linewidth=0.9, linestyle=":")
-    ax.grid(alpha=0.25)
-
-
-def by_samples(everything: Sequence[Gain], base: int) -> Picture:
-    figure, (left, right) = axes(1, 2, 8.6, 3.6)
-    at_base = [g for g in everything if g.row["batch"] == base]
-
-    def of(budget: str, schedule: str = "constant", objective: str = "elbo") -> list[Gain]:
-        wanted = (budget, schedule, objective)
-        return [g for g in at_base if (g.row["budget"], g.row["schedule"], g.row["objective"]) == wanted]
-
-    drawn = [
-        (left, of(UPDATES), "ELBO, constant rate", "o", "-"),
-        (left, of(UPDATES, "cosine"), "ELBO, cosine decay", "s", "-"),
-        (left, of(RETUNED), "ELBO, rate tuned for K", "D", ""),
-        (left, of(STATIC), "ELBO, pixels drawn once", "^", "-"),
-        (left, of(UPDATES, objective="iwae"), "IWAE: another objective", "v", "--"),
-        (right, of(UPDATES), UPDATES, "o", "-"),
-        (right, of(DECODED), DECODED, "P", "-"),
-        (right, of(TIME), TIME, "X", "-"),
-        (right, [g for g in everything if g.row["budget"] == LINE], "both (batch x K = 64)", "*", "--"),
-    ]
-    palette = {"o": 0, "s": 1, "D": 3, "^": 2, "v": 4, "P": 5, "X": 7, "*": 6}
-    for i, (ax, line, label, marker, style) in enumerate(drawn):
-        aside = 2 ** (0.07 * (i % 5 - 2))  # beside one another, so that intervals can be told apart
-        curve(ax, line, [g.row["K"] * aside for g in line], label, COLOURS[palette[marker]], marker=marker, linestyle=style)
-    for ax, title in ((left, f"equal updates, batch {base}"), (right, "by what is held equal")):
-        margins(ax)
-        ks = sorted({g.row["K"] for g in everything} - {1})
-        ax.set_xscale("log", base=2)
-        ax.set_xticks(ks, [str(k) for k in ks])
-        ax.minorticks_off()
-        ax.set_xlabel("K, draws of z per image in training")
-        ax.set_ylabel("gain over K = 1 (nats)")
-        ax.set_title(title, fontsize=9)
-        ax.legend(fontsize=7, loc="best")
-    caption = (
-        "What K draws gain over one in the bound on log p(x) of test images: mean over paired seeds with its 90 % interval. "
-        f"Grey: equivalent, within ±{STRICT:g} nat. Dotted: the margin of {MARGIN:g} nat, above which one draw is not as good. "
-        "Left: as many updates. Right: the same when K is paid for, in decoder evaluations, in time, or by smaller batches."
-    )
-    return Picture("training-samples", caption, figure)
-
-
-def by_batch(everything: Sequence[Gain]) -> Picture:
-    figure, (left, right) = axes(1, 2, 8.6, 3.4)
-    plain = [g for g in everything if g.plain]
-    common, slope = slopes(everything)
-    counts = {k: sum(g.row["K"] == k for g in plain) for k in sorted({g.row["K"] for g in plain})}
-    shown = [k for k, count in counts.items() if count >= 2]
-    for i, k in enumerate(shown):
-        points = sorted((g for g in plain if g.row["K"] == k), key=lambda g: g.row["batch"])
-        look = {"marker": "os^"[i % 3], "linestyle": "-"}
-        curve(left, points, [g.row["batch"] * 1.1 ** (i - 1) for g in points], f"K = {k}", COLOURS[i], **look)
-        curve(right, points, [noise(g) for g in points], f"K = {k}", COLOURS[i], **{**look, "linestyle": ""})
-        if k == common and slope:
-            x, mean = [noise(g) for g in points], statistics.fmean(slope)
-            middle = statistics.fmean(statistics.fmean(g.values) for g in points) - mean * statistics.fmean(x)
-            ends = sorted(x)
-            grid = [ends[0] * (ends[-1] / ends[0]) ** (j / 50) for j in range(51)]
-            right.plot(grid, [middle + mean * v for v in grid], color=COLOURS[i], linewidth=1, label=f"least squares, K = {k}")
-    control = [g for g in everything if g.row["budget"] == LARGER]
-    curve(left, control, [SMALL * 1.21] * len(control), "four times the batch, K = 1", COLOURS[3], marker="D", linestyle="")
-    for ax, label in ((left, "batch, images per update"), (right, "learning rate / batch")):
-        margins(ax)
-        ax.set(xscale="log", xlabel=label, ylabel="gain over K = 1 (nats)")
-        ax.legend(fontsize=7, loc="best")
-    batches = sorted({g.row["batch"] for g in plain})
-    left.set_xticks(batches, [str(b) for b in batches])
-    left.minorticks_off()
-    caption = (
-        "What K draws gain over one with as many updates, by the number of images in each, at learning rates tuned for K = 1 (means and "
-        f"90 % intervals over paired seeds). The diamond has one draw and {4 * SMALL} images in each update in place of {SMALL}. "
-        "Right: against learning rate over batch, with which the noise of the steps grows."
-    )
-    return Picture("training-batches", caption, figure)

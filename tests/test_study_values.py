@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import json
 import math
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from torch import Tensor
 
 from tests.test_laws import W1, W2, linear_vae
+from vae_variants.harness import Store
+from vae_variants.likelihoods import Bernoulli, GaussianLearnt
+from vae_variants.models.vae import VAE
 from vae_variants.objectives import OBJECTIVES, Draws
-from vae_variants.studies import Table, Verdict
-from vae_variants.studies.estimator_models import STAR, ages
+from vae_variants.studies import Lab, Table, Verdict, estimator_gradients, estimator_values
+from vae_variants.studies.estimator_models import STAR, Subject, ages, some_images, subjects
 from vae_variants.studies.estimator_moments import (
     Spread,
     batch_formula,
@@ -25,6 +34,7 @@ from vae_variants.studies.estimator_moments import (
     widened_variance,
 )
 from vae_variants.studies.estimator_values import judge, rank
+from vae_variants.training import derive_seed
 
 F64 = {"dtype": torch.float64}
 FIXTURE = 1.0135490315076114  # Var log p(x | z) at the posterior of the fixture W2
@@ -173,6 +183,49 @@ def test_ages_are_different_models() -> None:
     assert ages(1) == {"final": 1}
 
 
+# -- from models to figures --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab("digits", "smoke", None, Store(tmp_path / "runs"), torch.device("cpu"))
+
+
+def planted_subjects(lab: Lab) -> Iterator[Subject]:
+    """Untrained models in place of the star."""
+    for name, likelihood in (("vae-latent-50", Bernoulli()), ("vae-gaussian-learnt", GaussianLearnt())):
+        for seed in range(3):
+            torch.manual_seed(derive_seed(name, seed))
+            yield Subject(name, "final", 1, seed, VAE(lab.dataset.shape, likelihood, latent=2, hidden=(8,)))
+
+
+@pytest.mark.parametrize("part", [estimator_values, estimator_gradients])
+def test_what_is_measured_can_be_judged_shown_and_repeated(part: ModuleType, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(part, "subjects", planted_subjects)
+    found = part.measure(lab)
+    json.dumps({name: table.rows for name, table in found.tables.items()}, allow_nan=False)
+    torch.manual_seed(99)  # of no concern
+    monkeypatch.setattr(part, "subjects", lambda lab: islice(planted_subjects(lab), 1))
+    for name, table in part.measure(lab).tables.items():
+        assert not table.folded or (table.rows and set(table.rows) <= set(found.tables[name].rows))
+    effects, text = part.judge(found.tables)
+    assert effects and all(math.isfinite(e.value) for e in effects) and text.count(".") >= 2
+    pictures = part.draw(found)
+    assert len({picture.name for picture in pictures}) == len(pictures) >= 2
+    for picture in pictures:
+        picture.figure.savefig(io.BytesIO())
+
+
+def test_the_star_has_trained_models_of_each_age(lab: Lab) -> None:
+    found = list(subjects(lab, ("vae-latent-2",)))
+    assert [(s.age, s.epochs, s.seed) for s in found] == [(age, n, seed) for age, n in (("early", 1), ("final", 2)) for seed in range(3)]
+    early, final = (s.model.encoder[0].weight for s in (found[0], found[3]))
+    assert not torch.equal(early, final)
+    again = lab.models(lab.configurations("vae-latent-2")[0], (0, 1, 2))
+    assert torch.equal(final, again[0].get_parameter("encoder.0.weight"))  # the suite's own
+    assert set(some_images(lab, found[0].model, 10).unique().tolist()) <= {0.0, 1.0}
+
+
 # -- verdicts ----------------------------------------------------------------------------------------------------------------
 
 
@@ -196,7 +249,7 @@ def tables(
             final = {"model": name, "age": "final", "seed": seed}
             for b in (1, 16, 256):
                 batch.append({**final, "B": b, "K": 1, "variance (nats²)": 100 * jitter * b**power, "formula (nats²)": 100 / b})
-            bound.append({**final, "K": 64, "images with CV² ≤ K/10": 30, "there, measured / formula": 0.95 * jitter})
+            bound.append({**final, "K": 64, "images where it applies": 30, "there, measured / formula": 0.95 * jitter})
             widths += [{**final, "t": t, "variance (nats²)": jitter * t**width, "closed form (nats²)": t**3.8} for t in (0.5, 1.0, 2.0)]
     rows = {"value_spread": spread, "value_batch": batch, "value_bias": biases, "value_bound": bound}
     rows |= {"sharp_images": images, "sharp_widths": widths}

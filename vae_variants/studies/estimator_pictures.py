@@ -71,7 +71,7 @@ def grouped(ax: Axes, table: Table, column: str, **equal: str) -> None:
             rows = [row for row in table.where(model=name, age=age, **equal) if row[column] is not None]
             at = place + 0.25 * (AGES.index(age) - 1)
             look: dict[str, Any] = {"marker": "o^s"[AGES.index(age)], "color": COLOURS[AGES.index(age)], "s": 20, "alpha": 0.8}
-            ax.scatter([at] * len(rows), [row[column] for row in rows], label=age if place == 0 and rows else None, **look)
+            ax.scatter([at] * len(rows), [row[column] for row in rows], label=None if place else age, **look)
     ax.set_xticks(range(len(STAR)), [name.removeprefix("vae-") for name in STAR], fontsize=7.5, rotation=15)
     ax.grid(alpha=0.3, axis="y")
 

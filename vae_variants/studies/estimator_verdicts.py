@@ -18,7 +18,7 @@ __all__ = ["judge"]
 
 SLOPE, DEVIATION = 0.05, 0.05  # of the laws in K and B
 BIAS, CHANCE = 0.5, 0.01  # nats; of a test over all models
-BOUND = 0.25  # relative error of the bias of L_K
+BOUND, LEAST_IMAGES = 0.25, 20  # relative error of the bias of L_K, and of how many images at least
 RANK, SHARE, EXPONENT = 0.5, 0.5, 0.5  # correlation, part of the closed form, power of t
 
 
@@ -82,9 +82,9 @@ def estimators(tables: Tables) -> list[Effect]:
         if shares := [mine[seed] / other[seed] for seed in mine if other.get(seed)]:
             where = {"part": "estimators", "quantity": "within, B / A", "model": name, "age": "final"}
             found.append(compared(where, shares, below=1.0))
-    calm = [row for row in tables["value_bound"] if row["images with CV² ≤ K/10"] >= 10]
+    calm = [row for row in tables["value_bound"] if row["images where it applies"] >= LEAST_IMAGES]
     if errors := largest(calm, lambda row: abs(row["there, measured / formula"] - 1)):
-        where = {"part": "estimators", "quantity": "bias of L_K where CV² ≤ K/10: largest relative error of −CV²/2K"}
+        where = {"part": "estimators", "quantity": "bias of L_K where −CV²/2K applies: largest relative error"}
         found.append(compared(where, errors, below=BOUND))
     return found
 

@@ -288,7 +288,7 @@ def study(
 ) -> None:
     """Put claims to the test: measure what is missing, judge, and write the page of claims."""
     from vae_variants.studies import STUDIES, Lab  # bring matplotlib
-    from vae_variants.studies.page import effects_table, write_claims
+    from vae_variants.studies.page import effects_tables, write_claims
     from vae_variants.studies.record import run_study
     from vae_variants.studies.study import chosen
 
@@ -309,15 +309,15 @@ def study(
             failed = True
             print(f"failed: {record.error}")
             continue
-        print(f"{record.judgement.verdict.value}: {record.judgement.reason}")
-        if record.judgement.effects:
-            header, rows = effects_table(record.judgement.effects)
+        for header, rows in reversed(effects_tables(record.judgement.effects)):  # what decides comes last, where one looks
             table = Table(box=None, pad_edge=False)
             for column in header:
                 table.add_column(column, overflow="fold")
             for row in rows:
                 table.add_row(*row)
             out.print(table)
+            print()
+        print(f"{record.judgement.verdict.value}: {record.judgement.reason}")
     print(f"\nwrote {folder}")
     if failed:
         raise typer.Exit(1)

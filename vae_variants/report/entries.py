@@ -46,7 +46,7 @@ class Entry:
         values = list(self.values(metric).values())
         if values and self.unit(metric) in TIMINGS:
             low, middle, high = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
-            return Interval(middle, *((low, high) if len(values) > 1 else (None, None)), len(values))
+            return Interval(middle, low, high, len(values)) if len(values) > 1 else Interval(middle, None, None, 1)
         return interval(values) if values else None
 
     def compared(self, metric: str, baseline: Entry) -> Comparison | None:

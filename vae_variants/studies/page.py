@@ -18,7 +18,7 @@ from vae_variants.report.tables import write_csv
 from vae_variants.studies.record import StudyRecord, read_all
 from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Table, Verdict
 
-__all__ = ["cell", "effects_table", "write_claims"]
+__all__ = ["cell", "effects_tables", "write_claims"]
 
 MARKS = {Verdict.SUPPORTED: "✔", Verdict.CONDITIONAL: "◐", Verdict.INCONCLUSIVE: "?", Verdict.REFUTED: "✘"}
 INTRODUCTION = """\
@@ -48,15 +48,15 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]], left: int = 
     return [*lines, *("| " + " | ".join(row) + " |" for row in rows), ""]
 
 
-def effects_table(effects: Sequence[Effect]) -> tuple[list[str], list[list[str]]]:
-    """Header and cells: what each effect is of, its size with interval, what it was held against, its verdict."""
-    places = list(dict.fromkeys(name for effect in effects for name in effect.where))
-    rows = []
+def effects_tables(effects: Sequence[Effect]) -> list[tuple[list[str], list[list[str]]]]:
+    """Header and cells: what each effect is of, its size with interval, what it was held against, its verdict; a table for each kind."""
+    kinds: dict[tuple[str, ...], list[list[str]]] = {}
     for e in effects:
         size = f"{cell(e.value)} {e.unit}".rstrip()
         span = "–" if e.low is None or e.high is None or e.level is None else f"{cell(e.low)} to {cell(e.high)} ({e.level:.0%})"
-        rows.append([*(cell(e.where.get(name)) for name in places), size, span, f"{e.n} {e.of}", e.criterion, e.verdict.value])
-    return [*places, "effect", "interval", "n", "criterion", "verdict"], rows
+        row = [*map(cell, e.where.values()), size, span, f"{e.n} {e.of}", e.criterion, e.verdict.value]
+        kinds.setdefault(tuple(e.where), []).append(row)
+    return [([*places, "effect", "interval", "n", "criterion", "verdict"], rows) for places, rows in kinds.items()]
 
 
 def shown(table: Table) -> list[str]:
@@ -83,8 +83,7 @@ def section(record: StudyRecord) -> list[str]:
     ]
     for name, caption in record.captions.items():
         lines += [f"![{escaped(caption)}](figures/{figure_name(record, name)})", "", f"<sub>{escaped(caption)}</sub>", ""]
-    if record.judgement.effects:
-        header, rows = effects_table(record.judgement.effects)
+    for header, rows in effects_tables(record.judgement.effects):
         lines += markdown(header, [list(map(escaped, row)) for row in rows], len(header) - 5)
     for table in record.tables.values():
         lines += shown(table)

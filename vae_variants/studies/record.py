@@ -93,9 +93,9 @@ def run_study(name: str, lab: Lab, command: str, fresh: bool = False) -> tuple[S
     arrays = load_tensors(folder / ARRAYS, key=key) or {}
     if known is not None and set(known.arrays) == set(arrays):
         found = Findings(known.tables, arrays)
-        kept = {"environment": known.environment, "started": known.started, "seconds": known.seconds}
-        kept |= {"tables": known.tables, "arrays": known.arrays}
-        return blank(study, name, key, lab, command, judgement=study.judge(known.tables), **kept), found
+        same = {"environment": known.environment, "started": known.started, "seconds": known.seconds}
+        same |= {"tables": known.tables, "arrays": known.arrays}
+        return blank(study, name, key, lab, command, judgement=study.judge(known.tables), **same), found
     lab.say(f"{name} on {lab.name}, {lab.fidelity} fidelity")
     begin, error = time.perf_counter(), ""
     kept: dict[str, Any] = {"environment": environment(lab.device), "started": datetime.now(UTC).isoformat(timespec="seconds")}

@@ -13,7 +13,7 @@ from vae_variants.studies.judging import compared
 from vae_variants.studies.lab import Lab
 from vae_variants.studies.study import Effect, Findings, Picture, Table, Tables
 
-__all__ = ["draw", "judge", "measure"]
+__all__ = ["CRITERION", "draw", "judge", "measure"]
 
 COMPARED = "vae-latent-50"  # on which the objectives are compared
 OBJECTIVE_NAMES = ("elbo", "elbo-sampled", "stl", "iwae", "dreg")
@@ -21,6 +21,13 @@ KS = (1, 8, 64)
 BATCH = 100
 FLAT = 0.9  # of the squared SNR of one draw: no less counts as not falling
 WORTH = math.sqrt(2)
+CRITERION = (
+    "Gradients: K* = sqrt(r c_enc/c_dec), the K at which variance times cost is least, is below √2, where one draw is "
+    "better than two, for the encoder's and the decoder's gradient of every variant, after one epoch and at the end. "
+    f"Objectives: from {KS[0]} draw to {KS[-1]} the squared signal-to-noise ratio of an image's gradient stays above "
+    f"{FLAT:g} of what it was for the ELBO (both networks) and for DReG's encoder; IWAE's falls for the encoder and rises "
+    "for the decoder."
+)
 PREDICTIONS: dict[
     tuple[str, str], dict[str, Any]
 ] = {  # (objective, network) -> what the squared SNR of most draws over that of one is held against

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from vae_variants.report.drawing import axes
@@ -64,6 +65,13 @@ def laws(draws: Table, batches: Table) -> list[Picture]:
     return [Picture("variance", caption, figure)]
 
 
+def plain(axis: Axis) -> None:
+    """Few labels and short ones on a logarithmic axis of a decade or two."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def grouped(ax: Axes, table: Table, column: str, **equal: str) -> None:
     """A dot for each seed, models side by side, ages within them."""
     for place, name in enumerate(STAR):
@@ -83,6 +91,7 @@ def ratios(table: Table) -> Picture:
         grouped(ax, table, "r", estimator=estimator)
         ax.axhline(1.0, color="black", lw=0.8, ls="--")
         ax.set(yscale="log", title=title, ylabel="r = variance within / between images")
+        plain(ax.yaxis)
     panels[0].legend(fontsize=7.5, frameon=False, loc="best")
     caption = (
         "How much one draw of z adds to the variance that images have anyway, for models after one epoch, a third of the epochs and all "
@@ -104,10 +113,8 @@ def scatters(found: Findings) -> list[Picture]:
         both = [predicted.min().item(), predicted.max().item()]
         ax.plot(both, both, color="black", lw=0.8, ls="--")
         ax.set(xscale="log", yscale="log")
-        for axis in (ax.xaxis, ax.yaxis):  # few labels, and plain ones: most ranges are less than a decade
-            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axis.set_minor_formatter(NullFormatter())
+        plain(ax.xaxis)
+        plain(ax.yaxis)
         ax.set_title(name, fontsize=9)
         ax.set_xlabel("closed form (nats²)", fontsize=8)
         ax.set_ylabel("Var log p(x|z) (nats²)", fontsize=8)
@@ -127,6 +134,7 @@ def gradient_pictures(found: Findings) -> list[Picture]:
         grouped(ax, spread, "r", network=network)
         ax.axhline(1.0, color="black", lw=0.8, ls="--")
         ax.set(yscale="log", title=network, ylabel="r = variance of draws / of images")
+        plain(ax.yaxis)
     panels[0].legend(fontsize=7.5, frameon=False, loc="best")
     caption = (
         "The same ratio for the gradient of the ELBO from one draw, summed over the parameters of the encoder and of the decoder; each "
@@ -140,12 +148,16 @@ def signals(table: Table) -> list[Picture]:
         return []
     present: Sequence[str] = [age for age in AGES if table.where(age=age)]
     figure, panels = axes(len(present), 2, 9.0, 3.2 * len(present))
+    ks = sorted({row["K"] for row in table})
     for ax, (age, network) in zip(panels, ((a, n) for a in present for n in ("encoder", "decoder")), strict=True):
         for i, (objective, look) in enumerate(OBJECTIVE_LOOK.items()):
             points = average(table.where(age=age, network=network, objective=objective), "K", "SNR")
             ax.plot(list(points), list(points.values()), look, ms=5, lw=1.2, color=COLOURS[i], label=objective)
         ax.set(xscale="log", yscale="log", xlabel="draws of z per image, K", ylabel="signal / noise", title=f"{network}, {age} model")
         ax.title.set_fontsize(9)
+        plain(ax.yaxis)
+        ax.set_xticks(ks, [str(k) for k in ks])
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.grid(alpha=0.3)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(OBJECTIVE_LOOK), fontsize=8, frameon=False)
     caption = (

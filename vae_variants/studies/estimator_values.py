@@ -28,11 +28,11 @@ from vae_variants.studies.estimator_moments import (
     widened_variance,
 )
 from vae_variants.studies.estimator_pictures import value_pictures
-from vae_variants.studies.estimator_verdicts import judge
+from vae_variants.studies.estimator_verdicts import CRITERION, judge
 from vae_variants.studies.lab import Lab
 from vae_variants.studies.study import Findings, Picture, Table
 
-__all__ = ["draw", "judge", "measure"]
+__all__ = ["CRITERION", "draw", "judge", "measure"]
 
 KS = (1, 2, 4, 8, 16, 32, 64)
 BATCHES, BATCH_KS = (1, 4, 16, 64, 100, 256), (1, 8, 64)

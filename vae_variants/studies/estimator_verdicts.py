@@ -14,12 +14,21 @@ from vae_variants.studies.estimator_moments import slope
 from vae_variants.studies.judging import compared
 from vae_variants.studies.study import Effect, Table, Tables, Verdict
 
-__all__ = ["judge"]
+__all__ = ["CRITERION", "judge"]
 
 SLOPE, DEVIATION = 0.05, 0.05  # of the laws in K and B
 BIAS, CHANCE = 0.5, 0.01  # nats; of a test over all models
 BOUND, LEAST_IMAGES = 0.25, 20  # relative error of the bias of L_K, and of how many images at least
 RANK, SHARE, EXPONENT = 0.5, 0.5, 0.5  # correlation, part of the closed form, power of t
+
+CRITERION = (
+    "Values: r, the variance of log p(x|z) within an image over that of the ELBO between images, is below 1 for every "
+    "variant, after one epoch and at the end. Checks of the measurement: slopes of log variance in log K and log B are -1 "
+    f"within {SLOPE:g}, the formula (σ_b² + σ_w²/K)/B holds within {DEVIATION:.0%}, the ELBO of K draws is off by less than "
+    f"{BIAS:g} nats and no test of its bias rejects at {CHANCE:g} after Holm. Reasons: the variance is above {SHARE:g} of "
+    f"the closed form for a posterior, goes with it over images by a rank correlation above {RANK:g}, falls with the trace "
+    f"of q, and follows its power of t within {EXPONENT:g}; r falls with training and with latent units."
+)
 
 
 def largest(rows: Iterable[dict[str, Any]], of: Callable[[dict[str, Any]], float]) -> list[float]:

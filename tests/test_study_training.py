@@ -185,7 +185,7 @@ def planned(name: str, seconds: dict[int, float] | None = None):
     chosen = PLANS[name]
     chosen = replace(chosen, images=min(chosen.images, 1197) // 64 * 64)
     rate = {(batch, "constant"): 1 / batch for batch in (100, *chosen.batches)} | {(100, "cosine"): 7.0}
-    return chosen, cells(chosen, rate, 5.0, seconds or {k: float(k) for k in chosen.samples})
+    return chosen, cells(chosen, rate, {b: 2 / b for b in chosen.line}, 5.0, seconds or {k: float(k) for k in chosen.samples})
 
 
 @pytest.mark.parametrize("name", PLANS)
@@ -211,6 +211,7 @@ def test_budgets_are_equal_in_what_they_say(name):
             assert many.decoded(n) == one.decoded(n)
         if cell.budget == LINE:
             assert many.batch * many.samples == one.batch * one.samples == 64
+            assert (many.lr, one.lr) == (2 / many.batch, 2 / one.batch)
         if cell.budget == LARGER:
             assert (many.samples, many.batch, many.lr) == (1, 4 * one.batch, one.lr)
             assert many.updates(n) == one.updates(n)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -24,6 +23,7 @@ __all__ = [
     "Cell",
     "Plan",
     "Setting",
+    "along",
     "cells",
     "data_name",
     "equal_time",
@@ -188,25 +188,28 @@ def plan(lab: Lab) -> Plan:
     return replace(chosen, images=images, rates=LARGE_RATES if large else chosen.rates)
 
 
-def cells(chosen: Plan, rate: Mapping[tuple[int, str], float], retuned: float, seconds: Mapping[int, float]) -> list[Cell]:
-    """All of them. `rate` is the best learning rate of K = 1, by (batch, decay), `retuned` that of K = `chosen.retuned`, and `seconds`
-    what an update of `BASE` images takes, by K."""
+def along(chosen: Plan, lr: float) -> list[Setting]:
+    """Those with batch x K = `PRODUCT`, K = 1 first."""
+    return [Setting(PRODUCT // batch, batch, lr, epochs) for batch, epochs in chosen.line.items()]
 
-    def tuned(batch: int, decay: str = "constant") -> float:
-        known = [b for b, d in rate if d == decay]
-        return rate[min(known, key=lambda b: abs(math.log(b / batch))), decay]
+
+def cells(
+    chosen: Plan, rate: Mapping[tuple[int, str], float], line: Mapping[int, float], retuned: float, seconds: Mapping[int, float]
+) -> list[Cell]:
+    """All of them. `rate` is the best learning rate of K = 1, by (batch, decay), `line` that of the settings of `along`, by batch,
+    `retuned` that of K = `chosen.retuned`, and `seconds` what an update of `BASE` images takes, by K."""
 
     def with_samples(budget: str, one: Setting, samples: tuple[int, ...], claim: bool = True) -> list[Cell]:
         return [Cell(budget, one), *(Cell(budget, replace(one, samples=k), one, claim) for k in samples if k > 1)]
 
-    base = Setting(1, BASE, tuned(BASE), chosen.epochs)
+    base = Setting(1, BASE, rate[BASE, "constant"], chosen.epochs)
     found = with_samples(UPDATES, base, chosen.samples)
-    found += with_samples(UPDATES, replace(base, lr=tuned(BASE, "cosine"), decay="cosine"), chosen.cosine)
+    found += with_samples(UPDATES, replace(base, lr=rate[BASE, "cosine"], decay="cosine"), chosen.cosine)
     found += [Cell(UPDATES, replace(base, samples=k, objective="iwae"), base, False) for k in chosen.iwae]
     found.append(Cell(RETUNED, replace(base, samples=chosen.retuned, lr=retuned), base))
     found += with_samples(STATIC, replace(base, pixels="static"), chosen.static)
     for batch, epochs in chosen.batches.items():
-        one = Setting(1, batch, tuned(batch), epochs)
+        one = Setting(1, batch, rate[batch, "constant"], epochs)
         found += with_samples(UPDATES, one, chosen.batch_samples if batch <= SMALL else chosen.batch_samples[:2])
         if batch == SMALL:
             found.append(Cell(LARGER, replace(one, batch=4 * SMALL, epochs=4 * epochs), one, False))
@@ -215,8 +218,8 @@ def cells(chosen: Plan, rate: Mapping[tuple[int, str], float], retuned: float, s
     found += [Cell(DECODED, replace(one, samples=k, epochs=chosen.long // k), one) for k in chosen.paid if k > 1]
     found.append(Cell(TIME, one))
     found += [Cell(TIME, replace(one, samples=k, epochs=equal_time(chosen.long, k, seconds)), one) for k in chosen.paid if k > 1]
-    along = [Setting(PRODUCT // batch, batch, tuned(batch), epochs) for batch, epochs in chosen.line.items()]
-    found += [Cell(LINE, along[0]), *(Cell(LINE, setting, along[0]) for setting in along[1:])]
+    one, *others = [replace(setting, lr=line[setting.batch]) for setting in along(chosen, 0.0)]
+    found += [Cell(LINE, one), *(Cell(LINE, setting, one) for setting in others)]
     return found
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vae_variants.evaluation import Evaluation, fidelity
-from vae_variants.harness import Store
+from vae_variants.harness import Record, Store
 from vae_variants.studies import Findings, Lab, Table, Verdict
 from vae_variants.studies.blur import MEASURED, Blur, causes, decoded, differences, pictured, relative_sharpness, steps
 from vae_variants.variants import build, configure
@@ -133,14 +133,19 @@ def test_a_draw_from_q_is_its_mean_where_q_is_a_point(digits) -> None:
     assert (wide_draw - wide_mean).abs().mean() > 1e-3
 
 
-def test_causes_are_measured_for_each_seed(tmp_path) -> None:
+def test_causes_are_measured_for_each_seed(tmp_path, digits) -> None:
     lab = Lab("digits", "smoke", (0, 1), Store(tmp_path), torch.device("cpu"))
-    record = lab.records(["vae-gaussian"])["vae-gaussian"]
+    (configuration,) = lab.configurations("vae-gaussian[hidden=8]")
+    record = Record("k", "vae-gaussian", dict(configuration.values), {"name": "digits"}, "real", "smoke", [0, 1], {"0": "ok", "1": "ok"})
     rows = causes(lab, "vae-gaussian", record)
     assert [row["seed"] for row in rows] == [0, 1]
-    assert [row["samples"] for row in rows] == pytest.approx([record.value("sharpness_ratio", s) for s in (0, 1)], rel=1e-5)
-    assert all(row["at the mean code"] > 0 for row in rows)
-    assert pictured(lab, lab.pictures(record)["samples"]).shape[1:] == (1, 8, 8)
+    for row, (seed, model) in zip(rows, lab.models(configuration, (0, 1)).items(), strict=True):
+        e = lab.evaluation(model, seed)
+        assert row["samples"] == pytest.approx(relative_sharpness(e.sample_means, lab.dataset.grey(), (1, 8, 8)))
+        assert row["at the mean code"] == pytest.approx(relative_sharpness(e.reconstructions, lab.dataset.grey(), (1, 8, 8)), rel=1e-4)
+    flat = torch.arange(20 * 64).reshape(20, 64)
+    assert torch.equal(pictured(lab, flat)[3, 0, 2], flat[3, 16:24])
+    assert len(pictured(lab, flat)) == 10
 
 
 def test_the_figures_show_every_variant() -> None:

@@ -90,6 +90,7 @@ def test_agreement_is_supported_and_has_no_inversion() -> None:
     found = judged(planted(lambda i, seed: i))
     assert found.verdict is Verdict.SUPPORTED
     assert [e.where["quality"] for e in found.effects] == ["fd", "coverage"]
+    assert "instead of the ELBO it is between 1.00 and 1.00" in found.reason
     assert "inversion" not in found.reason
     assert "no vote" not in found.reason
 

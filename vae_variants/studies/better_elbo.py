@@ -92,6 +92,9 @@ class BetterElbo(Study):
             f"({lowest.where['quality']}, {SUPPORTS[lowest.where['pixels']]}) and {max(e.value for e in effects):.2f}. "
         )
         judged = dict.fromkeys(e.where["pixels"] for e in effects)
+        rest = [spearman_of(c) for c in summary(found) if c["likelihood"] != "elbo" and c["quality"] in DECIDES and c["pixels"] in judged]
+        if rest:
+            reason += f"With log p(x), or its tightest bound, instead of the ELBO it is between {min(rest):.2f} and {max(rest):.2f}. "
         voiceless = [c for c in summary(found) if c["likelihood"] == "elbo" and c["quality"] not in DECIDES and c["pixels"] in judged]
         if voiceless and (least := min(voiceless, key=spearman_of)) and spearman_of(least) < 0:
             reason += (

@@ -228,7 +228,7 @@ def explained(causes: Table) -> str:
     span = f"{low:.0%}" if round(100 * low) == round(100 * high) else f"{low:.0%} to {high:.0%}"
     return (
         f"Of the sharpness that their samples lack (on a log scale) {span} is lacking in reconstructions at draws from q(z|x) already, "
-        "which is the averaging of the decoder; the rest comes with codes from the prior."
+        f"which is the averaging of the decoder{'; the rest comes with codes from the prior' if high < 1 else ''}."
     )
 
 

@@ -137,7 +137,8 @@ def bound_rows(s: Subject, log_w: Tensor) -> list[dict[str, Any]]:
                 "formula (nats)": formula.mean().item(),
                 "median CV²": squared.median().item(),
                 "images where it applies": int(calm.sum()),
-                "there, measured / formula": (measured[calm].sum() / formula[calm].sum()).item() if calm.any() else None,
+                "sum there, L_K − L_S (nats)": measured[calm].sum().item(),
+                "sum there, formula (nats)": formula[calm].sum().item(),
             }
         )
     return rows

@@ -104,6 +104,16 @@ def test_a_box_holds_q_too() -> None:
     assert (high[0] >= torch.tensor([6 + 8 * math.exp(-1) - 1e-5, -0.3])).all()
 
 
+def test_a_box_follows_the_posterior_on_each_axis() -> None:
+    """At (3, -0.3) with standard deviations of about 0.3 and 0.2, and q a speck at 0."""
+    model, _ = planar((0.0, 0.0), (-4.0, -4.0))
+    exact, _ = linear()
+    x = exact.decoder(torch.tensor([[3.3, -0.3]], dtype=torch.float64))
+    low, high = located(model, x, 200)
+    assert -0.5 < low[0, 0] < 0.2 and 3.5 < high[0, 0] < 6
+    assert -3 < low[0, 1] < -1 and 0 < high[0, 1] < 2
+
+
 def test_a_plane_integrates_a_gaussian_whatever_the_steps() -> None:
     low, step = torch.tensor([[-8.0, -9.0]]).double(), torch.tensor([[0.1, 0.15]]).double()
     empty = Plane(low, step, torch.zeros(1, 161, 161).double())

@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from vae_variants.datasets import Dataset
+from vae_variants.evaluation import Evaluation, fidelity
 from vae_variants.harness import Store
+from vae_variants.likelihoods import Bernoulli
 from vae_variants.models.linear import LinearVAE
+from vae_variants.models.vae import VAE
 from vae_variants.studies import Lab, Table, Verdict
 from vae_variants.studies.posterior_modes import Chains, chains, ends, modes, r_hat, weighted_shape
-from vae_variants.studies.posterior_shape import PosteriorShape, widths
+from vae_variants.studies.posterior_shape import PosteriorShape, of_units, widths
 
 
 def mixture(*parts: tuple[float, float, float], sd: float = 0.5, n: int = 101, m: int = 121) -> np.ndarray:
@@ -142,6 +146,7 @@ def test_where_chains_end() -> None:
     height[50:, 5], z[:, 5, :, 0] = -20.0, z[:, 5, :, 0] + 5
     z[50:, 6, :, 1] += 5
     z[:, 7, :, 2] += 5
+    z[:, 4, :, :2] += 0.2  # two standard deviations off
     found = Chains(z, height, torch.ones(1))
     stuck, elsewhere = ends(found, torch.tensor([True, True, False]))
     assert stuck[:, 0].tolist() == [False, True, False, False]
@@ -200,6 +205,19 @@ def test_a_part_that_is_missing_cannot_be_supported() -> None:
     tables = planted()
     grid = Table.of("", [row for row in tables["grid"] if row["trained as"] != "VAE"])
     assert PosteriorShape().judge({**tables, "grid": grid}).verdict is Verdict.INCONCLUSIVE
+
+
+def test_units_of_a_model(tiny: Dataset) -> None:
+    model = VAE(tiny.shape, Bernoulli(), latent=3, hidden=(4,)).requires_grad_(False)
+    model.encoder[-1].weight.mul_(3.0)
+    e = Evaluation(model, tiny, 5, fidelity("smoke"))
+    mean, scale = (part.double() for part in model.posterior(e.test))
+    for j, row in enumerate(of_units("2 units", "VAE", e)):
+        assert (row["unit"], row["seed"]) == (j, 5)
+        assert row["variance of the mean"] == pytest.approx((mean[:, j] - mean[:, j].mean()).square().mean().item(), rel=1e-6)
+        assert row["σ of q"] == pytest.approx(scale[:, j].mean().item(), rel=1e-6)
+        assert row["entropy reduction (nats)"] == pytest.approx(-scale[:, j].log().mean().item(), rel=1e-6)
+        assert row["active"] == ("active" if row["variance of the mean"] > 0.01 else "inactive")
 
 
 def test_widths_average_over_units_of_a_kind() -> None:

@@ -282,7 +282,9 @@ def reason(tables: Tables, best: str, effects: list[Effect]) -> str:
     seeds = len({row["seed"] for row in table})
     near = [e.where["decoder"] for e in effects if e.verdict is Verdict.SUPPORTED]
     far = [f"{e.where['decoder']} ({e.value:+.0%})" for e in effects if e.verdict is Verdict.REFUTED]
-    text = f"The least squared error was that of {best}; within {MARGIN:.0%} of it: {', '.join(near) or 'no other'}; "
+    exact = max(row["error"] for row in tables["minimum"])
+    text = f"For a given code the data term is least at the mean of the images, and σ weighs the KL by 2σ² (errors up to {exact:.1g}). "
+    text += f"Of the trained decoders {best} had the least squared error; within {MARGIN:.0%} of it: {', '.join(near) or 'no other'}; "
     text += f"not: {', '.join(far) or 'none'}." if seeds >= LEAST_SEEDS else f"{seeds} seeds do not tell more."
     first = min(tables["ranking"], key=lambda row: row["rank by ELBO"])["decoder"]
     naive = min(tables["ranking"], key=lambda row: row["rank by −SSE − KL"])["decoder"]

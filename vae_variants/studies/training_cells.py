@@ -20,6 +20,7 @@ __all__ = [
     "STATIC",
     "TIME",
     "UPDATES",
+    "WHOLE",
     "Cell",
     "Plan",
     "Setting",
@@ -38,6 +39,7 @@ SMALL = 4  # images per update where draws are held against four times as many i
 UPDATES = "equal updates"
 STATIC = "equal updates, pixels drawn once"
 RETUNED = "equal updates, rate tuned for K"
+WHOLE = "equal updates, all images, as the suite trains"
 DECODED = "equal decoder evaluations"
 LINE = f"equal updates and decoder evaluations (batch x K = {PRODUCT})"
 TIME = "equal time"
@@ -55,6 +57,7 @@ class Setting:
     decay: str = "constant"
     objective: str = "elbo"
     pixels: str = "dynamic"  # or static
+    whole: bool = False  # with all training images and the seeds of the suite, whose trained models it shares
 
     def updates(self, images: int) -> int:
         """Steps of the optimiser, for that many training images: the last, smaller batch of an epoch is left out."""
@@ -89,6 +92,7 @@ class Plan:
     static: tuple[int, ...]
     paid: tuple[int, ...]  # where draws are paid for: equal decoder evaluations and equal time
     iwae: tuple[int, ...]
+    whole: tuple[int, ...]  # where it is trained for as long as the suite trains
     retuned: int  # K
     epochs: int  # of equal updates
     long: int  # epochs of K = 1 where K > 1 has to make do with fewer
@@ -110,6 +114,7 @@ FULL = Plan(
     static=(1, 8, 64),
     paid=(1, 2, 4, 8, 16, 64),
     iwae=(2, 8, 64),
+    whole=(),
     retuned=64,
     epochs=32,
     long=64,
@@ -169,6 +174,7 @@ COSTLY = replace(  # large images: two cores, a little more than an hour
     static=(1, 16),
     paid=(1, 4, 16, 64),
     iwae=(2, 4, 8, 16),
+    whole=(1, 8),
     retuned=16,
     epochs=12,
     batches={1: 1, 4: 2, 20: 12, 400: 12},
@@ -194,9 +200,14 @@ def along(chosen: Plan, lr: float) -> list[Setting]:
 
 
 def cells(
-    chosen: Plan, rate: Mapping[tuple[int, str], float], line: Mapping[int, float], retuned: float, seconds: Mapping[int, float]
+    chosen: Plan,
+    rate: Mapping[tuple[int, str], float],
+    line: Mapping[int, float],
+    retuned: float,
+    seconds: Mapping[int, float],
+    suite: Setting | None = None,
 ) -> list[Cell]:
-    """All of them. `rate` is the best learning rate of K = 1, by (batch, decay), `line` that of the settings of `along`, by batch,
+    """All of them. `suite` is the setting of the suite's baseline, `rate` is the best learning rate of K = 1, by (batch, decay), `line` that of the settings of `along`, by batch,
     `retuned` that of K = `chosen.retuned`, and `seconds` what an update of `BASE` images takes, by K."""
 
     def with_samples(budget: str, one: Setting, samples: tuple[int, ...], claim: bool = True) -> list[Cell]:
@@ -206,6 +217,9 @@ def cells(
     found = with_samples(UPDATES, base, chosen.samples)
     found += with_samples(UPDATES, replace(base, lr=rate[BASE, "cosine"], decay="cosine"), chosen.cosine)
     found += [Cell(UPDATES, replace(base, samples=k, objective="iwae"), base, False) for k in chosen.iwae]
+    if suite is not None and chosen.whole:
+        found += with_samples(WHOLE, suite, chosen.whole)
+        found += [Cell(WHOLE, replace(suite, samples=k, objective="iwae"), suite, False) for k in chosen.whole if k > 1]
     found.append(Cell(RETUNED, replace(base, samples=chosen.retuned, lr=retuned), base))
     found += with_samples(STATIC, replace(base, pixels="static"), chosen.static)
     for batch, epochs in chosen.batches.items():

@@ -14,7 +14,7 @@ import torch
 
 from vae_variants.evaluation.latent import active_units
 from vae_variants.evaluation.likelihood import elbo, log_likelihood
-from vae_variants.harness.spec import prepared
+from vae_variants.harness.spec import parse_seeds, prepared
 from vae_variants.model import Model
 from vae_variants.studies.lab import Lab
 from vae_variants.studies.study import Cell as Value
@@ -57,7 +57,8 @@ def measure(lab: Lab) -> Findings:
     line, rows = tuned_along(lab, chosen, seeds)
     retuned, more = tuned_for(lab, chosen, seeds, rate[BASE, "constant"])
     seconds = seconds_per_update(lab, chosen, seeds, rate[BASE, "constant"])
-    found = [c for c in cells(chosen, rate, line, retuned, seconds) if not (lab.dataset.static and c.setting.pixels == "static")]
+    everything = cells(chosen, rate, line, retuned, seconds, of_the_suite(lab))
+    found = [c for c in everything if not (lab.dataset.static and c.setting.pixels == "static")]
     settings = list(dict.fromkeys(cell.setting for cell in found))
     scores: list[Mapping[str, Value]] = []
     for number, setting in enumerate(settings):
@@ -80,21 +81,32 @@ def measure(lab: Lab) -> Findings:
             "Training: validation ELBO by learning rate, from which it was chosen", tuning + rows + more, folded=True
         ),
         "training_seconds": Table.of(f"Training: time of an update of {BASE} images and all seeds", timing(chosen, seconds)),
-        "training_cells": described(chosen, found, settings, scores),
+        "training_cells": described(lab, chosen, found, settings, scores),
         "training_scores": Table.of("Training: every trained model, nats per image", scores, folded=True),
     }
     return Findings(tables)
 
 
+def of_the_suite(lab: Lab) -> Setting:
+    """As the suite trains its baseline."""
+    recipe = lab.configurations(VARIANT)[0].recipe
+    return Setting(1, recipe.batch, recipe.lr, recipe.epochs, recipe.decay, whole=True)
+
+
+def images_of(lab: Lab, chosen: Plan, setting: Setting) -> int:
+    return len(lab.dataset.train) if setting.whole else chosen.images
+
+
 def configuration(lab: Lab, setting: Setting) -> Configuration:
     """The baseline of the suite with the options of a setting."""
-    options = ",".join(f"{name}={value}" for name, value in asdict(setting).items() if name != "pixels")
+    options = ",".join(f"{name}={value}" for name, value in asdict(setting).items() if name not in ("pixels", "whole"))
     (found,) = lab.configurations(f"{VARIANT}[{options}]")
     return found
 
 
 def models(lab: Lab, chosen: Plan, setting: Setting, seeds: tuple[int, ...]) -> dict[int, Model]:
-    return lab.models(configuration(lab, setting), seeds, data_name(lab, chosen.images, setting.pixels))
+    seeds = lab.given_seeds or parse_seeds(lab.suite.seeds) if setting.whole else seeds
+    return lab.models(configuration(lab, setting), seeds, data_name(lab, images_of(lab, chosen, setting), setting.pixels))
 
 
 def validated(lab: Lab, chosen: Plan, setting: Setting, seeds: tuple[int, ...]) -> float | None:
@@ -193,7 +205,7 @@ def scored(lab: Lab, chosen: Plan, setting: Setting, seeds: tuple[int, ...]) -> 
     """A row for each seed that did not diverge: bound and ELBO on test images, ELBO on training images, active units."""
     sizes = {"elbo_samples": ELBO_DRAWS, "bound_samples": chosen.bound_samples, "bound_images": chosen.bound_images}
     test = view(lab.dataset, "test", chosen.test)
-    train = view(prepared(data_name(lab, chosen.images, setting.pixels), lab.fidelity), "train", chosen.test)
+    train = view(prepared(data_name(lab, images_of(lab, chosen, setting), setting.pixels), lab.fidelity), "train", chosen.test)
     rows: list[dict[str, Value]] = []
     for seed, model in models(lab, chosen, setting, seeds).items():
         e = lab.evaluation(model, seed, test, **sizes)
@@ -203,12 +215,13 @@ def scored(lab: Lab, chosen: Plan, setting: Setting, seeds: tuple[int, ...]) -> 
     return rows
 
 
-def described(chosen: Plan, found: list[Cell], settings: list[Setting], scores: list[Mapping[str, Value]]) -> Table:
+def described(lab: Lab, chosen: Plan, found: list[Cell], settings: list[Setting], scores: list[Mapping[str, Value]]) -> Table:
     """A row for each cell: what it is, its means over seeds, and the paired difference to the cell with K = 1."""
     by_run = Table.of("", scores)
     rows = []
     for cell in found:
         s, run = cell.setting, settings.index(cell.setting)
+        images = images_of(lab, chosen, s)
         against = None if cell.against is None else settings.index(cell.against)
         values = {name: by_run.by_seed(name, run=run) for name in ("bound", "ELBO", "training ELBO", "active units")}
         mean = {name: statistics.fmean(v.values()) if v else None for name, v in values.items()}
@@ -216,13 +229,14 @@ def described(chosen: Plan, found: list[Cell], settings: list[Setting], scores: 
         row: dict[str, Value] = {
             "budget": cell.budget,
             "objective": s.objective,
+            "training images": images,
             "batch": s.batch,
             "schedule": s.decay,
             "learning rate": s.lr,
             "K": s.samples,
             "epochs": s.epochs,
-            "updates": s.updates(chosen.images),
-            "decoder evaluations (thousands)": s.decoded(chosen.images) / 1000,
+            "updates": s.updates(images),
+            "decoder evaluations (thousands)": s.decoded(images) / 1000,
             "bound (nats)": mean["bound"],
             "ELBO (nats)": mean["ELBO"],
             "training minus test ELBO": statistics.fmean(gap) if gap else None,

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from vae_variants.report.drawing import axes
 from vae_variants.report.entries import COLOURS
 from vae_variants.studies.study import Findings, Picture
-from vae_variants.studies.training_cells import DECODED, LARGER, LINE, RETUNED, SMALL, STATIC, TIME, UPDATES
+from vae_variants.studies.training_cells import DECODED, LARGER, LINE, RETUNED, SMALL, STATIC, TIME, UPDATES, WHOLE
 from vae_variants.studies.training_verdict import MARGIN, STRICT, Gain, gains, half_width, noise, slopes
 
 __all__ = ["draw"]
@@ -51,7 +51,9 @@ def by_samples(everything: Sequence[Gain], base: int) -> Picture:
         (left, of(UPDATES, "cosine"), "ELBO, cosine decay", "s", "-"),
         (left, of(RETUNED), "ELBO, rate tuned for K", "D", ""),
         (left, of(STATIC), "ELBO, pixels drawn once", "^", "-"),
+        (left, of(WHOLE), "ELBO, all images, longer", "X", ""),
         (left, of(UPDATES, objective="iwae"), "IWAE: another objective", "v", "--"),
+        (left, of(WHOLE, objective="iwae"), "IWAE, all images, longer", "P", ""),
         (right, of(UPDATES), UPDATES, "o", "-"),
         (right, of(DECODED), DECODED, "P", "-"),
         (right, of(TIME), TIME, "X", "-"),

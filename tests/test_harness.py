@@ -219,7 +219,7 @@ def test_every_suite_can_be_planned(name):
     plan = load_suite(name).plan()
     assert plan
     assert len({s.label for s in plan}) == len(plan)
-    assert all(s.configuration.values.get("epochs", 30) >= 20 for s in plan)
+    assert all(s.configuration.values.get("epochs", 30) >= 10 for s in plan)
 
 
 @pytest.mark.parametrize("text", ["dataset = 'digits'", "dataset = 'digits'\nseeds = 1\n[[runs]]\nvariant = ['ae']", "= 1"])

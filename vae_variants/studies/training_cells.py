@@ -207,8 +207,8 @@ def cells(
     seconds: Mapping[int, float],
     suite: Setting | None = None,
 ) -> list[Cell]:
-    """All of them. `suite` is the setting of the suite's baseline, `rate` is the best learning rate of K = 1, by (batch, decay), `line` that of the settings of `along`, by batch,
-    `retuned` that of K = `chosen.retuned`, and `seconds` what an update of `BASE` images takes, by K."""
+    """All of them. `rate` is the best learning rate of K = 1, by (batch, decay), `line` that of the settings of `along`, by batch,
+    `retuned` that of K = `chosen.retuned`, `seconds` what an update of `BASE` images takes, by K, `suite` the suite's own setting."""
 
     def with_samples(budget: str, one: Setting, samples: tuple[int, ...], claim: bool = True) -> list[Cell]:
         return [Cell(budget, one), *(Cell(budget, replace(one, samples=k), one, claim) for k in samples if k > 1)]

@@ -60,7 +60,7 @@ def test_sharpness_that_is_noise_proves_nothing() -> None:
     found = Blur().judge(planted({"vae-a": SOFT, "gan": NOISE}))
     assert found.verdict is Verdict.INCONCLUSIVE
     assert {e.verdict for e in found.effects} == {Verdict.INCONCLUSIVE}
-    assert "the GAN's is noise" in found.reason
+    assert "in 3 of 3 seeds the GAN's is noise: a median filter leaves 0.39 of" in found.reason
 
 
 def test_a_vae_that_is_noise_refutes_nothing() -> None:

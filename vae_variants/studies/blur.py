@@ -109,8 +109,9 @@ class Blur(Study):
         )
         if suspect:
             reason += (
-                f"But the GAN's is noise: a median filter leaves {shown(table, 'noise_ratio', GAN)} of the share that it leaves of "
-                "real images, so that nothing can be said of blur."
+                f"But in {suspect} of {len(table.by_seed('noise_ratio', variant=GAN))} seeds the GAN's is noise: a median filter leaves "
+                f"{min(table.by_seed('noise_ratio', variant=GAN).values()):.2f} of the share that it leaves of real images, or more, so that "
+                "nothing can be said of blur."
             )
         elif not covers:
             reason += f"But the GAN's samples come near to {interval(coverage).mean:.1%} of the real images only, too few to stand for it."
@@ -200,10 +201,10 @@ def differences(table: Table, metric: str, variant: str, against: str = GAN) -> 
     return [ours[seed] - theirs[seed] for seed in sorted(ours) if seed in theirs]
 
 
-def noisy(table: Table, variant: str) -> bool:
-    """Whether the sharpness of any seed is noise."""
+def noisy(table: Table, variant: str) -> int:
+    """In how many seeds the sharpness is noise."""
     ratios, sharp = table.by_seed("noise_ratio", variant=variant), table.by_seed("sharpness_ratio", variant=variant)
-    return any(is_noise(ratios[seed], sharp[seed]) for seed in ratios if seed in sharp)
+    return sum(is_noise(ratios[seed], sharp[seed]) for seed in ratios if seed in sharp)
 
 
 def shown(table: Table, metric: str, variant: str) -> str:

@@ -110,8 +110,8 @@ class Blur(Study):
         if suspect:
             reason += (
                 f"But in {suspect} of {len(table.by_seed('noise_ratio', variant=GAN))} seeds the GAN's is noise: a median filter leaves "
-                f"{min(table.by_seed('noise_ratio', variant=GAN).values()):.2f} of the share that it leaves of real images, or more, so that "
-                "nothing can be said of blur."
+                f"{min(table.by_seed('noise_ratio', variant=GAN).values()):.2f} of the share that it leaves of real images, or more, so "
+                "that nothing can be said of blur."
             )
         elif not covers:
             reason += f"But the GAN's samples come near to {interval(coverage).mean:.1%} of the real images only, too few to stand for it."

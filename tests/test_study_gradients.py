@@ -14,10 +14,11 @@ from tests.test_laws import W2, linear_vae
 from vae_variants.likelihoods import Bernoulli, Gaussian, GaussianLearnt
 from vae_variants.models.vae import VAE
 from vae_variants.objectives import OBJECTIVES, Draws, dreg, elbo, iwae, stl
-from vae_variants.studies import Table, Verdict, estimator_anova
-from vae_variants.studies.estimator_anova import Anova, best_draws, multiply_adds, nested, networks, per_sample
-from vae_variants.studies.estimator_gradients import KS, OBJECTIVE_NAMES, PREDICTIONS, judge
-from vae_variants.studies.estimator_models import STAR
+from vae_variants.studies import Table, Verdict
+from vae_variants.studies.one_sample import estimator_anova
+from vae_variants.studies.one_sample.estimator_anova import Anova, best_draws, multiply_adds, nested, networks, per_sample
+from vae_variants.studies.one_sample.estimator_gradients import KS, OBJECTIVE_NAMES, PREDICTIONS, judge
+from vae_variants.studies.one_sample.estimator_models import STAR
 
 F64 = {"dtype": torch.float64}
 

@@ -16,7 +16,7 @@ from vae_variants.registry import UserError
 from vae_variants.studies import Table, Verdict
 from vae_variants.studies.judging import one_sided_p
 from vae_variants.studies.lab import Lab
-from vae_variants.studies.training_cells import (
+from vae_variants.studies.one_sample.training_cells import (
     COSTLY,
     DECODED,
     FULL,
@@ -34,8 +34,8 @@ from vae_variants.studies.training_cells import (
     plan,
     view,
 )  # fmt: skip
-from vae_variants.studies.training_level import draw, judge, measure, models
-from vae_variants.studies.training_verdict import gains, slopes
+from vae_variants.studies.one_sample.training_level import draw, judge, measure, models
+from vae_variants.studies.one_sample.training_verdict import gains, slopes
 from vae_variants.training import Population, Recipe, Training
 from vae_variants.variants import build, configure
 

@@ -19,9 +19,10 @@ from vae_variants.harness import Store
 from vae_variants.likelihoods import Bernoulli, GaussianLearnt
 from vae_variants.models.vae import VAE
 from vae_variants.objectives import OBJECTIVES, Draws
-from vae_variants.studies import Lab, Table, Verdict, estimator_gradients, estimator_values
-from vae_variants.studies.estimator_models import STAR, Subject, ages, some_images, subjects
-from vae_variants.studies.estimator_moments import (
+from vae_variants.studies import Lab, Table, Verdict
+from vae_variants.studies.one_sample import estimator_gradients, estimator_values
+from vae_variants.studies.one_sample.estimator_models import STAR, Subject, ages, some_images, subjects
+from vae_variants.studies.one_sample.estimator_moments import (
     Spread,
     batch_formula,
     bias,
@@ -33,7 +34,7 @@ from vae_variants.studies.estimator_moments import (
     slope,
     widened_variance,
 )
-from vae_variants.studies.estimator_values import judge, rank
+from vae_variants.studies.one_sample.estimator_values import judge, rank
 from vae_variants.training import derive_seed
 
 F64 = {"dtype": torch.float64}

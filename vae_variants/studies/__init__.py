@@ -8,5 +8,9 @@ from vae_variants.studies.study import STUDIES, Effect, Findings, Judgement, Pic
 
 __all__ = ["STUDIES", "Effect", "Findings", "Judgement", "Lab", "Picture", "Study", "Table", "Verdict"]
 
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+TEXTBOOK = (  # the order of its claims, and so that of the page
+    "one_sample", "posterior_shape", "elbo_gap", "features", "sampling_speed", "blur", "likelihood_choice", "better_elbo",
+)  # fmt: skip
+
+for _name in dict.fromkeys([*TEXTBOOK, *(module.name for module in iter_modules(__path__))]):
+    import_module(f"{__name__}.{_name}")

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 
 from vae_variants.report.drawing import axes
 from vae_variants.report.entries import COLOURS
+from vae_variants.studies.one_sample.training_cells import DECODED, LARGER, LINE, RETUNED, SMALL, STATIC, TIME, UPDATES, WHOLE
+from vae_variants.studies.one_sample.training_verdict import MARGIN, STRICT, Gain, gains, half_width, noise, slopes
 from vae_variants.studies.study import Findings, Picture
-from vae_variants.studies.training_cells import DECODED, LARGER, LINE, RETUNED, SMALL, STATIC, TIME, UPDATES, WHOLE
-from vae_variants.studies.training_verdict import MARGIN, STRICT, Gain, gains, half_width, noise, slopes
 
 __all__ = ["draw"]
 

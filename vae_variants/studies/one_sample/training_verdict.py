@@ -11,8 +11,8 @@ from scipy.special import stdtrit
 
 from vae_variants.harness.statistics import holm, t_test
 from vae_variants.studies.judging import LEAST_SEEDS, all_of, mixed, one_sided_p, tost_p
+from vae_variants.studies.one_sample.training_cells import DECODED, LARGER, LINE, SMALL, STATIC, TIME, UPDATES, WHOLE
 from vae_variants.studies.study import Effect, Tables, Verdict
-from vae_variants.studies.training_cells import DECODED, LARGER, LINE, SMALL, STATIC, TIME, UPDATES, WHOLE
 
 __all__ = [
     "CRITERION",

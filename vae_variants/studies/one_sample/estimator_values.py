@@ -14,8 +14,9 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from vae_variants.objectives import OBJECTIVES
-from vae_variants.studies.estimator_models import Subject, some_images, subjects
-from vae_variants.studies.estimator_moments import (
+from vae_variants.studies.lab import Lab
+from vae_variants.studies.one_sample.estimator_models import Subject, some_images, subjects
+from vae_variants.studies.one_sample.estimator_moments import (
     Spread,
     batch_formula,
     bias,
@@ -27,9 +28,8 @@ from vae_variants.studies.estimator_moments import (
     slope,
     widened_variance,
 )
-from vae_variants.studies.estimator_pictures import value_pictures
-from vae_variants.studies.estimator_verdicts import CRITERION, judge
-from vae_variants.studies.lab import Lab
+from vae_variants.studies.one_sample.estimator_pictures import value_pictures
+from vae_variants.studies.one_sample.estimator_verdicts import CRITERION, judge
 from vae_variants.studies.study import Findings, Picture, Table
 
 __all__ = ["CRITERION", "draw", "judge", "measure"]

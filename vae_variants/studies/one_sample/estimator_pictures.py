@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from vae_variants.report.drawing import axes
 from vae_variants.report.entries import COLOURS
-from vae_variants.studies.estimator_models import AGES, STAR
+from vae_variants.studies.one_sample.estimator_models import AGES, STAR
 from vae_variants.studies.study import Findings, Picture, Table
 
 __all__ = ["gradient_pictures", "value_pictures"]

@@ -6,11 +6,11 @@ import math
 from typing import Any
 
 from vae_variants.objectives import OBJECTIVES
-from vae_variants.studies.estimator_anova import best_draws, multiply_adds, nested
-from vae_variants.studies.estimator_models import STAR, some_images, subjects
-from vae_variants.studies.estimator_pictures import gradient_pictures
 from vae_variants.studies.judging import compared
 from vae_variants.studies.lab import Lab
+from vae_variants.studies.one_sample.estimator_anova import best_draws, multiply_adds, nested
+from vae_variants.studies.one_sample.estimator_models import STAR, some_images, subjects
+from vae_variants.studies.one_sample.estimator_pictures import gradient_pictures
 from vae_variants.studies.study import Effect, Findings, Picture, Table, Tables
 
 __all__ = ["CRITERION", "draw", "judge", "measure"]

@@ -17,11 +17,11 @@ from vae_variants.evaluation.likelihood import elbo, log_likelihood
 from vae_variants.harness.spec import parse_seeds, prepared
 from vae_variants.model import Model
 from vae_variants.studies.lab import Lab
+from vae_variants.studies.one_sample.training_cells import BASE, Cell, Plan, Setting, along, cells, data_name, plan, view
+from vae_variants.studies.one_sample.training_pictures import draw
+from vae_variants.studies.one_sample.training_verdict import CRITERION, half_width, judge
 from vae_variants.studies.study import Cell as Value
 from vae_variants.studies.study import Findings, Table
-from vae_variants.studies.training_cells import BASE, Cell, Plan, Setting, along, cells, data_name, plan, view
-from vae_variants.studies.training_pictures import draw
-from vae_variants.studies.training_verdict import CRITERION, half_width, judge
 from vae_variants.training import Population, Training
 from vae_variants.variants import Configuration, build
 

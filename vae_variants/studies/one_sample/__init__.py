@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vae_variants.studies import estimator_gradients, estimator_values, training_level
 from vae_variants.studies.lab import Lab
+from vae_variants.studies.one_sample import estimator_gradients, estimator_values, training_level
 from vae_variants.studies.study import STUDIES, Findings, Judgement, Picture, Study, Tables, Verdict
 
 __all__ = ["OneSample"]
@@ -25,7 +25,10 @@ estimate of the ELBO varies within an image (which more draws help) and between 
 for its gradient, encoder and decoder apart, with the signal-to-noise ratio of five estimators.
 
 Why: whether the variance within an image is what a closed form for an exact posterior says, sum_j (1 - s_j^2)^2 / 2 + mu_j^2 s_j^2,
-about half a squared nat for each unit in use however narrow q is; and what becomes of it when q is made wider or narrower."""
+about half a squared nat for each unit in use however narrow q is; and what becomes of it when q is made wider or narrower.
+
+Expected of the frozen models before they were looked at, without a vote in the verdict but for the checks. {estimator_values.CRITERION}
+{estimator_gradients.CRITERION}"""
 
     claim = "One sample of z per image is enough to estimate E_q[log p(x|z)] in training."
     source = KINGMA

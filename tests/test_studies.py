@@ -149,8 +149,10 @@ def test_the_page_shows_every_figure_that_a_verdict_rests_on(lab: Lab, tmp_path:
         Planted.values = tuple(values)
         folder = write_claims([run_study("planted", lab, "vae-variants study planted --dataset digits", fresh=True)], tmp_path / "reports")
         page, table = (folder / "README.md").read_text(), (folder / "claims.csv").read_text().splitlines()
+        details = (folder / "digits-planted.md").read_text()
         for value in values:
-            assert f"| {cell(value)} | a\\|b | – |" in page
+            assert f"| {cell(value)} | a\\|b | – |" in details
+        assert "(digits-planted.md)" in page and Planted.criterion in details
         assert len(table) == 2 and table[0].startswith("study,dataset,fidelity,claim_verdict,where,value,low,high")
         assert ("✔ supported" in page) == (values is D) and ("✘ not supported" in page) == (values is not D)
         assert Planted.criterion in page and page.count("Planted \\| with a bar") == 2

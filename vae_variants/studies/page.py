@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -21,13 +22,14 @@ from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Table, V
 __all__ = ["cell", "effects_tables", "write_claims"]
 
 MARKS = {Verdict.SUPPORTED: "✔", Verdict.CONDITIONAL: "◐", Verdict.INCONCLUSIVE: "?", Verdict.REFUTED: "✘"}
+MANY = 12  # effects, above which they are folded
 INTRODUCTION = """\
 # The textbook's claims, tested
 
 Each claim was put to the test by a study whose criterion was written down before it ran. **Supported**: what the claim says was seen,
 with an interval that leaves no room for the opposite. **Not supported**: the opposite was. **Supported under conditions**: it depends, and
 the reason says on what. **Inconclusive**: the data cannot tell, which is no verdict for either side. Every figure that a verdict
-rests on is on this page; `claims.csv` has the effects, `data/` the tables for programs.
+rests on is here or one link away; [claims.csv](claims.csv) has the effects, `data/` the tables for programs.
 """
 
 
@@ -65,29 +67,38 @@ def shown(table: Table) -> list[str]:
     body = markdown(table.columns, ([escaped(cell(value)) for value in row] for row in table.rows), left)
     if not table.folded:
         return [f"{escaped(table.caption)}:", "", *body]
-    return [f"<details><summary>{escape(table.caption)} ({len(table.rows)} rows)</summary>", "", *body, "</details>", ""]
+    return folded(f"{table.caption} ({len(table.rows)} rows)", body)
 
 
-def figure_name(record: StudyRecord, name: str) -> str:
-    return f"{slug(record.dataset['name'])}-{slug(record.name)}-{slug(name)}.png"
+def stem(record: StudyRecord) -> str:
+    """Of the names of all files that are about one study on one data set."""
+    return f"{slug(record.dataset['name'])}-{slug(record.name)}"
 
 
-def section(record: StudyRecord) -> list[str]:
-    """What one study found on one data set."""
-    lines = [f"### {record.name} on {record.dataset['name']}", ""]
+def verdict(record: StudyRecord) -> str:
+    return "failed" if record.judgement is None else f"{MARKS[record.judgement.verdict]} {record.judgement.verdict.value}"
+
+
+def reasoned(record: StudyRecord) -> list[str]:
     if record.judgement is None:
-        return [*lines, f"**There is no verdict**: {escaped(record.error)}", "", *footer(record)]
-    lines += [
-        f"**{MARKS[record.judgement.verdict]} {record.judgement.verdict.value.capitalize()}.** {escaped(record.judgement.reason)}",
-        "",
-    ]
-    for name, caption in record.captions.items():
-        lines += [f"![{escaped(caption)}](figures/{figure_name(record, name)})", "", f"<sub>{escaped(caption)}</sub>", ""]
-    for header, rows in effects_tables(record.judgement.effects):
-        lines += markdown(header, [list(map(escaped, row)) for row in rows], len(header) - 5)
-    for table in record.tables.values():
-        lines += shown(table)
-    return [*lines, *footer(record)]
+        return [f"There is no verdict: {escaped(record.error)}", ""]
+    return [f"**{verdict(record)}.** {escaped(record.judgement.reason)}", ""]
+
+
+def figures(record: StudyRecord, most: int | None = None) -> list[str]:
+    lines = []
+    for name, caption in list(record.captions.items())[:most]:
+        lines += [f"![{escaped(caption)}](figures/{stem(record)}-{slug(name)}.png)", "", f"<sub>{escaped(caption)}</sub>", ""]
+    return lines
+
+
+def folded(summary: str, lines: Sequence[str]) -> list[str]:
+    return [f"<details><summary>{escape(summary)}</summary>", "", *lines, "</details>", ""]
+
+
+def measured(record: StudyRecord) -> list[str]:
+    criterion = f"**Criterion, written before the study ran.** {escaped(record.criterion)}"
+    return [*escaped(record.description).split("\n"), "", criterion, ""]
 
 
 def footer(record: StudyRecord) -> list[str]:
@@ -95,31 +106,51 @@ def footer(record: StudyRecord) -> list[str]:
     return [f"Reproduce with `{record.command}` ({record.fidelity} fidelity; took {record.seconds:.0f} s on {machine}).", ""]
 
 
+def details(record: StudyRecord) -> str:
+    """The page of one study on one data set: all figures, effects and tables."""
+    lines = [f"# {record.name} on {record.dataset['name']}", "", f"> {escaped(record.claim)}", "", *reasoned(record), *footer(record)]
+    lines += [*figures(record), "## What was measured", "", *measured(record)]
+    if record.judgement is not None and record.judgement.effects:
+        lines += ["## Effects", ""]
+        for header, rows in effects_tables(record.judgement.effects):
+            lines += markdown(header, [list(map(escaped, row)) for row in rows], len(header) - 5)
+    lines += ["## Tables", "", "Everything that the verdict rests on.", ""] if record.tables else []
+    for table in record.tables.values():
+        lines += shown(table)
+    return "\n".join([*lines, "[All claims](README.md)", ""])
+
+
+def section(record: StudyRecord, pictures: bool) -> list[str]:
+    """What one study found on one data set, in short."""
+    lines = [f"### On {record.dataset['name']}", "", *reasoned(record), *(figures(record, 1) if pictures else [])]
+    if record.judgement is not None and record.judgement.effects:
+        header, rows = effects_tables(record.judgement.effects)[0]
+        body = markdown(header, [list(map(escaped, row)) for row in rows], len(header) - 5)
+        lines += body if len(rows) <= MANY else folded(f"The {len(rows)} comparisons that decide", body)
+    lines += [f"All figures, effects and tables: [{record.name} on {record.dataset['name']}]({stem(record)}.md)."]
+    return [*lines, *footer(record)]
+
+
 def page(records: Sequence[StudyRecord]) -> str:
-    """README.md of the claims, in the order of the registry, other studies after those that it knows."""
-    names = [*(name for name in STUDIES if any(r.name == name for r in records)), *(r.name for r in records if r.name not in STUDIES)]
-    data = sorted({r.dataset["name"] for r in records})
+    """README.md of the claims, in the order of the registry, other studies after those that it knows; larger images first."""
+    names = list(dict.fromkeys([*(name for name in STUDIES if any(r.name == name for r in records)), *(r.name for r in records)]))
+    data = list(dict.fromkeys(r.dataset["name"] for r in sorted(records, key=lambda r: -math.prod(r.dataset["shape"]))))
     by = {(r.name, r.dataset["name"]): r for r in records}
     commands = dict.fromkeys(re.sub(r"^(vae-variants study) \S*(?= --|$)", r"\1", r.command) for r in records)
     lines = [*INTRODUCTION.split("\n"), f"Made by {', '.join(f'`{c}`' for c in commands)}.", ""]
     rows = []
-    for name in dict.fromkeys(names):
-        first = next(r for r in records if r.name == name)
-        verdicts = []
-        for d in data:
-            r = by.get((name, d))
-            text = "–" if r is None else f"{MARKS[r.judgement.verdict]} {r.judgement.verdict.value}" if r.judgement else "failed"
-            verdicts.append(text if r is None else f"[{text}](#{anchor(f'{name} on {d}')})")
-        rows.append([f"[{name}](#{anchor(name)})", escaped(first.claim), *verdicts])
+    for name in names:
+        claim = next(r.claim for r in records if r.name == name)
+        cells = [f"[{verdict(by[name, d])}]({stem(by[name, d])}.md)" if (name, d) in by else "–" for d in data]
+        rows.append([f"[{name}](#{anchor(name)})", escaped(claim), *cells])
     lines += markdown(["study", "claim", *data], rows, 2 + len(data))
-    for name in dict.fromkeys(names):
-        found = [by[name, d] for d in reversed(data) if (name, d) in by]
+    for name in names:
+        found = [by[name, d] for d in data if (name, d) in by]
         first = found[0]
         lines += [f"## {name}", "", f"> {escaped(first.claim)}", ">", f"> — {escaped(first.source)}", ""]
-        lines += [*escaped(first.description).split("\n"), ""]
-        lines += [f"**Criterion, written before the study ran.** {escaped(first.criterion)}", ""]
         for record in found:
-            lines += section(record)
+            lines += section(record, pictures=record is first)
+        lines += folded("What was measured, and when the claim counts as supported", measured(first))
     return "\n".join(lines)
 
 
@@ -135,35 +166,30 @@ def csv(records: Sequence[StudyRecord]) -> pd.DataFrame:
             rows.append({**common, "where": where, **rest, "verdict": e.verdict.value})
         if not (r.judgement and r.judgement.effects):
             rows.append(common)
-    columns = [
-        "study",
-        "dataset",
-        "fidelity",
-        "claim_verdict",
-        "where",
-        *(f for f in Effect._fields if f not in ("where", "verdict")),
-        "verdict",
-    ]
-    return pd.DataFrame(rows, columns=columns)
+    middle = [name for name in Effect._fields if name not in ("where", "verdict")]
+    return pd.DataFrame(rows, columns=["study", "dataset", "fidelity", "claim_verdict", "where", *middle, "verdict"])
 
 
-def write_claims(measured: Sequence[tuple[StudyRecord, Findings]], reports: Path) -> Path:
+def write_claims(found_by: Sequence[tuple[StudyRecord, Findings]], reports: Path) -> Path:
     """Adds what was measured to the page of claims under `reports`, which keeps its other studies and data sets -> its folder."""
     folder = reports / "claims"
     try:
         for part in ("data", "figures"):
             (folder / part).mkdir(parents=True, exist_ok=True)
-        for record, found in measured:
+        for record, found in found_by:
+            path = folder / "data" / f"{stem(record)}.json"
+            if path.is_file():
+                for name in StudyRecord.from_json(path.read_text(encoding="utf-8")).captions:
+                    (folder / "figures" / f"{stem(record)}-{slug(name)}.png").unlink(missing_ok=True)
             pictures = STUDIES[record.name]().draw(found) if record.judgement else []
-            stem = f"{slug(record.dataset['name'])}-{slug(record.name)}"
-            for old in (folder / "figures").glob(f"{stem}-*.png"):
-                old.unlink()
             for picture in pictures:
-                picture.figure.savefig(folder / "figures" / figure_name(record, picture.name), metadata={"Software": None})
+                picture.figure.savefig(folder / "figures" / f"{stem(record)}-{slug(picture.name)}.png", metadata={"Software": None})
             kept = replace(record, captions={picture.name: picture.caption for picture in pictures})
-            (folder / "data" / f"{stem}.json").write_text(kept.to_json(), encoding="utf-8")
+            path.write_text(kept.to_json(), encoding="utf-8")
         records = read_all(folder / "data")
         (folder / "README.md").write_text(page(records), encoding="utf-8")
+        for record in records:
+            (folder / f"{stem(record)}.md").write_text(details(record), encoding="utf-8")
         write_csv(csv(records), folder / "claims.csv")
         write_index(reports)
     except OSError as error:

@@ -152,4 +152,4 @@ def test_the_study_of_the_readme_runs(tmp_path):
     assert "inconclusive" in said and "2 to 5" in said  # two seeds are too few for any verdict
     assert "bigger-codes" in program(path, "list", "studies")
     page = (tmp_path / "reports" / "claims" / "README.md").read_text(encoding="utf-8")
-    assert "A code with more units reconstructs better" in page and "figures/digits-bigger-codes-error.png" in page
+    assert "A code with more units reconstructs better" in page and "figures/digits-smoke-bigger-codes-error.png" in page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,7 +140,8 @@ def test_a_study_is_measured_once_and_judged_each_time(lab: Lab, monkeypatch: py
 def test_a_study_that_fails_is_kept_with_its_reason_and_tried_again(lab: Lab, tmp_path: Path):
     record, found = run_study("failing", lab, "do it")
     assert record.judgement is None and "ZeroDivisionError: <nothing> to divide by" in record.error
-    page = (write_claims([(record, found)], tmp_path / "reports") / "README.md").read_text()
+    write_claims(record, found, tmp_path / "reports")
+    page = (tmp_path / "reports" / "claims" / "README.md").read_text()
     assert "There is no verdict" in page and "\\<nothing\\> to divide by" in page
     assert not list(lab.store.root.glob("*/study-failing-*"))
 
@@ -147,17 +149,18 @@ def test_a_study_that_fails_is_kept_with_its_reason_and_tried_again(lab: Lab, tm
 def test_the_page_shows_every_figure_that_a_verdict_rests_on(lab: Lab, tmp_path: Path):
     for values in (D, [-d for d in D]):  # measured again, it replaces what was there
         Planted.values = tuple(values)
-        folder = write_claims([run_study("planted", lab, "vae-variants study planted --dataset digits", fresh=True)], tmp_path / "reports")
+        write_claims(*run_study("planted", lab, "vae-variants study planted --dataset digits", fresh=True), tmp_path / "reports")
+        folder = tmp_path / "reports" / "claims"
         page, table = (folder / "README.md").read_text(), (folder / "claims.csv").read_text().splitlines()
-        details = (folder / "digits-planted.md").read_text()
+        details = (folder / "digits-smoke-planted.md").read_text()
         for value in values:
             assert f"| {cell(value)} | a\\|b | – |" in details
-        assert "(digits-planted.md)" in page and Planted.criterion in details
+        assert "(digits-smoke-planted.md)" in page and Planted.criterion in details
         assert len(table) == 2 and table[0].startswith("study,dataset,fidelity,claim_verdict,where,value,low,high")
         assert ("✔ supported" in page) == (values is D) and ("✘ not supported" in page) == (values is not D)
         assert Planted.criterion in page and page.count("Planted \\| with a bar") == 2
         assert "vae-variants study planted --dataset digits" in page
-        assert [path.name for path in (folder / "figures").iterdir()] == ["digits-planted-grid.png"]
+        assert [path.name for path in (folder / "figures").iterdir()] == ["digits-smoke-planted-grid.png"]
     assert "[claims](claims/README.md) | `vae-variants study --dataset digits`" in (tmp_path / "reports" / "README.md").read_text()
     Planted.values = tuple(D)
 
@@ -235,3 +238,65 @@ def test_records_of_studies_are_plain_json(lab: Lab):
     record, _ = run_study("planted", lab, "do it")
     found = json.loads(record.to_json())
     assert found["judgement"]["effects"][0]["verdict"] == "supported" and found["tables"]["differences"]["columns"][0] == "seed"
+
+
+class Blind(Planted):
+    """Has figures that cannot be drawn."""
+
+    def draw(self, found: Findings) -> list[Picture]:
+        raise KeyError("grid")
+
+
+class Biased(Planted):
+    """Cannot judge."""
+
+    def judge(self, tables) -> Judgement:
+        raise IndexError("no effect")
+
+
+class Endless(Planted):
+    """Measures what is not finite."""
+
+    def measure(self, lab: Lab) -> Findings:
+        return Findings({"x": Table.of("Values", [{"seed": 0, "v": math.nan}])})
+
+
+@pytest.mark.parametrize(("study", "says"), [(Blind, "KeyError: 'grid'"), (Biased, "IndexError: no effect"), (Endless, "column 'v'")])
+def test_whatever_a_study_does_wrong_is_one_line(study, says: str, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(STUDIES, "planted", study)
+    record = write_claims(*run_study("planted", lab, "do it"), tmp_path)
+    assert record.judgement is None and says in record.error
+
+
+def test_a_careful_verdict_is_not_replaced_by_a_quick_one_or_by_a_failure(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    careful = Lab("digits", "full", None, lab.store, CPU)
+    write_claims(*run_study("planted", careful, "carefully"), tmp_path)
+    write_claims(*run_study("planted", lab, "quickly"), tmp_path)
+    page = tmp_path / "claims" / "README.md"
+    assert "carefully" in page.read_text() and "quickly" in page.read_text() and "digits (smoke)" in page.read_text()
+    monkeypatch.setitem(STUDIES, "planted", Biased)
+    record = write_claims(*run_study("planted", careful, "carefully", fresh=True), tmp_path)
+    assert record.error and "There is no verdict" not in page.read_text() and page.read_text().count("✔ supported") == 4
+
+
+class Asking(Planted):
+    """Asks for configurations and records."""
+
+    def measure(self, lab: Lab) -> Findings:
+        lab.configurations("vae-latent-2", epochs=1)
+        lab.specs("gan", None)
+        lab.specs("vae[latent=3]", 2)
+        return super().measure(lab)
+
+
+def test_a_study_is_measured_again_where_a_suite_has_changed(lab: Lab, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(STUDIES, "planted", Asking)
+    monkeypatch.setattr(Asking, "measured", 0)
+    for _ in range(2):
+        run_study("planted", lab, "do it")
+    assert Asking.measured == 1
+    suite = lab.suite
+    for defaults, times in (({**suite.defaults, "lr": 3e-3}, 2), ({**suite.defaults, "lr": 3e-3}, 2), (suite.defaults, 3)):
+        monkeypatch.setattr(Lab, "suite", replace(suite, defaults=defaults))
+        run_study("planted", lab, "do it")
+        assert Asking.measured == times

@@ -43,8 +43,9 @@ def test_a_verdict_is_a_function_of_what_the_page_shows(measured: Measured, tmp_
     record, found = measured
     kept = StudyRecord.from_json(record.to_json())
     assert kept == record and STUDIES[record.name]().judge(kept.tables) == record.judgement
-    folder = write_claims([measured], tmp_path)
-    page = (folder / f"digits-{record.name}.md").read_text()
+    assert not write_claims(*measured, tmp_path).error
+    folder = tmp_path / "claims"
+    page = (folder / f"digits-smoke-{record.name}.md").read_text()
     short = (folder / "README.md").read_text()
     cells = set(re.split(r" \| |^\| | \|$", page.replace("\n", " | ")))
     for table in found.tables.values():
@@ -55,7 +56,7 @@ def test_a_verdict_is_a_function_of_what_the_page_shows(measured: Measured, tmp_
     drawn = list((folder / "figures").iterdir())
     assert drawn and all(path.stat().st_size > 2000 for path in drawn)
     assert all(f"](figures/{path.name})" in page for path in drawn)
-    assert escaped(record.claim) in short and escaped(record.judgement.reason) in short and f"(digits-{record.name}.md)" in short
+    assert escaped(record.claim) in short and escaped(record.judgement.reason) in short and f"(digits-smoke-{record.name}.md)" in short
     assert "](figures/" in short and record.command in short
 
 

@@ -303,7 +303,7 @@ def study(
     failed = False
     for each in names:
         record, found = run_study(each, lab, shlex.join(["vae-variants", "study", each, *options]), fresh=retry == "all")
-        folder = write_claims([(record, found)], reports)
+        record = write_claims(record, found, reports)
         print(f"\n{each}: {STUDIES[each].claim}")
         if record.judgement is None:
             failed = True
@@ -318,7 +318,7 @@ def study(
             out.print(table)
             print()
         print(f"{record.judgement.verdict.value}: {record.judgement.reason}")
-    print(f"\nwrote {folder}")
+    print(f"\nwrote {reports / 'claims'}")
     if failed:
         raise typer.Exit(1)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,14 +15,14 @@ import torch
 
 from vae_variants.datasets import Dataset
 from vae_variants.evaluation import Evaluation, fidelity
-from vae_variants.harness import Quiet, Record, RunSpec, Store, Suite, load_suite, run_all, suite_files, unique
+from vae_variants.harness import Quiet, Record, RunSpec, Store, Suite, load_suite, parse_seeds, run_all, suite_files, unique
 from vae_variants.harness.runner import trained
 from vae_variants.harness.spec import capped, prepared
 from vae_variants.model import Model
 from vae_variants.progress import Log
 from vae_variants.registry import UserError
 from vae_variants.training import Population, Training, derive_seed
-from vae_variants.variants import Configuration, build, configure
+from vae_variants.variants import Configuration, build, canonical, configure
 
 __all__ = ["Lab"]
 
@@ -37,6 +39,7 @@ class Lab:
     def __init__(self, dataset: str, fidelity: str, seeds: tuple[int, ...] | None, store: Store, device: torch.device) -> None:
         self.name, self.fidelity, self.given_seeds, self.store, self.device = dataset, fidelity, seeds, store, device
         self.dataset: Dataset = prepared(dataset, fidelity)
+        self.asked: dict[str, str] = {}  # what a study asked for -> digest of the configuration that it got
 
     @property
     def suite(self) -> Suite:
@@ -66,24 +69,16 @@ class Lab:
     def configurations(self, selector: str, **chosen: Any) -> list[Configuration]:
         """Those of a selector, with the suite's defaults where the selector says nothing, and then with `chosen`."""
         found = configure(selector, capped(self.suite.defaults, self.fidelity))
-        return [c.with_defaults(**chosen) for c in found]
+        found = [c.with_defaults(**chosen) for c in found]
+        self.note({"selector": selector, "chosen": chosen}, [dict(c.values) for c in found])
+        return found
 
     def records(self, labels: Sequence[str], seeds: int | None = None) -> dict[str, Record]:
         """label -> record, trained and scored with every metric, of these rows of the suite, or of other selectors with its defaults.
 
         Raises `UserError` where a run failed for every seed.
         """
-        planned = {spec.label: spec for spec in self.suite.plan(dataset=self.name, fidelity=self.fidelity)}
-        default = self.given_seeds or (None if seeds is None else tuple(range(seeds)))
-        specs: list[RunSpec] = []
-        for label in labels:
-            if label in planned:
-                spec = planned[label]
-                exact = len(spec.seeds) == 1 and spec.label.startswith("reference-")  # without chance: more seeds tell no more
-                specs.append(spec if default is None or exact else replace(spec, seeds=default))
-            else:
-                count = default or tuple(range(int(self.suite.seeds)))
-                specs += [RunSpec(c, self.name, count, self.fidelity) for c in self.configurations(label)]
+        specs = [spec for label in labels for spec in self.specs(label, seeds)]
         with Log(unique(specs)) as log:
             records = run_all(unique(specs), self.store, device=self.device, watcher=log)
         found = {record.identity: record for record in records}
@@ -91,6 +86,35 @@ class Lab:
             if "ok" not in (record := found[spec.identity]).status.values():
                 raise UserError(f"the run of {spec.label!r} failed: {next(iter(record.reason.values()), '')}")
         return {spec.label: found[spec.identity] for spec in specs}
+
+    def specs(self, label: str, seeds: int | None) -> list[RunSpec]:
+        """The runs behind a label."""
+        planned = {spec.label: spec for spec in self.suite.plan(dataset=self.name, fidelity=self.fidelity)}
+        default = self.given_seeds or (None if seeds is None else tuple(range(seeds)))
+        if label in planned:
+            spec = planned[label]
+            exact = len(spec.seeds) == 1 and spec.label.startswith("reference-")  # without chance: more seeds tell no more
+            found = [spec if default is None or exact else replace(spec, seeds=default)]
+        else:
+            count = default or parse_seeds(self.suite.seeds)
+            found = [RunSpec(c, self.name, count, self.fidelity) for c in self.configurations(label)]
+        self.note({"label": label, "seeds": seeds}, [spec.identity for spec in found])
+        return found
+
+    def note(self, request: Mapping[str, Any], answer: object) -> None:
+        self.asked[canonical(request)] = hashlib.sha256(json.dumps(answer, sort_keys=True).encode()).hexdigest()[:16]
+
+    def still(self, asked: Mapping[str, str]) -> bool:
+        """Whether what was asked for then would be the same today: suites, variants and their defaults may have changed since."""
+        try:
+            for request in map(json.loads, asked):
+                if "selector" in request:
+                    self.configurations(request["selector"], **request["chosen"])
+                else:
+                    self.specs(request["label"], request["seeds"])
+        except UserError:
+            return False
+        return all(self.asked[request] == answer for request, answer in asked.items())
 
     def pictures(self, record: Record) -> Mapping[str, torch.Tensor]:
         """Those that the runner kept of the first seed."""

@@ -16,7 +16,7 @@ from vae_variants.registry import UserError
 from vae_variants.report import write_index
 from vae_variants.report.metrics_page import anchor, escaped
 from vae_variants.report.tables import write_csv
-from vae_variants.studies.record import StudyRecord, read_all
+from vae_variants.studies.record import StudyRecord, attempt, read_all
 from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Table, Verdict
 
 __all__ = ["cell", "effects_tables", "write_claims"]
@@ -26,7 +26,8 @@ MANY = 12  # effects, above which they are folded
 INTRODUCTION = """\
 # The textbook's claims, tested
 
-Each claim was put to the test by a study whose criterion was written down before it ran. **Supported**: what the claim says was seen,
+Each claim was put to the test by a study that says beforehand when its claim counts as supported; where that rule was changed after a
+first look at data, its description admits it. **Supported**: what the claim says was seen,
 with an interval that leaves no room for the opposite. **Not supported**: the opposite was. **Supported under conditions**: it depends, and
 the reason says on what. **Inconclusive**: the data cannot tell, which is no verdict for either side. Every figure that a verdict
 rests on is here or one link away; [claims.csv](claims.csv) has the effects, `data/` the tables for programs.
@@ -70,9 +71,14 @@ def shown(table: Table) -> list[str]:
     return folded(f"{table.caption} ({len(table.rows)} rows)", body)
 
 
+def place(record: StudyRecord) -> str:
+    """The data set, and the fidelity where that is not the full one."""
+    return record.dataset["name"] + (f" ({record.fidelity})" if record.fidelity != "full" else "")
+
+
 def stem(record: StudyRecord) -> str:
-    """Of the names of all files that are about one study on one data set."""
-    return f"{slug(record.dataset['name'])}-{slug(record.name)}"
+    """Of the names of all files that are about one study in one place: a quick look does not replace a careful one."""
+    return f"{slug(place(record))}-{slug(record.name)}"
 
 
 def verdict(record: StudyRecord) -> str:
@@ -96,8 +102,13 @@ def folded(summary: str, lines: Sequence[str]) -> list[str]:
     return [f"<details><summary>{escape(summary)}</summary>", "", *lines, "</details>", ""]
 
 
+def listed(header: list[str], rows: list[list[str]]) -> list[str]:
+    body = markdown(header, [list(map(escaped, row)) for row in rows], len(header) - 5)
+    return body if len(rows) <= MANY else folded(f"{len(rows)} comparisons by {', '.join(header[:-5])}", body)
+
+
 def measured(record: StudyRecord) -> list[str]:
-    criterion = f"**Criterion, written before the study ran.** {escaped(record.criterion)}"
+    criterion = f"**When the claim counts as supported.** {escaped(record.criterion)}"
     return [*escaped(record.description).split("\n"), "", criterion, ""]
 
 
@@ -108,12 +119,12 @@ def footer(record: StudyRecord) -> list[str]:
 
 def details(record: StudyRecord) -> str:
     """The page of one study on one data set: all figures, effects and tables."""
-    lines = [f"# {record.name} on {record.dataset['name']}", "", f"> {escaped(record.claim)}", "", *reasoned(record), *footer(record)]
+    lines = [f"# {record.name} on {place(record)}", "", f"> {escaped(record.claim)}", "", *reasoned(record), *footer(record)]
     lines += [*figures(record), "## What was measured", "", *measured(record)]
     if record.judgement is not None and record.judgement.effects:
         lines += ["## Effects", ""]
         for header, rows in effects_tables(record.judgement.effects):
-            lines += markdown(header, [list(map(escaped, row)) for row in rows], len(header) - 5)
+            lines += listed(header, rows)
     lines += ["## Tables", "", "Everything that the verdict rests on.", ""] if record.tables else []
     for table in record.tables.values():
         lines += shown(table)
@@ -122,20 +133,18 @@ def details(record: StudyRecord) -> str:
 
 def section(record: StudyRecord, pictures: bool) -> list[str]:
     """What one study found on one data set, in short."""
-    lines = [f"### On {record.dataset['name']}", "", *reasoned(record), *(figures(record, 1) if pictures else [])]
+    lines = [f"### On {place(record)}", "", *reasoned(record), *(figures(record, 1) if pictures else [])]
     if record.judgement is not None and record.judgement.effects:
-        header, rows = effects_tables(record.judgement.effects)[0]
-        body = markdown(header, [list(map(escaped, row)) for row in rows], len(header) - 5)
-        lines += body if len(rows) <= MANY else folded(f"The {len(rows)} comparisons that decide", body)
-    lines += [f"All figures, effects and tables: [{record.name} on {record.dataset['name']}]({stem(record)}.md)."]
+        lines += listed(*effects_tables(record.judgement.effects)[0])
+    lines += [f"All figures, effects and tables: [{record.name} on {place(record)}]({stem(record)}.md)."]
     return [*lines, *footer(record)]
 
 
 def page(records: Sequence[StudyRecord]) -> str:
     """README.md of the claims, in the order of the registry, other studies after those that it knows; larger images first."""
     names = list(dict.fromkeys([*(name for name in STUDIES if any(r.name == name for r in records)), *(r.name for r in records)]))
-    data = list(dict.fromkeys(r.dataset["name"] for r in sorted(records, key=lambda r: -math.prod(r.dataset["shape"]))))
-    by = {(r.name, r.dataset["name"]): r for r in records}
+    data = list(dict.fromkeys(map(place, sorted(records, key=lambda r: (r.fidelity != "full", -math.prod(r.dataset["shape"]))))))
+    by = {(r.name, place(r)): r for r in records}
     commands = dict.fromkeys(re.sub(r"^(vae-variants study) \S*(?= --|$)", r"\1", r.command) for r in records)
     lines = [*INTRODUCTION.split("\n"), f"Made by {', '.join(f'`{c}`' for c in commands)}.", ""]
     rows = []
@@ -170,28 +179,41 @@ def csv(records: Sequence[StudyRecord]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["study", "dataset", "fidelity", "claim_verdict", "where", *middle, "verdict"])
 
 
-def write_claims(found_by: Sequence[tuple[StudyRecord, Findings]], reports: Path) -> Path:
-    """Adds what was measured to the page of claims under `reports`, which keeps its other studies and data sets -> its folder."""
+def write_claims(record: StudyRecord, found: Findings, reports: Path) -> StudyRecord:
+    """Adds a study to the page of claims in `reports`/claims, which keeps what it has of others -> the record as it is shown.
+
+    A study whose figures cannot be drawn has failed, and one that failed does not replace a verdict that is there.
+    """
     folder = reports / "claims"
+    if record.judgement is not None:
+        pictures, error = attempt(lambda: STUDIES[record.name]().draw(found))
+        if pictures is None:
+            record = replace(record, judgement=None, error=error)
     try:
         for part in ("data", "figures"):
             (folder / part).mkdir(parents=True, exist_ok=True)
-        for record, found in found_by:
-            path = folder / "data" / f"{stem(record)}.json"
-            if path.is_file():
-                for name in StudyRecord.from_json(path.read_text(encoding="utf-8")).captions:
-                    (folder / "figures" / f"{stem(record)}-{slug(name)}.png").unlink(missing_ok=True)
-            pictures = STUDIES[record.name]().draw(found) if record.judgement else []
-            for picture in pictures:
-                picture.figure.savefig(folder / "figures" / f"{stem(record)}-{slug(picture.name)}.png", metadata={"Software": None})
-            kept = replace(record, captions={picture.name: picture.caption for picture in pictures})
-            path.write_text(kept.to_json(), encoding="utf-8")
+        path = folder / "data" / f"{stem(record)}.json"
+        old = StudyRecord.from_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if record.judgement is not None or old is None or old.judgement is None:
+            for name in () if old is None else old.captions:
+                picture_file(folder, record, name).unlink(missing_ok=True)
+            drawn = pictures if record.judgement is not None and pictures else []
+            for picture in drawn:
+                picture.figure.savefig(picture_file(folder, record, picture.name), metadata={"Software": None})
+            record = replace(record, captions={picture.name: picture.caption for picture in drawn})
+            path.write_text(record.to_json(), encoding="utf-8")
         records = read_all(folder / "data")
         (folder / "README.md").write_text(page(records), encoding="utf-8")
-        for record in records:
-            (folder / f"{stem(record)}.md").write_text(details(record), encoding="utf-8")
+        for each in records:
+            (folder / f"{stem(each)}.md").write_text(details(each), encoding="utf-8")
         write_csv(csv(records), folder / "claims.csv")
         write_index(reports)
     except OSError as error:
         raise UserError(f"cannot write the claims under {str(reports)!r}: {error.strerror or error}") from error
-    return folder
+    except ValueError as error:
+        raise UserError(f"what is in {str(folder / 'data')!r} cannot be read: {error}") from error
+    return record
+
+
+def picture_file(folder: Path, record: StudyRecord, name: str) -> Path:
+    return folder / "figures" / f"{stem(record)}-{slug(name)}.png"

@@ -7,20 +7,23 @@ import inspect
 import json
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vae_variants.harness.environment import environment
+from vae_variants.harness.spec import SCHEMA, TRAINING
 from vae_variants.harness.store import load_tensors, replace_file, save_tensors, slug
 from vae_variants.registry import UserError
 from vae_variants.studies.lab import Lab
 from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Judgement, Study, Table, Verdict
 from vae_variants.variants import canonical
 
-__all__ = ["StudyRecord", "read_all", "run_study"]
+__all__ = ["StudyRecord", "attempt", "read_all", "run_study"]
+
+T = TypeVar("T")
 
 STUDY_SCHEMA = 1
 FILE, ARRAYS = "study.json", "arrays.safetensors"
@@ -41,6 +44,7 @@ class StudyRecord:
     seeds: list[int] | None
     command: str
     tables: dict[str, Table] = field(default_factory=dict)
+    asked: dict[str, str] = field(default_factory=dict)  # see `Lab.asked`
     arrays: list[str] = field(default_factory=list)  # names of what lies beside the record, for figures
     judgement: Judgement | None = None
     captions: dict[str, str] = field(default_factory=dict)  # name of a figure -> caption
@@ -80,45 +84,56 @@ def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], 
     return Table(caption, tuple(columns), tuple(map(tuple, rows)), folded)
 
 
+def attempt(work: Callable[[], T]) -> tuple[T | None, str]:
+    """The result of `work` and no error, or no result and what went wrong in one line."""
+    try:
+        return work(), ""
+    except UserError as problem:
+        return None, str(problem)
+    except Exception as problem:
+        where = traceback.extract_tb(problem.__traceback__)[-1]
+        return None, f"{type(problem).__name__}: {problem} ({Path(where.filename).name}:{where.lineno})"
+
+
 def run_study(name: str, lab: Lab, command: str, fresh: bool = False) -> tuple[StudyRecord, Findings]:
-    """Measures unless that was done before, and judges in any case.
+    """Measures unless that was done before, of what would be the same today, and judges in any case.
 
     A study that fails is a record with its `error`, and is measured again next time.
     """
     study = STUDIES[name]()
     what = {"schema": STUDY_SCHEMA, "study": name, "version": study.version, "fidelity": lab.fidelity, "seeds": lab.given_seeds}
+    what |= {"records": SCHEMA, "training": TRAINING}
     key = hashlib.sha256(f"{canonical(what)}|{lab.dataset.digest}".encode()).hexdigest()
     folder = lab.store.root / slug(lab.name) / f"study-{slug(name)}-{key[:12]}"
     known = None if fresh else read(folder / FILE, key)
     arrays = load_tensors(folder / ARRAYS, key=key) or {}
-    if known is not None and set(known.arrays) == set(arrays):
+    if known is not None and set(known.arrays) == set(arrays) and lab.still(known.asked):
         found = Findings(known.tables, arrays)
-        same = {"environment": known.environment, "started": known.started, "seconds": known.seconds}
-        same |= {"tables": known.tables, "arrays": known.arrays}
-        return blank(study, name, key, lab, command, judgement=study.judge(known.tables), **same), found
+        kept: dict[str, Any] = {"environment": known.environment, "started": known.started, "seconds": known.seconds, "asked": known.asked}
+        return judged(study, name, key, lab, command, found, kept), found
     lab.say(f"{name} on {lab.name}, {lab.fidelity} fidelity")
-    begin, error = time.perf_counter(), ""
-    kept: dict[str, Any] = {"environment": environment(lab.device), "started": datetime.now(UTC).isoformat(timespec="seconds")}
-    try:
-        found = study.measure(lab)
-    except UserError as problem:
-        error = str(problem)
-    except Exception as problem:
-        where = traceback.extract_tb(problem.__traceback__)[-1]
-        error = f"{type(problem).__name__}: {problem} ({Path(where.filename).name}:{where.lineno})"
-    kept["seconds"] = round(time.perf_counter() - begin, 3)
-    if error:
+    lab.asked.clear()
+    begin = time.perf_counter()
+    kept = {"environment": environment(lab.device), "started": datetime.now(UTC).isoformat(timespec="seconds")}
+    measured, error = attempt(lambda: study.measure(lab))
+    kept |= {"seconds": round(time.perf_counter() - begin, 3), "asked": dict(lab.asked)}
+    if measured is None:
         return blank(study, name, key, lab, command, error=error, **kept), Findings({})
-    kept |= {"tables": dict(found.tables), "arrays": sorted(found.arrays)}
-    record = blank(study, name, key, lab, command, judgement=study.judge(found.tables), **kept)
+    record = judged(study, name, key, lab, command, measured, kept)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise UserError(f"cannot make the folder {str(folder)!r}: {problem.strerror}") from problem
-    if found.arrays:
-        save_tensors(folder / ARRAYS, found.arrays, key=key)
+    if measured.arrays:
+        save_tensors(folder / ARRAYS, measured.arrays, key=key)
     replace_file(folder / FILE, record.to_json().encode())
-    return record, found
+    return record, measured
+
+
+def judged(study: Study, name: str, key: str, lab: Lab, command: str, found: Findings, kept: Mapping[str, Any]) -> StudyRecord:
+    judgement, error = attempt(lambda: study.judge(found.tables))
+    parts = {"tables": dict(found.tables), "arrays": sorted(found.arrays), "judgement": judgement, "error": error}
+    return blank(study, name, key, lab, command, **parts, **kept)
 
 
 def blank(study: Study, name: str, key: str, lab: Lab, command: str, **rest: Any) -> StudyRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,6 +44,9 @@ class Table:
     def __post_init__(self) -> None:
         if wrong := [row for row in self.rows if len(row) != len(self.columns)]:
             raise ValueError(f"a row of {len(wrong[0])} cells in a table of {len(self.columns)} columns: {wrong[0]}")
+        for name, column in zip(self.columns, zip(*self.rows, strict=True), strict=False):
+            if any(isinstance(value, float) and not math.isfinite(value) for value in column):
+                raise ValueError(f"table {self.caption!r} has a value in column {name!r} that is not finite; None is for what there is not")
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Row by row, each as column -> cell."""

@@ -127,7 +127,23 @@ def test_verdicts() -> None:
     assert judge(planted(seeds=2)).verdict is Verdict.INCONCLUSIVE
     assert judge(planted(seeds=2, errors=alike)).verdict is Verdict.INCONCLUSIVE
     text = judge(planted()).reason
-    assert "Gaussian, σ = 1 (+200%)" in text and "0.001 nats and 0 active units" in text
+    assert "Gaussian, σ = 1 (+200%)" in text and "leaves 0.001 nats in the code" in text
+    assert text.count(". ") == 2
+
+
+def test_parts_that_are_missing_are_not_supported() -> None:
+    judge, tables, empty = LikelihoodChoice().judge, planted(errors=(0.0101, 0.01, 0.0102, 0.0103, 0.06)), Table.of("", [])
+    assert judge(tables).verdict is Verdict.SUPPORTED
+    assert judge({}).verdict is Verdict.INCONCLUSIVE
+    assert judge(dict.fromkeys(tables, empty)).verdict is Verdict.INCONCLUSIVE
+    assert judge({**tables, "minimum": empty}).verdict is Verdict.INCONCLUSIVE
+    assert judge({**planted(), "minimum": empty}).verdict is Verdict.INCONCLUSIVE
+    assert judge({**tables, "ranking": empty}).verdict is Verdict.SUPPORTED  # for reading only
+    for name in (BERNOULLI, LEARNT, "Gaussian, σ = 1"):
+        fewer = Table.of("", [row for row in tables["decoders"] if row["decoder"] != name])
+        assert judge({**tables, "decoders": fewer}).verdict is Verdict.INCONCLUSIVE, name
+    one = Table.of("", [row for row in tables["decoders"] if row["decoder"] == AVERAGED])
+    assert judge({**tables, "decoders": one}).verdict is Verdict.INCONCLUSIVE
 
 
 def test_inversions_and_ranks() -> None:
@@ -153,4 +169,7 @@ def test_on_digits(tmp_path: Path) -> None:
             assert row["ELBO"] == pytest.approx(row["−SSE / 2σ² − KL"] - constant, abs=1e-3)
             assert row["σ that would suit"] == pytest.approx(math.sqrt(row["squared error"] / 64), rel=1e-6)
     assert [row["σ"] for row in table.where(decoder=AVERAGED)] == pytest.approx([math.sqrt(32)] * 2, rel=1e-5)
-    assert [picture.name for picture in study.draw(found)] == ["sweep", "ranking", "reconstructions"]
+    pictures = study.draw(found)
+    assert [picture.name for picture in pictures] == ["sweep", "ranking", "reconstructions"]
+    titles = [ax.get_title() for ax in pictures[0].figure.axes]
+    assert all("(" in title for title in titles) and sum("nats" in title for title in titles) == 2  # each with its unit

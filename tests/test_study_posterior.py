@@ -17,7 +17,9 @@ from vae_variants.models.linear import LinearVAE
 from vae_variants.models.vae import VAE
 from vae_variants.studies import Lab, Table, Verdict
 from vae_variants.studies.posterior_modes import Chains, chains, ends, modes, r_hat, weighted_shape
-from vae_variants.studies.posterior_shape import PosteriorShape, of_units, widths
+from vae_variants.studies.posterior_pictures import histogram, posteriors
+from vae_variants.studies.posterior_shape import COUNT, PosteriorShape, binomial, of_units, share_above, widths
+from vae_variants.variants import Configuration
 
 
 def mixture(*parts: tuple[float, float, float], sd: float = 0.5, n: int = 101, m: int = 121) -> np.ndarray:
@@ -132,6 +134,14 @@ def test_chains_draw_from_the_posterior() -> None:
     assert not stuck.any() and not elsewhere.any()
 
 
+def test_chains_of_a_single_image() -> None:
+    model, x, mean = linear()
+    found = chains(model, x[:1], 8, 300)
+    assert found.z.shape == (300, 8, 1, 2)
+    assert (found.z.mean((0, 1)) - mean[:1]).abs().max().item() < 0.1
+    assert chains(model, x[:2], 5, 2).z.shape == (2, 5, 2, 2)
+
+
 def test_r_hat_sees_chains_that_stay_apart() -> None:
     z = torch.randn(500, 4, 1)
     assert r_hat(z).item() == pytest.approx(1.0, abs=0.02)
@@ -168,14 +178,20 @@ def unit(code: str, name: str, seed: int, j: int, kind: str, sigma: float) -> di
 
 
 def planted(
-    seeds: int = 3, sigma: float = 0.2, one: float = 0.99, inactive: float | None = None, iwae: float = 0.3, mass: float = 0.9
+    seeds: int = 3,
+    sigma: float = 0.2,
+    one: float = 0.99,
+    inactive: float | None = None,
+    iwae: float = 0.3,
+    mass: float = 0.9,
+    images: int = 400,
 ) -> dict[str, Table]:
     """Tables of a VAE whose active units have that width, and of an IWAE."""
     units, grids = [], []
     for name, width in (("VAE", sigma), ("IWAE, 8 draws", iwae)):
         for seed in range(seeds):
             shares = {"share with one mode": one + 0.001 * seed, "share with 99 % of the mass in one": mass + 0.001 * seed}
-            grids.append({"trained as": name, "seed": seed, **shares})
+            grids.append({"trained as": name, "seed": seed, "images": images, **shares})
             for code in ("larger code", "2 units"):
                 units += [unit(code, name, seed, j, "active", width * (0.9 + 0.2 * j) + 0.001 * seed) for j in range(2)]
             if inactive is not None:
@@ -198,13 +214,51 @@ def test_verdicts() -> None:
     assert judge(planted(seeds=2, inactive=1.0)).verdict is Verdict.INCONCLUSIVE
     assert judge(planted(seeds=1, sigma=0.8)).verdict is Verdict.INCONCLUSIVE
     text = judge(planted(inactive=1.0)).reason
-    assert "mean σ of 0.201" in text and "99.1%" in text and "1 (VAE)" in text
+    assert "σ of q in active units is 0.2 for the larger code" in text and "99.1% of the exact posteriors" in text
+    assert text.count(". ") == 2
+
+
+def test_the_reason_says_of_inactive_units_what_was_found() -> None:
+    judge = PosteriorShape().judge
+    assert "not active is 1 for the VAE (larger code), wider than 0.5" in judge(planted(inactive=1.0)).reason
+    assert "not active is 0.1 for the VAE (larger code), narrower than 0.5 too" in judge(planted(inactive=0.1)).reason
+    assert "not active is 0.5 for the VAE (larger code), not to be told from 0.5" in judge(planted(inactive=0.499)).reason
+    assert "not active" not in judge(planted()).reason
+
+
+def test_the_interval_of_a_share_knows_how_many_images_there_were() -> None:
+    """Fifty images of which all have one mode: 1 - p = 0.95 would give that with a chance of 8 %."""
+    where = {"what": COUNT, "trained as": "VAE"}
+    few = share_above(where, [1.0, 1.0, 1.0, 1.0, 1.0], 50, 0.95)
+    assert (few.low, few.high) == (pytest.approx(0.025 ** (1 / 50)), 1.0)
+    assert few.verdict is Verdict.INCONCLUSIVE
+    assert share_above(where, [1.0] * 5, 100, 0.95).verdict is Verdict.SUPPORTED
+    assert share_above(where, [0.0] * 5, 100, 0.95).verdict is Verdict.REFUTED
+    assert share_above(where, [1.0, 1.0], 100, 0.95).verdict is Verdict.INCONCLUSIVE  # too few seeds
+    apart = share_above(where, [0.9, 1.0, 0.95], 10**6, 0.5)  # here the seeds decide
+    assert apart.low == pytest.approx(0.95 - 4.302652729 * 0.05 / math.sqrt(3)) and apart.high == 1.0
+    assert PosteriorShape().judge(planted(one=0.999, mass=1.0, images=50)).verdict is Verdict.INCONCLUSIVE
+
+
+def test_binomial_interval() -> None:
+    low, high = binomial(8, 10)  # tabulated: Clopper & Pearson
+    assert (low, high) == (pytest.approx(0.4439, abs=1e-4), pytest.approx(0.9748, abs=1e-4))
+    assert binomial(0, 20) == (0.0, pytest.approx(1 - 0.025 ** (1 / 20)))
+    assert binomial(20, 20) == (pytest.approx(0.025 ** (1 / 20)), 1.0)
 
 
 def test_a_part_that_is_missing_cannot_be_supported() -> None:
     tables = planted()
     grid = Table.of("", [row for row in tables["grid"] if row["trained as"] != "VAE"])
-    assert PosteriorShape().judge({**tables, "grid": grid}).verdict is Verdict.INCONCLUSIVE
+    judge, empty = PosteriorShape().judge, Table.of("", [])
+    assert judge({**tables, "grid": grid}).verdict is Verdict.INCONCLUSIVE
+    assert judge({**tables, "grid": empty}).verdict is Verdict.INCONCLUSIVE
+    assert judge({**tables, "widths": empty}).verdict is Verdict.INCONCLUSIVE
+    assert judge(dict.fromkeys(tables, empty)).verdict is Verdict.INCONCLUSIVE
+    assert judge({}).verdict is Verdict.INCONCLUSIVE
+    assert "No posterior was measured" in judge({}).reason
+    larger = Table.of("", [row for row in tables["widths"] if row["code"] == "larger code"])
+    assert judge({**tables, "widths": larger}).verdict is Verdict.INCONCLUSIVE
 
 
 def test_units_of_a_model(tiny: Dataset) -> None:
@@ -238,8 +292,44 @@ def test_on_digits(tmp_path: Path) -> None:
     for row in found.tables["grid"]:
         assert 0 < row["mass in the top mode, least"] <= 1 + 1e-6
         assert row["grid error (nats)"] < 0.02
+        assert row["epochs"] == 2
         assert row["KL(q ‖ posterior), mean (nats)"] > 0
     for row in found.tables["shapes"]:
         assert row["joined"] + row["stuck over 10 nats lower"] + row["elsewhere, as high"] == pytest.approx(1.0)
     assert sum(tensor.numel() * tensor.element_size() for tensor in found.arrays.values()) < 500_000
     assert [picture.name for picture in study.draw(found)] == ["widths", "posteriors"]
+
+
+def test_on_large_images_the_planar_model_outside_of_the_suite_trains_for_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab("digits", "full", (0, 1, 2), Store(tmp_path), torch.device("cpu"))
+    asked: dict[str, int] = {}
+
+    def models(configuration: Configuration, seeds: tuple[int, ...]) -> dict[int, VAE]:
+        asked[str(configuration.values)] = configuration.recipe.epochs
+        return {}
+
+    monkeypatch.setattr(lab, "models", models)
+    PosteriorShape().measure(lab)
+    usual = set(asked.values())
+    asked.clear()
+    monkeypatch.setattr("vae_variants.studies.posterior_shape.LARGE", 64)
+    PosteriorShape().measure(lab)
+    assert len(usual) == 1 and sorted(asked.values()) == [10, *list(usual) * 3]
+
+
+def test_figures_of_posteriors(tmp_path: Path) -> None:
+    """A round q is drawn round whatever the box, and the two panels of widths have one scale."""
+    arrays = {
+        "density/VAE": torch.zeros(1, 72, 72, dtype=torch.uint8),
+        "box/VAE": torch.tensor([[-1.0, -3.0, 1.0, 3.0]]),
+        "q/VAE": torch.tensor([[0.0, 0.0, 0.5, 0.5]]),
+        "facts/VAE": torch.tensor([[0.1, 1.0]]),
+    }
+    (picture,) = posteriors(arrays)
+    ax = picture.figure.axes[0]
+    assert ax.get_aspect() == 1.0
+    assert ax.get_xlim() == ax.get_ylim() == (-3.0, 3.0)
+    units = [unit("larger code", name, 0, j, "active", 0.2) for name, n in (("VAE", 9), ("IWAE, 8 draws", 2)) for j in range(n)]
+    figure = histogram(Table.of("", units)).figure  # type: ignore[arg-type]
+    assert len({ax.get_ylim() for ax in figure.axes}) == 1
+    assert not any(ax.get_legend() for ax in figure.axes)

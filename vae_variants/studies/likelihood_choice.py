@@ -19,7 +19,7 @@ from vae_variants.evaluation.sharpness import blur_sigma, reconstruction_sharpne
 from vae_variants.likelihoods import Bernoulli, Gaussian, Likelihood, Support
 from vae_variants.model import Coder
 from vae_variants.models.vae import VAE
-from vae_variants.studies.judging import LEAST_SEEDS, all_of, checked, compared
+from vae_variants.studies.judging import all_of, checked, compared
 from vae_variants.studies.lab import Lab
 from vae_variants.studies.likelihood_pictures import AVERAGED, BERNOULLI, LEARNT, inversion, mean, reconstructions, sweep
 from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Judgement, Picture, Study, Table, Tables, Verdict
@@ -33,6 +33,7 @@ EXACT = 1e-6
 CLAMP = 1e-3  # what a pixel of a Gaussian decoder, which may step out of [0, 1], is clamped to for its cross-entropy
 COLLAPSED = 0.1  # nats of rate
 SHOWN = 8  # test images in the figure
+NOTHING = Table("", (), ())
 
 
 def squares(distortion: Tensor, sigma: float, dim: int) -> Tensor:
@@ -162,12 +163,15 @@ class LikelihoodChoice(Study):
         return found
 
     def judge(self, tables: Tables) -> Judgement:
-        table = tables["decoders"]
-        names = [name for name in dict.fromkeys(row["decoder"] for row in table) if name != AVERAGED]
+        table = tables.get("decoders", NOTHING)
+        measured = {row["decoder"] for row in table if row["MSE per pixel"] is not None}
+        names = [name for name in dict.fromkeys(row["decoder"] for row in table) if name in measured and name != AVERAGED]
+        if not names:
+            return Judgement(Verdict.INCONCLUSIVE, "No decoder was measured.")
         errors = {name: table.by_seed("MSE per pixel", decoder=name) for name in names}
         best = min(names, key=lambda name: math.fsum(errors[name].values()) / len(errors[name]))
         identities: list[Effect] = []
-        for row in tables["minimum"]:
+        for row in tables.get("minimum", NOTHING):
             where = {"decoder": row["likelihood"], "what": row["what"]}
             identities.append(checked(where, row["error"], below=EXACT, n=row["n"], of=row["of"]))
 
@@ -176,15 +180,16 @@ class LikelihoodChoice(Study):
             return [compared({"decoder": name, "what": what}, ratios, below=below, unit="of it")] if ratios else []
 
         effects = [effect for name in names if name != best for effect in excess(name, best, MARGIN, f"MSE above that of {best}")]
-        fixed = sorted((row["σ"], row["decoder"]) for row in table if row["σ"] is not None and row["decoder"] not in (LEARNT, AVERAGED))
-        least, largest = fixed[0][1], fixed[-1][1]
-        trend = excess(least, largest, 0.0, f"MSE above that of {largest}")
+        fixed = sorted({(row["σ"], row["decoder"]) for row in table if row["σ"] is not None and row["decoder"] in {*names} - {LEARNT}})
+        trend = excess(fixed[0][1], fixed[-1][1], 0.0, f"MSE above that of {fixed[-1][1]}") if len(fixed) > 1 else []
         verdict = all_of(effects)
         if any(effect.verdict is Verdict.REFUTED for effect in identities):
             verdict = Verdict.REFUTED
+        elif not (identities and trend and {BERNOULLI, LEARNT} <= measured):  # something was not measured
+            verdict = Verdict.INCONCLUSIVE
         elif verdict is Verdict.REFUTED:
             verdict = {Verdict.SUPPORTED: Verdict.CONDITIONAL}.get(all_of(trend), all_of(trend))
-        return Judgement(verdict, reason(tables, best, effects), (*effects, *trend, *identities, *shown_only(tables)))
+        return Judgement(verdict, reason(tables, best, effects, identities), (*effects, *trend, *identities, *shown_only(table)))
 
     def draw(self, found: Findings) -> list[Picture]:
         return [sweep(found.tables["decoders"]), inversion(found.tables["ranking"]), reconstructions(found.arrays)]
@@ -253,9 +258,9 @@ def ranking(rows: list[dict[str, Cell]]) -> Table:
     return Table.of("The same trained models ranked by the ELBO and by scores that leave out the constant D log(σ sqrt(2π))", found)
 
 
-def shown_only(tables: Tables) -> list[Effect]:
+def shown_only(table: Table) -> list[Effect]:
     """Effects that are no part of the verdict: the collapse, and the ranking by seed."""
-    table, effects = tables["decoders"], list[Effect]()
+    effects: list[Effect] = []
     if values := table.by_seed("rate", decoder=AVERAGED):
         where = {"decoder": AVERAGED, "what": "rate: has it collapsed?"}
         effects.append(compared(where, list(values.values()), below=COLLAPSED, unit="nats"))
@@ -277,19 +282,22 @@ def inversions(table: Table, score: str) -> dict[int, float]:
     return found
 
 
-def reason(tables: Tables, best: str, effects: list[Effect]) -> str:
-    table = tables["decoders"]
-    seeds = len({row["seed"] for row in table})
+def reason(tables: Tables, best: str, effects: list[Effect], identities: list[Effect]) -> str:
+    table, ranks = tables["decoders"], list(tables.get("ranking", NOTHING))
     near = [e.where["decoder"] for e in effects if e.verdict is Verdict.SUPPORTED]
     far = [f"{e.where['decoder']} ({e.value:+.0%})" for e in effects if e.verdict is Verdict.REFUTED]
-    exact = max(row["error"] for row in tables["minimum"])
-    text = f"For a given code the data term is least at the mean of the images, and σ weighs the KL by 2σ² (errors up to {exact:.1g}). "
-    text += f"Of the trained decoders {best} had the least squared error; within {MARGIN:.0%} of it: {', '.join(near) or 'no other'}; "
-    text += f"not: {', '.join(far) or 'none'}." if seeds >= LEAST_SEEDS else f"{seeds} seeds do not tell more."
-    first = min(tables["ranking"], key=lambda row: row["rank by ELBO"])["decoder"]
-    naive = min(tables["ranking"], key=lambda row: row["rank by −SSE − KL"])["decoder"]
-    text += f" By the ELBO {first} is the best Gaussian decoder, by −SSE − KL it is {naive}."
-    rate_mean, units = mean(table, "rate", AVERAGED), mean(table, "active units", AVERAGED)
-    if rate_mean is not None and units is not None:
-        text += f" With the mean over pixels the code has {rate_mean:.2g} nats and {units:.2g} active units."
+    open_ = [f"{e.where['decoder']} ({e.value:+.0%})" for e in effects if e.verdict is Verdict.INCONCLUSIVE]
+    found = ((f"within {MARGIN:.0%} of it", near), ("over that", far), ("not to be told", open_))
+    text = f"{best} has the least squared error, {mean(table, 'MSE per pixel', best):.2g} per pixel; of the other decoders "
+    text += ", ".join(f"{what}: {'; '.join(which)}" for what, which in found if which) or "none was measured"
+    text += "."
+    if identities:
+        text += " For a given code, though, the data term is least at the mean of the images, and σ weighs the KL by 2σ² "
+        text += f"(errors up to {max(e.value for e in identities):.1g})."
+    if ranks:
+        first, naive = (min(ranks, key=lambda row: row[f"rank by {score}"])["decoder"] for score in ("ELBO", "−SSE − KL"))
+        text += f" The ELBO has {first} as the best Gaussian decoder, −SSE − KL has {naive}"
+        if (nats := mean(table, "rate", AVERAGED)) is not None:
+            text += f", and the mean over pixels leaves {nats:.2g} nats in the code"
+        text += "."
     return text

@@ -25,15 +25,15 @@ def mean(table: Table, column: str, decoder: str) -> float | None:
 def sweep(table: Table) -> Picture:
     fixed = [name for name in dict.fromkeys(row["decoder"] for row in table) if mean(table, "σ", name) is not None and name != AVERAGED]
     panels_of = (
-        ("MSE per pixel", "log"),
-        ("rate", "linear"),
-        ("ELBO", "linear"),
-        ("sharpness of reconstructions", "linear"),
-        ("active units", "linear"),
-        ("fd-cnn", "linear"),
+        ("MSE per pixel", "MSE per pixel (grey²; black to white is 1)", "log"),
+        ("rate", "rate (nats per image)", "linear"),
+        ("ELBO", "ELBO (nats per image)", "linear"),
+        ("sharpness of reconstructions", "sharpness of reconstructions (of the images')", "linear"),
+        ("active units", "active units (number)", "linear"),
+        ("fd-cnn", "fd-cnn of samples (squared features)", "linear"),
     )
     figure, panels = axes(2, 3, 8.8, 5.0)
-    for ax, (column, scale) in zip(panels, panels_of, strict=True):
+    for ax, (column, title, scale) in zip(panels, panels_of, strict=True):
         rows = [row for name in fixed for row in table.where(decoder=name) if name != LEARNT and row[column] is not None]
         curve = sorted((row["σ"], row[column]) for row in rows)
         places = sorted({x for x, _ in curve})
@@ -44,14 +44,13 @@ def sweep(table: Table) -> Picture:
         value = mean(table, column, BERNOULLI)
         if value is not None and column != "ELBO":  # nats of binary pixels are of another kind
             ax.axhline(value, color=COLOURS[2], linestyle="--", linewidth=1.2, label="Bernoulli")
-        ax.set(xscale="log", yscale=scale, xlabel="σ of the decoder", title=column)
-        ax.title.set_fontsize(9)
+        ax.set(xscale="log", yscale=scale, xlabel="σ of the decoder (grey)")
+        ax.set_title(title, fontsize=8)
         ax.grid(alpha=0.3)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     caption = (
-        "What σ does to a Gaussian decoder; each dot is a seed. The ELBO is in nats per image; that of the Bernoulli decoder is of other "
-        "pixels, and is left out."
+        "What σ does to a Gaussian decoder; each dot is a seed. The ELBO of the Bernoulli decoder is of other pixels, and is left out."
     )
     return Picture("sweep", caption, figure)
 

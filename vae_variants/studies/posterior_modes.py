@@ -10,7 +10,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from vae_variants.evaluation.ais import ACCEPTANCE, hmc
-from vae_variants.evaluation.gap import LEAPFROG, densities
+from vae_variants.evaluation.gap import LEAPFROG, densities, draw
 from vae_variants.evaluation.weights import effective_draws
 from vae_variants.model import GaussianPosterior, Model
 
@@ -89,13 +89,17 @@ class Chains(NamedTuple):
 def chains(model: Model, x: Tensor, count: int, states: int) -> Chains:
     """Hamiltonian chains of the posterior of x (B, D): `states` transitions in which step sizes are adapted, and as many that are kept.
 
-    Of `count` chains for each image half start from its own q, half from the means of q of other images among x.
+    Of `count` chains for each image half start from its own q, half from the means of q of other images among x, or, of a single image,
+    from draws of the prior.
     """
     assert isinstance(model, GaussianPosterior)
     _, joint = densities(model, x, "encoder")
-    mean, scale = model.posterior(x)
-    own = mean + scale * torch.randn(count // 2, *mean.shape, dtype=mean.dtype)
-    others = torch.stack([mean.roll(1 + k % (len(x) - 1), 0) for k in range(count - count // 2)])
+    mean, _ = model.posterior(x)
+    own = draw(model, x, "encoder", count // 2)
+    if len(x) > 1:
+        others = torch.stack([mean.roll(1 + k % (len(x) - 1), 0) for k in range(count - count // 2)])
+    else:
+        others = draw(model, x, "prior", count - count // 2)
     z, step = torch.cat([own, others]), mean.new_full((len(x),), 0.1)
     kept, rates = [], []
     for i in range(2 * states):

@@ -3,25 +3,45 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from vae_variants.evaluation import Evaluation, fidelity
 from vae_variants.harness import Record, Store
+from vae_variants.registry import UserError
 from vae_variants.studies import Findings, Lab, Table, Verdict
-from vae_variants.studies.blur import MEASURED, Blur, causes, decoded, differences, pictured, relative_sharpness, steps
+from vae_variants.studies.blur import (
+    BATTERY,
+    LENGTHS,
+    MEASURED,
+    SCORED,
+    Blur,
+    causes,
+    contest,
+    decoded,
+    differences,
+    lengths,
+    pictured,
+    relative_sharpness,
+    staged,
+    steps,
+)
+from vae_variants.studies.blur_pictures import EPOCHS
 from vae_variants.variants import build, configure
 
 REAL = {"sharpness_ratio": 1.0, "high_frequency_ratio": 1.0, "blur_sigma": 0.0, "noise_ratio": 0.97, "coverage": 0.96}
 SHARP = {"sharpness_ratio": 0.9, "high_frequency_ratio": 0.8, "blur_sigma": 0.1, "noise_ratio": 0.95, "coverage": 0.5}
 SOFT = {"sharpness_ratio": 0.4, "high_frequency_ratio": 0.5, "blur_sigma": 0.6, "noise_ratio": 1.1, "coverage": 0.6}
 NOISE = {"sharpness_ratio": 7.0, "high_frequency_ratio": 4.0, "blur_sigma": 0.0, "noise_ratio": 0.4, "coverage": 0.5}
+TWICE = {**SHARP, "sharpness_ratio": 1.1}
 CAUSES = {"at the mean code": 0.6, "at a draw from q": 0.5, "samples": 0.4}
 
 
-def planted(variants, seeds=(0, 1, 2)) -> dict[str, Table]:
-    rows, parts = [], []
+def planted(variants, seeds=(0, 1, 2), stages=None) -> dict[str, Table]:
+    """Measures of variants, each a little off in each seed; `stages`: epochs -> the GAN after so many, of which 8 are the suite's."""
+    rows, parts, trained = [], [], []
     for label, found in {"reference-data": REAL, **variants}.items():
         for seed in seeds:
             value = {name: found.get(name) for name in MEASURED}
@@ -29,7 +49,23 @@ def planted(variants, seeds=(0, 1, 2)) -> dict[str, Table]:
             rows.append({"variant": label, "seed": seed, **{k: v if v is None else v + shift for k, v in value.items()}})
             if label.startswith("vae"):
                 parts.append({"variant": label, "seed": seed, **CAUSES})
-    return {"seeds": Table.of("all", rows, folded=True), "causes": Table.of("causes", parts)}
+    for epochs, found in (stages or {}).items():
+        for seed in seeds:
+            measured = {name: found[name] - 0.01 * (seed - 1) for name in SCORED}
+            trained.append({EPOCHS: epochs, "of the suite's": epochs / 8, "seed": seed, **measured})
+    tables = {"seeds": Table.of("all", rows, folded=True), "causes": Table.of("causes", parts)}
+    return {**tables, "lengths": Table.of("lengths", trained)} if trained else tables
+
+
+def without(tables: dict[str, Table], metric: str, variant: str, seeds=(0, 1, 2)) -> dict[str, Table]:
+    """The same tables with no value of a metric for some seeds of a variant."""
+    table = tables["seeds"]
+    rows = [{**row, **({metric: None} if row["variant"] == variant and row["seed"] in seeds else {})} for row in table]
+    return {**tables, "seeds": Table.of(table.caption, rows, table.folded)}
+
+
+def sentences(reason: str) -> int:
+    return len([part for part in reason.replace("e.g.", "").split(". ") if part])
 
 
 def test_blurrier_by_all_three_is_supported_and_says_why() -> None:
@@ -39,7 +75,7 @@ def test_blurrier_by_all_three_is_supported_and_says_why() -> None:
     assert {e.where["measure"]: e.value for e in found.effects} == pytest.approx(
         {"sharpness_ratio": -0.5, "high_frequency_ratio": -0.3, "blur_sigma": 0.5}
     )
-    assert "2 of 2 VAEs are blurrier (vae-a and vae-b)" in found.reason
+    assert "2 of 2 VAEs are blurrier than the GAN (vae-a and vae-b)" in found.reason
     share = math.log(0.5) / math.log(0.4)
     assert f"{share:.0%} is lacking in reconstructions" in found.reason
 
@@ -60,13 +96,96 @@ def test_sharpness_that_is_noise_proves_nothing() -> None:
     found = Blur().judge(planted({"vae-a": SOFT, "gan": NOISE}))
     assert found.verdict is Verdict.INCONCLUSIVE
     assert {e.verdict for e in found.effects} == {Verdict.INCONCLUSIVE}
-    assert "in 3 of 3 seeds the GAN's is noise: a median filter leaves 0.39 of" in found.reason
+    assert "the sharpness of the GAN is noise in 3 of 3 seeds (its noise control falls to 0.39" in found.reason
 
 
 def test_a_vae_that_is_noise_refutes_nothing() -> None:
     found = Blur().judge(planted({"vae-a": NOISE, "vae-b": SOFT, "gan": SHARP}))
     assert found.verdict is Verdict.INCONCLUSIVE
     assert {e.verdict for e in found.effects if e.where["variant"] == "vae-b"} == {Verdict.SUPPORTED}
+    assert "Of vae-a nothing can be said, since the sharpness of vae-a is noise in 3 of 3 seeds" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("metric", "variant", "said"),
+    [
+        ("coverage", "gan", "coverage of the GAN"),
+        ("noise_ratio", "gan", "noise control of the GAN could not be measured"),
+        ("noise_ratio", "vae-a", "noise control of vae-a could not be measured"),
+        ("sharpness_ratio", "gan", "sharpness of the GAN could not be measured"),
+        ("sharpness_ratio", "vae-a", "sharpness of vae-a could not be measured"),
+    ],
+)
+@pytest.mark.parametrize("seeds", [(0, 1, 2), (1,)])
+@pytest.mark.parametrize(("vae", "gan"), [(SOFT, SHARP), (SHARP, SOFT)])
+def test_a_control_that_is_missing_is_not_passed(metric, variant, said, seeds, vae, gan) -> None:
+    whole = planted({"vae-a": vae, "gan": gan})
+    assert Blur().judge(whole).verdict in (Verdict.SUPPORTED, Verdict.REFUTED)
+    found = Blur().judge(without(whole, metric, variant, seeds))
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert said in found.reason
+    assert {e.verdict for e in found.effects} == {Verdict.INCONCLUSIVE}
+    assert sentences(found.reason) <= 3
+
+
+@pytest.mark.parametrize("metric", ["high_frequency_ratio", "blur_sigma"])
+def test_a_vae_that_lacks_a_measure_leaves_the_claim_open(metric) -> None:
+    tables = planted({"vae-a": SOFT, "vae-b": SOFT, "gan": SHARP})
+    assert Blur().judge(without(tables, metric, "vae-b")).verdict is Verdict.INCONCLUSIVE
+
+
+def test_nothing_measured_is_no_verdict() -> None:
+    empty = Table("", (), ())
+    for tables in ({}, {"seeds": empty, "lengths": empty, "causes": empty}, planted({"gan": SHARP})):
+        assert Blur().judge(tables).verdict is Verdict.INCONCLUSIVE
+    assert Blur().judge({"seeds": planted({"vae-a": SOFT, "gan": SHARP})["seeds"]}).verdict is Verdict.SUPPORTED
+
+
+def test_the_verdict_is_that_of_the_suites_length_and_the_reason_names_the_others() -> None:
+    stages = {2: SHARP, 4: SHARP, 8: SHARP, 16: NOISE}
+    found = Blur().judge(planted({"vae-a": SOFT, "vae-b": SOFT, "gan": SHARP}, stages=stages))
+    assert found.verdict is Verdict.SUPPORTED
+    assert "(the one that decides is 8), the claim holds after 2, 4 and 8 and the noise control objects after 16." in found.reason
+    assert sentences(found.reason) == 3
+    longest = [e for e in found.effects if e.where.get("GAN trained for") == "16 epochs"]
+    assert {e.verdict for e in longest} == {Verdict.INCONCLUSIVE}
+    assert [e.where["variant"] for e in longest] == ["vae-a", "vae-b"]
+    late = Blur().judge(planted({"vae-a": SOFT, "gan": NOISE}, stages={4: SHARP, 8: NOISE, 16: {**SHARP, "coverage": 0.02}}))
+    assert late.verdict is Verdict.INCONCLUSIVE
+    assert "the claim holds after 4, the noise control objects after 8 and the verdict is inconclusive after 16" in late.reason
+    assert sentences(late.reason) == 3
+    early = Blur().judge(planted({"vae-a": SOFT, "gan": SHARP}, stages={4: {**SHARP, "sharpness_ratio": 0.2}, 8: SHARP}))
+    assert "the claim holds after 8 and the verdict is not supported after 4" in early.reason
+
+
+def test_a_stage_stands_in_the_place_of_the_gan() -> None:
+    tables = planted({"vae-a": SOFT, "gan": SHARP}, stages={8: SHARP, 16: TWICE})
+    same, later = (contest(staged(tables["seeds"], tables["lengths"], n), ["vae-a"]) for n in (8, 16))
+    assert [e.value for e in same.effects] == pytest.approx([e.value for e in contest(tables["seeds"], ["vae-a"]).effects])
+    assert later.effects[0].value == pytest.approx(SOFT["sharpness_ratio"] - 1.1)
+
+
+def test_a_gan_of_the_suites_length_is_scored_as_in_its_record(tmp_path) -> None:
+    lab = Lab("digits", "smoke", (0, 1), Store(tmp_path), torch.device("cpu"))
+    record = lab.records(["gan"])["gan"]
+    rows = lengths(lab, record)
+    epochs = record.configuration.recipe.epochs
+    assert {row[EPOCHS] for row in rows} == {max(1, round(share * epochs)) for share in LENGTHS}
+    assert [row["seed"] for row in rows if row["of the suite's"] == 1] == [0, 1]
+    for row in rows:
+        same = [row[name] == record.value(name, row["seed"]) for name in SCORED]
+        assert all(same) if row[EPOCHS] == epochs else not all(same)
+
+
+def test_data_without_labels_are_one_line_before_anything_is_trained(tmp_path) -> None:
+    lab = Lab("digits", "smoke", (0,), Store(tmp_path), torch.device("cpu"))
+    lab.dataset = replace(lab.dataset, labels=None)
+    with pytest.raises(UserError, match=r"^data set 'digits' has no labels, which this study needs$"):
+        Blur().measure(lab)
+    lab.dataset = replace(lab.dataset, labels={"train": torch.zeros(400, dtype=torch.long)})
+    with pytest.raises(UserError, match="labels of one class alone"):
+        Blur().measure(lab)
+    assert not list(tmp_path.rglob("record.json"))
 
 
 def test_one_noisy_seed_is_enough() -> None:
@@ -88,7 +207,7 @@ def test_it_depends_on_the_vae() -> None:
     sharper = {**SHARP, "sharpness_ratio": 1.1, "high_frequency_ratio": 1.1, "blur_sigma": -0.3}
     found = Blur().judge(planted({"vae-a": SOFT, "vae-b": sharper, "gan": SHARP}))
     assert found.verdict is Verdict.CONDITIONAL
-    assert "1 of 2 VAEs are blurrier (vae-a)" in found.reason
+    assert "1 of 2 VAEs are blurrier than the GAN (vae-a), and by at least one 1 is not (vae-b)" in found.reason
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
@@ -154,3 +273,21 @@ def test_the_figures_show_every_variant() -> None:
     samples, measures = Blur().draw(Findings(tables, images))
     assert [ax.get_ylabel() for ax in samples.figure.axes] == ["real images", "vae-a", "gan"]
     assert [t.get_text() for t in measures.figure.axes[0].get_yticklabels()] == ["gan", "vae-a", "real images"]
+
+
+def test_the_limits_of_a_panel_hold_every_bar() -> None:
+    wide = planted({"vae-a": SOFT, "gan": SHARP})["seeds"]
+    rows = [{**row, **({k: row[k] + 3 * (row["seed"] - 1) for k in BATTERY} if row["variant"] == "gan" else {})} for row in wide]
+    figure = Blur().draw(Findings({"seeds": Table.of("", rows)}, {"samples/gan": torch.zeros(4, 1, 8, 8, dtype=torch.uint8)}))[1].figure
+    for ax in figure.axes:
+        low, high = ax.get_xlim()
+        ends = [x for bars in ax.collections for segment in bars.get_segments() for x in segment[:, 0]]
+        assert not ends or low < min(ends) <= max(ends) < high
+
+
+def test_the_figure_of_lengths_has_the_gan_at_each_and_every_vae() -> None:
+    tables = planted({"vae-a": SOFT, "vae-b": SOFT, "gan": SHARP}, stages={2: SHARP, 4: SHARP, 8: SHARP})
+    figure = Blur().draw(Findings(tables, {"samples/gan": torch.zeros(4, 1, 8, 8, dtype=torch.uint8)}))[2].figure
+    for ax in figure.axes:
+        assert len(ax.lines) >= 4
+        assert any(list(line.get_xdata()) == [2, 4, 8] for line in ax.lines)

@@ -326,15 +326,16 @@ def reason(core: list[Effect], rest: list[Effect]) -> str:
             for what, text in (("σ of q, active, larger code", "the larger code"), ("σ of q, active, 2 units", "the code of two units"))
             if (name, what) in effects
         ]
-        parts = [f"σ of q in active units is {' and '.join(widths_of)}"] if widths_of else []
-        parts += [
-            f"{100 * effects[name, what].value:.3g}% of the exact posteriors over two units have {text}"
-            for what, text in ((COUNT, "one mode"), (MASS, "99 % of their mass in one mode"))
+        shares = [
+            f"{100 * effects[name, what].value:.3g}% have {text}"
+            for what, text in ((COUNT, "one mode"), (MASS, "99 % of their mass in one"))
             if (name, what) in effects
         ]
-        return ", and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+        parts = [f"σ of q in active units is {' and '.join(widths_of)} (the prior has 1)"] if widths_of else []
+        parts += [f"of its exact posteriors over two units {' and '.join(shares)}"] if shares else []
+        return ", and ".join(parts)
 
-    sentences = [f"Of the {name}, {of(name)}" + " (the prior has σ = 1)" * (name == "VAE") for name in PLANAR if of(name)]
+    sentences = [f"Of the {name}, {of(name)}" for name in PLANAR if of(name)]
     inactive = [e for e in rest if "inactive" in e.where["what"]]
     if inactive:
         parts = [

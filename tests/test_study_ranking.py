@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from scipy.stats import kendalltau, spearmanr
 
 from vae_variants.harness import Record, Store
+from vae_variants.registry import UserError
 from vae_variants.studies import STUDIES, Findings, Lab, Table, Verdict
 from vae_variants.studies.better_elbo import (
     LIKELIHOODS,
@@ -91,30 +93,71 @@ def test_agreement_is_supported_and_has_no_inversion() -> None:
     assert found.verdict is Verdict.SUPPORTED
     assert [e.where["quality"] for e in found.effects] == ["fd", "coverage"]
     assert "instead of the ELBO it is between 1.00 and 1.00" in found.reason
-    assert "inversion" not in found.reason
-    assert "no vote" not in found.reason
+    assert "yet its samples" not in found.reason
+    assert "is above 0.5 for binary pixels (Fréchet distance 1.00, coverage 1.00)." in found.reason
+    assert found.reason.count(". ") == 1
 
 
-def test_a_quality_without_a_vote_that_goes_the_other_way_is_told() -> None:
+def test_a_quality_without_a_vote_that_goes_the_other_way_changes_nothing_but_the_table() -> None:
     values = planted(lambda i, seed: i)
     at = values.columns.index("precision")
     turned = Table("", values.columns, tuple((*row[:at], 5 - row[at], *row[at + 1 :]) for row in values.rows))
-    found = judged(turned)
-    assert found.verdict is Verdict.SUPPORTED
-    assert "Precision, which has no vote, goes the other way (-1.00, binary pixels)" in found.reason
+    assert judged(turned) == judged(values)
+    assert {r["spearman"] for r in summary(correlations(turned)) if r["quality"] == "precision"} == {-1.0}
 
 
 def test_the_reverse_is_not_supported_and_names_the_worst_pair() -> None:
     found = judged(planted(lambda i, seed: -i))
     assert found.verdict is Verdict.REFUTED
-    assert "v5 has -94.9 nats and v0 -99.9, and yet samples of the former are worse, fd 25 against 20" in found.reason
+    said = "v5 has a better ELBO than v0 (-94.9 against -99.9 nats), and yet its samples are worse (Fréchet distance 25 against 20)."
+    assert said in found.reason
+    assert "is below 0.5 for binary pixels (Fréchet distance -1.00, coverage -1.00)" in found.reason
+    assert found.reason.count(". ") == 2
 
 
-def test_one_group_against_it_is_enough() -> None:
-    values = both(planted(lambda i, seed: i), planted(lambda i, seed: -i, pixels="real"))
-    found = judged(values)
-    assert found.verdict is Verdict.REFUTED
+def test_groups_that_disagree_are_a_condition() -> None:
+    found = judged(both(planted(lambda i, seed: i), planted(lambda i, seed: -i, pixels="real")))
+    assert found.verdict is Verdict.CONDITIONAL
     assert {e.where["pixels"] for e in found.effects if e.verdict is Verdict.REFUTED} == {"real"}
+    assert "is above 0.5 for binary pixels" in found.reason
+    assert "and is below 0.5 for grey pixels as a density on the real line" in found.reason
+
+
+def test_a_group_has_to_agree_in_both_qualities() -> None:
+    values = planted(lambda i, seed: i)
+    at = values.columns.index("coverage")
+    split = Table("", values.columns, tuple((*row[:at], 5 - row[at], *row[at + 1 :]) for row in values.rows))
+    found = judged(split)
+    assert [e.verdict for e in found.effects] == [Verdict.SUPPORTED, Verdict.REFUTED]
+    assert found.verdict is Verdict.REFUTED  # within one group, that is no condition
+    lacking = Table("", values.columns, tuple((*row[:at], None, *row[at + 1 :]) for row in values.rows))
+    assert judged(lacking).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_group_that_cannot_be_told_is_no_support() -> None:
+    open_one = planted(lambda i, seed: i * (1 if seed else -1), pixels="real")
+    assert judged(both(planted(lambda i, seed: i), open_one)).verdict is Verdict.INCONCLUSIVE
+    found = judged(both(planted(lambda i, seed: -i), open_one))
+    assert found.verdict is Verdict.REFUTED
+    assert "and cannot be told from 0.5 for grey pixels as a density on the real line" in found.reason
+
+
+def test_nothing_measured_is_no_verdict() -> None:
+    for tables in ({}, {"values": Table("", (), ())}):
+        assert BetterElbo().judge(tables).verdict is Verdict.INCONCLUSIVE
+    blank = planted(lambda i, seed: i)
+    for name in ("elbo", "fd"):
+        at = blank.columns.index(name)
+        without = Table("", blank.columns, tuple((*row[:at], None, *row[at + 1 :]) for row in blank.rows))
+        assert judged(without).verdict is Verdict.INCONCLUSIVE
+
+
+def test_data_without_labels_are_one_line_before_anything_is_trained(tmp_path) -> None:
+    lab = Lab("digits", "smoke", (0,), Store(tmp_path), torch.device("cpu"))
+    lab.dataset = replace(lab.dataset, labels=None)
+    with pytest.raises(UserError, match=r"^data set 'digits' has no labels, which this study needs$"):
+        BetterElbo().measure(lab)
+    assert not list(tmp_path.rglob("record.json"))
 
 
 def test_small_groups_are_not_judged() -> None:

@@ -167,6 +167,27 @@ def test_too_few_repeats_are_never_a_verdict(repeats, naive) -> None:
     assert judged(planted(lambda b: naive, lambda b: 0.5, repeats)).verdict is Verdict.INCONCLUSIVE
 
 
+def test_n_counts_repeats_of_one_model_and_says_so() -> None:
+    found = judged(planted(lambda b: 500.0, lambda b: 60.0))
+    assert {(e.n, e.of) for e in found.effects} == {(4, "repeats of one model, no seeds")}
+    assert "a timing has no seeds" in SamplingSpeed.criterion
+    assert "a timing has no seeds" in (SamplingSpeed.__doc__ or "")
+
+
+def test_nothing_or_not_everything_timed_is_not_supported() -> None:
+    empty, whole = Table("", (), ()), planted(lambda b: 500.0, lambda b: 60.0)
+    assert SamplingSpeed().judge({}).verdict is Verdict.INCONCLUSIVE
+    assert SamplingSpeed().judge({"times": empty, "scoring": empty}).verdict is Verdict.INCONCLUSIVE
+    for left_out in (VAE_NAME, *NAIVE, *KEPT):
+        part = Table("", whole.columns, tuple(row for row in whole.rows if row[0] != left_out))
+        assert SamplingSpeed().judge({"times": part, "scoring": empty}).verdict is Verdict.INCONCLUSIVE
+    alone = SamplingSpeed().judge({"times": whole, "scoring": empty})
+    assert alone.verdict is Verdict.SUPPORTED
+    for rows in (scoring().where(model="MADE"), scoring().where(model=VAE_NAME)):
+        assert SamplingSpeed().judge({"times": whole, "scoring": Table.of("", rows)}).reason == alone.reason
+    assert judged(whole).reason.count(". ") == 2
+
+
 def test_the_bound_is_dearer_from_where_it_takes_longer() -> None:
     assert "costs more from K = 2 on, and 3.6 times as much at K = 8" in crossing(scoring())
     assert "costs less at every K" in crossing(scoring(exact=10.0))

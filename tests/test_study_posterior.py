@@ -214,9 +214,8 @@ def test_verdicts() -> None:
     assert judge(planted(seeds=2, inactive=1.0)).verdict is Verdict.INCONCLUSIVE
     assert judge(planted(seeds=1, sigma=0.8)).verdict is Verdict.INCONCLUSIVE
     text = judge(planted(inactive=1.0)).reason
-    assert (
-        "σ of q in active units is 0.2 for the larger code" in text and "of its exact posteriors over two units 99.1% have one mode" in text
-    )
+    assert "σ of q in active units is 0.2 for the larger code" in text
+    assert "of its exact posteriors over two units 99.1% have one mode" in text
     assert text.count(". ") == 2
 
 

@@ -287,7 +287,7 @@ def reason(tables: Tables, best: str, effects: list[Effect], identities: list[Ef
     near = [e.where["decoder"] for e in effects if e.verdict is Verdict.SUPPORTED]
     far = [f"{e.where['decoder']} ({e.value:+.0%})" for e in effects if e.verdict is Verdict.REFUTED]
     open_ = [f"{e.where['decoder']} ({e.value:+.0%})" for e in effects if e.verdict is Verdict.INCONCLUSIVE]
-    found = ((f"within {MARGIN:.0%} of it", near), ("over that", far), ("not to be told", open_))
+    found = ((f"within {MARGIN:.0%} of it", near), (f"over it by more than {MARGIN:.0%}", far), ("not to be told", open_))
     text = f"{best} has the least squared error, {mean(table, 'MSE per pixel', best):.2g} per pixel; of the other decoders "
     text += ", ".join(f"{what}: {'; '.join(which)}" for what, which in found if which) or "none was measured"
     text += "."

@@ -25,17 +25,24 @@ estimate of the ELBO varies within an image (which more draws help) and between 
 for its gradient, encoder and decoder apart, with the signal-to-noise ratio of five estimators.
 
 Why: whether the variance within an image is what a closed form for an exact posterior says, sum_j (1 - s_j^2)^2 / 2 + mu_j^2 s_j^2,
-about half a squared nat for each unit in use however narrow q is; and what becomes of it when q is made wider or narrower.
+which for a unit goes to half a squared nat or more as its q gets narrow, and to 0 as the unit falls out of use; what becomes of it when q
+is made wider or narrower; and whether it is smaller where q is narrow, over images and over units that are drawn one at a time.
 
 Expected of the frozen models before they were looked at, without a vote in the verdict but for the checks. {estimator_values.CRITERION}
-{estimator_gradients.CRITERION}"""
+{estimator_gradients.CRITERION}
+
+The rule for draws that are paid for was changed after the training on MNIST had begun, and has been changed back: what is said of the
+verdict now is what was said before. The rule for the estimators was changed after a first look at digits: only a check that had failed made
+the verdict inconclusive, and now each of them has to have held. The rule for a sharp peak was written after that look, too."""
 
     claim = "One sample of z per image is enough to estimate E_q[log p(x|z)] in training."
     source = KINGMA
     criterion = (
-        f"{training_level.CRITERION} And only if the estimators are what theory says: a K-sample ELBO without bias (z-tests, Holm), "
-        "and a variance that falls as 1/K and 1/B (slopes within 0.05 of -1); else inconclusive."
+        f"{training_level.CRITERION} Each of these only if every check of the estimators was made and held: variance that falls as 1/K and "
+        "1/B (slopes within 0.05 of -1) and by the formula for both, and a K-sample ELBO without bias (its size, and z-tests, Holm); else "
+        "inconclusive."
     )
+    version = 2
 
     def measure(self, lab: Lab) -> Findings:
         parts = [part.measure(lab) for part in (training_level, estimator_values, estimator_gradients)]
@@ -46,8 +53,9 @@ Expected of the frozen models before they were looked at, without a vote in the 
         trained, what, verdict = training_level.judge(tables)
         values, values_say = estimator_values.judge(tables)
         gradients, gradients_say = estimator_gradients.judge(tables)
-        if any(effect.verdict == Verdict.REFUTED for effect in values if effect.where["part"] == "laws"):
-            verdict, what = Verdict.INCONCLUSIVE, f"The estimators are not what theory says of them, so that nothing follows. {what}"
+        if open_checks := [name for name, found in estimator_values.checks(values).items() if found is not Verdict.SUPPORTED]:
+            verdict = Verdict.INCONCLUSIVE
+            what = f"Nothing follows, since checks of the estimators have not held: {'; '.join(open_checks)}. {what}"
         return Judgement(verdict, f"{what} {values_say} {gradients_say}", (*trained, *values, *gradients))
 
     def draw(self, found: Findings) -> list[Picture]:

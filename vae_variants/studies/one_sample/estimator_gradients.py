@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from vae_variants.objectives import OBJECTIVES
@@ -11,7 +12,8 @@ from vae_variants.studies.lab import Lab
 from vae_variants.studies.one_sample.estimator_anova import best_draws, multiply_adds, nested
 from vae_variants.studies.one_sample.estimator_models import STAR, some_images, subjects
 from vae_variants.studies.one_sample.estimator_pictures import gradient_pictures
-from vae_variants.studies.study import Effect, Findings, Picture, Table, Tables
+from vae_variants.studies.one_sample.estimator_verdicts import NONE
+from vae_variants.studies.study import Effect, Findings, Picture, Table, Tables, Verdict
 
 __all__ = ["CRITERION", "draw", "judge", "measure"]
 
@@ -28,9 +30,8 @@ CRITERION = (
     f"{FLAT:g} of what it was for the ELBO (both networks) and for DReG's encoder; IWAE's falls for the encoder and rises "
     "for the decoder."
 )
-PREDICTIONS: dict[
-    tuple[str, str], dict[str, Any]
-] = {  # (objective, network) -> what the squared SNR of most draws over that of one is held against
+# (objective, network) -> what the squared SNR of most draws over that of one is held against
+PREDICTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("elbo", "encoder"): {"above": FLAT},
     ("elbo", "decoder"): {"above": FLAT},
     ("iwae", "encoder"): {"below": 1.0},
@@ -121,36 +122,89 @@ def ratio_summary(rows: list[dict[str, Any]]) -> Table:
 
 
 def judge(tables: Tables) -> tuple[list[Effect], str]:
-    """The effects with `part` "gradients" bear on the claim; those with "signal" test what is said of the objectives."""
-    spreads, ratios = tables["gradient_spread"], tables["gradient_snr"]
+    """The effects with `part` "gradients" bear on the claim; those with "signal" test what is said of the objectives.
+
+    K* has no value for a seed in which so few images cannot tell their variance from 0, which is where r is largest: without it the mean
+    over the others is too small, so that such a row is inconclusive. The rule for such seeds was changed after a first look at digits:
+    before, they were left out.
+    """
+    spreads, ratios = tables.get("gradient_spread", NONE), tables.get("gradient_snr", NONE)
     effects: list[Effect] = []
+    lost = 0  # rows in which no seed has a K*
     for network in ("encoder", "decoder"):
         for age in ("early", "final"):
             for name in STAR:
-                if values := list(spreads.by_seed("K*", model=name, age=age, network=network).values()):
+                rows = [row for row in spreads if (row["model"], row["age"], row["network"]) == (name, age, network)]
+                values = [row["K*"] for row in rows if row["K*"] is not None]
+                lost += bool(rows) and not values
+                if values:
                     where = {"part": "gradients", "quantity": f"best K for the {network}", "model": name, "age": age}
-                    effects.append(compared(where, values, below=WORTH))
+                    effects.append(complete(compared(where, values, below=WORTH), len(rows)))
     for (objective, network), threshold in PREDICTIONS.items():
         for age in ("early", "final"):
             if values := gains(ratios, objective, network, age):
                 quantity = f"SNR² of K = {KS[-1]} / K = 1: {objective}, {network}"
                 effects.append(compared({"part": "signal", "quantity": quantity, "model": COMPARED, "age": age}, values, **threshold))
-    best = [e for e in effects if e.where["part"] == "gradients"]
-    if not best:
+    if not [e for e in effects if e.where["part"] == "gradients"]:
         return effects, "No gradient could be measured."
-    parts = []
-    for network in ("encoder", "decoder"):
-        mine = [e for e in best if e.where["quantity"].endswith(network)]
-        worst = max(mine, key=lambda e: e.value)
-        parts.append(
-            f"{min(e.value for e in mine):.2g} to {worst.value:.2g} for the {network} (most: {worst.where['model']}, {worst.where['age']})"
-        )
-    text = f"For the gradient, variance times cost is least at K = {' and '.join(parts)}; one draw is better than two below {WORTH:.2f}."
-    return effects, text
+    return effects, f"{shares_in_words(tables)}{expected_in_words(effects, lost)}."
+
+
+def complete(effect: Effect, seeds: int) -> Effect:
+    """The same, but inconclusive and with a word on it if some of the seeds have no value."""
+    if effect.n == seeds:
+        return effect
+    note = f"{effect.criterion}; {seeds - effect.n} of {seeds} seeds without a K*: their r is too large to be measured"
+    return effect._replace(verdict=Verdict.INCONCLUSIVE, criterion=note)
+
+
+def taken_away(rows: Iterable[dict[str, Any]]) -> dict[str, float]:
+    """Model -> r / (1 + r), mean over seeds: what endless draws take from the variance of one draw; 1 where r is too large to measure."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        found.setdefault(row["model"], []).append(1.0 if row["r"] is None or row["r"] < 0 else row["r"] / (1 + row["r"]))
+    return {name: math.fsum(values) / len(values) for name, values in found.items()}
+
+
+def shares_in_words(tables: Tables) -> str:
+    """How much endless draws would help, in the value that is reported and in the gradients that train."""
+    final = [row for row in tables.get("gradient_spread", NONE) if row["age"] == "final"]
+    found = {network: taken_away(row for row in final if row["network"] == network) for network in ("encoder", "decoder")}
+    parts = [
+        f"{min(shares.values()):.0%} to {max(shares.values()):.0%} in the {network}'s gradient"
+        for network, shares in found.items()
+        if shares
+    ]
+    values = [row for row in tables.get("value_spread", NONE) if row["age"] == "final" and row["estimator"].startswith("B")]
+    if shares := taken_away(values):
+        parts.insert(0, f"{min(shares.values()):.0%} to {max(shares.values()):.0%} in its ELBO")
+    if not parts:
+        return ""
+    listed = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+    return f"For trained models, endless draws would lower the variance of a minibatch by {listed}; "
+
+
+def expected_in_words(effects: list[Effect], lost: int) -> str:
+    """How many of the expectations held, and which failed."""
+    verdicts = [e.verdict for e in effects]
+    failed = [e for e in effects if e.verdict is Verdict.REFUTED]
+    text = f"of {len(effects) + lost} expectations of gradients {verdicts.count(Verdict.SUPPORTED)} held and {len(failed)} failed"
+    by: dict[str, list[str]] = {}
+    for e in failed:
+        if e.where["part"] == "gradients":
+            what = f"two draws beat one for the {e.where['quantity'].removeprefix('best K for the ')} of"
+            place = f"{e.where['model'].removeprefix('vae-')} ({e.where['age']})"
+        else:
+            what, place = e.where["quantity"].removeprefix("SNR² of "), f"({e.where['age']})"
+        by.setdefault(what, []).append(place)
+    told = "; ".join(f"{what} {', '.join(places)}" for what, places in by.items())
+    return f"{text} ({told})" if told else text
 
 
 def gains(table: Table, objective: str, network: str, age: str) -> list[float]:
     """Squared SNR of the most draws over that of one, for each seed in which one draw has a signal above the noise."""
+    if not table.rows:
+        return []
     few, most = (table.by_seed("SNR²", objective=objective, network=network, age=age, K=k) for k in (KS[0], KS[-1]))
     return [most[seed] / few[seed] for seed in few if seed in most and few[seed] > 0]
 

@@ -26,13 +26,14 @@ from vae_variants.studies.one_sample.estimator_moments import (
     closed_form_variance,
     drawn,
     slope,
+    unit_variance,
     widened_variance,
 )
 from vae_variants.studies.one_sample.estimator_pictures import value_pictures
-from vae_variants.studies.one_sample.estimator_verdicts import CRITERION, judge
+from vae_variants.studies.one_sample.estimator_verdicts import CRITERION, checks, judge
 from vae_variants.studies.study import Findings, Picture, Table
 
-__all__ = ["CRITERION", "draw", "judge", "measure"]
+__all__ = ["CRITERION", "checks", "draw", "judge", "measure"]
 
 KS = (1, 2, 4, 8, 16, 32, 64)
 BATCHES, BATCH_KS = (1, 4, 16, 64, 100, 256), (1, 8, 64)
@@ -44,14 +45,16 @@ BOUNDS = (
     "Bias of the importance-weighted bound of K draws against that of all S, and −CV² (1/K − 1/S) / 2; this applies where "
     "CV² (CV² + 3) ≤ K/5, since for log-normal weights the next term is then less than 2/15 of it"
 )
+UNIT_IMAGES, UNIT_DRAWS = 50, 100  # for the variance of single units
+NARROW = 0.5  # scale of q, in those of the prior, below which a unit is narrow at an image
 ACTIVE = 0.01  # variance of a unit's mean over images, as for the metric `active_units`
 
 
 def measure(lab: Lab) -> Findings:
     """Moments for every model of the star at every age; minibatches, bounds and widths for those that are fully trained."""
-    images, draws = lab.choose(smoke=50, quick=150, full=1000), lab.choose(smoke=128, quick=400, full=1000)
-    repeats = lab.choose(smoke=4_000, quick=20_000, full=40_000)
-    spreads, by_k, batches, biases, bounds, peaks, widths = (list[dict[str, Any]]() for _ in range(7))
+    images, draws = lab.choose(smoke=50, quick=150, full=1000), lab.choose(smoke=128, quick=1000, full=1000)
+    repeats = lab.choose(smoke=4_000, quick=80_000, full=80_000)
+    spreads, by_k, batches, biases, bounds, peaks, widths, units = (list[dict[str, Any]]() for _ in range(8))
     arrays: dict[str, Tensor] = {}
     for s in subjects(lab):
         x = some_images(lab, s.model, images)
@@ -75,6 +78,8 @@ def measure(lab: Lab) -> Findings:
                 measured = widened_variance(s.model, x[:100], t, draws).mean().item()
             predicted = closed_form_variance(*posterior(s, x[:100]), t).mean().item()
             widths.append({**s.where, "t": t, "variance (nats²)": measured, "closed form (nats²)": predicted})
+        with lab.noise(f"estimator units {s.seed}"):
+            units.append(unit_row(s, x))
         if f"sharp/{s.name}/variance" not in arrays:
             arrays[f"sharp/{s.name}/variance"] = moments[next(iter(found))].within
             arrays[f"sharp/{s.name}/closed form"] = closed_form_variance(*posterior(s, x))
@@ -87,6 +92,12 @@ def measure(lab: Lab) -> Findings:
         "value_bound": Table.of(BOUNDS, bounds, folded=True),
         "sharp_images": Table.of("Variance of log p(x|z) within an image against the closed form, over images", peaks, folded=True),
         "sharp_widths": Table.of("Variance of log p(x|z) with q's scale multiplied by t, decoder as it is", widths, folded=True),
+        "sharp_units": Table.of(
+            f"Variance of log p(x|z) with one unit drawn and the others at their mean: units in use, narrow (scale of q below {NARROW:g}) "
+            "and wider at an image; means over images and units",
+            units,
+            folded=True,
+        ),
     }
     return Findings(tables, arrays)
 
@@ -133,6 +144,7 @@ def bound_rows(s: Subject, log_w: Tensor) -> list[dict[str, Any]]:
             {
                 **s.where,
                 "K": k,
+                "images": len(measured),
                 "L_K − L_S (nats)": measured.mean().item(),
                 "formula (nats)": formula.mean().item(),
                 "median CV²": squared.median().item(),
@@ -168,6 +180,22 @@ def peak_row(s: Subject, x: Tensor, within: Tensor) -> dict[str, Any]:
         "regression slope": ((centred * within).sum() / centred.square().sum()).item(),
         "rank correlation with trace of q": rank(within, scale.square().sum(-1)),
     }
+
+
+def unit_row(s: Subject, x: Tensor) -> dict[str, Any]:
+    """How much single units add: those that are used, where q is narrow and where it is wider."""
+    active = posterior(s, x)[0].var(0) > ACTIVE
+    some = x[:UNIT_IMAGES]
+    mean, scale = posterior(s, some)
+    variance = unit_variance(s.model, some, UNIT_DRAWS)
+    predicted = 0.5 * (1 - scale.square()).square() + (mean * scale).square()
+    row: dict[str, Any] = {**s.where, "active units": int(active.sum())}
+    for side, chosen in (("narrow", active & (scale < NARROW)), ("wider", active & (scale >= NARROW))):
+        row[f"{side} units"] = int(chosen.sum())
+        for name, values in (("variance", variance), ("closed form", predicted), ("scale", scale)):
+            unit = "" if name == "scale" else " (nats²)"
+            row[f"{name}, {side}{unit}"] = values[chosen].mean().item() if chosen.any() else None
+    return row
 
 
 def rank(x: Tensor, y: Tensor) -> float:

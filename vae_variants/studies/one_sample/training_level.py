@@ -18,8 +18,9 @@ from vae_variants.harness.spec import parse_seeds, prepared
 from vae_variants.model import Model
 from vae_variants.studies.lab import Lab
 from vae_variants.studies.one_sample.training_cells import BASE, Cell, Plan, Setting, along, cells, data_name, plan, view
+from vae_variants.studies.one_sample.training_gains import half_width
 from vae_variants.studies.one_sample.training_pictures import draw
-from vae_variants.studies.one_sample.training_verdict import CRITERION, half_width, judge
+from vae_variants.studies.one_sample.training_verdict import CRITERION, judge
 from vae_variants.studies.study import Cell as Value
 from vae_variants.studies.study import Findings, Table
 from vae_variants.training import Population, Training
@@ -36,7 +37,8 @@ batch x K = 64 both updates and evaluations are equal, and images are exchanged 
 The learning rate is the best of a few for one draw, on validation images, for each size of batch and once more for a rate that decays by
 a cosine. All K have it, and it is chosen again for one large K, and for each setting with batch x K = 64. Smaller batches than 100 are
 trained for fewer epochs, and images of many pixels on a part of the training images; the tables say how many. Both arms of a comparison
-have the same.
+have the same. On images of many pixels the model of the suite is trained besides as the suite trains it: on all images, for its epochs, at
+its learning rate and with its seeds, with one draw and with more; those comparisons have a vote as well.
 
 Test images are scored by the importance-weighted bound and by the ELBO of 100 draws, in one binarisation. Training images are binarised
 afresh in each epoch, but for the arm whose pixels were drawn once, where noise can keep a model from learning them by heart.

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from vae_variants.report.drawing import axes
 from vae_variants.report.entries import COLOURS
 from vae_variants.studies.one_sample.training_cells import DECODED, LARGER, LINE, RETUNED, SMALL, STATIC, TIME, UPDATES, WHOLE
-from vae_variants.studies.one_sample.training_verdict import MARGIN, STRICT, Gain, gains, half_width, noise, slopes
+from vae_variants.studies.one_sample.training_gains import MARGIN, STRICT, Gain, gains, half_width, noise, slopes
 from vae_variants.studies.study import Findings, Picture
 
 __all__ = ["draw"]
@@ -38,8 +38,13 @@ def margins(ax: Axes) -> None:
     ax.grid(alpha=0.25)
 
 
+def beneath(ax: Axes) -> None:
+    """The legend below the axes, where it hides neither points nor margins."""
+    ax.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, frameon=False)
+
+
 def by_samples(everything: Sequence[Gain], base: int) -> Picture:
-    figure, (left, right) = axes(1, 2, 8.6, 3.6)
+    figure, (left, right) = axes(1, 2, 8.6, 4.4)
     at_base = [g for g in everything if g.row["batch"] == base]
 
     def of(budget: str, schedule: str = "constant", objective: str = "elbo") -> list[Gain]:
@@ -61,7 +66,7 @@ def by_samples(everything: Sequence[Gain], base: int) -> Picture:
     ]
     palette = {"o": 0, "s": 1, "D": 3, "^": 2, "v": 4, "P": 5, "X": 7, "*": 6}
     for i, (ax, line, label, marker, style) in enumerate(drawn):
-        aside = 2 ** (0.07 * (i % 5 - 2))  # beside one another, so that intervals can be told apart
+        aside = 2 ** (0.03 * (i - 3 if ax is left else i - 8.5))  # beside one another, so that intervals can be told apart
         curve(ax, line, [g.row["K"] * aside for g in line], label, COLOURS[palette[marker]], marker=marker, linestyle=style)
     for ax, title in ((left, f"equal updates, batch {base}"), (right, "by what is held equal")):
         margins(ax)
@@ -72,7 +77,7 @@ def by_samples(everything: Sequence[Gain], base: int) -> Picture:
         ax.set_xlabel("K, draws of z per image in training")
         ax.set_ylabel("gain over K = 1 (nats)")
         ax.set_title(title, fontsize=9)
-        ax.legend(fontsize=7, loc="best")
+        beneath(ax)
     caption = (
         "What K draws gain over one in the bound on log p(x) of test images: mean over paired seeds with its 90 % interval. "
         f"Grey: equivalent, within ±{STRICT:g} nat. Dotted: the margin of {MARGIN:g} nat, above which one draw is not as good. "
@@ -82,7 +87,7 @@ def by_samples(everything: Sequence[Gain], base: int) -> Picture:
 
 
 def by_batch(everything: Sequence[Gain]) -> Picture:
-    figure, (left, right) = axes(1, 2, 8.6, 3.4)
+    figure, (left, right) = axes(1, 2, 8.6, 3.9)
     plain = [g for g in everything if g.plain]
     common, slope = slopes(everything)
     counts = {k: sum(g.row["K"] == k for g in plain) for k in sorted({g.row["K"] for g in plain})}
@@ -103,13 +108,13 @@ def by_batch(everything: Sequence[Gain]) -> Picture:
     for ax, label in ((left, "batch, images per update"), (right, "learning rate / batch")):
         margins(ax)
         ax.set(xscale="log", xlabel=label, ylabel="gain over K = 1 (nats)")
-        ax.legend(fontsize=7, loc="best")
+        beneath(ax)
     batches = sorted({g.row["batch"] for g in plain})
     left.set_xticks(batches, [str(b) for b in batches])
     left.minorticks_off()
     caption = (
         "What K draws gain over one with as many updates, by the number of images in each, at learning rates tuned for K = 1 (means and "
         f"90 % intervals over paired seeds). The diamond has one draw and {4 * SMALL} images in each update in place of {SMALL}. "
-        "Right: against learning rate over batch, with which the noise of the steps grows."
+        "Smaller batches have fewer epochs. Right: against learning rate over batch, with which the noise of the steps grows."
     )
     return Picture("training-batches", caption, figure)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,12 +14,12 @@ from vae_variants.model import Decoder, GaussianPosterior, Model
 from vae_variants.studies.lab import Lab
 from vae_variants.variants import Configuration
 
-__all__ = ["Plane", "evaluations", "gauss_legendre", "located", "plane"]
+__all__ = ["Plane", "evaluations", "located", "midpoints", "plane"]
 
 SEEN = 25.0  # nats under the highest point: what lies lower has no mass to speak of
 MARGIN, REACH = 3, 8.0  # cells of the coarse grid around that, and standard deviations of q around its mean
 CHUNK = 2**22  # numbers in one decoded chunk
-WIDER = 0.125  # of the box on each side: what the second rule of integration sees beyond the first
+WIDER = 0.05  # of the box on each side: what the second rule of integration sees beyond the first
 
 
 def evaluations(lab: Lab, configuration: Configuration, seeds: tuple[int, ...]) -> Iterator[Evaluation]:
@@ -111,18 +110,17 @@ def plane(model: Model, x: Tensor, low: Tensor, high: Tensor, points: int) -> Pl
 
 
 @torch.no_grad()
-def gauss_legendre(model: Model, x: Tensor, low: Tensor, high: Tensor, points: int) -> Tensor:
-    """log integral of p(x, z) dz over a box that is a quarter wider than that with the corners low and high (B, 2): (B,) nats.
+def midpoints(model: Model, x: Tensor, low: Tensor, high: Tensor, points: int) -> Tensor:
+    """log integral of p(x, z) dz over a box that is a tenth wider than that with the corners low and high (B, 2): (B,) nats.
 
-    log sum_ij w_i w_j p(x, z_ij) + log (h_1 h_2), with the nodes and weights of Gauss and Legendre for [-1, 1] and h half the sides: a
-    second rule, with other points than those of `plane` and none of its code.
+    log sum_ij p(x, z_ij) + log (d_1 d_2) at the middles of points x points cells of sides d: a second rule, with other points than those
+    of `plane` and with none of the code of `Plane`. For a smooth bump within the box it too converges exponentially.
     """
-    nodes, weights = (torch.from_numpy(each).to(x) for each in np.polynomial.legendre.leggauss(points))
-    log_weight = (weights.log()[:, None] + weights.log()).flatten()
-    centre, half = (low + high) / 2, (0.5 + WIDER) * (high - low)
+    size = (1 + 2 * WIDER) * (high - low) / points
+    first = (low + high) / 2 - (points - 1) / 2 * size
     found = []
-    for image, middle, side in zip(x, centre, half, strict=True):
-        along = middle + side * nodes[:, None]  # (n, 2)
-        log_joint = decoded(model, image[None], torch.cartesian_prod(along[:, 0], along[:, 1]))[:, 0]
-        found.append((log_joint + log_weight).logsumexp(0) + side.log().sum())
+    for image, corner, side in zip(x, first, size, strict=True):
+        along = [torch.linspace(0, points - 1, points, dtype=x.dtype) * side[i] + corner[i] for i in range(2)]
+        log_joint = decoded(model, image[None], torch.cartesian_prod(*along))[:, 0]
+        found.append(log_joint.logsumexp(0) + side.log().sum())
     return torch.stack(found)

@@ -53,7 +53,7 @@ ACTIVE = 0.01  # variance of a unit's mean over images, as for the metric `activ
 def measure(lab: Lab) -> Findings:
     """Moments for every model of the star at every age; minibatches, bounds and widths for those that are fully trained."""
     images, draws = lab.choose(smoke=50, quick=150, full=1000), lab.choose(smoke=128, quick=1000, full=1000)
-    repeats = lab.choose(smoke=4_000, quick=80_000, full=80_000)
+    repeats = lab.choose(smoke=4_000, quick=50_000, full=80_000)
     spreads, by_k, batches, biases, bounds, peaks, widths, units = (list[dict[str, Any]]() for _ in range(8))
     arrays: dict[str, Tensor] = {}
     for s in subjects(lab):

@@ -66,8 +66,8 @@ def measure(lab: Lab) -> Findings:
     for number, setting in enumerate(settings):
         scores += [{"run": number, **row} for row in scored(lab, chosen, setting, seeds)]
     setup: dict[str, Value] = {
-        "data set": lab.name,
         "training images": chosen.images,
+        "data set": lab.name,
         "test images": min(chosen.test, len(lab.dataset.test)),
         "images of the bound": min(chosen.bound_images, chosen.test, len(lab.dataset.test)),
         "draws of the bound": chosen.bound_samples,

@@ -166,7 +166,7 @@ class ElboGap(Study):
 
     Three trained models are small enough that nothing has to be estimated. The linear-Gaussian VAE has Gaussian posteriors, and
     everything in closed form. The VAE with one categorical code is summed over its codes. The VAE with two latent units is integrated
-    numerically for each image: the KL on a grid (of 200 x 200 points at full fidelity), log p(x) by the midpoint rule on as many other
+    numerically for each image: the KL on a grid (of 240 x 240 points at full fidelity), log p(x) by the midpoint rule on as many other
     points of a wider box, and the ELBO on a grid around q. For each test image log p(x) - ELBO - KL should be 0, and
     log p(x) by a second route should be the same.
 
@@ -203,7 +203,7 @@ class ElboGap(Study):
     def measure(self, lab: Lab) -> Findings:
         seeds = lab.seeds(int(lab.suite.seeds))
         blocks = {k: lab.choose(smoke=max(2, n // 10), quick=max(LEAST_BLOCKS, n // 2), full=n) for k, n in BLOCKS.items()}
-        images = lab.choose(smoke=6, quick=20, full=50)
+        images = lab.choose(smoke=6, quick=20, full=30)
         identity: list[dict[str, Cell]] = []
         order: list[dict[str, Cell]] = []
         closed: list[dict[str, Cell]] = []
@@ -224,7 +224,7 @@ class ElboGap(Study):
                 seed, model = e.seed, e.model.double()
                 how, terms = TERMS[type(model)]
                 if how == "grid":
-                    terms = partial(plane_terms, points=lab.choose(smoke=120, quick=120, full=200))
+                    terms = partial(plane_terms, points=lab.choose(smoke=120, quick=120, full=240))
                 x = e.test.double()
                 x = x[spread(len(x), images if how == "grid" else lab.choose(smoke=50, quick=200, full=1000))]
                 parts = [terms(model, part) for part in x.split(100)]

@@ -288,7 +288,7 @@ def study(
 ) -> None:
     """Put claims to the test: measure what is missing, judge, and write the page of claims."""
     from vae_variants.studies import STUDIES, Lab  # bring matplotlib
-    from vae_variants.studies.page import effects_tables, write_claims
+    from vae_variants.studies.page import TRIED, effects_tables, write_claims
     from vae_variants.studies.record import run_study
     from vae_variants.studies.study import chosen
 
@@ -317,7 +317,8 @@ def study(
                 table.add_row(*row)
             out.print(table)
             print()
-        print(f"{record.judgement.verdict.value}: {record.judgement.reason}")
+        print(f"{TRIED} It would be:" if record.fidelity.startswith("smoke") else "Verdict:", end=" ")
+        print(f"{record.judgement.verdict.value}. {record.judgement.reason}")
     print(f"\nwrote {reports / 'claims'}")
     if failed:
         raise typer.Exit(1)

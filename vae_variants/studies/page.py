@@ -19,9 +19,10 @@ from vae_variants.report.tables import write_csv
 from vae_variants.studies.record import StudyRecord, attempt, read_all
 from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Table, Verdict
 
-__all__ = ["cell", "effects_tables", "write_claims"]
+__all__ = ["TRIED", "cell", "effects_tables", "write_claims"]
 
 MARKS = {Verdict.SUPPORTED: "✔", Verdict.CONDITIONAL: "◐", Verdict.INCONCLUSIVE: "?", Verdict.REFUTED: "✘"}
+TRIED = "Smoke fidelity shows that a study runs: models of two epochs are no evidence, and this is no verdict."
 MANY = 12  # effects, above which they are folded
 INTRODUCTION = """\
 # The textbook's claims, tested
@@ -82,12 +83,16 @@ def stem(record: StudyRecord) -> str:
 
 
 def verdict(record: StudyRecord) -> str:
+    if record.fidelity.startswith("smoke"):
+        return "only tried out"
     return "failed" if record.judgement is None else f"{MARKS[record.judgement.verdict]} {record.judgement.verdict.value}"
 
 
 def reasoned(record: StudyRecord) -> list[str]:
     if record.judgement is None:
         return [f"There is no verdict: {escaped(record.error)}", ""]
+    if record.fidelity.startswith("smoke"):
+        return [f"{TRIED} It would be: {record.judgement.verdict.value}. {escaped(record.judgement.reason)}", ""]
     return [f"**{verdict(record)}.** {escaped(record.judgement.reason)}", ""]
 
 

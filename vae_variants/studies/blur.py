@@ -16,7 +16,7 @@ from vae_variants.harness import Record
 from vae_variants.harness.statistics import interval
 from vae_variants.model import Coder, LatentVariable
 from vae_variants.studies.blur_pictures import EPOCHS, GAN, REAL, lengths_figure, measures_figure, samples_figure
-from vae_variants.studies.judging import all_of, checked, compared, mixed
+from vae_variants.studies.judging import all_of, checked, compared, listed, mixed
 from vae_variants.studies.lab import Lab
 from vae_variants.studies.labelled import need_labels
 from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Judgement, Picture, Study, Table, Tables, Verdict
@@ -284,10 +284,6 @@ def shown(table: Table, metric: str, variant: str) -> str:
 
 def told(table: Table, variants: Sequence[str]) -> str:
     return ", ".join(f"{label} {shown(table, 'sharpness_ratio', label)}" for label in variants)
-
-
-def listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def compares(table: Table, found: Contest) -> str:

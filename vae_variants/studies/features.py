@@ -11,7 +11,7 @@ from vae_variants.harness import Record
 from vae_variants.harness.statistics import holm, interval
 from vae_variants.report.drawing import axes, bar
 from vae_variants.report.entries import COLOURS
-from vae_variants.studies.judging import compared, one_sided_p
+from vae_variants.studies.judging import compared, listed, one_sided_p
 from vae_variants.studies.lab import Lab
 from vae_variants.studies.labelled import need_labels
 from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Judgement, Picture, Study, Table, Tables, Verdict
@@ -253,7 +253,3 @@ def largest(effects: Sequence[Effect]) -> str:
 
 def called(labels: str) -> str:
     return "all labels" if labels == "all" else f"{labels} labels per class"
-
-
-def listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

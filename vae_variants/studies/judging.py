@@ -11,7 +11,7 @@ from scipy.special import stdtr
 from vae_variants.harness.statistics import interval
 from vae_variants.studies.study import Effect, Verdict
 
-__all__ = ["LEAST_SEEDS", "all_of", "checked", "compared", "mixed", "one_sided_p", "tost_p"]
+__all__ = ["LEAST_SEEDS", "all_of", "checked", "compared", "listed", "mixed", "one_sided_p", "tost_p"]
 
 LEAST_SEEDS = 3
 
@@ -85,3 +85,8 @@ def mixed(effects: Sequence[Effect]) -> Verdict:
     if {Verdict.SUPPORTED, Verdict.REFUTED} <= verdicts or Verdict.CONDITIONAL in verdicts:
         return Verdict.CONDITIONAL
     return all_of(effects)
+
+
+def listed(words: Sequence[str]) -> str:
+    """a, b and c: for the sentence of a reason."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

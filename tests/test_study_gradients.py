@@ -14,13 +14,19 @@ from tests.test_laws import W2, linear_vae
 from vae_variants.likelihoods import Bernoulli, Gaussian, GaussianLearnt
 from vae_variants.models.vae import VAE
 from vae_variants.objectives import OBJECTIVES, Draws, dreg, elbo, iwae, stl
-from vae_variants.studies import Table, Verdict
-from vae_variants.studies.one_sample import estimator_anova
-from vae_variants.studies.one_sample.estimator_anova import Anova, best_draws, multiply_adds, nested, networks, per_sample
-from vae_variants.studies.one_sample.estimator_gradients import KS, OBJECTIVE_NAMES, PREDICTIONS, judge
+from vae_variants.studies import Effect, Table, Verdict
+from vae_variants.studies.one_sample import estimator_anova, estimator_gradients
+from vae_variants.studies.one_sample.estimator_anova import Anova, Parts, best_draws, multiply_adds, nested, networks, per_sample
+from vae_variants.studies.one_sample.estimator_gradients import COSINE, KS, OBJECTIVE_NAMES, PREDICTIONS
 from vae_variants.studies.one_sample.estimator_models import STAR
 
 F64 = {"dtype": torch.float64}
+
+
+def judge(found: dict[str, Table]) -> tuple[list[Effect], str]:
+    """Effects, and all sentences as one text."""
+    effects, sentences = estimator_gradients.judge(found)
+    return effects, " ".join(sentences)
 
 
 # -- planted components ------------------------------------------------------------------------------------------------------
@@ -49,6 +55,18 @@ def test_components_are_those_that_were_planted(draws: int) -> None:
     assert parts.snr == pytest.approx(math.sqrt((0.5 + 0.3**2) / 6.0), rel=0.06)
     assert parts.parameter_ratio == pytest.approx(math.sqrt((0.5 + 0.3**2) / 6.0), rel=0.06)
     assert parts.batch_ratio(100) == pytest.approx(0.3 * math.sqrt(100 / 6.5), rel=0.1)
+
+
+@pytest.mark.parametrize("b", [1, 10, 100])
+def test_the_cosine_to_endless_draws_is_that_of_minibatches(b: int) -> None:
+    """Of many parameters, where a minibatch's cosine is near that of root mean squares."""
+    anova, size = Anova(), 400
+    anova.add({"w": planted(1000, 4, size, within=6.0, between=0.5, mean=0.3)})
+    endless = 0.3 + math.sqrt(0.5) * torch.randn(200, b, size, **F64)
+    one = endless + math.sqrt(6.0) * torch.randn(200, b, size, **F64)
+    measured = torch.cosine_similarity(one.mean(1), endless.mean(1)).mean().item()
+    assert anova.parts(WHOLE).batch_cosine(b) == pytest.approx(measured, rel=0.02)
+    assert Parts(1.0, 0.0, -0.1, None, None).batch_cosine(b) is None
 
 
 def test_components_are_the_textbook_ones_of_a_one_way_analysis() -> None:
@@ -247,7 +265,7 @@ def tables(seeds: int = 3, best: float = 0.8, slopes: dict[tuple[str, str], floa
             for age in ("early", "final"):
                 for name in STAR:
                     row = {"model": name, "age": age, "seed": seed, "network": network}
-                    spreads.append({**row, "r": best**2, "K*": best * jitter})
+                    spreads.append({**row, "r": best**2, "K*": best * jitter, COSINE: 0.9})
                 for objective in OBJECTIVE_NAMES:
                     power = truth.get((objective, network), 0.3) + 0.01 * (seed - 1)
                     row = {"age": age, "seed": seed, "objective": objective, "network": network}
@@ -260,7 +278,7 @@ def test_what_is_true_is_supported() -> None:
     assert {e.verdict for e in effects} == {Verdict.SUPPORTED}
     assert len([e for e in effects if e.where["part"] == "gradients"]) == 2 * 2 * len(STAR)
     assert "39% to 39% in the encoder's gradient and 39% to 39% in the decoder's" in text  # 0.64 / 1.64
-    assert "of 30 expectations of gradients 30 held and 0 failed." in text
+    assert "Of 30 expectations of gradients 30 held and 0 failed." in text
 
 
 @pytest.mark.parametrize(("objective", "network"), list(PREDICTIONS))
@@ -314,13 +332,13 @@ def test_a_seed_without_a_best_k_leaves_its_row_open(best: float) -> None:
 
 def test_a_row_without_any_best_k_is_still_an_expectation() -> None:
     effects, text = judge(without(tables(), (0, 1, 2), model=STAR[0], age="final", network="encoder"))
-    assert len(effects) == 29 and "of 30 expectations of gradients 29 held and 0 failed." in text
+    assert len(effects) == 29 and "Of 30 expectations of gradients 29 held and 0 failed." in text
     assert "39% to 100% in the encoder's gradient" in text  # endless draws take all of it away
 
 
 def test_the_reason_says_how_many_expectations_held_and_which_failed() -> None:
     _, text = judge(tables(best=3.0))
-    assert "of 30 expectations of gradients 10 held and 20 failed (two draws beat one for the encoder of latent-2 (early), " in text
+    assert "Of 30 expectations of gradients 10 held and 20 failed (two draws beat one for the encoder of latent-2 (early), " in text
     assert "two draws beat one for the decoder of" in text and "90% to 90% in the encoder's gradient" in text
     _, text = judge(tables(slopes={("dreg", "encoder"): -0.3}))
     assert text.endswith("28 held and 2 failed (K = 64 / K = 1: dreg, encoder (early), (final)).")
@@ -336,4 +354,4 @@ def test_nothing_measured_is_nothing_said() -> None:
     for found in ({}, {name: Table.of("", []) for name in tables()}):
         assert judge(found) == ([], "No gradient could be measured.")
     half = {**tables(), "gradient_snr": Table.of("", [])}
-    assert "of 20 expectations" in judge(half)[1]
+    assert "Of 20 expectations" in judge(half)[1]

@@ -34,6 +34,7 @@ def test_a_study_says_what_it_claims(measured: Measured):
     record, found = measured
     assert record.claim.endswith(".") and record.criterion.endswith(".") and record.source and len(record.description) > 100
     assert record.judgement is not None and len(record.judgement.reason) > 20 and record.judgement.effects
+    assert record.judgement.reason.count(". ") <= 2, "one to three sentences"
     for name, table in found.tables.items():
         assert table.rows, name
         assert all(not isinstance(value, float) or math.isfinite(value) for row in table.rows for value in row), name
@@ -58,6 +59,7 @@ def test_a_verdict_is_a_function_of_what_the_page_shows(measured: Measured, tmp_
     assert all(f"](figures/{path.name})" in page for path in drawn)
     assert escaped(record.claim) in short and escaped(record.judgement.reason) in short and f"(digits-smoke-{record.name}.md)" in short
     assert "](figures/" in short and record.command in short
+    assert all(f"- {escaped(sentence)}" in page and f"- {escaped(sentence)}" in short for sentence in record.judgement.more)
 
 
 def test_one_seed_supports_nothing(measured: Measured):

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from vae_variants.studies import Table, Verdict
+from vae_variants.studies import Effect, Table, Verdict
+from vae_variants.studies.one_sample import estimator_values
 from vae_variants.studies.one_sample.estimator_models import STAR
-from vae_variants.studies.one_sample.estimator_values import judge
 from vae_variants.studies.one_sample.estimator_verdicts import DECIDING, IMAGES, NARROWED, UNITS, checks, peak
+
+
+def judge(found: dict[str, Table]) -> tuple[list[Effect], str]:
+    """Effects, and all sentences as one text."""
+    effects, sentences = estimator_values.judge(found)
+    return effects, " ".join(sentences)
 
 
 def tables(

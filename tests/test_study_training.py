@@ -119,10 +119,10 @@ def test_the_smallest_study_measures_judges_and_draws(tmp_path):
     for table in found.tables.values():
         for row in table.rows:
             assert all(cell is None or isinstance(cell, str) or math.isfinite(cell) for cell in row)
-    effects, sentence, verdict = judge(found.tables)
+    effects, sentences, verdict = judge(found.tables)
     assert {e.n for e in effects} == {3}
     assert verdict in Verdict
-    assert sentence
+    assert sentences and all(sentence.endswith(".") for sentence in sentences)
     assert [picture.name for picture in draw(found)] == ["training-samples", "training-batches"]
     cell_rows = list(found.tables["training_cells"])
     base = next(row for row in cell_rows if row["K"] == 1)

@@ -222,8 +222,13 @@ def test_what_is_measured_can_be_judged_shown_and_repeated(part: ModuleType, lab
     monkeypatch.setattr(part, "subjects", lambda lab: islice(planted_subjects(lab), 1))
     for name, table in part.measure(lab).tables.items():
         assert not table.folded or (table.rows and set(table.rows) <= set(found.tables[name].rows))
-    effects, text = part.judge(found.tables)
-    assert effects and all(math.isfinite(e.value) for e in effects) and len(text) > 100 and text.endswith(".")
+    effects, sentences = part.judge(found.tables)
+    assert (
+        effects
+        and all(math.isfinite(e.value) for e in effects)
+        and len(sentences[0]) > 50
+        and all(sentence.endswith(".") for sentence in sentences)
+    )
     pictures = part.draw(found)
     assert len({picture.name for picture in pictures}) == len(pictures) >= 2
     for picture in pictures:

@@ -96,6 +96,11 @@ def reasoned(record: StudyRecord) -> list[str]:
     return [f"**{verdict(record)}.** {escaped(record.judgement.reason)}", ""]
 
 
+def further(record: StudyRecord) -> list[str]:
+    """What else was seen, a line each."""
+    return [*(f"- {escaped(sentence)}" for sentence in record.judgement.more), ""] if record.judgement and record.judgement.more else []
+
+
 def figures(record: StudyRecord, most: int | None = None) -> list[str]:
     lines = []
     for name, caption in list(record.captions.items())[:most]:
@@ -124,7 +129,15 @@ def footer(record: StudyRecord) -> list[str]:
 
 def details(record: StudyRecord) -> str:
     """The page of one study on one data set: all figures, effects and tables."""
-    lines = [f"# {record.name} on {place(record)}", "", f"> {escaped(record.claim)}", "", *reasoned(record), *footer(record)]
+    lines = [
+        f"# {record.name} on {place(record)}",
+        "",
+        f"> {escaped(record.claim)}",
+        "",
+        *reasoned(record),
+        *further(record),
+        *footer(record),
+    ]
     lines += [*figures(record), "## What was measured", "", *measured(record)]
     if record.judgement is not None and record.judgement.effects:
         lines += ["## Effects", ""]
@@ -139,6 +152,7 @@ def details(record: StudyRecord) -> str:
 def section(record: StudyRecord, pictures: bool) -> list[str]:
     """What one study found on one data set, in short."""
     lines = [f"### On {place(record)}", "", *reasoned(record), *(figures(record, 1) if pictures else [])]
+    lines += folded("What else was seen", further(record)) if further(record) else []
     if record.judgement is not None and record.judgement.effects:
         lines += listed(*effects_tables(record.judgement.effects)[0])
     lines += [f"All figures, effects and tables: [{record.name} on {place(record)}]({stem(record)}.md)."]

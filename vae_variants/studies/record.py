@@ -73,7 +73,7 @@ class StudyRecord:
             }
             if (judgement := found["judgement"]) is not None:
                 effects = tuple(Effect(**{**parts, "verdict": Verdict(parts["verdict"])}) for parts in judgement["effects"])
-                judgement = Judgement(Verdict(judgement["verdict"]), judgement["reason"], effects)
+                judgement = Judgement(Verdict(judgement["verdict"]), judgement["reason"], effects, tuple(judgement.get("more", ())))
             return cls(**{**found, "tables": tables, "judgement": judgement})
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"the record of a study with missing parts: {error}") from error

@@ -97,11 +97,12 @@ class Effect(NamedTuple):
 
 @dataclass(frozen=True)
 class Judgement:
-    """`reason` is one to three sentences that a student can read; the effects are its evidence."""
+    """`reason` is one to three sentences that a student can read; the effects are its evidence, `more` has what else was seen."""
 
     verdict: Verdict
     reason: str
     effects: tuple[Effect, ...] = ()
+    more: tuple[str, ...] = ()  # sentences, each of which stands alone
 
 
 class Picture(NamedTuple):

@@ -45,7 +45,7 @@ did not come true. So was the rule for seeds without a K*."""
         "1/B (slopes within 0.05 of -1) and by the formula for both, and a K-sample ELBO without bias (its size, and z-tests, Holm); else "
         "inconclusive."
     )
-    version = 2
+    version = 3
 
     def measure(self, lab: Lab) -> Findings:
         parts = [part.measure(lab) for part in (training_level, estimator_values, estimator_gradients)]
@@ -56,10 +56,11 @@ did not come true. So was the rule for seeds without a K*."""
         trained, what, verdict = training_level.judge(tables)
         values, values_say = estimator_values.judge(tables)
         gradients, gradients_say = estimator_gradients.judge(tables)
+        told = [*what[:2], *values_say[:1], *what[2:], *values_say[1:], *gradients_say]
         if open_checks := [name for name, found in estimator_values.checks(values).items() if found is not Verdict.SUPPORTED]:
             verdict = Verdict.INCONCLUSIVE
-            what = f"Nothing follows, since checks of the estimators have not held: {'; '.join(open_checks)}. {what}"
-        return Judgement(verdict, f"{what} {values_say} {gradients_say}", (*trained, *values, *gradients))
+            told.insert(0, f"Nothing follows, since checks of the estimators have not held: {'; '.join(open_checks)}.")
+        return Judgement(verdict, " ".join(told[:3]), (*trained, *values, *gradients), tuple(told[3:]))
 
     def draw(self, found: Findings) -> list[Picture]:
         return [picture for part in (training_level, estimator_values, estimator_gradients) for picture in part.draw(found)]

@@ -45,6 +45,15 @@ class Parts(NamedTuple):
         """|mean| / sqrt(trace of variance) of the gradient of a minibatch of b images, (Sigma_b + Sigma_w) / b."""
         return math.sqrt(max(self.signal, 0.0) * b / (self.between + self.within))
 
+    def batch_cosine(self, b: int) -> float | None:
+        """Between the gradient of b images from one set of draws, g_1, and that of the same images from endless ones, g_inf.
+
+        E<g_1, g_inf> / sqrt(E|g_1|^2 E|g_inf|^2) = sqrt(E|g_inf|^2 / E|g_1|^2), since the mean of g_1 given the images is g_inf, with
+        E|g_inf|^2 = |mean|^2 + Sigma_b / b and E|g_1|^2 = E|g_inf|^2 + Sigma_w / b. None where it is lost in the noise.
+        """
+        endless = self.signal + self.between / b
+        return math.sqrt(endless / (endless + self.within / b)) if endless > 0 else None
+
 
 class Anova:
     """Streaming moments of gradients, (images, n2, ...) by name of parameter; one number in float64 per parameter is held thrice."""

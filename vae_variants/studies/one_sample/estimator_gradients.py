@@ -21,6 +21,7 @@ COMPARED = "vae-latent-50"  # on which the objectives are compared
 OBJECTIVE_NAMES = ("elbo", "elbo-sampled", "stl", "iwae", "dreg")
 KS = (1, 8, 64)
 BATCH = 100
+COSINE = f"cosine to endless draws, {BATCH} images"
 FLAT = 0.9  # of the squared SNR of one draw: no less counts as not falling
 WORTH = math.sqrt(2)
 CRITERION = (
@@ -58,6 +59,7 @@ def measure(lab: Lab) -> Findings:
                     "between": parts.between,
                     "r": parts.ratio,
                     "K*": None if parts.ratio is None else best_draws(parts.ratio, c_enc, c_dec),
+                    COSINE: parts.batch_cosine(BATCH),
                     "encoder's multiply-adds": c_enc,
                     "decoder's multiply-adds": c_dec,
                 }
@@ -107,8 +109,10 @@ def summary(rows: list[dict[str, Any]]) -> Table:
         for column in ("r", "K*"):
             for network in ("encoder", "decoder", "both", "log-scale head"):
                 line[f"{column}, {network}"] = mean([row for row in mine if row["network"] == network], column)
+        line |= {f"cosine, {n}": mean([row for row in mine if row["network"] == n], COSINE) for n in ("encoder", "decoder")}
         found.append(line)
-    return Table.of("Gradient of the ELBO from one draw: r = variance of draws / variance of images, best K for its cost; means", found)
+    caption = "Gradient of the ELBO from one draw: r = variance of draws / variance of images, best K for its cost, and"
+    return Table.of(f"{caption} cosine of a minibatch of {BATCH} to the same with endless draws; means over seeds", found)
 
 
 def ratio_summary(rows: list[dict[str, Any]]) -> Table:
@@ -121,7 +125,7 @@ def ratio_summary(rows: list[dict[str, Any]]) -> Table:
     return Table.of(f"Signal-to-noise ratio of an image's gradient over draws, {COMPARED}, mean over seeds", found)
 
 
-def judge(tables: Tables) -> tuple[list[Effect], str]:
+def judge(tables: Tables) -> tuple[list[Effect], list[str]]:
     """The effects with `part` "gradients" bear on the claim; those with "signal" test what is said of the objectives.
 
     K* has no value for a seed in which so few images cannot tell their variance from 0, which is where r is largest: without it the mean
@@ -146,8 +150,8 @@ def judge(tables: Tables) -> tuple[list[Effect], str]:
                 quantity = f"SNR² of K = {KS[-1]} / K = 1: {objective}, {network}"
                 effects.append(compared({"part": "signal", "quantity": quantity, "model": COMPARED, "age": age}, values, **threshold))
     if not [e for e in effects if e.where["part"] == "gradients"]:
-        return effects, "No gradient could be measured."
-    return effects, f"{shares_in_words(tables)}{expected_in_words(effects, lost)}."
+        return effects, ["No gradient could be measured."]
+    return effects, [*shares_in_words(tables), expected_in_words(effects, lost)]
 
 
 def complete(effect: Effect, seeds: int) -> Effect:
@@ -166,7 +170,7 @@ def taken_away(rows: Iterable[dict[str, Any]]) -> dict[str, float]:
     return {name: math.fsum(values) / len(values) for name, values in found.items()}
 
 
-def shares_in_words(tables: Tables) -> str:
+def shares_in_words(tables: Tables) -> list[str]:
     """How much endless draws would help, in the value that is reported and in the gradients that train."""
     final = [row for row in tables.get("gradient_spread", NONE) if row["age"] == "final"]
     found = {network: taken_away(row for row in final if row["network"] == network) for network in ("encoder", "decoder")}
@@ -179,16 +183,16 @@ def shares_in_words(tables: Tables) -> str:
     if shares := taken_away(values):
         parts.insert(0, f"{min(shares.values()):.0%} to {max(shares.values()):.0%} in its ELBO")
     if not parts:
-        return ""
+        return []
     listed = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
-    return f"For trained models, endless draws would lower the variance of a minibatch by {listed}; "
+    return [f"For trained models, endless draws would lower the variance of a minibatch by {listed}."]
 
 
 def expected_in_words(effects: list[Effect], lost: int) -> str:
     """How many of the expectations held, and which failed."""
     verdicts = [e.verdict for e in effects]
     failed = [e for e in effects if e.verdict is Verdict.REFUTED]
-    text = f"of {len(effects) + lost} expectations of gradients {verdicts.count(Verdict.SUPPORTED)} held and {len(failed)} failed"
+    text = f"Of {len(effects) + lost} expectations of gradients {verdicts.count(Verdict.SUPPORTED)} held and {len(failed)} failed"
     by: dict[str, list[str]] = {}
     for e in failed:
         if e.where["part"] == "gradients":
@@ -198,7 +202,7 @@ def expected_in_words(effects: list[Effect], lost: int) -> str:
             what, place = e.where["quantity"].removeprefix("SNR² of "), f"({e.where['age']})"
         by.setdefault(what, []).append(place)
     told = "; ".join(f"{what} {', '.join(places)}" for what, places in by.items())
-    return f"{text} ({told})" if told else text
+    return f"{text} ({told})." if told else f"{text}."
 
 
 def gains(table: Table, objective: str, network: str, age: str) -> list[float]:

@@ -243,23 +243,28 @@ def exponent(rows: list[dict[str, Any]], column: str) -> float:
     return slope({row["t"]: row[column] for row in rows})
 
 
-def judge(tables: Tables) -> tuple[list[Effect], str]:
-    """The effects with `part` "laws" check the measurement, "values" bear on the claim, "estimators", "why" and "peak" explain."""
+def judge(tables: Tables) -> tuple[list[Effect], list[str]]:
+    """The effects with `part` "laws" check the measurement, "values" bear on the claim, "estimators", "why" and "peak" explain.
+
+    With them what they say: the first sentence is on the claim and its reason, the others have the evidence.
+    """
     effects = [*laws(tables), *estimators(tables), *reasons(tables), *peaked(tables)]
     ratios = [e for e in effects if e.where["part"] == "values" and e.where["age"] == "final"]
     if not ratios:
-        return effects, "No fully trained model could be measured."
+        return effects, ["No fully trained model could be measured."]
     worst = max(ratios, key=lambda e: e.value)
     text = (
         f"Within an image, one draw's log p(x|z) varies at most {worst.value:.2g} times as much as the ELBO does between images "
-        f"({worst.where['model']}{young_in_words(effects)}){reversed_in_words(effects)}"
+        f"({worst.where['model']}{young_in_words(effects)})"
     )
+    more = []
     if any(e.where["part"] == "peak" for e in effects):
         answer, evidence = peak(effects)
         words = {Verdict.SUPPORTED: "is the reason", Verdict.REFUTED: "is not the reason"}.get(answer, "is the reason or not is undecided")
         whether = "that" if answer is not Verdict.INCONCLUSIVE else "whether"
-        text += f"; {whether} q is a sharp peak {words}: {evidence}{narrow_in_words(tables)}"
-    return effects, f"{text}."
+        text += f"; {whether} q is a sharp peak {words}"
+        more.append(f"The evidence on a sharp peak: {evidence}{narrow_in_words(tables)}.")
+    return effects, [f"{text}.", *more, *reversed_in_words(effects)]
 
 
 def narrow_in_words(tables: Tables) -> str:
@@ -281,13 +286,13 @@ def young_in_words(effects: list[Effect]) -> str:
     return f"; after one epoch {max(young):.2g}" if young else ""
 
 
-def reversed_in_words(effects: list[Effect]) -> str:
+def reversed_in_words(effects: list[Effect]) -> list[str]:
     """Which of both estimators varies less, where it is not the one that is said to."""
     shares = [e for e in effects if e.where["quantity"] == SHARES]
     wrong = [e.value for e in shares if e.verdict is Verdict.REFUTED]
     if not wrong:
-        return ""
-    return (
-        f"; the ELBO with its KL in closed form varies {min(wrong):.2g} to {max(wrong):.2g} times as much as with all sampled in "
-        f"{len(wrong)} of {len(shares)} trained variants (Kingma & Welling expect less)"
-    )
+        return []
+    return [
+        f"The ELBO with its KL in closed form varies {min(wrong):.2g} to {max(wrong):.2g} times as much as with all sampled in "
+        f"{len(wrong)} of {len(shares)} trained variants (Kingma & Welling expect less)."
+    ]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from vae_variants.evaluation.latent import active_units
-from vae_variants.evaluation.likelihood import elbo, log_likelihood
+from vae_variants.evaluation.likelihood import elbo, log_likelihood, rate
 from vae_variants.harness.spec import parse_seeds, prepared
 from vae_variants.model import Model
 from vae_variants.studies.lab import Lab
@@ -211,7 +211,12 @@ def scored(lab: Lab, chosen: Plan, setting: Setting, seeds: tuple[int, ...]) -> 
     rows: list[dict[str, Value]] = []
     for seed, model in models(lab, chosen, setting, seeds).items():
         e = lab.evaluation(model, seed, test, **sizes)
-        values = {"bound": log_likelihood(e), "ELBO": elbo(e), "training ELBO": elbo(lab.evaluation(model, seed, train, **sizes))}
+        values = {
+            "bound": log_likelihood(e),
+            "ELBO": elbo(e),
+            "rate": rate(e),
+            "training ELBO": elbo(lab.evaluation(model, seed, train, **sizes)),
+        }
         row: dict[str, Any] = {name: value if math.isfinite(value) else None for name, value in values.items()}
         rows.append({"seed": seed, **row, "active units": int(active_units(e))})
     return rows
@@ -225,7 +230,7 @@ def described(lab: Lab, chosen: Plan, found: list[Cell], settings: list[Setting]
         s, run = cell.setting, settings.index(cell.setting)
         images = images_of(lab, chosen, s)
         against = None if cell.against is None else settings.index(cell.against)
-        values = {name: by_run.by_seed(name, run=run) for name in ("bound", "ELBO", "training ELBO", "active units")}
+        values = {name: by_run.by_seed(name, run=run) for name in ("bound", "ELBO", "rate", "training ELBO", "active units")}
         mean = {name: statistics.fmean(v.values()) if v else None for name, v in values.items()}
         gap = [values["training ELBO"][seed] - value for seed, value in values["ELBO"].items() if seed in values["training ELBO"]]
         row: dict[str, Value] = {
@@ -241,6 +246,7 @@ def described(lab: Lab, chosen: Plan, found: list[Cell], settings: list[Setting]
             "decoder evaluations (thousands)": s.decoded(images) / 1000,
             "bound (nats)": mean["bound"],
             "ELBO (nats)": mean["ELBO"],
+            "rate (nats)": mean["rate"],
             "training minus test ELBO": statistics.fmean(gap) if gap else None,
             "active units": mean["active units"],
         }

@@ -5,7 +5,13 @@ from __future__ import annotations
 from vae_variants.studies.judging import LEAST_SEEDS, mixed
 from vae_variants.studies.one_sample.training_cells import SMALL, UPDATES
 from vae_variants.studies.one_sample.training_gains import ALPHA, LEVEL, MARGIN, STRICT, beside, effects, gains
-from vae_variants.studies.one_sample.training_words import costs_in_words, published_in_words, updates_in_words
+from vae_variants.studies.one_sample.training_words import (
+    batches_in_words,
+    costs_in_words,
+    decay_in_words,
+    published_in_words,
+    updates_in_words,
+)
 from vae_variants.studies.study import Effect, Tables, Verdict
 
 __all__ = ["CRITERION", "judge"]
@@ -24,8 +30,8 @@ CRITERION = (
 )
 
 
-def judge(tables: Tables) -> tuple[list[Effect], str, Verdict]:
-    """Effects of the ELBO with K draws against one, then those without a vote; what they say in words; and where the claim holds.
+def judge(tables: Tables) -> tuple[list[Effect], list[str], Verdict]:
+    """Effects of the ELBO with K draws against one, then those without a vote; what they say, a sentence each; and where the claim holds.
 
     Supported: in every cell. Under conditions: in every cell but some with small batches, or in some cells and not in others. Not
     supported: it fails with batches of 100 and more and holds nowhere. Inconclusive, too, where a cell that was asked for has no model.
@@ -35,7 +41,7 @@ def judge(tables: Tables) -> tuple[list[Effect], str, Verdict]:
     updates. The groups of the criterion were written out later than that, as this function has always formed them.
     """
     if not all(name in tables and tables[name].rows for name in ("training_setup", "training_cells", "training_scores")):
-        return [], "No model could be trained.", Verdict.INCONCLUSIVE
+        return [], ["No model could be trained."], Verdict.INCONCLUSIVE
     everything = gains(tables)
     claimed = [g for g in everything if g.row["claim"] == "yes"]
     setup = next(iter(tables["training_setup"]))
@@ -51,6 +57,6 @@ def judge(tables: Tables) -> tuple[list[Effect], str, Verdict]:
         verdict = Verdict.CONDITIONAL
     elif verdict is Verdict.REFUTED:
         verdict = mixed(found)
-    sentences = [updates_in_words(claimed, found, everything, setup), costs_in_words(claimed, everything, setup)]
-    sentences.append(published_in_words(everything, setup))
-    return [*found, *beside(everything, setup)], " ".join(sentence for sentence in sentences if sentence), verdict
+    sentences = [updates_in_words(claimed, found, everything, setup), costs_in_words(claimed), published_in_words(everything, setup)]
+    sentences += [decay_in_words(claimed, setup), batches_in_words(everything, setup)]
+    return [*found, *beside(everything, setup)], [sentence for sentence in sentences if sentence], verdict

@@ -10,12 +10,11 @@ from vae_variants.studies.one_sample.training_cells import DECODED, LARGER, SMAL
 from vae_variants.studies.one_sample.training_gains import LEVEL, MARGIN, Gain, beyond, effects, largest, proportion, t_interval
 from vae_variants.studies.study import Effect, Verdict
 
-__all__ = ["costs_in_words", "published_in_words", "updates_in_words"]
+__all__ = ["batches_in_words", "costs_in_words", "decay_in_words", "published_in_words", "updates_in_words"]
 
 BURDA = 0.41  # nats that the ELBO of K = 50 gains over K = 1: one layer, MNIST, pixels drawn afresh, 3280 epochs (Burda et al. 2016)
 BURDA_IWAE = 1.98  # the same of IWAE
 BURDA_EPOCHS = 3280
-SCHEDULES = {"constant": "at a constant learning rate", "cosine": "under cosine decay"}
 
 
 def size(values: Sequence[float]) -> str:
@@ -47,18 +46,27 @@ def iwae_at_base(everything: Sequence[Gain], setup: dict[str, Any]) -> Gain | No
     return largest([g for g in at_base if g.row["objective"] == "iwae"])
 
 
-def updates_in_words(claimed: Sequence[Gain], found: Sequence[Effect], everything: Sequence[Gain], setup: dict[str, Any]) -> str:
+def most_draws(claimed: Sequence[Gain], setup: dict[str, Any], schedule: str) -> Gain | None:
+    """The ELBO with the most draws, under equal updates at the base batch."""
     base = [g for g in claimed if g.row["budget"] == UPDATES and g.row["batch"] == setup["base batch"]]
-    tops = {words: largest([g for g in base if g.row["schedule"] == decay]) for decay, words in SCHEDULES.items()}
-    parts = [f"{size(g.values)} with K = {g.row['K']} {words}" for words, g in tops.items() if g is not None]
-    iwae = iwae_at_base(everything, setup)
-    if iwae is not None:
-        parts.append(f"{size(iwae.values)} with IWAE, K = {iwae.row['K']}")
+    return largest([g for g in base if g.row["schedule"] == schedule])
+
+
+def decay_in_words(claimed: Sequence[Gain], setup: dict[str, Any]) -> str:
+    top = most_draws(claimed, setup, "cosine")
+    return (
+        "" if top is None else f"Under cosine decay of the learning rate the bound changes by {size(top.values)} with K = {top.row['K']}."
+    )
+
+
+def updates_in_words(claimed: Sequence[Gain], found: Sequence[Effect], everything: Sequence[Gain], setup: dict[str, Any]) -> str:
+    top, iwae = most_draws(claimed, setup, "constant"), iwae_at_base(everything, setup)
+    named = ((top, "with"), (iwae, "with IWAE,"))
+    parts = [f"{size(g.values)} {words} K = {g.row['K']}" for g, words in named if g is not None]
     total, good, bad = pairs(claimed, found)
     text = f"one draw is shown to be no more than {MARGIN:g} nat behind in {good} of {total} comparisons, and further behind in {bad}"
     if parts:
-        listed = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
-        text = f"With batches of {setup['base batch']} and as many updates, the bound changes by {listed}; {text}"
+        text = f"With batches of {setup['base batch']} and as many updates, the bound changes by {' and '.join(parts)}; {text}"
     return f"{text[0].upper()}{text[1:]}{margin_in_words(iwae)}."
 
 
@@ -72,29 +80,32 @@ def margin_in_words(iwae: Gain | None) -> str:
     return f", but the margin is {MARGIN / mean:.1f} times what IWAE gains here"
 
 
-def costs_in_words(claimed: Sequence[Gain], everything: Sequence[Gain], setup: dict[str, Any]) -> str:
-    """Draws that are paid for, then smaller batches, with the epochs that they had."""
+def costs_in_words(claimed: Sequence[Gain]) -> str:
+    """Draws that are paid for."""
     paid = [
         (largest([g for g in claimed if g.row["budget"] == budget]), words)
         for budget, words in ((DECODED, "for as many decoder evaluations"), (TIME, "in the same time"))
     ]
     parts = [f"{plain_number(statistics.fmean(g.values))} nats {words} (K = {g.row['K']})" for g, words in paid if g is not None]
-    told = [f"Where draws are paid for, the bound changes by {' and '.join(parts)}"] if parts else []
+    return f"Where draws are paid for, the bound changes by {' and '.join(parts)}." if parts else ""
+
+
+def batches_in_words(everything: Sequence[Gain], setup: dict[str, Any]) -> str:
+    """Smaller batches, with the epochs that they had."""
     plain = [g for g in everything if g.plain]
     sizes = sorted({g.row["batch"] for g in plain if g.row["batch"] < setup["base batch"]})
     tops = [top for batch in sizes if (top := largest([g for g in plain if g.row["batch"] == batch])) is not None]
-    if tops:
-        epochs = [f"{g.row['epochs']} epoch{'s' * (g.row['epochs'] > 1)}" for g in tops]
-        of = ", ".join(
-            f"{plain_number(statistics.fmean(g.values))} (K = {g.row['K']}, batches of {g.row['batch']}, {e})"
-            for g, e in zip(tops, epochs, strict=True)
-        )
-        uneven = any(e.verdict is Verdict.REFUTED for e in proportion(everything, setup))
-        apart = ", not in proportion to learning rate over batch" if uneven else ""
-        text = f"with smaller batches and as many updates it changes by {of}{apart}{control_in_words(everything)}"
-        told.append(f"{text}: {need_in_words(plain, setup)}")
-    text = "; ".join(told)
-    return f"{text[0].upper()}{text[1:]}." if text else ""
+    if not tops:
+        return ""
+    epochs = [f"{g.row['epochs']} epoch{'s' * (g.row['epochs'] > 1)}" for g in tops]
+    of = ", ".join(
+        f"{plain_number(statistics.fmean(g.values))} (K = {g.row['K']}, batches of {g.row['batch']}, {e})"
+        for g, e in zip(tops, epochs, strict=True)
+    )
+    uneven = any(e.verdict is Verdict.REFUTED for e in proportion(everything, setup))
+    apart = ", not in proportion to learning rate over batch" if uneven else ""
+    changes = f"With smaller batches and as many updates the bound changes by {of}{apart}{control_in_words(everything)}"
+    return f"{changes}: {need_in_words(plain, setup)}."
 
 
 def control_in_words(everything: Sequence[Gain]) -> str:

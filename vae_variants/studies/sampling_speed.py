@@ -260,8 +260,12 @@ def faster(times: Table, against: str, threshold: float) -> list[Effect]:
     return effects
 
 
+def in_words(ratio: float) -> str:
+    return f"{ratio:.0f} times" if ratio >= 100 else f"{ratio:.3g} times"
+
+
 def spelt(effect: Effect) -> str:
-    return f"{effect.value:.3g} times ({effect.where['VAE against']}, {effect.where['batch']} at a time)"
+    return f"{in_words(effect.value)} ({effect.where['VAE against']}, {effect.where['batch']} at a time)"
 
 
 def shrinking(kept: Sequence[Effect]) -> str:
@@ -271,8 +275,8 @@ def shrinking(kept: Sequence[Effect]) -> str:
         return ""
     first, last = found[0], found[-1]
     return (
-        f"Against one that keeps its sums (MADE) it is {first.value:.3g} times at {first.where['batch']} at a time and "
-        f"{last.value:.3g} times at {last.where['batch']}. "
+        f"Against one that keeps its sums (MADE) it is {in_words(first.value)} at {first.where['batch']} at a time and "
+        f"{in_words(last.value)} at {last.where['batch']}. "
     )
 
 

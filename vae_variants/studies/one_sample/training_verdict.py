@@ -7,7 +7,7 @@ from vae_variants.studies.one_sample.training_cells import SMALL, UPDATES
 from vae_variants.studies.one_sample.training_gains import ALPHA, LEVEL, MARGIN, STRICT, beside, effects, gains
 from vae_variants.studies.one_sample.training_words import (
     batches_in_words,
-    costs_in_words,
+    comparisons_in_words,
     decay_in_words,
     published_in_words,
     updates_in_words,
@@ -57,6 +57,6 @@ def judge(tables: Tables) -> tuple[list[Effect], list[str], Verdict]:
         verdict = Verdict.CONDITIONAL
     elif verdict is Verdict.REFUTED:
         verdict = mixed(found)
-    sentences = [updates_in_words(claimed, found, everything, setup), costs_in_words(claimed), published_in_words(everything, setup)]
-    sentences += [decay_in_words(claimed, setup), batches_in_words(everything, setup)]
+    sentences = [updates_in_words(claimed, everything, setup), comparisons_in_words(claimed, found, everything, setup)]
+    sentences += [published_in_words(everything, setup), decay_in_words(claimed, setup), batches_in_words(everything, setup)]
     return [*found, *beside(everything, setup)], [sentence for sentence in sentences if sentence], verdict

@@ -29,7 +29,8 @@ from vae_variants.studies.elbo_gap import (
     steps,
     wrong_way,
 )
-from vae_variants.studies.plane import Plane, evaluations, located, midpoints, plane
+from vae_variants.studies.plane import Plane, evaluations, located, midpoints, plane, resolved
+from vae_variants.studies.posterior_modes import modes
 
 
 def linear() -> tuple[LinearVAE, Tensor]:
@@ -192,6 +193,41 @@ def test_a_box_follows_the_posterior_on_each_axis() -> None:
     low, high = located(model, x, 200)
     assert -0.5 < low[0, 0] < 0.2 and 3.5 < high[0, 0] < 6
     assert -3 < low[0, 1] < -1 and 0 < high[0, 1] < 2
+
+
+class Bumps(VAE):
+    """log p(x, z) of two narrow bumps far apart, of masses 3/4 and 1/4, whatever x is."""
+
+    SCALE, CENTRES = 0.004, ((-1.0, 0.5), (1.2, -0.7))
+    asked = 0
+
+    def log_px(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        self.asked += z[..., 0].numel()
+        bumps = [
+            math.log(mass / (2 * math.pi * self.SCALE**2)) - 0.5 * (z - z.new_tensor(c)).square().sum(-1) / self.SCALE**2
+            for mass, c in zip((0.75, 0.25), self.CENTRES, strict=True)
+        ]
+        return torch.logaddexp(*bumps).expand(torch.broadcast_shapes(bumps[0].shape, x.shape[:-1])) - self.log_prior(z)
+
+
+def test_a_grid_is_refined_where_the_mass_is_and_nowhere_else() -> None:
+    model = Bumps((1, 1, 5), Gaussian(0.5), latent=2, hidden=(3,)).double()
+    model.encoder = Fixed(-1.0, 0.5, math.log(0.01), math.log(0.01))
+    x = torch.zeros(1, 5, dtype=torch.float64)
+    low, high = torch.tensor([[-1.3, -1.0]], dtype=torch.float64), torch.tensor([[1.5, 0.8]], dtype=torch.float64)
+    mean, scale = model.posterior(x)
+    assert plane(model, x, low, high, 150).coarseness(mean, scale) > 0.1  # steps of five standard deviations
+    before, model.asked = model.asked, 0
+    (found,) = resolved(model, x, low, high, 150)
+    n = found.log_joint.shape[-1]
+    assert found.coarseness(mean, scale) < 1e-3 and n > 1000
+    assert model.asked < 2 * before  # where a full grid of that size takes fifty times as many
+    assert found.log_p().item() == pytest.approx(0.0, abs=1e-8)
+    assert modes(found.log_posterior()[0].numpy()).tolist() == pytest.approx([0.75, 0.25], abs=1e-6)
+    exact = 2 * math.log(0.004 / 0.01) + 0.01**2 / 0.004**2 - 1 - math.log(0.75)  # q about the larger bump, wider than it
+    assert found.kl(mean, scale)[0].item() == pytest.approx(exact, abs=1e-6)
+    low[:], high[:] = mean - 0.1, mean + 0.1
+    assert resolved(model, x, low, high, 150)[0].log_joint.shape[-1] == 150  # fine enough as it is
 
 
 def test_a_plane_integrates_a_gaussian_whatever_the_steps() -> None:

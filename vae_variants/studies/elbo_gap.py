@@ -25,7 +25,7 @@ from vae_variants.models.vae import VAE
 from vae_variants.studies.elbo_pictures import curves, stacked
 from vae_variants.studies.judging import LEAST_SEEDS, all_of, checked
 from vae_variants.studies.lab import Lab
-from vae_variants.studies.plane import evaluations, located, midpoints, plane
+from vae_variants.studies.plane import evaluations, located, midpoints, plane, resolved
 from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Judgement, Picture, Study, Table, Tables, Verdict
 
 __all__ = ["ElboGap", "Terms", "categorical_terms", "linear_terms", "plane_terms"]
@@ -87,21 +87,25 @@ def categorical_terms(model: CategoricalVAE, x: Tensor) -> Terms:
 def plane_terms(model: VAE, x: Tensor, points: int = 200) -> Terms:
     """Two latent units, and a rule of integration for each term.
 
-    Both KLs by the trapezoidal rule on a grid, with the posterior normalised on that grid; log p(x) by the midpoint rule, on other points
-    of a wider box; E_q log p(x | z) by a grid around q, and KL(q || prior) in closed form. The second route to log p(x) is the grid.
+    Both KLs by the trapezoidal rule on a grid of at least points x points, with the posterior normalised on that grid; log p(x) by the
+    midpoint rule, on as many other points of a wider box; E_q log p(x | z) by a grid around q, and KL(q || prior) in closed form. The
+    second route to log p(x) is the grid.
     """
     mean, scale = model.posterior(x)
     low, high = located(model, x, points)
-    log_p = midpoints(model, x, low, high, points)
-    grid = plane(model, x, low, high, points)
+    grids = resolved(model, x, low, high, points)
+    sizes = [grid.log_joint.shape[-1] for grid in grids]
+    boxes = zip(x.split(1), low.split(1), high.split(1), sizes, strict=True)
+    log_p = torch.cat([midpoints(model, *box) for box in boxes])
     around = plane(model, x, mean - AROUND * scale, mean + AROUND * scale, FINE)
     codes = around.codes()
     log_px = around.log_joint - model.log_prior(codes)
     eps = (codes - mean[:, None, None]) / scale[:, None, None]
     weight = (-0.5 * eps.square().sum(-1)).flatten(1).softmax(1)  # of q over its grid
     rate = (0.5 * (mean.square() + scale.square() - 1) - scale.log()).sum(-1)
-    kl, reverse = grid.kl(mean, scale)
-    routes = (log_p - grid.log_p()).abs()
+    both = [grid.kl(*q) for *q, grid in zip(mean.split(1), scale.split(1), grids, strict=True)]
+    kl, reverse = (torch.cat(each) for each in zip(*both, strict=True))
+    routes = (log_p - torch.cat([grid.log_p() for grid in grids])).abs()
     return Terms(log_p, (weight * log_px.flatten(1)).sum(1) - rate, kl, reverse, routes)
 
 
@@ -166,8 +170,9 @@ class ElboGap(Study):
 
     Three trained models are small enough that nothing has to be estimated. The linear-Gaussian VAE has Gaussian posteriors, and
     everything in closed form. The VAE with one categorical code is summed over its codes. The VAE with two latent units is integrated
-    numerically for each image: the KL on a grid (of 240 x 240 points at full fidelity), log p(x) by the midpoint rule on as many other
-    points of a wider box, and the ELBO on a grid around q. For each test image log p(x) - ELBO - KL should be 0, and
+    numerically for each image: the KL on a grid (of 240 x 240 points at full fidelity, and of more where every second point of them
+    has not the same log p(x) and KL within 0.001 nat), log p(x) by the midpoint rule on as many other points of a wider box, and the
+    ELBO on a grid around q. For each test image log p(x) - ELBO - KL should be 0, and
     log p(x) by a second route should be the same.
 
     That it is 0 is a theorem, so that this part checks computations with trained models and estimates nothing. With a sum over
@@ -185,7 +190,8 @@ class ElboGap(Study):
 
     The rule for the order of the bounds was changed after a first look at the results on digits, from 3 standard errors for each step to
     a test of all steps together; at the same time the second route to log p(x) was added, and the control was asked of every model
-    instead of one of them.
+    instead of one of them. Grids are refined since a first look at MNIST, where 240 points along a side left an error of 0.01 nat for a
+    posterior with two narrow modes far apart, which the two routes to log p(x) had shown.
     """
 
     claim = "The ELBO is below log p(x), by exactly KL(q(z|x) || p(z|x))."
@@ -198,7 +204,7 @@ class ElboGap(Study):
         "models and seeds. Not supported if the identity, the two routes or a step fails. Inconclusive with fewer than 3 seeds, without "
         "one of the models, or if the reversed KL passes as well for one of them."
     )
-    version = 2
+    version = 3
 
     def measure(self, lab: Lab) -> Findings:
         seeds = lab.seeds(int(lab.suite.seeds))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vae_variants.evaluation import Evaluation, fidelity
@@ -14,11 +15,12 @@ from vae_variants.model import Decoder, GaussianPosterior, Model
 from vae_variants.studies.lab import Lab
 from vae_variants.variants import Configuration
 
-__all__ = ["Plane", "evaluations", "located", "midpoints", "plane"]
+__all__ = ["Plane", "evaluations", "located", "midpoints", "plane", "resolved"]
 
 SEEN = 25.0  # nats under the highest point: what lies lower has no mass to speak of
 MARGIN, REACH = 3, 8.0  # cells of the coarse grid around that, and standard deviations of q around its mean
 CHUNK = 2**22  # numbers in one decoded chunk
+CLOSE, MOST = 1e-3, 2000  # nats that half of the points may be off by, and points along a side from which on nothing is refined
 WIDER = 0.05  # of the box on each side: what the second rule of integration sees beyond the first
 
 
@@ -60,6 +62,12 @@ class Plane(NamedTuple):
         there = (log_q.exp() * (log_q - log_post)).sum((1, 2)) * area
         back = (log_post.exp() * (log_post - log_q)).sum((1, 2)) * area
         return there, back
+
+    def coarseness(self, mean: Tensor, scale: Tensor) -> float:
+        """Nats that log p(x) or KL(q || posterior) changes by at most where every second point is left out."""
+        half = self.halved()
+        pairs = ((self.log_p(), half.log_p()), (self.kl(mean, scale)[0], half.kl(mean, scale)[0]))
+        return max((full - less).abs().max().item() for full, less in pairs)
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the posterior by unit, both (B, 2)."""
@@ -107,6 +115,42 @@ def plane(model: Model, x: Tensor, low: Tensor, high: Tensor, points: int) -> Pl
         axes = [corner[i] + each[i] * torch.arange(points, dtype=x.dtype) for i in range(2)]
         found.append(decoded(model, image[None], torch.cartesian_prod(*axes)).view(points, points))
     return Plane(low, step, torch.stack(found))
+
+
+@torch.no_grad()
+def resolved(model: Model, x: Tensor, low: Tensor, high: Tensor, points: int) -> list[Plane]:
+    """A plane of one image for each of x (B, D), between the corners low and high (B, 2), as fine as it has to be.
+
+    From points x points codes on, the steps are halved until `coarseness` is below 0.001 nat or there are 2000 points along a side.
+    """
+    assert isinstance(model, GaussianPosterior)
+    found = []
+    for i in range(len(x)):
+        one = slice(i, i + 1)
+        mean, scale = model.posterior(x[one])
+        each = plane(model, x[one], low[one], high[one], points)
+        while each.coarseness(mean, scale) > CLOSE and each.log_joint.shape[-1] < MOST:
+            each = refined(model, x[one], each, log_normal(each.codes(), mean[:, None, None], scale[:, None, None]))
+        found.append(each)
+    return found
+
+
+def refined(model: Model, x: Tensor, found: Plane, log_q: Tensor) -> Plane:
+    """With steps of half the size, of one image x (1, D); log_q (1, n, n) is q at the old points.
+
+    New points are evaluated where the posterior or q is within 25 nats of its highest point, and next to that; elsewhere, where there is
+    no mass of either, they are interpolated.
+    """
+    joint, n = found.log_joint, 2 * found.log_joint.shape[-1] - 1
+    near = (joint > joint.max() - SEEN) | (log_q > log_q.max() - SEEN)
+    near = F.max_pool2d(near[None].to(x.dtype), 3, 1, 1)
+    wanted = F.interpolate(near, (n, n), mode="bilinear", align_corners=True)[0] > 0
+    wanted[:, ::2, ::2] = False
+    values = F.interpolate(joint[None], (n, n), mode="bilinear", align_corners=True)[0]
+    fine = Plane(found.low, found.step / 2, values)
+    values[wanted] = decoded(model, x, fine.codes()[wanted])[:, 0]
+    values[:, ::2, ::2] = joint
+    return fine
 
 
 @torch.no_grad()

@@ -230,6 +230,18 @@ def test_a_grid_is_refined_where_the_mass_is_and_nowhere_else() -> None:
     assert resolved(model, x, low, high, 150)[0].log_joint.shape[-1] == 150  # fine enough as it is
 
 
+def test_a_box_goes_after_what_is_far_from_q_and_from_the_prior() -> None:
+    model = Bumps((1, 1, 5), Gaussian(0.5), latent=2, hidden=(3,)).double()
+    model.SCALE, model.CENTRES = 0.05, ((-0.2, -3.3), (-0.2, -5.4))
+    model.encoder = Fixed(-0.2, -3.3, math.log(0.1), math.log(0.1))
+    x = torch.zeros(1, 5, dtype=torch.float64)
+    low, high = located(model, x, 200)
+    assert -6.5 < low[0, 1] < -5.6 and high[0, 1] > -2.6 and high[0, 0] - low[0, 0] < 3
+    assert resolved(model, x, low, high, 200)[0].log_p().item() == pytest.approx(0.0, abs=1e-8)
+    model.CENTRES = ((-0.2, -5.9), (-0.2, -6.2))
+    assert located(model, x, 200)[0][0, 1] < -6.4  # beyond the rim, where some of the mass is
+
+
 def test_a_plane_integrates_a_gaussian_whatever_the_steps() -> None:
     low, step = torch.tensor([[-8.0, -9.0]]).double(), torch.tensor([[0.1, 0.15]]).double()
     empty = Plane(low, step, torch.zeros(1, 161, 161).double())

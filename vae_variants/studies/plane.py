@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ __all__ = ["Plane", "evaluations", "located", "midpoints", "plane", "resolved"]
 SEEN = 25.0  # nats under the highest point: what lies lower has no mass to speak of
 MARGIN, REACH = 3, 8.0  # cells of the coarse grid around that, and standard deviations of q around its mean
 CHUNK = 2**22  # numbers in one decoded chunk
+FARTHEST = 20.0  # where the prior has no mass that any image could make up for
 CLOSE, MOST = 1e-3, 2000  # nats that half of the points may be off by, and points along a side from which on nothing is refined
 WIDER = 0.05  # of the box on each side: what the second rule of integration sees beyond the first
 
@@ -88,16 +90,21 @@ def decoded(model: Model, x: Tensor, z: Tensor) -> Tensor:
 def located(model: Model, x: Tensor, points: int) -> tuple[Tensor, Tensor]:
     """Where the posteriors of x (B, D) have their mass, by a grid of points x points that all share -> corners low and high, (B, 2).
 
-    The shared grid reaches as far as any q does and at least from -4 to 4; each box holds what is within 25 nats of its highest point,
-    and q up to 8 standard deviations.
+    The shared grid reaches half as far again as any q does, at least from -6 to 6, and is made wider while any posterior has mass at its
+    rim; `points` span two thirds of it along a side. Each box holds what is within 25 nats of its highest point, and q up to 8 standard
+    deviations.
     """
     assert isinstance(model, GaussianPosterior)
     mean, scale = model.posterior(x)
     reach = max(4.0, (mean.abs() + REACH * scale).max().item())
-    along = torch.linspace(-reach, reach, points, dtype=x.dtype)
-    step = 2 * reach / (points - 1)
-    log_joint = decoded(model, x, torch.cartesian_prod(along, along)).mT.unflatten(1, (points, points))  # (B, n, n)
-    inside = log_joint > log_joint.amax((1, 2), keepdim=True) - SEEN
+    step, reach, wide = 2 * reach / (points - 1), 1.5 * reach, True
+    while wide:
+        points = 2 * math.ceil(reach / step) + 1
+        along = step * torch.arange(-(points // 2), points // 2 + 1, dtype=x.dtype)
+        log_joint = decoded(model, x, torch.cartesian_prod(along, along)).mT.unflatten(1, (points, points))  # (B, n, n)
+        inside = log_joint > log_joint.amax((1, 2), keepdim=True) - SEEN
+        rim = torch.cat([inside[:, [0, -1]].flatten(1), inside[:, :, [0, -1]].flatten(1)], 1)
+        wide, reach = bool(rim.any()) and reach < FARTHEST, 1.5 * reach
     low, high = mean - REACH * scale, mean + REACH * scale
     for axis, rows in enumerate((inside.any(2), inside.any(1))):  # over the other unit: (B, n)
         first = along[rows.int().argmax(1)] - MARGIN * step

@@ -21,8 +21,8 @@ __all__ = ["Plane", "evaluations", "located", "midpoints", "plane", "resolved"]
 SEEN = 25.0  # nats under the highest point: what lies lower has no mass to speak of
 MARGIN, REACH = 3, 8.0  # cells of the coarse grid around that, and standard deviations of q around its mean
 CHUNK = 2**22  # numbers in one decoded chunk
-FARTHEST = 20.0  # where the prior has no mass that any image could make up for
-CLOSE, MOST = 1e-3, 2000  # nats that half of the points may be off by, and points along a side from which on nothing is refined
+FARTHEST = 20.0  # standard deviations of the prior, beyond which nothing is looked for
+CLOSE, MOST = 1e-3, 2000  # nats that a grid may be off by, and the most points along a side
 WIDER = 0.05  # of the box on each side: what the second rule of integration sees beyond the first
 
 
@@ -66,9 +66,14 @@ class Plane(NamedTuple):
         return there, back
 
     def coarseness(self, mean: Tensor, scale: Tensor) -> float:
-        """Nats that log p(x) or KL(q || posterior) changes by at most where every second point is left out."""
+        """How far off the grid may be, in nats: the most that log p(x) or KL(q || posterior) changes where every second point is left out.
+
+        Or by how much the log of the mass of q is not 0: of a q that lies between the points, both KLs would be 0.
+        """
         half = self.halved()
-        pairs = ((self.log_p(), half.log_p()), (self.kl(mean, scale)[0], half.kl(mean, scale)[0]))
+        pairs = [(self.log_p(), half.log_p()), (self.kl(mean, scale)[0], half.kl(mean, scale)[0])]
+        log_q = log_normal(self.codes(), mean[:, None, None], scale[:, None, None])
+        pairs.append((log_q.flatten(1).logsumexp(1), -self.step.log().sum(-1)))
         return max((full - less).abs().max().item() for full, less in pairs)
 
     def moments(self) -> tuple[Tensor, Tensor]:
@@ -82,8 +87,10 @@ class Plane(NamedTuple):
 def decoded(model: Model, x: Tensor, z: Tensor) -> Tensor:
     """log p(x, z) of images x (B, D) at codes z (G, 2) that they share: (G, B)."""
     assert isinstance(model, Decoder) and isinstance(model, GaussianPosterior)
-    chunk = max(1, CHUNK // (x.shape[1] * len(x)))
-    return torch.cat([model.log_px(x, part[:, None]) + model.log_prior(part)[:, None] for part in z.split(chunk)])
+    chunk, found = max(1, CHUNK // (x.shape[1] * len(x))), x.new_empty(len(z), len(x))
+    for part, out in zip(z.split(chunk), found.split(chunk), strict=True):
+        torch.add(model.log_px(x, part[:, None]), model.log_prior(part)[:, None], out=out)
+    return found
 
 
 @torch.no_grad()
@@ -91,8 +98,8 @@ def located(model: Model, x: Tensor, points: int) -> tuple[Tensor, Tensor]:
     """Where the posteriors of x (B, D) have their mass, by a grid of points x points that all share -> corners low and high, (B, 2).
 
     The shared grid reaches half as far again as any q does, at least from -6 to 6, and is made wider while any posterior has mass at its
-    rim; `points` span two thirds of it along a side. Each box holds what is within 25 nats of its highest point, and q up to 8 standard
-    deviations.
+    rim; its steps are those of `points` from -4 to 4, or as far as q does. Each box holds what is within 25 nats of its highest point, and
+    q up to 8 standard deviations. A mode that is beyond the rim and has none of its mass there is not seen.
     """
     assert isinstance(model, GaussianPosterior)
     mean, scale = model.posterior(x)
@@ -128,7 +135,8 @@ def plane(model: Model, x: Tensor, low: Tensor, high: Tensor, points: int) -> Pl
 def resolved(model: Model, x: Tensor, low: Tensor, high: Tensor, points: int) -> list[Plane]:
     """A plane of one image for each of x (B, D), between the corners low and high (B, 2), as fine as it has to be.
 
-    From points x points codes on, the steps are halved until `coarseness` is below 0.001 nat or there are 2000 points along a side.
+    From points x points codes on, the steps are halved until `coarseness` is below 0.001 nat, or more than 2000 points along a side would
+    be needed for that.
     """
     assert isinstance(model, GaussianPosterior)
     found = []
@@ -136,7 +144,7 @@ def resolved(model: Model, x: Tensor, low: Tensor, high: Tensor, points: int) ->
         one = slice(i, i + 1)
         mean, scale = model.posterior(x[one])
         each = plane(model, x[one], low[one], high[one], points)
-        while each.coarseness(mean, scale) > CLOSE and each.log_joint.shape[-1] < MOST:
+        while 2 * each.log_joint.shape[-1] - 1 <= MOST and each.coarseness(mean, scale) > CLOSE:
             each = refined(model, x[one], each, log_normal(each.codes(), mean[:, None, None], scale[:, None, None]))
         found.append(each)
     return found

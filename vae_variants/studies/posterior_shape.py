@@ -84,7 +84,7 @@ class PosteriorShape(Study):
     whether the posterior that it stands for is one peak too.
 
     With two latent units the posterior of an image is computed on a fine grid around its mass, which is refined until every second of
-    its points has the same log p(x) and KL within 0.001 nat, or has 2000 along a side. A mode counts if one has to go down by more
+    its points has the same log p(x) and KL within 0.001 nat, up to 2000 along a side. A mode counts if one has to go down by more
     than 1 nat to get from it to a higher one, and if it is no more than 10 nats under the highest. KL(q || posterior) says how far q is
     from it. The same is done for a model of the same size that was trained on the importance-weighted bound of 8 draws, which does not
     need a posterior that looks like q. On images of 400 pixels and more that model is trained for 10 epochs at most, to save time: what
@@ -128,15 +128,15 @@ class PosteriorShape(Study):
             if lab.dataset.dim >= LARGE and name != "VAE":
                 configuration = configuration.with_defaults(epochs=min(configuration.recipe.epochs, EPOCHS))
             for e in evaluations(lab, configuration, seeds):
-                model, seed = e.model, e.seed
-                x = e.test[spread(len(e.test), lab.choose(smoke=10, quick=100, full=120))]
+                seed = e.seed
+                units += of_units("2 units", name, e)
+                model, x = e.model.double(), e.test[spread(len(e.test), lab.choose(smoke=10, quick=100, full=120))].double()
                 coarse, points = lab.choose(smoke=(80, 100), quick=(120, 100), full=(180, 140))
                 found, masses = planar(model, x, coarse, points)
                 head: dict[str, Cell] = {"trained as": name, "epochs": configuration.recipe.epochs, "seed": seed}
                 grids.append({**head, **row_of(model, x, found, masses)})
                 if seed == seeds[0]:
                     arrays |= kept(name, model, x, found, masses)
-                units += of_units("2 units", name, e)
         for name, selector in LARGER.items():
             (configuration,) = lab.configurations(selector)
             for e in evaluations(lab, configuration, seeds):

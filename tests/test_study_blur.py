@@ -146,14 +146,14 @@ def test_the_verdict_is_that_of_the_suites_length_and_the_reason_names_the_other
     stages = {2: SHARP, 4: SHARP, 8: SHARP, 16: NOISE}
     found = Blur().judge(planted({"vae-a": SOFT, "vae-b": SOFT, "gan": SHARP}, stages=stages))
     assert found.verdict is Verdict.SUPPORTED
-    assert "(the one that decides is 8), the claim holds after 2, 4 and 8 and the noise control objects after 16." in found.reason
+    assert "(the one that decides is 8), the claim holds after 2, 4 and 8 and its samples are taken for noise after 16." in found.reason
     assert sentences(found.reason) == 3
     longest = [e for e in found.effects if e.where.get("GAN trained for") == "16 epochs"]
     assert {e.verdict for e in longest} == {Verdict.INCONCLUSIVE}
     assert [e.where["variant"] for e in longest] == ["vae-a", "vae-b"]
     late = Blur().judge(planted({"vae-a": SOFT, "gan": NOISE}, stages={4: SHARP, 8: NOISE, 16: {**SHARP, "coverage": 0.02}}))
     assert late.verdict is Verdict.INCONCLUSIVE
-    assert "the claim holds after 4, the noise control objects after 8 and the verdict is inconclusive after 16" in late.reason
+    assert "the claim holds after 4, its samples are taken for noise after 8 and the verdict is inconclusive after 16" in late.reason
     assert sentences(late.reason) == 3
     early = Blur().judge(planted({"vae-a": SOFT, "gan": SHARP}, stages={4: {**SHARP, "sharpness_ratio": 0.2}, 8: SHARP}))
     assert "the claim holds after 8 and the verdict is not supported after 4" in early.reason

@@ -127,7 +127,7 @@ def test_verdicts() -> None:
     assert judge(planted(seeds=2)).verdict is Verdict.INCONCLUSIVE
     assert judge(planted(seeds=2, errors=alike)).verdict is Verdict.INCONCLUSIVE
     text = judge(planted()).reason
-    assert "Gaussian, σ = 1 (+200%)" in text and "leaves 0.001 nats in the code" in text
+    assert "Gaussian, σ = 1 (+200%)" in text and "the code keeps 0.001 nats" in text
     assert text.count(". ") == 2
 
 

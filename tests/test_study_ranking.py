@@ -92,9 +92,9 @@ def test_agreement_is_supported_and_has_no_inversion() -> None:
     found = judged(planted(lambda i, seed: i))
     assert found.verdict is Verdict.SUPPORTED
     assert [e.where["quality"] for e in found.effects] == ["fd", "coverage"]
-    assert "instead of the ELBO it is between 1.00 and 1.00" in found.reason
+    assert "instead of the ELBO they are between 1.00 and 1.00" in found.reason
     assert "yet its samples" not in found.reason
-    assert "is above 0.5 for binary pixels (Fréchet distance 1.00, coverage 1.00)." in found.reason
+    assert "are above 0.5 for binary pixels (1.00 by Fréchet distance, 1.00 by coverage)." in found.reason
     assert found.reason.count(". ") == 1
 
 
@@ -111,7 +111,7 @@ def test_the_reverse_is_not_supported_and_names_the_worst_pair() -> None:
     assert found.verdict is Verdict.REFUTED
     said = "v5 has a better ELBO than v0 (-94.9 against -99.9 nats), and yet its samples are worse (Fréchet distance 25 against 20)."
     assert said in found.reason
-    assert "is below 0.5 for binary pixels (Fréchet distance -1.00, coverage -1.00)" in found.reason
+    assert "are not both above 0.5 for binary pixels (-1.00 by Fréchet distance, -1.00 by coverage)" in found.reason
     assert found.reason.count(". ") == 2
 
 
@@ -119,8 +119,8 @@ def test_groups_that_disagree_are_a_condition() -> None:
     found = judged(both(planted(lambda i, seed: i), planted(lambda i, seed: -i, pixels="real")))
     assert found.verdict is Verdict.CONDITIONAL
     assert {e.where["pixels"] for e in found.effects if e.verdict is Verdict.REFUTED} == {"real"}
-    assert "is above 0.5 for binary pixels" in found.reason
-    assert "and is below 0.5 for grey pixels as a density on the real line" in found.reason
+    assert "are above 0.5 for binary pixels" in found.reason
+    assert "and are not both above 0.5 for grey pixels as a density on the real line" in found.reason
 
 
 def test_a_group_has_to_agree_in_both_qualities() -> None:
@@ -139,7 +139,7 @@ def test_a_group_that_cannot_be_told_is_no_support() -> None:
     assert judged(both(planted(lambda i, seed: i), open_one)).verdict is Verdict.INCONCLUSIVE
     found = judged(both(planted(lambda i, seed: -i), open_one))
     assert found.verdict is Verdict.REFUTED
-    assert "and cannot be told from 0.5 for grey pixels as a density on the real line" in found.reason
+    assert "and cannot both be told from 0.5 for grey pixels as a density on the real line" in found.reason
 
 
 def test_nothing_measured_is_no_verdict() -> None:

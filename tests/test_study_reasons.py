@@ -130,7 +130,7 @@ PEAKS = [
     ({"trace": 0.5, "narrow": 2.0}, Verdict.REFUTED, "that q is a sharp peak is not the reason"),
     ({"trace": -0.5, "narrow": 0.3}, Verdict.REFUTED, "that q is a sharp peak is not the reason"),
     ({"trace": 0.5, "narrow": 0.3, "width": 0.1}, Verdict.REFUTED, "that q is a sharp peak is not the reason"),
-    ({"trace": 0.5, "narrow": 1.0}, Verdict.INCONCLUSIVE, "whether q is a sharp peak is the reason or not is undecided"),
+    ({"trace": 0.5, "narrow": 1.0}, Verdict.INCONCLUSIVE, "whether the reason is that q is a sharp peak is undecided"),
     ({"trace": 0.5, "narrow": 0.3, "seeds": 2}, Verdict.INCONCLUSIVE, "is undecided"),
 ]
 

@@ -94,10 +94,10 @@ class BetterElbo(Study):
         if not kinds:
             return Judgement(Verdict.INCONCLUSIVE, f"No kind of pixels has {FEWEST} variants with the same seeds.")
         groups = [effects[0]._replace(verdict=agreement(effects)) for effects in kinds.values()]
-        reason = f"The rank correlation of the ELBO with the quality of samples {ranked(kinds)}."
+        reason = f"The rank correlations of the ELBO with the quality of samples {ranked(kinds)}."
         rest = [spearman_of(c) for c in summary(found) if c["likelihood"] != "elbo" and c["quality"] in DECIDES and c["pixels"] in kinds]
         if rest:
-            reason += f" With log p(x), or its tightest bound, instead of the ELBO it is between {min(rest):.2f} and {max(rest):.2f}."
+            reason += f" With log p(x), or its tightest bound, instead of the ELBO they are between {min(rest):.2f} and {max(rest):.2f}."
         worst = [i for pixels in kinds for quality in DECIDES if (i := inversion(values, pixels, quality))]
         if worst:
             reason += f" {max(worst, key=lambda i: i.size)}"
@@ -146,14 +146,14 @@ def agreement(effects: Sequence[Effect]) -> Verdict:
 def ranked(kinds: Mapping[str, Sequence[Effect]]) -> str:
     """What the kinds of pixels say of the threshold, with their correlations, as clauses."""
     words = {
-        Verdict.SUPPORTED: f"is above {LEAST:g} for",
-        Verdict.REFUTED: f"is below {LEAST:g} for",
-        Verdict.INCONCLUSIVE: f"cannot be told from {LEAST:g} for",
+        Verdict.SUPPORTED: f"are above {LEAST:g} for",
+        Verdict.REFUTED: f"are not both above {LEAST:g} for",
+        Verdict.INCONCLUSIVE: f"cannot both be told from {LEAST:g} for",
     }
     clauses = []
     for verdict, word in words.items():
         groups = [
-            f"{SUPPORTS[pixels]} ({', '.join(f'{TITLES.get(q, q)} {e.value:.2f}' for e in effects for q in [e.where['quality']])})"
+            f"{SUPPORTS[pixels]} ({', '.join(f'{e.value:.2f} by {TITLES.get(q, q)}' for e in effects for q in [e.where['quality']])})"
             for pixels, effects in kinds.items()
             if agreement(effects) is verdict
         ]

@@ -304,12 +304,12 @@ def objects(found: Contest) -> list[str]:
 
 
 def holds(stages: Mapping[int, Contest], suite: int | None) -> list[str]:
-    """After how many epochs of the GAN the claim holds, and after how many the noise control objects, in a sentence."""
+    """After how many epochs of the GAN the claim holds, and after how many its samples are taken for noise, in a sentence."""
     if not stages:
         return []
     kinds: dict[str, list[str]] = {}
     for epochs, stage in stages.items():
-        kind = "the noise control objects" if stage.gan and stage.gan.noise else f"the verdict is {stage.verdict.value}"
+        kind = "its samples are taken for noise" if stage.gan and stage.gan.noise else f"the verdict is {stage.verdict.value}"
         kinds.setdefault("the claim holds" if stage.verdict is Verdict.SUPPORTED else kind, []).append(str(epochs))
     clauses = [f"{kind} after {listed(kinds[kind])}" for kind in sorted(kinds, key=lambda kind: kind != "the claim holds")]
     length = "" if suite is None else f" (the one that decides is {suite})"

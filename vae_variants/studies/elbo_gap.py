@@ -335,7 +335,8 @@ def reason(closed: Table, effects: list[Effect], control: list[Effect]) -> str:
     for label in dict.fromkeys(row["model"] for row in closed):
         rows = closed.where(model=label)
         gap, share = (interval([row[name] for row in rows]).mean for name in ("gap (nats)", closed.columns[-1]))
-        shares.append(f"{gap:.2g} nats for {label} ({share:.0%})")
+        most, least = ("at most ", "at least ") if any("simulated" in row["images"] for row in rows) else ("", "")  # of a bound from above
+        shares.append(f"{most}{gap:.2g} nats for {label} ({least}{share:.0%})")
     if shares:
         text += f" The ELBO is under log p(x) by {', '.join(shares)}; in brackets is the share of it that "
         text += f"{closed.columns[-1].removeprefix('L_')} draws close."

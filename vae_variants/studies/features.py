@@ -234,9 +234,9 @@ def counted(kind: str, effects: Sequence[Effect]) -> str:
     verdicts = [e.verdict for e in effects]
     sizes = dict.fromkeys(e.where["units"] for e in effects)
     always = [d for d in sizes if {e.verdict for e in effects if e.where["units"] == d} == {Verdict.SUPPORTED}]
-    throughout = f", always with {listed(always)} units" if always else ""
+    throughout = f"always with {listed(always)} units; " if always else ""
     won, lost = verdicts.count(Verdict.SUPPORTED), verdicts.count(Verdict.REFUTED)
-    return f"in {won} of {len(effects)} for the {kind} (beaten by one of them in {lost}{throughout})"
+    return f"in {won} of {len(effects)} for the {kind} ({throughout}beaten by one of them in {lost})"
 
 
 def largest(effects: Sequence[Effect]) -> str:

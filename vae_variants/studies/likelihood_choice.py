@@ -296,8 +296,8 @@ def reason(tables: Tables, best: str, effects: list[Effect], identities: list[Ef
         text += f"(errors up to {max(e.value for e in identities):.1g})."
     if ranks:
         first, naive = (min(ranks, key=lambda row: row[f"rank by {score}"])["decoder"] for score in ("ELBO", "−SSE − KL"))
-        text += f" The ELBO has {first} as the best Gaussian decoder, −SSE − KL has {naive}"
+        text += f" Of the Gaussian decoders the ELBO ranks first: {first}; and −SSE − KL: {naive}"
         if (nats := mean(table, "rate", AVERAGED)) is not None:
-            text += f", and the mean over pixels leaves {nats:.2g} nats in the code"
+            text += f"; with the squared error averaged over pixels, the code keeps {nats:.2g} nats"
         text += "."
     return text

@@ -292,5 +292,5 @@ def crossing(scoring: Table) -> str:
     last = draws[-1]
     start = "costs less at every K that was tried" if dearer is None else f"costs more from K = {dearer} on"
     return (
-        f"MADE gives log p(x) exactly in one pass; the VAE's bound on it {start}, and {cost[last] / price:.3g} times as much at K = {last}."
+        f"MADE gives log p(x) exactly in one pass; the VAE's bound on it {start}, and {in_words(cost[last] / price)} as much at K = {last}."
     )

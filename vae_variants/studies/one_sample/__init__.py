@@ -56,11 +56,12 @@ did not come true. So was the rule for seeds without a K*."""
         trained, what, verdict = training_level.judge(tables)
         values, values_say = estimator_values.judge(tables)
         gradients, gradients_say = estimator_gradients.judge(tables)
-        told = [*what[:2], *values_say[:1], *what[2:], *values_say[1:], *gradients_say]
+        reason, more = [what[0], values_say[0]], (*what[1:], *values_say[1:], *gradients_say)
         if open_checks := [name for name, found in estimator_values.checks(values).items() if found is not Verdict.SUPPORTED]:
             verdict = Verdict.INCONCLUSIVE
-            told.insert(0, f"Nothing follows, since checks of the estimators have not held: {'; '.join(open_checks)}.")
-        return Judgement(verdict, " ".join(told[:3]), (*trained, *values, *gradients), tuple(told[3:]))
+            said = f"Nothing follows, since checks of the estimators have not held: {'; '.join(open_checks)}."
+            reason, more = [said, what[0]], (values_say[0], *more)
+        return Judgement(verdict, " ".join(reason), (*trained, *values, *gradients), more)
 
     def draw(self, found: Findings) -> list[Picture]:
         return [picture for part in (training_level, estimator_values, estimator_gradients) for picture in part.draw(found)]

@@ -260,9 +260,8 @@ def judge(tables: Tables) -> tuple[list[Effect], list[str]]:
     more = []
     if any(e.where["part"] == "peak" for e in effects):
         answer, evidence = peak(effects)
-        words = {Verdict.SUPPORTED: "is the reason", Verdict.REFUTED: "is not the reason"}.get(answer, "is the reason or not is undecided")
-        whether = "that" if answer is not Verdict.INCONCLUSIVE else "whether"
-        text += f"; {whether} q is a sharp peak {words}"
+        words = {Verdict.SUPPORTED: "that q is a sharp peak is the reason", Verdict.REFUTED: "that q is a sharp peak is not the reason"}
+        text += f"; {words.get(answer, 'whether the reason is that q is a sharp peak is undecided')}"
         more.append(f"The evidence on a sharp peak: {evidence}{narrow_in_words(tables)}.")
     return effects, [f"{text}.", *more, *reversed_in_words(effects)]
 

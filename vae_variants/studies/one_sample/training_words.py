@@ -54,9 +54,8 @@ def most_draws(claimed: Sequence[Gain], setup: dict[str, Any], schedule: str) ->
 
 def decay_in_words(claimed: Sequence[Gain], setup: dict[str, Any]) -> str:
     top = most_draws(claimed, setup, "cosine")
-    return (
-        "" if top is None else f"Under cosine decay of the learning rate the bound changes by {size(top.values)} with K = {top.row['K']}."
-    )
+    told = f"With batches of {setup['base batch']}, as many updates and cosine decay of the learning rate, the bound changes by"
+    return "" if top is None else f"{told} {size(top.values)} with K = {top.row['K']}."
 
 
 def updates_in_words(claimed: Sequence[Gain], everything: Sequence[Gain], setup: dict[str, Any]) -> str:
@@ -69,10 +68,10 @@ def updates_in_words(claimed: Sequence[Gain], everything: Sequence[Gain], setup:
     _, elbo, iwae, _ = beyond([g for g in everything if g.row["budget"] == WHOLE])
     if elbo is None or iwae is None:
         return f"{text}."
-    short = next(g.row["updates"] for g, _ in named if g is not None)
-    left, other = (plain_number(statistics.fmean(g.values)) for g in (elbo, iwae))
-    late = f"by {left} with K = {elbo.row['K']} and {other} with IWAE, K = {iwae.row['K']}"
-    return f"{text} after {short} updates; after {elbo.row['updates']}, as the suite trains, {late}."
+    short = next(g.row for g, _ in named if g is not None)
+    late = f"by {size(elbo.values)} with K = {elbo.row['K']} and {size(iwae.values)} with IWAE, K = {iwae.row['K']}"
+    text += f" after {short['updates']} updates on {short['training images']} images at a rate of {short['learning rate']:g}"
+    return f"{text}; as the suite trains, {elbo.row['updates']} on {elbo.row['training images']} at {elbo.row['learning rate']:g}, {late}."
 
 
 def comparisons_in_words(claimed: Sequence[Gain], found: Sequence[Effect], everything: Sequence[Gain], setup: dict[str, Any]) -> str:
@@ -99,13 +98,13 @@ def margin_in_words(iwae: Gain | None) -> str:
 
 
 def costs_in_words(claimed: Sequence[Gain]) -> str:
-    """(-4.45 nats for as many decoder evaluations, K = 16; -0.61 nats in the same time, K = 16)."""
+    """(K = 16 gains -4.45 nats for as many decoder evaluations and -0.61 nats in the same time)."""
     paid = [
         (largest([g for g in claimed if g.row["budget"] == budget]), words)
         for budget, words in ((DECODED, "for as many decoder evaluations"), (TIME, "in the same time"))
     ]
-    parts = [f"{plain_number(statistics.fmean(g.values))} nats {words}, K = {g.row['K']}" for g, words in paid if g is not None]
-    return f" ({'; '.join(parts)})" if parts else ""
+    parts = [f"K = {g.row['K']} gains {plain_number(statistics.fmean(g.values))} nats {words}" for g, words in paid if g is not None]
+    return f" ({' and '.join(parts)})" if parts else ""
 
 
 def batches_in_words(everything: Sequence[Gain], setup: dict[str, Any]) -> str:
@@ -122,8 +121,8 @@ def batches_in_words(everything: Sequence[Gain], setup: dict[str, Any]) -> str:
     )
     uneven = any(e.verdict is Verdict.REFUTED for e in proportion(everything, setup))
     apart = ", not in proportion to learning rate over batch" if uneven else ""
-    changes = f"With smaller batches and as many updates the bound changes by {of}{apart}{control_in_words(everything)}"
-    return f"{changes}: {need_in_words(plain, setup)}."
+    changes = f"With batches smaller than {setup['base batch']} and as many updates, K draws change the bound by {of}{apart}"
+    return f"{changes}{control_in_words(everything)}: {need_in_words(plain, setup)}."
 
 
 def control_in_words(everything: Sequence[Gain]) -> str:

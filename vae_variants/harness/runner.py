@@ -98,7 +98,7 @@ def run(spec: RunSpec, key: str, store: Store, device: torch.device, timeout: fl
     folder, dataset = store.folder(spec, key), prepared(spec.dataset, spec.fidelity)
     begin = time.perf_counter()
     found: dict[str, Any] = {"status": {}, "reason": {}}
-    started = datetime.now(UTC).isoformat(timespec="seconds")
+    started = datetime.now(UTC).isoformat(timespec="microseconds")  # two runs of a second have an order, too
     if fresh:
         (folder / CHECKPOINT).unlink(missing_ok=True)
     try:

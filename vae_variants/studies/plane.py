@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,7 +16,7 @@ from vae_variants.model import Decoder, GaussianPosterior, Model
 from vae_variants.studies.lab import Lab
 from vae_variants.variants import Configuration
 
-__all__ = ["Plane", "evaluations", "located", "midpoints", "plane", "resolved"]
+__all__ = ["Plane", "divergences", "evaluations", "located", "midpoints", "plane", "resolved"]
 
 SEEN = 25.0  # nats under the highest point: what lies lower has no mass to speak of
 MARGIN, REACH = 3, 8.0  # cells of the coarse grid around that, and standard deviations of q around its mean
@@ -95,7 +95,7 @@ def decoded(model: Model, x: Tensor, z: Tensor) -> Tensor:
 
 @torch.no_grad()
 def located(model: Model, x: Tensor, points: int) -> tuple[Tensor, Tensor]:
-    """Where the posteriors of x (B, D) have their mass, by a grid of points x points that all share -> corners low and high, (B, 2).
+    """Where the posteriors of x (B, D) have their mass, by a coarse grid that all share -> corners low and high, (B, 2).
 
     The shared grid reaches half as far again as any q does, at least from -6 to 6, and is made wider while any posterior has mass at its
     rim; its steps are those of `points` from -4 to 4, or as far as q does. Each box holds what is within 25 nats of its highest point, and
@@ -148,6 +148,14 @@ def resolved(model: Model, x: Tensor, low: Tensor, high: Tensor, points: int) ->
             each = refined(model, x[one], each, log_normal(each.codes(), mean[:, None, None], scale[:, None, None]))
         found.append(each)
     return found
+
+
+def divergences(model: Model, x: Tensor, found: Sequence[Plane]) -> tuple[Tensor, float]:
+    """KL(q || posterior), (B,) nats, and how far the coarsest grid is off at most."""
+    assert isinstance(model, GaussianPosterior)
+    mean, scale = (each.split(1) for each in model.posterior(x))
+    kl = torch.cat([grid.kl(m, s)[0] for grid, m, s in zip(found, mean, scale, strict=True)])
+    return kl, max(grid.coarseness(m, s) for grid, m, s in zip(found, mean, scale, strict=True))
 
 
 def refined(model: Model, x: Tensor, found: Plane, log_q: Tensor) -> Plane:

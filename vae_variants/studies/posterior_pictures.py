@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse, Patch
 from torch import Tensor
 
+from vae_variants.model import GaussianPosterior, Model
 from vae_variants.report.drawing import axes
 from vae_variants.report.entries import COLOURS
+from vae_variants.studies.plane import Plane, divergences, plane
 from vae_variants.studies.study import Picture, Table
 
-__all__ = ["SHARP", "SHOWN", "histogram", "posteriors"]
+__all__ = ["SHARP", "SHOWN", "histogram", "kept", "posteriors"]
 
 SHARP = 0.5  # standard deviation of q, of the prior's 1: under it a unit is sharp
+PIXELS, SEEN = 72, 7.0  # points along each side of a posterior in the figure; nats under its highest point that are shown
 SHOWN = 4  # posteriors of each model in the figure
+
+
+def kept(name: str, model: Model, x: Tensor, found: Sequence[Plane], masses: list[np.ndarray]) -> dict[str, Tensor]:
+    """A few posteriors for the figure, by growing KL: those with the least, the median and the greatest KL, and with the most modes."""
+    assert isinstance(model, GaussianPosterior)
+    mean, scale = model.posterior(x)
+    kl, _ = divergences(model, x, found)
+    order = kl.argsort().tolist()
+    several = max(range(len(x)), key=lambda i: (len(masses[i]), -float(masses[i][0]), kl[i].item()))
+    few = list(dict.fromkeys([several, order[0], order[-1], order[len(order) // 2], *reversed(order)]))[:SHOWN]
+    chosen = sorted(few, key=order.index)
+    inside = [grid.codes()[grid.log_joint > grid.log_joint.max() - SEEN] for grid in (found[i] for i in chosen)]  # (points, 2) each
+    least, most = (torch.stack([edge(codes, 0).values for codes in inside]) for edge in (torch.min, torch.max))
+    low, high = torch.minimum(least, (mean - 2.5 * scale)[chosen]), torch.maximum(most, (mean + 2.5 * scale)[chosen])
+    close = plane(model, x[chosen], low, high, PIXELS).log_joint
+    density = (close - close.amax((1, 2), keepdim=True)).exp() * 255
+    facts = torch.stack([kl[chosen], torch.tensor([float(len(masses[i])) for i in chosen])], 1)
+    return {
+        f"density/{name}": density.round().to(torch.uint8),
+        f"box/{name}": torch.cat([low, high], 1),
+        f"q/{name}": torch.cat([mean[chosen], scale[chosen]], 1),
+        f"facts/{name}": facts,
+    }
 
 
 def posteriors(arrays: Mapping[str, Tensor]) -> list[Picture]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -60,6 +61,14 @@ def interval(values: Sequence[float], level: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half, n)
 
 
+@lru_cache(maxsize=2)
+def resampled(n: int, resamples: int) -> np.ndarray:
+    """(resamples, n) indices, drawn with replacement: the same for every sample of that size."""
+    draws = np.random.default_rng(0).integers(0, n, (resamples, n))
+    draws.flags.writeable = False
+    return draws
+
+
 def bca(values: Sequence[float], level: float = 0.95, resamples: int = RESAMPLES, expand: bool = True) -> tuple[float, float]:
     """Bias-corrected and accelerated bootstrap interval of the mean (Efron 1987).
 
@@ -69,8 +78,8 @@ def bca(values: Sequence[float], level: float = 0.95, resamples: int = RESAMPLES
     (2015) does for percentile intervals.
     """
     x = np.asarray(values, dtype=np.float64)
-    n, generator = len(x), np.random.default_rng(0)
-    means = x[generator.integers(0, n, (resamples, n))].mean(1)
+    n = len(x)
+    means = x[resampled(n, resamples)].mean(1)
     centre = x.mean()
     z0 = ndtri(((means < centre).sum() + (means <= centre).sum()) / (2 * resamples))
     influence = x - centre  # of the mean: the jackknife's, up to a factor that cancels
@@ -79,6 +88,17 @@ def bca(values: Sequence[float], level: float = 0.95, resamples: int = RESAMPLES
     z = z0 + (stdtrit(n - 1, tails) * math.sqrt(n / (n - 1)) if expand else ndtri(tails))
     low, high = np.quantile(means, ndtr(z0 + z / (1 - a * z)))
     return float(low), float(high)
+
+
+@lru_cache(maxsize=2)
+def signs(n: int, resamples: int) -> np.ndarray:
+    """Rows of n signs: all of them, if there are no more than `resamples`; else random ones after a first row of +1."""
+    if 2**n <= resamples:
+        found = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+    else:
+        found = np.concatenate([np.ones((1, n)), np.random.default_rng(0).choice([-1.0, 1.0], (resamples - 1, n))])
+    found.flags.writeable = False
+    return found
 
 
 def sign_flip(differences: Sequence[float], resamples: int = 2**16) -> float:
@@ -90,12 +110,7 @@ def sign_flip(differences: Sequence[float], resamples: int = 2**16) -> float:
     if not differences:
         raise ValueError("no differences to test")
     d = np.asarray(differences, dtype=np.float64)
-    n = len(d)
-    if 2**n <= resamples:
-        signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
-    else:
-        signs = np.concatenate([np.ones((1, n)), np.random.default_rng(0).choice([-1.0, 1.0], (resamples - 1, n))])
-    sums = np.abs(signs @ d)
+    sums = np.abs(signs(len(d), resamples) @ d)
     return float((sums >= abs(d.sum()) - 1e-12 * np.abs(d).sum()).mean())
 
 
@@ -172,9 +187,11 @@ def rank_intervals(
     if len(common) < 2:
         return {}
     x = np.array([[table[label][seed] for seed in common] for label in labels]) * {"higher": -1.0, "lower": 1.0}[better]
-    draws = np.random.default_rng(0).integers(0, len(common), (resamples, len(common)))
-    means = x[:, draws].mean(-1)  # (variants, resamples)
-    ranks = np.stack([(means < row).sum(0) + 1 for row in means])
-    low = np.quantile(ranks, (1 - level) / 2, axis=1, method="inverted_cdf")
-    high = np.quantile(ranks, (1 + level) / 2, axis=1, method="inverted_cdf")
-    return {label: (int(a), int(b)) for label, a, b in zip(labels, low, high, strict=True)}
+    draws, times = np.unique(resampled(len(common), resamples), axis=0, return_counts=True)
+    ranks = np.empty((len(draws), len(labels)), dtype=np.int32)
+    for row, draw in zip(ranks, draws, strict=True):
+        means = x[:, draw].mean(-1)
+        row[:] = np.searchsorted(np.sort(means), means) + 1
+    tails = ((1 - level) / 2, (1 + level) / 2)
+    ends = [np.quantile(np.repeat(column, times), tails, method="inverted_cdf") for column in ranks.T]
+    return {label: (int(low), int(high)) for label, (low, high) in zip(labels, ends, strict=True)}

@@ -168,9 +168,9 @@ def show_plan(specs: list[RunSpec], store: Store) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("variant", "data set", "seeds", "fidelity", "epochs", "state"):
         table.add_column(column, no_wrap=column == "variant")
-    newest = store.newest()
+    newest = store.newest(spec.identity for spec in specs)
     for spec in specs:
-        record = newest[spec.identity][1] if spec.identity in newest else None
+        record = newest[identity][1] if (identity := spec.identity) in newest else None
         done = 0 if record else store.epochs_done(spec)
         state = ", ".join(sorted(set(record.status.values()))) if record else f"{done} epochs done" if done else "to be run"
         epochs = str(spec.configuration.values.get("epochs", "-"))
@@ -253,7 +253,7 @@ def make_report(suite: str, plan: list[RunSpec], runs: Path, reports: Path, opti
     from vae_variants.report import write_index, write_report  # brings pandas and matplotlib, which the rest does without
 
     store = Store(runs)
-    newest = store.newest()
+    newest = store.newest(spec.identity for spec in plan)
     usual = load_suite(suite).fidelity
     given = {key: value for key, value in options.items() if value is not None and (key, value) != ("fidelity", usual)}
     command = shlex.join(["vae-variants", "bench", suite, *(part for k, v in given.items() for part in (f"--{k}", str(v)))])
@@ -261,13 +261,14 @@ def make_report(suite: str, plan: list[RunSpec], runs: Path, reports: Path, opti
     parts = [Path(suite).stem, kind, Path(path.partition("?")[0]).stem, given.get("fidelity", "")]
     parts += [f"{key}-{given[key]}" for key in ("seeds", "epochs") if key in given]
     name = slug("-".join(part for part in parts if part))
-    found = [(spec.label, *newest[spec.identity]) for spec in plan if spec.identity in newest]
+    found = [(spec.label, *newest[identity]) for spec in plan if (identity := spec.identity) in newest]
     if not found:
         raise UserError(f"there is no record of suite {suite!r} in {str(runs)!r}; make them with: {command}")
     digest = max(found, key=lambda item: item[2].started)[2].dataset["digest"]  # data may have changed under the same name
     found = [item for item in found if item[2].dataset["digest"] == digest]
-    missing = [spec.label for spec in plan if spec.label not in {label for label, _, _ in found}]
-    entries = [(label, record, store.pictures(folder)) for label, folder, record in found]
+    there = {label for label, _, _ in found}
+    missing = [spec.label for spec in plan if spec.label not in there]
+    entries = [(label, record, functools.partial(store.pictures, folder)) for label, folder, record in found]
     write_report(name, entries, reports / name, command=command, missing=missing)
     write_index(reports)
     print(f"wrote {reports / name}")

@@ -9,7 +9,7 @@ from typing import Any
 from vae_variants.harness.spec import LATER, SCHEMA, identifying
 from vae_variants.variants import Configuration, canonical
 
-__all__ = ["STATUSES", "OtherSchema", "Record"]
+__all__ = ["STATUSES", "OtherSchema", "Record", "identity_of"]
 
 
 class OtherSchema(ValueError):
@@ -17,6 +17,20 @@ class OtherSchema(ValueError):
 
 
 STATUSES = ("ok", "diverged", "oom", "timeout", "error", "skipped", "interrupted")
+
+
+def identity(schema: int, values: dict[str, Any], dataset: dict[str, Any], seeds: list[int], fidelity: str) -> str:
+    found = {"schema": schema, "values": identifying(values), "dataset": dataset["name"]}
+    return canonical({**found, "seeds": seeds, "fidelity": fidelity})
+
+
+def identity_of(text: str) -> str | None:
+    """Identity of a record of this schema from the beginning of what `to_json` made; None where that does not tell."""
+    try:
+        parts = json.loads(text.partition(',\n "status": ')[0] + "}")
+        return identity(SCHEMA, *(parts[name] for name in ("values", "dataset", "seeds", "fidelity")))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 @dataclass(frozen=True)
@@ -54,8 +68,7 @@ class Record:
     @property
     def identity(self) -> str:
         """Equal to that of the `RunSpec` it came from."""
-        found = {"schema": self.schema, "values": identifying(self.values), "dataset": self.dataset["name"]}
-        return canonical({**found, "seeds": self.seeds, "fidelity": self.fidelity})
+        return identity(self.schema, self.values, self.dataset, self.seeds, self.fidelity)
 
     def value(self, metric: str, seed: int) -> float | None:
         return next((row["value"] for row in self.rows if row["metric"] == metric and row["seed"] == seed), None)

@@ -6,20 +6,21 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from vae_variants.harness.record import OtherSchema, Record
+from vae_variants.harness.record import OtherSchema, Record, identity_of
 from vae_variants.harness.spec import RunSpec
 from vae_variants.registry import UserError
 
 __all__ = ["Store", "load_tensors", "save_tensors", "slug"]
 
 RECORD, CHECKPOINT, MODEL, PICTURES = "record.json", "training.safetensors", "model.safetensors", "pictures.safetensors"
+BEGINNING = 8192  # characters of a record, by which it is looked at first
 
 
 def slug(text: str) -> str:
@@ -80,8 +81,11 @@ class Store:
     def locate(self, spec: RunSpec, key: str) -> Path:
         """The run's folder, there or not."""
         parent = self.root / slug(spec.dataset)
+        usual = parent / f"{slug(spec.label)}-{key[:12]}"
+        if usual.is_dir():
+            return usual
         known = sorted(parent.glob(f"*-{key[:12]}")) if parent.is_dir() else []
-        return known[0] if known else parent / f"{slug(spec.label)}-{key[:12]}"
+        return known[0] if known else usual
 
     def folder(self, spec: RunSpec, key: str) -> Path:
         """The run's folder, made if there is none."""
@@ -125,13 +129,26 @@ class Store:
         found = (load_with_metadata(path, training=training_key) for path in (own, *others))
         return next((state for state in found if state is not None), None)
 
-    def newest(self) -> dict[str, tuple[Path, Record]]:
-        """identity -> the last record of it, with its folder."""
-        found: dict[str, tuple[Path, Record]] = {}
-        for folder, record in self.records():
-            if record.identity not in found or record.started > found[record.identity][1].started:
-                found[record.identity] = (folder, record)
+    def newest(self, wanted: Iterable[str]) -> dict[str, tuple[Path, Record]]:
+        """identity -> the last record of it, with its folder, of those `wanted`; of all others no more than the beginning is looked at."""
+        identities, found = set(wanted), dict[str, tuple[Path, Record]]()
+        for path in sorted(self.root.glob(f"*/*/{RECORD}")):
+            if (begun := self.glance(path)) is not None and begun not in identities:
+                continue
+            record = self.read(path)
+            if record is None or (identity := record.identity) not in identities:
+                continue
+            if identity not in found or record.started > found[identity][1].started:
+                found[identity] = (path.parent, record)
         return found
+
+    def glance(self, path: Path) -> str | None:
+        """Identity of a record from the beginning of its file; None where that does not tell."""
+        try:
+            with open(path, encoding="utf-8") as file:
+                return identity_of(file.read(BEGINNING))
+        except (OSError, UnicodeDecodeError):
+            return None
 
     def find(self, wanted: Callable[[Record], bool]) -> tuple[Path, Record] | None:
         """The newest record for which `wanted` holds."""

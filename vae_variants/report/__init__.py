@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -20,14 +20,14 @@ __all__ = ["write_index", "write_report"]
 
 def write_report(
     suite: str,
-    runs: Sequence[tuple[str, Record, Mapping[str, Tensor]]],
+    runs: Sequence[tuple[str, Record, Callable[[], Mapping[str, Tensor]]]],
     folder: Path,
     *,
     command: str,
     missing: Sequence[str] = (),
 ) -> None:
-    """results.csv, summary.csv, README.md and figures/ from (label, record, pictures) in their order."""
-    entries = [Entry(label, record, pictures, index) for index, (label, record, pictures) in enumerate(runs)]
+    """results.csv, summary.csv, README.md and figures/ from (label, record, what reads its pictures) in their order."""
+    entries = [Entry(label, record, load, index) for index, (label, record, load) in enumerate(runs)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_csv(results(entries), folder / "results.csv")

@@ -73,11 +73,11 @@ def frame(set_limits: Callable[[float, float], object], values: Sequence[float])
 
 
 def scatter(ax: Axes, group: Sequence[Entry], x: str, y: str) -> None:
-    for entry in group:
+    for place, entry in enumerate(group):
         a, b = entry.interval(x), entry.interval(y)
         if a and b:
             look: dict[str, Any] = {**style(entry), "linestyle": "", "markersize": 6, "elinewidth": 0.8}
-            on_top = len(group) - group.index(entry) + 2  # the baseline comes first, and is not to be hidden
+            on_top = len(group) - place + 2  # the baseline comes first, and is not to be hidden
             ax.errorbar(a.mean, b.mean, xerr=bar(a), yerr=bar(b), label=entry.label, zorder=on_top, **look)
     points = [(a.mean, b.mean) for entry in group if (a := entry.interval(x)) and (b := entry.interval(y))]
     frame(ax.set_xlim, [a for a, _ in points])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -12,7 +15,7 @@ from vae_variants.harness.record import Record
 from vae_variants.harness.statistics import Comparison, Interval, compare, interval, rank_intervals, top_group
 from vae_variants.registry import UserError
 
-__all__ = ["COLOURS", "LINES", "SUPPORTS", "Entry", "best", "distinct", "rankable", "ranks", "style"]
+__all__ = ["COLOURS", "LINES", "LOOKS", "SUPPORTS", "Entry", "best", "distinct", "prominent", "rankable", "ranks", "style"]
 
 SUPPORTS = {
     "binary": "binary pixels",
@@ -25,24 +28,44 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 RANK_SEEDS = 5
 TIMINGS = ("images/s", "s")  # units
 LINES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)))
+LOOKS = len(COLOURS) * len(LINES)  # how many variants can be told apart by their `style`
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A variant's row; `index` fixes its colour in every figure."""
+    """A variant's row; `load` reads its pictures, `index` fixes its colour in every figure."""
 
     label: str
     record: Record
-    pictures: Mapping[str, Tensor] = field(default_factory=dict)
+    load: Callable[[], Mapping[str, Tensor]] = dict
     index: int = 0
+    intervals: dict[str, Interval | None] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @cached_property
+    def pictures(self) -> Mapping[str, Tensor]:
+        """Read when a figure first asks for them."""
+        return self.load()
+
+    @cached_property
+    def rows(self) -> dict[str, list[dict[str, Any]]]:
+        """metric -> its rows."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for row in self.record.rows:
+            found.setdefault(row["metric"], []).append(row)
+        return found
 
     def values(self, metric: str) -> dict[int, float]:
         """seed -> value, of the seeds that have one."""
-        rows = self.record.rows
-        return {row["seed"]: row["value"] for row in rows if row["metric"] == metric and row["value"] is not None}
+        return {row["seed"]: row["value"] for row in self.rows.get(metric, ()) if row["value"] is not None}
 
     def interval(self, metric: str) -> Interval | None:
         """Mean over seeds with its 95 % interval; of a timing, which other programs can only make worse, the median with the quartiles."""
+        if metric not in self.intervals:
+            self.intervals[metric] = self.measured(metric)
+        return self.intervals[metric]
+
+    def measured(self, metric: str) -> Interval | None:
+        """What `interval` keeps."""
         values = list(self.values(metric).values())
         if values and self.unit(metric) in TIMINGS:
             low, middle, high = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
@@ -54,10 +77,10 @@ class Entry:
         return compare(self.values(metric), baseline.values(metric))
 
     def kind(self, metric: str) -> str:
-        return next((row["kind"] for row in self.record.rows if row["metric"] == metric), "")
+        return str(self.rows[metric][0]["kind"]) if metric in self.rows else ""
 
     def unit(self, metric: str) -> str:
-        return next((row["unit"] for row in self.record.rows if row["metric"] == metric), "")
+        return str(self.rows[metric][0]["unit"]) if metric in self.rows else ""
 
 
 def rankable(entries: Sequence[Entry], metric: str) -> str:
@@ -65,7 +88,7 @@ def rankable(entries: Sequence[Entry], metric: str) -> str:
 
     Raises `UserError` where it has none, or is in nats or bits of different kinds of pixels, or no record has it.
     """
-    rows = [row for e in entries for row in e.record.rows if row["metric"] == metric]
+    rows = [row for e in entries for row in e.rows.get(metric, ())]
     supports = {e.record.support for e in entries if e.values(metric)}
     if not rows:
         raise UserError(f"no record has a metric {metric!r}")
@@ -99,6 +122,26 @@ def distinct(entries: Sequence[Entry]) -> list[Entry]:
     for entry in entries:
         found.setdefault(entry.record.key, entry)
     return list(found.values())
+
+
+def prominent(entries: Sequence[Entry], most: int) -> list[Entry]:
+    """All of them, if there are no more than `most`; else so many different runs that have values, in their order.
+
+    In turn, of each kind of pixels the first and then the best by log p(x), and of those without log p(x) the first.
+    """
+    if len(entries) <= most:
+        return list(entries)
+    queues: dict[str, list[Entry]] = {}
+    for entry in distinct(entries):
+        if entry.rows:
+            queues.setdefault(entry.record.support if entry.interval("log_likelihood") else "", []).append(entry)
+    for support, (first, *others) in queues.items():
+        if support:
+            others.sort(key=lambda e: -p.mean if (p := e.interval("log_likelihood")) else 0.0)
+            queues[support] = [first, *others]
+    turns = [entry for turn in zip_longest(*queues.values()) for entry in turn if entry is not None]
+    chosen = {entry.record.key for entry in turns[:most]}
+    return [entry for entry in distinct(entries) if entry.record.key in chosen]
 
 
 def style(entry: Entry) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from vae_variants.harness.pictures import GRID
 from vae_variants.harness.statistics import interval
 from vae_variants.report.diagnostics import bounds, labels, latent_units
 from vae_variants.report.drawing import DPI, axes, bar, frame, grid, groups, legend, scatter, shape_of, show
-from vae_variants.report.entries import COLOURS, LINES, Entry, distinct, style
+from vae_variants.report.entries import COLOURS, LINES, LOOKS, Entry, distinct, prominent, style
 
-__all__ = ["FIGURES", "draw_figures"]
+__all__ = ["FIGURES", "WHOLE", "draw_figures"]
+
+TICKS = 16  # sizes at most that an axis names
 
 
 def samples(entries: Sequence[Entry]) -> Figure | None:
@@ -99,8 +102,13 @@ def losses(entries: Sequence[Entry]) -> Figure | None:
     group = [e for e in distinct(entries) if e.record.curves and "validation_log_prob" not in e.record.curves]
     if not group:
         return None
-    figure, panels = axes(1, len(group), 4.2 * len(group), 3.0)
-    for ax, entry in zip(panels, group, strict=True):
+    columns = min(6, len(group))
+    rows = math.ceil(len(group) / columns)
+    figure, panels = axes(rows, columns, 4.2 * columns, 3.0 * rows)
+    for ax, entry in zip_longest(panels, group):
+        if entry is None:
+            ax.axis("off")
+            continue
         for (name, seeds), line in zip(entry.record.curves.items(), LINES, strict=False):
             points = [interval([c for c in epoch if c is not None]) for epoch in zip(*seeds, strict=True) if None not in epoch]
             x, mean = np.arange(1, len(points) + 1), np.array([p.mean for p in points])
@@ -158,6 +166,8 @@ def latent_size(entries: Sequence[Entry]) -> Figure | None:
     figure, (left, right) = axes(1, 2, 9.5, 3.6)
     names = {"elbo": "ELBO", "log_likelihood": "bound on log p(x)", "probe_accuracy": "accuracy"}
     sizes, heights = set[int](), dict[Axes, list[float]]()
+    if len(found) > len(COLOURS):
+        figure.suptitle(f"the first {len(COLOURS)} of {len(found)} families of runs that differ in their latent size alone", fontsize=9)
     for colour, group in zip(COLOURS, found, strict=False):
         for metric, ax, line in (("elbo", left, "-"), ("log_likelihood", left, "--"), ("probe_accuracy", right, "-")):
             points = [(e.record.values["latent"], p) for e in group if (p := e.interval(metric)) is not None]
@@ -171,7 +181,8 @@ def latent_size(entries: Sequence[Entry]) -> Figure | None:
     for ax, title in ((left, "nats per image"), (right, "linear-probe accuracy")):
         frame(ax.set_ylim, heights.get(ax, []))
         ax.set_xscale("log")
-        ax.set_xticks(sorted(sizes), [str(s) for s in sorted(sizes)])
+        ticks = sorted(sizes)[:: math.ceil(len(sizes) / TICKS)]
+        ax.set_xticks(ticks, [str(s) for s in ticks])
         ax.minorticks_off()
         ax.set_xlabel("latent units")
         ax.set_ylabel(title)
@@ -226,15 +237,18 @@ def cost(entries: Sequence[Entry]) -> Figure | None:
 
 DRAWN = (samples, reconstructions, curves, losses, bounds, latent_units, latent_plane, latent_size, labels, rate_distortion, cost)
 FIGURES: dict[str, Callable[[Sequence[Entry]], Figure | None]] = {f.__name__: f for f in DRAWN}
+WHOLE = {"latent_size"}  # a family is not to lose some of its sizes
 
 
 def draw_figures(entries: Sequence[Entry], folder: Path) -> list[str]:
-    """Writes those figures for which there is something to show -> their names."""
+    """Writes those figures for which there is something to show -> their names. Of too many variants they show the `prominent` ones."""
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = []
+    drawn, shown = [], prominent(entries, LOOKS)
+    if len(shown) < len(entries):
+        shown = [replace(entry, index=index) for index, entry in enumerate(shown)]
     for name, draw in FIGURES.items():
         path = folder / f"{name}.png"
-        figure = draw(entries)
+        figure = draw(entries if name in WHOLE else shown)
         if figure is None:
             path.unlink(missing_ok=True)
             continue

@@ -7,11 +7,17 @@ from collections.abc import Sequence
 
 from vae_variants.evaluation import METRICS
 from vae_variants.evaluation.metrics import data_name
-from vae_variants.evaluation.sharpness import NOISE, SHARPEST, is_noise
+from vae_variants.evaluation.sharpness import is_noise
 from vae_variants.harness.statistics import Interval, holm
-from vae_variants.report.entries import SUPPORTS, Entry, best, distinct, ranks
+from vae_variants.report.entries import LOOKS, SUPPORTS, Entry, best, distinct, prominent, ranks
+from vae_variants.report.figures import WHOLE
+from vae_variants.report.sections import BESIDE, LIKELIHOOD, SECTIONS, SHARP
+from vae_variants.report.tables import metrics_of
 
-__all__ = ["number", "readme"]
+__all__ = ["ROWS", "number", "readme"]
+
+SIGNIFICANT = 0.05
+ROWS = 200  # of a table, at most: GitHub shows no page of 500 kB
 
 CAPTIONS = {
     "samples": "Samples of every variant from the first seed; noise-free (decoder means) where the model has such, draws otherwise.",
@@ -60,7 +66,13 @@ def seeds(entry: Entry) -> str:
     return str(ok) if ok == len(status) else f"{ok} of {len(status)}"
 
 
-def likelihoods(entries: Sequence[Entry]) -> list[str]:
+def left_out(rows: int, of: int, what: str = "rows") -> list[str]:
+    """A line that says what a table does not show."""
+    return [f"{rows} of {of} {what}: all are in [summary.csv](summary.csv).", ""] if rows < of else []
+
+
+def likelihoods(entries: Sequence[Entry], shown: Sequence[Entry]) -> list[str]:
+    """A table for each kind of pixels: ranks and differences are over all `entries`, and those `shown` are its rows."""
     lines = ["## Likelihood", ""]
     lines += ["Nats per test image, higher is better; compared within one kind of pixels only. `≥` marks a lower bound:"]
     lines += ["log p(x) is exact, or bounded by the importance-weighted bound of K draws whose effective number is in the next column."]
@@ -76,7 +88,7 @@ def likelihoods(entries: Sequence[Entry]) -> list[str]:
         if not group:
             continue
         baseline = group[0]
-        top = best(distinct(group), "log_likelihood")
+        top = set(best(distinct(group), "log_likelihood"))
         leaders = {e.record.key for e in group if e.label in top} if len(distinct(group)) > 1 else set()
         compared = {e.record.key: c for e in group if e.record.key != baseline.record.key and (c := e.compared("log_likelihood", baseline))}
         adjusted = dict(zip(compared, holm([c.p for c in compared.values()]), strict=True))
@@ -87,7 +99,9 @@ def likelihoods(entries: Sequence[Entry]) -> list[str]:
         header = ["variant", "log p(x) ↑", "rank", f"Δ to {baseline.label}", "p"]
         header += ["ELBO ↑", "gap", "rate", "distortion", "K", "effective draws ↑"]
         rows = []
-        for e in group:
+        for e in shown:
+            if e.record.support != support or not e.interval("log_likelihood"):
+                continue
             mark = "≥ " if e.kind("log_likelihood") == "lower-bound" else ""
             change, elbo = compared.get(e.record.key), e.interval("elbo")
             value = mark + number(e.interval("log_likelihood"))
@@ -102,6 +116,7 @@ def likelihoods(entries: Sequence[Entry]) -> list[str]:
                 [*cells, sign(e, "bits_per_dim") + number(e.interval("bits_per_dim")), number(e.interval("active_units")), seeds(e)]
             )
         lines += [f"### {title[0].upper()}{title[1:]}", "", *table([*header, "bits/dim ↓", "active units", "n"], rows)]
+        lines += left_out(len(rows), len(group))
         if tested:
             lines += [f"p: exact sign-flip test of Δ over seeds, Holm-adjusted; it cannot be under {least:.2g} here.", ""]
         elif compared:
@@ -112,19 +127,25 @@ def likelihoods(entries: Sequence[Entry]) -> list[str]:
     return lines
 
 
-def section(title: str, text: str, entries: Sequence[Entry], columns: Sequence[tuple[str, str, float]]) -> list[str]:
-    """A table with a column for each (header, metric, scale), of the entries that have any of them; `{data}` is the data set."""
+def section(
+    title: str, text: str, entries: Sequence[Entry], shown: Sequence[Entry], columns: Sequence[tuple[str, str, float]]
+) -> list[str]:
+    """A table with a column for each (header, metric, scale), of those `shown` that have any of them; `{data}` is the data set."""
     data = data_name(entries[0].record.dataset["name"])
     columns = [(header.format(data=data), metric.format(data=data), scale) for header, metric, scale in columns]
-    group = [e for e in entries if any(e.interval(metric) for _, metric, _ in columns)]
-    if not group:
+
+    def has(e: Entry) -> bool:
+        return any(e.interval(metric) for _, metric, _ in columns)
+
+    of, rows = sum(map(has, entries)), []
+    if not of:
         return []
-    rows = []
-    for e in group:
+    for e in filter(has, shown):
         marks = {m: "noise: " for m in SHARP if e.interval(m)} if noisy(e) else {}
         cells = [marks.get(m, sign(e, m)) + number(e.interval(m), scale=scale) for _, m, scale in columns]
         rows.append([f"`{e.label}`", *cells, seeds(e)])
-    return [f"## {title}", "", text, "", *table(["variant", *(header for header, _, _ in columns), "n"], rows)]
+    header = ["variant", *(header for header, _, _ in columns), "n"]
+    return [f"## {title}", "", text, "", *table(header, rows), *left_out(len(rows), of)]
 
 
 def sign(entry: Entry, metric: str) -> str:
@@ -141,139 +162,37 @@ def noisy(entry: Entry) -> bool:
     return kept is not None and ratio is not None and is_noise(kept.mean, ratio.mean)
 
 
-def others(entries: Sequence[Entry], known: set[str]) -> list[str]:
+def others(entries: Sequence[Entry], shown: Sequence[Entry], known: set[str]) -> list[str]:
     """Metrics that no section names: a plug-in's."""
-    extra = [m for m in dict.fromkeys(r["metric"] for e in entries for r in e.record.rows) if m not in known]
+    extra = [m for m in metrics_of(entries) if m not in known]
     arrows = {"higher": " ↑", "lower": " ↓", "none": ""}
     better = {r["metric"]: f"{arrows[r['better']]} ({r['unit']})" for e in entries for r in e.record.rows}
-    return section("Further metrics", "Not part of the tables above.", entries, [(m + better[m], m, 1.0) for m in extra])
+    return section("Further metrics", "Not part of the tables above.", entries, shown, [(m + better[m], m, 1.0) for m in extra])
 
 
-BESIDE = "Samples beside real images"
-SECTIONS = (
-    (
-        "How tight the bounds are",
-        "The importance-weighted bound of 1, 10, 100, 1000 draws, up to that of the table above, whose last step shows what is still "
-        "missing; the jackknife takes away the bias of order 1/K, and what is left is no bound; Monte-Carlo error of log p(x) above; "
-        "share of images whose weights have a tail so heavy (Pareto shape above 0.7) that no number of draws within reach is enough; "
-        "log p(x) by annealed importance sampling, with the error of its gain over log p(x) above that comes from the images annealed, "
-        "and with its own gap on simulated images; then the gap of the ELBO in two, on the images annealed: what the best diagonal "
-        "Gaussian q for each image leaves open, and what the encoder loses against that. They add up to annealed log p(x) − ELBO.",
-        (
-            ("L₁ ↑", "bound_1", 1.0),
-            ("L₁₀ ↑", "bound_10", 1.0),
-            ("L₁₀₀ ↑", "bound_100", 1.0),
-            ("L₁₀₀₀ ↑", "bound_1000", 1.0),
-            ("jackknife", "jackknife", 1.0),
-            ("MC error", "monte_carlo_error", 1.0),
-            ("heavy tails", "pareto_bad", 1.0),
-            ("annealed ↑", "annealed_log_likelihood", 1.0),
-            ("its error", "annealing_error", 1.0),
-            ("its gap ↓", "annealing_gap", 1.0),
-            ("approximation gap", "approximation_gap", 1.0),
-            ("amortisation gap", "amortization_gap", 1.0),
-        ),
-    ),
-    (
-        "Spread of Gaussian pixels",
-        "The standard deviation that a Gaussian decoder gives to its pixels, fixed or learnt; the one that would suit the model as it is; "
-        "what the difference costs in nats of ELBO.",
-        (("σ", "pixel_sigma", 1.0), ("best σ", "optimal_sigma", 1.0), ("cost ↓", "sigma_cost", 1.0)),
-    ),
-    (
-        "Reconstruction",
-        "Mean squared error per pixel against the grey test image; −log p(x given the mean code) in nats of each model's own "
-        "pixels, not comparable between kinds of pixels; sharpness of the reconstructions over that of the originals.",
-        (
-            ("MSE ↓", "reconstruction_mse", 1.0),
-            ("nats ↓", "reconstruction_nats", 1.0),
-            ("sharpness ratio", "reconstruction_sharpness_ratio", 1.0),
-        ),
-    ),
-    (
-        "Codes",
-        "Test accuracy of a logistic regression on the codes, from 10, 100 and 1000 labelled images of each class and from all, and "
-        "how many units it saw (units that do not move are left out); what the codes share with the image, I(x; z) in nats, which cannot "
-        "exceed its ceiling, the log of the images looked at; KL(q(z) ‖ p(z)), the rest of the rate, too high where I(x; z) is near that "
-        "ceiling; how well clusters of codes agree with the classes (adjusted mutual information).",
-        (
-            ("10 a class ↑", "probe_accuracy_10", 1.0),
-            ("100 a class ↑", "probe_accuracy_100", 1.0),
-            ("1000 a class ↑", "probe_accuracy_1000", 1.0),
-            ("all labels ↑", "probe_accuracy", 1.0),
-            ("units seen", "probe_codes", 1.0),
-            ("I(x; z)", "mutual_information", 1.0),
-            ("its ceiling", "information_ceiling", 1.0),
-            ("KL(q(z) ‖ p(z))", "marginal_kl", 1.0),
-            ("clusters ↑", "clustering_score", 1.0),
-        ),
-    ),
-    (
-        "Samples",
-        "Of noise-free images (decoder means; a GAN's output). Sharpness is the variance of the Laplacian; as a ratio to real "
-        "test images; as the Gaussian blur in pixels that would make those as unsharp, before or after a median filter, the larger. "
-        "Re-blur is how little the images change when they are blurred again, 0 to 1. High frequencies are the share of energy above "
-        "0.25 cycles per pixel, as a ratio to real; the spectral distance is the root mean square over all frequencies of the difference "
-        f"in dB. The noise ratio is what a median filter leaves of the sharpness, as a ratio to real: where it is under {NOISE}, or the "
-        f"sharpness over {SHARPEST} times that of real images, the samples are noisy or binarised and not sharp, and `noise:` says so. The "
-        "row of real training images shows what perfect samples have.",
-        (
-            ("sharpness", "sharpness", 1.0),
-            ("ratio to real", "sharpness_ratio", 1.0),
-            ("noise ratio", "noise_ratio", 1.0),
-            ("blur in pixels ↓", "blur_sigma", 1.0),
-            ("re-blur ↓", "reblur", 1.0),
-            ("high frequencies", "high_frequency_ratio", 1.0),
-            ("spectral distance ↓ (dB)", "spectral_distance", 1.0),
-        ),
-    ),
-    (
-        BESIDE,
-        "In the features of a classifier trained on this data set: Fréchet distance and kernel distance, which are not the FID and KID of "
-        "other papers and compare within this data set only; precision, recall, density and coverage from 5 nearest neighbours; distance "
-        "to the nearest training image over that of test images (near 0 they are copies). The row of real training images is the floor.",
-        (
-            ("FD-{data}cnn ↓", "fd-{data}cnn", 1.0),
-            ("KID-{data}cnn ↓", "kid-{data}cnn", 1.0),
-            ("precision ↑", "precision", 1.0),
-            ("recall ↑", "recall", 1.0),
-            ("density", "density", 1.0),
-            ("coverage ↑", "coverage", 1.0),
-            ("memorisation", "memorisation_ratio", 1.0),
-        ),
-    ),
-    (
-        "Cost",
-        "Throughputs in images per second, all seeds of a run training together; sampling and encoding of one seed, 100 images "
-        "at a time: medians over seeds ± half of their interquartile range. Peak memory is that of the device while training, on a CPU "
-        "of the whole process with its libraries. "
-        "Of the machine named above: not to be compared with another's.",
-        (
-            ("parameters", "parameters", 1.0),
-            ("training ↑ (images/s)", "train_images_per_second", 1.0),
-            ("training ↓ (s)", "train_seconds", 1.0),
-            ("encoding ↑ (images/s)", "encode_images_per_second", 1.0),
-            ("sampling ↑ (images/s)", "sample_images_per_second", 1.0),
-            ("peak memory ↓ (MB)", "peak_memory_bytes", 1e-6),
-        ),
-    ),
-)
-SIGNIFICANT = 0.05
-SHARP = ("sharpness", "sharpness_ratio", "blur_sigma", "reblur", "high_frequency_ratio")  # what noise or binarising can improve
-LIKELIHOOD = {"elbo", "rate", "distortion", "gap", "log_likelihood", "bound_samples", "ess", "bits_per_dim", "active_units"}
+def some(lines: Sequence[str], rest: str = "and {} more") -> list[str]:
+    """The first of them, and how many are left out."""
+    return [*lines[:ROWS], *([rest.format(len(lines) - ROWS)] if len(lines) > ROWS else [])]
 
 
 def notes(entries: Sequence[Entry], missing: Sequence[str]) -> list[str]:
     lines = []
     first = {e.record.key: e.label for e in reversed(entries)}
     same = [f"`{e.label}` is the same run as `{first[e.record.key]}`" for e in entries if first[e.record.key] != e.label]
-    lines += [f"{'; '.join(same)}.", ""] if same else []
-    lines += [f"Not run yet: {', '.join(f'`{label}`' for label in missing)}.", ""] if missing else []
+    lines += [f"{'; '.join(some(same))}.", ""] if same else []
+    lines += [f"Not run yet: {', '.join(some([f'`{label}`' for label in missing]))}.", ""] if missing else []
     failures = [(e, s, status) for e in distinct(entries) for s, status in e.record.status.items() if status != "ok"]
     failed = [f"- `{e.label}`, seed {s}: {status}: {e.record.reason.get(s, '')}" for e, s, status in failures]
     rows = [(e, r) for e in distinct(entries) for r in e.record.rows if r["status"] != "ok"]
     failed += [f"- `{e.label}`, seed {r['seed']}, {r['metric']}: {r['status']}: {r['reason']}" for e, r in rows]
-    return [*lines, *(["## Failed or skipped", "", *failed, ""] if failed else [])]
+    return [
+        *lines,
+        *(
+            ["## Failed or skipped", "", *some(failed, "- and {} more, with their status in [results.csv](results.csv)"), ""]
+            if failed
+            else []
+        ),
+    ]
 
 
 def readme(suite: str, entries: Sequence[Entry], figures: Sequence[str], command: str, missing: Sequence[str]) -> str:
@@ -297,23 +216,36 @@ def readme(suite: str, entries: Sequence[Entry], figures: Sequence[str], command
         "Everything is measured on the test images; every value is in [results.csv](results.csv), means in [summary.csv](summary.csv).",
         "",
     ]
+    shown, drawn = prominent(entries, ROWS), len(prominent(entries, LOOKS))
+    if drawn < len(entries):
+        lines += [
+            f"There are {len(entries)} variants. Tables show {len(shown)} of them and figures {drawn}: in turn, of each kind of pixels "
+            "the first and then the best by log p(x), and of those without log p(x) the first. Ranks, p and what is bold are of all.",
+            "",
+        ]
+
+    def shows(name: str) -> list[str]:
+        few = f" Shown: {drawn} of {len(entries)} variants, see above." if drawn < len(entries) and name not in WHOLE else ""
+        return [f"![{name.replace('_', ' ')}](figures/{name}.png)\n*{CAPTIONS[name]}{few}*", ""]
+
     if "samples" in figures:
-        lines += [f"![samples](figures/samples.png)\n*{CAPTIONS['samples']}*", ""]
-    lines += likelihoods(entries)
+        lines += shows("samples")
+    lines += likelihoods(entries, shown)
     for title, text, columns in SECTIONS:
-        lines += section(title, text, entries, columns)
+        lines += section(title, text, entries, shown, columns)
         if title == BESIDE and (found := next((r.classifier for r in records if r.classifier), None)):
             lines += [f"The classifier: digest `{found['digest'][:12]}`, test accuracy {found['test_accuracy']:.4f}.", ""]
-    shown = {m.format(data=data_name(data["name"])) for _, _, columns in SECTIONS for _, m, _ in columns}
-    lines += others(entries, LIKELIHOOD | shown)
+    sectioned = {m.format(data=data_name(data["name"])) for _, _, columns in SECTIONS for _, m, _ in columns}
+    lines += others(entries, shown, LIKELIHOOD | sectioned)
     lines += notes(entries, missing)
     lines += ["## Figures", ""]
     for name in figures:
         if name != "samples":
-            lines += [f"![{name.replace('_', ' ')}](figures/{name}.png)\n*{CAPTIONS[name]}*", ""]
+            lines += shows(name)
     lines += ["## Variants", ""]
-    rows = [[f"`{e.label}`", e.record.support, ", ".join(f"{k}={short(v)}" for k, v in e.record.values.items())] for e in entries]
+    rows = [[f"`{e.label}`", e.record.support, ", ".join(f"{k}={short(v)}" for k, v in e.record.values.items())] for e in shown]
     lines += ["| variant | pixels | configuration |", "|---|---|---|", *("| " + " | ".join(row) + " |" for row in rows), ""]
+    lines += left_out(len(rows), len(entries), "variants")
     lines += ["## What the metrics are", ""]
     recorded = {r["metric"] for record in records for r in record.rows}
     names = {m.published_for(data["name"]): m for m in METRICS.values()}

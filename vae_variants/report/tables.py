@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 
 import pandas as pd
@@ -16,27 +17,25 @@ COLUMNS = ["variant", "dataset", "support", "seed", "metric", "value", "unit", "
 
 def metrics_of(entries: Sequence[Entry]) -> list[str]:
     """Every metric that some row has, in the order of the first record that has it."""
-    return list(dict.fromkeys(row["metric"] for entry in entries for row in entry.record.rows))
+    return list(dict.fromkeys(metric for entry in entries for metric in entry.rows))
 
 
 def results(entries: Sequence[Entry]) -> pd.DataFrame:
     """Tidy: one row per value. A seed that failed is one row without metric; a metric that was skipped has no value."""
-    rows = []
+    rows, of_row = [], itemgetter(*COLUMNS[3:10])
     for entry in entries:
         r = entry.record
-        common = {"variant": entry.label, "dataset": r.dataset["name"], "support": r.support}
-        last = {"device": r.environment.get("device", ""), "run": r.key[:12]}
+        first, last = (entry.label, r.dataset["name"], r.support), (r.environment.get("device", ""), r.key[:12])
         for seed in r.seeds:
             if r.status[str(seed)] != "ok":
-                empty = {"metric": "", "value": None, "unit": "", "better": "", "kind": ""}
-                rows.append({**common, "seed": seed, **empty, "status": r.status[str(seed)], **last})
-        rows += [{**common, **{k: row[k] for k in COLUMNS[3:10]}, **last} for row in r.rows]
+                rows.append((*first, seed, "", None, "", "", "", r.status[str(seed)], *last))
+        rows += [(*first, *of_row(row), *last) for row in r.rows]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def summary(entries: Sequence[Entry]) -> pd.DataFrame:
     """Wide: for each variant and metric the mean over seeds, the ends of its 95 % interval, and n; of a timing median and quartiles."""
-    rows = []
+    rows, metrics = [], metrics_of(entries)
     for entry in entries:
         status = list(entry.record.status.values())
         row: dict[str, object] = {
@@ -46,7 +45,7 @@ def summary(entries: Sequence[Entry]) -> pd.DataFrame:
             "seeds_ok": status.count("ok"),
             "seeds_failed": len(status) - status.count("ok"),
         }
-        for metric in metrics_of(entries):
+        for metric in metrics:
             found = entry.interval(metric)
             row[metric] = None if found is None else found.mean
             row[f"{metric}_low"] = None if found is None else found.low

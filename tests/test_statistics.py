@@ -96,6 +96,18 @@ def test_rank_intervals_keep_the_pairing():
     assert rank_intervals({"a": {0: 1.0}, "b": {1: 1.0}}, "higher") == {}
 
 
+@pytest.mark.parametrize("seeds", [3, 5, 12])
+def test_ranks_are_counted_over_every_pair(seeds):
+    values = np.random.default_rng(2).normal(size=(9, seeds)).round(1)
+    values[4] = values[5]
+    draws = np.random.default_rng(0).integers(0, seeds, (9999, seeds))
+    means = values[:, draws].mean(-1)
+    ranks = 1 + (means[None] > means[:, None]).sum(1)
+    low, high = (np.quantile(ranks, tail, axis=1, method="inverted_cdf") for tail in ((1 - 0.95) / 2, (1 + 0.95) / 2))
+    found = rank_intervals({f"v{i}": dict(enumerate(row.tolist())) for i, row in enumerate(values)}, "higher")
+    assert list(found.values()) == list(zip(low.tolist(), high.tolist(), strict=True))
+
+
 def test_nothing_touches_global_state():
     state = np.random.get_state()[1].copy()
     interval(list(range(12)))

@@ -18,6 +18,7 @@ from rich.table import Table
 from vae_variants.datasets import DATASETS, parse
 from vae_variants.evaluation import METRICS
 from vae_variants.harness import Record, RunSpec, Store, load_suite, parse_seeds, run_all, suite_files, unique
+from vae_variants.harness.engines import choose_engine
 from vae_variants.harness.environment import choose_device
 from vae_variants.harness.runner import Retry
 from vae_variants.harness.spec import capped
@@ -60,6 +61,9 @@ Fidelity = Annotated[str, typer.Option(help=FIDELITY)]
 SuiteFidelity = Annotated[str | None, typer.Option(help=f"instead of the suite's: {FIDELITY}")]
 Epochs = Annotated[int | None, typer.Option(min=0, help="instead of those of the variant or suite")]
 Device = Annotated[str, typer.Option(help="auto (the GPU if there is one), cpu, cuda, cuda:N")]
+Jobs = Annotated[
+    str, typer.Option(help="runs side by side, in processes that share the threads: a count, or auto, one per core (1 on a GPU)")
+]
 Timeout = Annotated[str | None, typer.Option(help="limit of each run's training, such as 90s, 10m, 2h")]
 RetryOption = Annotated[str, typer.Option(help="make again: never; failed; scores, from the models that were kept; all")]
 Plugin = Annotated[list[Path] | None, typer.Option(help="a Python file that registers something of yours; may be repeated")]
@@ -138,18 +142,21 @@ def seconds(text: str | None) -> float | None:
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
-def execute(specs: list[RunSpec], runs: Path, device: str, retry: str, timeout: str | None, dry_run: bool) -> list[Record]:
+def execute(
+    specs: list[RunSpec], runs: Path, device: str, jobs: str, retry: str, timeout: str | None, plugins: list[Path] | None, dry_run: bool
+) -> list[Record]:
     """Runs what is missing, and says what failed -> the records; none in a dry run."""
     if retry not in get_args(Retry):
         raise UserError(closest("retry", retry, get_args(Retry)))
     limit, chosen, store, specs = seconds(timeout), choose_device(device), Store(runs), unique(specs)
+    engine = choose_engine(jobs, chosen, plugins or ())
     for dataset in {spec.dataset for spec in specs}:
         parse(dataset)
     if dry_run:
         show_plan(specs, store)
         return []
     with Log(specs) as log:
-        records = run_all(specs, store, device=chosen, retry=retry, timeout=limit, watcher=log)  # type: ignore[arg-type]
+        records = run_all(specs, store, device=chosen, retry=retry, timeout=limit, watcher=log, engine=engine)  # type: ignore[arg-type]
     bad = [record for record in records if not record.ok]
     for record in bad:
         for seed, reason in record.reason.items():
@@ -187,6 +194,7 @@ def run(
     fidelity: Fidelity = "full",
     epochs: Epochs = None,
     device: Device = "auto",
+    jobs: Jobs = "1",
     timeout: Timeout = None,
     retry: RetryOption = "never",
     plugin: Plugin = None,
@@ -199,7 +207,7 @@ def run(
     if epochs is not None:
         configurations = [c.with_defaults(epochs=epochs) for c in configurations]
     specs = [RunSpec(c, dataset, parse_seeds(seeds), fidelity) for c in configurations]
-    records = execute(specs, runs, device, retry, timeout, dry_run)
+    records = execute(specs, runs, device, jobs, retry, timeout, plugin, dry_run)
     if records:
         out.print(results_table(records))
     finish(records)
@@ -214,6 +222,7 @@ def bench(
     fidelity: SuiteFidelity = None,
     epochs: Epochs = None,
     device: Device = "auto",
+    jobs: Jobs = "1",
     timeout: Timeout = None,
     retry: RetryOption = "never",
     plugin: Plugin = None,
@@ -224,7 +233,7 @@ def bench(
     """Run what is missing of a suite, then write its report."""
     load_plugins(plugin or [])
     plan = load_suite(suite).plan(dataset=dataset, seeds=seeds, fidelity=fidelity, epochs=epochs)
-    records = execute(plan, runs, device, retry, timeout, dry_run)
+    records = execute(plan, runs, device, jobs, retry, timeout, plugin, dry_run)
     if not dry_run:
         make_report(suite, plan, runs, reports, {"dataset": dataset, "seeds": seeds, "fidelity": fidelity, "epochs": epochs})
     finish(records)
@@ -282,6 +291,7 @@ def study(
     seeds: Annotated[str | None, typer.Option(help="instead of each study's")] = None,
     fidelity: Fidelity = "full",
     device: Device = "auto",
+    jobs: Jobs = "1",
     retry: Annotated[str, typer.Option(help="make again: never; all")] = "never",
     plugin: Plugin = None,
     runs: Runs = Path("runs"),
@@ -297,7 +307,9 @@ def study(
     if retry not in ("never", "all"):
         raise UserError(closest("retry", retry, ("never", "all")))
     names = chosen(name or [])
-    lab = Lab(dataset, fidelity, None if seeds is None else parse_seeds(seeds), Store(runs), choose_device(device))
+    place = choose_device(device)
+    engine = choose_engine(jobs, place, plugin or ())
+    lab = Lab(dataset, fidelity, None if seeds is None else parse_seeds(seeds), Store(runs), place, engine)
     given = {"dataset": dataset, "seeds": seeds, "fidelity": None if fidelity == "full" else fidelity}
     options = [part for key, value in given.items() if value is not None for part in (f"--{key}", value)]
     options += [part for path in plugin or [] for part in ("--plugin", str(path))]

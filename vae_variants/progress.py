@@ -31,6 +31,7 @@ class Log:
     def __init__(self, specs: Sequence[RunSpec]) -> None:
         self.console = Console(file=sys.stderr, highlight=False)
         self.total, self.number, self.done = len(specs), 0, 0.0
+        self.running: dict[str, tuple[str, float]] = {}  # identity -> how a run goes on, and how much of its work is done
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -50,15 +51,20 @@ class Log:
         self.progress.stop()
 
     def begin(self, spec: RunSpec) -> None:
-        self.progress.update(self.task, description=f"{self.number + 1}/{self.total} {spec.label}")
+        self.show(spec, spec.label, 0.0)
 
     def epoch(self, spec: RunSpec, done: int, of: int) -> None:
-        description = f"{self.number + 1}/{self.total} {spec.label}: epoch {done}/{of}"
-        self.progress.update(self.task, description=description, completed=self.done + spec.work * done / of)
+        self.show(spec, f"{spec.label}: epoch {done}/{of}", spec.work * done / of)
+
+    def show(self, spec: RunSpec, text: str, work: float) -> None:
+        self.running[spec.identity] = text, work
+        description = f"{self.number + 1}/{self.total} {', '.join(text for text, _ in self.running.values())}"
+        self.progress.update(self.task, description=description, completed=self.done + sum(work for _, work in self.running.values()))
 
     def end(self, spec: RunSpec, record: Record, reused: bool) -> None:
         self.number, self.done = self.number + 1, self.done + spec.work
-        self.progress.update(self.task, completed=self.done)
+        self.running.pop(spec.identity, None)
+        self.progress.update(self.task, completed=self.done + sum(work for _, work in self.running.values()))
         state = ", ".join(sorted(set(record.status.values())))
         took = "was there" if reused else f"{record.seconds:.1f} s"
         self.console.print(f"[{self.number}/{self.total}] {spec.label}: {state}, {took}, {headline(record)}", markup=False, soft_wrap=True)

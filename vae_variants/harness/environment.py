@@ -12,12 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from vae_variants.registry import UserError
 
-__all__ = ["choose_device", "device_name", "environment", "peak_memory", "reset_peak_memory"]
+__all__ = ["choose_device", "device_name", "environment", "peak_memory", "reset_peak_memory", "share"]
 
 PACKAGES = ("vae-variants", "torch", "torchvision", "numpy", "pandas", "scikit-learn")
+
+_jobs = 1  # runs that are made at the same time on this machine, this process's among them
+
+
+def share(jobs: int, threads: int) -> None:
+    """Says that this process is one of `jobs` that make runs side by side, and gives it so many threads."""
+    global _jobs
+    _jobs = jobs
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)  # of numpy and scipy, whose threads are not torch's
 
 
 def choose_device(name: str) -> torch.device:
@@ -38,12 +49,14 @@ def cpu_name() -> str:
     return found[1].strip() if found else platform.processor() or platform.machine()
 
 
-def device_name(device: torch.device) -> str:
-    """As throughput rows carry it: the GPU's name, or the CPU's with its threads."""
+def device_name(device: torch.device, threads: int, jobs: int) -> str:
+    """As throughput rows carry it: the GPU's name, or the CPU's with its threads, and how many runs shared it."""
+    beside = [f"{jobs} runs side by side"] if jobs > 1 else []
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"{cpu_name()} ({threads} thread{'s' * (threads > 1)})"
+        name, notes = torch.cuda.get_device_name(device), beside
+    else:
+        name, notes = cpu_name(), [f"{threads} thread{'s' * (threads > 1)}", *beside]
+    return f"{name} ({', '.join(notes)})" if notes else name
 
 
 def commit() -> str | None:
@@ -55,8 +68,12 @@ def commit() -> str | None:
         return None
 
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """What a figure may depend on beside its configuration."""
+def environment(device: torch.device, threads: int | None = None, jobs: int | None = None) -> dict[str, Any]:
+    """What a figure may depend on beside its configuration; `threads` and `jobs` are this process's unless given.
+
+    Records from before `jobs` was there have none: they were made one at a time.
+    """
+    threads, jobs = threads or torch.get_num_threads(), jobs or _jobs
     versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
@@ -64,7 +81,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         except PackageNotFoundError:
             versions[package] = None
     found = {"python": platform.python_version(), "platform": platform.platform(), "versions": versions, "commit": commit()}
-    return {**found, "device": device_name(device), "device_type": device.type, "threads": torch.get_num_threads()}
+    return {**found, "device": device_name(device, threads, jobs), "device_type": device.type, "threads": threads, "jobs": jobs}
 
 
 def reset_peak_memory(device: torch.device) -> None:

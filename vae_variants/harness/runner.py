@@ -6,11 +6,12 @@ import json
 import math
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 
@@ -26,7 +27,7 @@ from vae_variants.registry import UserError
 from vae_variants.training import Population, Training
 from vae_variants.variants import build
 
-__all__ = ["Quiet", "Retry", "Watcher", "is_due", "run_all"]
+__all__ = ["Due", "Engine", "Quiet", "Retry", "Terms", "Watcher", "is_due", "lost", "run", "run_all"]
 
 Retry = Literal["never", "failed", "scores", "all"]
 CHECKPOINT_SECONDS = 30.0
@@ -54,6 +55,31 @@ class Quiet:
         """There is a record; `reused` says that it had been there before."""
 
 
+class Due(NamedTuple):
+    """A run that is to be made, and its key."""
+
+    spec: RunSpec
+    key: str
+
+
+class Terms(NamedTuple):
+    """On which every run of a call is made; `timeout` is in seconds, `fresh` ignores what was trained before."""
+
+    store: Store
+    device: torch.device
+    timeout: float | None
+    fresh: bool
+
+
+class Engine(Protocol):
+    """Makes runs somewhere else, all of them different, and yields their records as they come, in any order.
+
+    The watcher is told of beginnings and epochs. Closed early, it leaves no process behind.
+    """
+
+    def __call__(self, due: Sequence[Due], terms: Terms, watcher: Watcher) -> Generator[Record]: ...
+
+
 class TimedOut(Exception):
     """Training took longer than the limit."""
 
@@ -73,32 +99,56 @@ def run_all(
     retry: Retry = "never",
     timeout: float | None = None,
     watcher: Watcher | None = None,
+    engine: Engine | None = None,
 ) -> list[Record]:
     """A record for each of `specs`, in their order; `timeout` is in seconds of training per run.
 
-    Ctrl-C is passed on, with what was done so far on disk. Raises `UserError` for data that cannot be had.
+    Without an engine, runs are made here, one after the other. Ctrl-C is passed on, with what was done so far on disk.
+    Raises `UserError` for data that cannot be had.
     """
+    watcher, terms = watcher or Quiet(), Terms(store, device, timeout, fresh=retry == "all")
+    if engine is not None:
+        return run_elsewhere(specs, terms, retry, watcher, engine)
     import sklearn.linear_model  # noqa: F401  (the seconds that its import takes are not those of the first run)
 
-    watcher, records = watcher or Quiet(), []
+    records = []
     for spec in specs:
         key = spec.key()
         record = store.get(spec, key)
         reused = not is_due(record, retry)
         if not reused or record is None:
             watcher.begin(spec)
-            record = run(spec, key, store, device, timeout, watcher, fresh=retry == "all")
+            record = run(Due(spec, key), terms, watcher)
         watcher.end(spec, record, reused)
         records.append(record)
     return records
 
 
-def run(spec: RunSpec, key: str, store: Store, device: torch.device, timeout: float | None, watcher: Watcher, fresh: bool) -> Record:
-    """Trains, evaluates and writes one run; whatever goes wrong is classified. `fresh` ignores what was trained before."""
-    folder, dataset = store.folder(spec, key), prepared(spec.dataset, spec.fidelity)
-    begin = time.perf_counter()
+def run_elsewhere(specs: Sequence[RunSpec], terms: Terms, retry: Retry, watcher: Watcher, engine: Engine) -> list[Record]:
+    """`run_all` by an engine. Keys are found here first, for which data are loaded: what has to be downloaded then is there for all."""
+    keys = [spec.key() for spec in specs]
+    found: dict[str, Record] = {}
+    due: dict[str, RunSpec] = {}
+    for spec, key in zip(specs, keys, strict=True):
+        record = terms.store.get(spec, key)
+        if record is None or is_due(record, retry):
+            due.setdefault(key, spec)
+        else:
+            found[key] = record
+            watcher.end(spec, record, True)
+    with closing(engine([Due(spec, key) for key, spec in due.items()], terms, watcher)) as records:
+        for record in records:
+            found[record.key] = record
+            watcher.end(due[record.key], record, False)
+    return [found[key] for key in keys]
+
+
+def run(due: Due, terms: Terms, watcher: Watcher) -> Record:
+    """Trains, evaluates and writes one run; whatever goes wrong is classified."""
+    (spec, key), (store, device, timeout, fresh) = due, terms
+    folder, begin = store.folder(spec, key), time.perf_counter()
     found: dict[str, Any] = {"status": {}, "reason": {}}
-    started = datetime.now(UTC).isoformat(timespec="microseconds")  # two runs of a second have an order, too
+    started = datetime.now(UTC)
     if fresh:
         (folder / CHECKPOINT).unlink(missing_ok=True)
     try:
@@ -114,20 +164,32 @@ def run(spec: RunSpec, key: str, store: Store, device: torch.device, timeout: fl
         line = f"{type(error).__name__}: {error}".split("\n")[0]
         memory = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
         failed(found, spec, "oom" if memory else "error", f"{line} ({Path(where.filename).name}:{where.lineno})")
+    return written(due, terms, found, started, time.perf_counter() - begin, environment(device))
+
+
+def lost(due: Due, terms: Terms, reason: str, started: datetime, where: dict[str, Any]) -> Record:
+    """The record of a run whose process died."""
+    found: dict[str, Any] = {"status": {}, "reason": {}}
+    failed(found, due.spec, "error", reason)
+    return written(due, terms, found, started, (datetime.now(UTC) - started).total_seconds(), where)
+
+
+def written(due: Due, terms: Terms, found: dict[str, Any], started: datetime, seconds: float, where: dict[str, Any]) -> Record:
+    spec, key = due
     record = Record(
         key=key,
         label=spec.label,
         values=dict(spec.configuration.values),
-        dataset=dataset.recorded(),
+        dataset=prepared(spec.dataset, spec.fidelity).recorded(),
         support=spec.configuration.support.value,
         fidelity=fidelity(spec.fidelity).name,
         seeds=list(spec.seeds),
-        environment=environment(device),
-        started=started,
-        seconds=round(time.perf_counter() - begin, 3),
+        environment=where,
+        started=started.isoformat(timespec="microseconds"),  # two runs of a second have an order, too
+        seconds=round(seconds, 3),
         **found,
     )
-    store.put(folder, record)
+    terms.store.put(terms.store.folder(spec, key), record)
     return record
 
 

@@ -16,7 +16,7 @@ import torch
 from vae_variants.datasets import Dataset
 from vae_variants.evaluation import Evaluation, fidelity
 from vae_variants.harness import Quiet, Record, RunSpec, Store, Suite, load_suite, parse_seeds, run_all, suite_files, unique
-from vae_variants.harness.runner import trained
+from vae_variants.harness.runner import Engine, trained
 from vae_variants.harness.spec import capped, prepared
 from vae_variants.model import Model
 from vae_variants.progress import Log
@@ -33,11 +33,14 @@ LARGE = 400  # pixels: from there on the networks of the suite `mnist`, below th
 class Lab:
     """Trains and scores through the same runner and store as every suite: what is there is not made again.
 
-    `seeds` of None leaves their number to the study, or to the suite.
+    `seeds` of None leaves their number to the study, or to the suite. An engine makes the runs of `records`; what a study trains or
+    times beside them is done here.
     """
 
-    def __init__(self, dataset: str, fidelity: str, seeds: tuple[int, ...] | None, store: Store, device: torch.device) -> None:
-        self.name, self.fidelity, self.given_seeds, self.store, self.device = dataset, fidelity, seeds, store, device
+    def __init__(
+        self, dataset: str, fidelity: str, seeds: tuple[int, ...] | None, store: Store, device: torch.device, engine: Engine | None = None
+    ) -> None:
+        self.name, self.fidelity, self.given_seeds, self.store, self.device, self.engine = dataset, fidelity, seeds, store, device, engine
         self.dataset: Dataset = prepared(dataset, fidelity)
         self.asked: dict[str, str] = {}  # what a study asked for -> digest of the configuration that it got
 
@@ -80,7 +83,7 @@ class Lab:
         """
         specs = [spec for label in labels for spec in self.specs(label, seeds)]
         with Log(unique(specs)) as log:
-            records = run_all(unique(specs), self.store, device=self.device, watcher=log)
+            records = run_all(unique(specs), self.store, device=self.device, watcher=log, engine=self.engine)
         found = {record.identity: record for record in records}
         for spec in specs:
             if "ok" not in (record := found[spec.identity]).status.values():

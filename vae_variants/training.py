@@ -18,6 +18,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from vae_variants.model import DataDependent, Density, Finished, Model, Player
 from vae_variants.registry import UserError
+from vae_variants.steps import gradient
 
 if TYPE_CHECKING:
     from vae_variants.datasets import Data
@@ -100,11 +101,16 @@ class Population:
 
             return each
 
-        def one(params: dict[str, Tensor], buffers: dict[str, Tensor], *args: Tensor) -> Tensor:
-            return functional_call(self.template, (params, buffers), (method, *args))
+        stacked = self.stacked(method, in_dims)
+        return lambda *args: stacked(self.params | self.buffers, *args)
 
-        stacked = vmap(one, in_dims=(0, 0, *in_dims), randomness=self.randomness)
-        return lambda *args: stacked(self.params, self.buffers, *args)
+    def stacked(self, method: str, in_dims: tuple[int | None, ...]) -> Callable[..., Tensor]:
+        """The same as a function of the state too: stacked parameters and buffers by name."""
+
+        def one(state: dict[str, Tensor], *args: Tensor) -> Tensor:
+            return functional_call(self.template, state, (method, *args))
+
+        return vmap(one, in_dims=(0, *in_dims), randomness=self.randomness)
 
     def owned(self, prefix: str) -> list[Tensor]:
         """The parameters whose names start with `prefix`, of all members."""
@@ -180,7 +186,7 @@ class Training:
                 raise UserError(f"player {player.prefix!r} of {type(population.template).__name__} owns no parameter")
         self.optimizers = [(p.optimizer or adam)(owned, recipe.lr) for p, owned in zip(self.players, self.parameters, strict=True)]
         self.rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
-        self.losses = [population.call(player.loss, (0, None)) for player in self.players]
+        self.gradients = [gradient(population, player) for player in self.players]
 
     def batches(self) -> Iterator[Tensor]:
         """(S, B, D) per step: each seed has its own order, and its own binarisation where the data are dynamic."""
@@ -254,11 +260,12 @@ class Training:
 
     def turn(self, i: int, x: Tensor, t: Tensor) -> Tensor:
         """One step of player i -> (S,) its loss."""
-        value = self.losses[i](x, t)
-        value.sum().backward(inputs=self.parameters[i])
+        value, gradients = self.gradients[i](x, t)
+        for parameter, found in zip(self.parameters[i], gradients, strict=True):
+            parameter.grad = found
         self.optimizers[i].step()
         self.optimizers[i].zero_grad()
-        return value.detach()
+        return value
 
     def curve(self, player: Player) -> str:
         return "train_" + (player.prefix.rstrip(".") + "_loss" if player.prefix else "loss")

@@ -1,0 +1,80 @@
+"""The gradient of a player's loss for all members of a population, traced once to a plain list of tensor operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.func import grad
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from vae_variants.model import Player
+
+if TYPE_CHECKING:
+    from vae_variants.training import Population
+
+__all__ = ["Gradient", "gradient", "traced"]
+
+Gradient = Callable[[Tensor, Tensor], tuple[Tensor, list[Tensor]]]
+
+
+def gradient(population: Population, player: Player, trace: bool = True) -> Gradient:
+    """x (S, B, D), t () -> the loss of each member (S,), and its gradients, in the order of `population.owned(player.prefix)`.
+
+    A stack is traced in the first call: the same operations in the same order without the cost of vmap and of autograd, so that every bit
+    is that of the untraced call. With `trace` false, or where a model cannot be traced because its operations depend on
+    values, nothing is.
+    """
+    if population.models:
+        return separately(population, player)
+    state = population.params | population.buffers
+    owned = [name for name in population.params if name.startswith(player.prefix)]
+
+    def total(mine: list[Tensor], rest: dict[str, Tensor], x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        values = population.stacked(player.loss, (0, None))(rest | dict(zip(owned, mine, strict=True)), x, t)
+        return values.sum(), values
+
+    def found(mine: list[Tensor], rest: dict[str, Tensor], x: Tensor, t: Tensor) -> tuple[Tensor, list[Tensor]]:
+        gradients, values = grad(total, has_aux=True)(mine, rest, x, t)
+        return values, [g.contiguous() for g in gradients]  # as the parameters are, which a fused optimiser takes for granted
+
+    graph: list[Callable[..., Any]] = [] if trace else [found]
+
+    def each(x: Tensor, t: Tensor) -> tuple[Tensor, list[Tensor]]:
+        now = {name: tensor.detach() for name, tensor in state.items()}
+        mine = [now.pop(name) for name in owned]
+        if not graph:
+            graph.append(traced(found, mine, now, x, t))
+        return graph[0](mine, now, x, t)
+
+    return each
+
+
+def traced(f: Callable[..., Any], *args: Any) -> Callable[..., Any]:
+    """`f` as a list of tensor operations for arguments of these shapes, or `f` itself where these depend on values of the arguments.
+
+    Operations whose results nobody uses are left out. The random numbers that tracing draws are given back.
+    """
+    device = next((a.device for a in args if isinstance(a, Tensor)), torch.device("cpu"))
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        try:
+            graph = make_fx(f)(*args)
+        except RuntimeError:
+            return f
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
+
+
+def separately(population: Population, player: Player) -> Gradient:
+    """Member by member."""
+    owned = population.owned(player.prefix)
+    loss = population.call(player.loss, (0, None))
+
+    def each(x: Tensor, t: Tensor) -> tuple[Tensor, list[Tensor]]:
+        values = loss(x, t)
+        return values.detach(), [g.contiguous() for g in torch.autograd.grad(values.sum(), owned)]
+
+    return each

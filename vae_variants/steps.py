@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torch.func import grad
+from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from vae_variants.model import Player
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from vae_variants.training import Population
 
 __all__ = ["Gradient", "gradient", "traced"]
+
+aten = torch.ops.aten
+RESHAPES = {aten.expand.default, aten.view.default, aten._unsafe_view.default, aten.permute.default}
 
 Gradient = Callable[[Tensor, Tensor], tuple[Tensor, list[Tensor]]]
 
@@ -63,9 +67,54 @@ def traced(f: Callable[..., Any], *args: Any) -> Callable[..., Any]:
             graph = make_fx(f)(*args)
         except RuntimeError:
             return f
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
+    simplify(graph)
     return graph
+
+
+def simplify(graph: GraphModule) -> None:
+    """Leaves out what has no effect, and lets products of matrices come out the way they are wanted instead of copying them afterwards."""
+    nodes = graph.graph
+    if any(node.op == "call_function" and changes(node) for node in nodes.nodes):
+        return  # what looks like a copy may be there to be changed
+    for node in nodes.nodes:
+        if node.op == "call_function" and does_nothing(node):
+            node.replace_all_uses_with(node.args[0])
+    for node in nodes.nodes:
+        if (product := transposed_product(node)) is not None:
+            left, right = product.args
+            with nodes.inserting_before(node):
+                flipped = [nodes.call_function(aten.transpose.int, (factor, -2, -1)) for factor in (right, left)]
+                node.replace_all_uses_with(nodes.call_function(aten.bmm.default, tuple(flipped)))
+    nodes.eliminate_dead_code()
+    graph.recompile()
+
+
+def changes(node: Node) -> bool:
+    """Whether it writes to what it is given."""
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+
+
+def does_nothing(node: Node) -> bool:
+    """A new shape that is the old one, or times 1."""
+    source = node.args[0] if node.args else None
+    if not isinstance(source, Node) or "val" not in source.meta:
+        return False
+    before, after = source.meta["val"], node.meta.get("val")
+    if not isinstance(before, Tensor) or not isinstance(after, Tensor) or before.shape != after.shape or before.dtype != after.dtype:
+        return False
+    if node.target is aten.mul.Scalar:
+        return node.args[1] == 1
+    return node.target in RESHAPES and before.stride() == after.stride()
+
+
+def transposed_product(node: Node) -> Node | None:
+    """The product of stacks of matrices of which `node` is a copy, the other way up."""
+    if node.target is aten.clone.default and node.args[0].target is aten.transpose.int:
+        turned = node.args[0]
+        axes = {axis % 3 for axis in turned.args[1:]}
+        if turned.args[0].target is aten.bmm.default and axes == {1, 2}:
+            return turned.args[0]
+    return None
 
 
 def separately(population: Population, player: Player) -> Gradient:

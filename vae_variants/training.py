@@ -9,7 +9,9 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DECAYS", "Population", "Recipe", "Training", "derive_seed", "fit"]
 
+MANY = 2**17  # numbers, from which on threads are worth their while
+POOL = ThreadPoolExecutor(torch.get_num_threads())
 VALIDATION, VALIDATION_BATCH = 1000, 250  # images, and how many at a time
 
 Curves = dict[str, list[list[float]]]  # name -> (epochs, seeds)
@@ -57,6 +61,18 @@ def derive_seed(*parts: object) -> int:
 
 def adam(parameters: list[Tensor], lr: float) -> torch.optim.Optimizer:
     return torch.optim.Adam(parameters, lr=lr, fused=True)
+
+
+def binarised(x: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    """1 with probability x, else 0, (S, ...), from a generator for each of S; on a CPU large ones are filled side by side."""
+    u = torch.empty_like(x)
+    fills = [partial(torch.rand, x.shape[1:], generator=g, out=each) for g, each in zip(generators, u, strict=True)]
+    if x.device.type == "cpu" and x.numel() > MANY:
+        list(POOL.map(lambda fill: fill(), fills))
+    else:
+        for fill in fills:
+            fill()
+    return torch.lt(u, x, out=torch.empty_like(x))
 
 
 class Population:
@@ -199,10 +215,7 @@ class Training:
         order = torch.stack(orders).to(device)
         for step in range(self.steps):
             x = self.train[order[:, step * self.batch : (step + 1) * self.batch]]
-            if self.data.dynamic:
-                u = torch.stack([torch.rand(x.shape[1:], generator=flip, device=device) for flip in flips])
-                x = (u < x).to(x.dtype)
-            yield x
+            yield binarised(x, flips) if self.data.dynamic else x
 
     def run_epoch(self) -> dict[str, list[float]]:
         """One pass over the training images -> curves: name -> mean value of the epoch for each seed.

@@ -34,7 +34,8 @@ def batches(images: Tensor, dynamic: bool, seeds: Sequence[int], size: int, key:
     order = torch.stack(orders).to(device)
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for step in range(len(images) // size):
-            x = images[order[:, step * size : (step + 1) * size]]
+            rows = order[:, step * size : (step + 1) * size]
+            x = images.index_select(0, rows.flatten()).unflatten(0, rows.shape)
             yield binarised(x, flips, pool) if dynamic else x
 
 

@@ -383,6 +383,13 @@ STACKED = [name for name, cls in MODELS.items() if cls.stackable and cls.players
 OTHERS = ["vae[objective=iwae,samples=3]", "vae[objective=stl]", "vae[objective=dreg,samples=3]", "made[orders=3]"]
 
 
+@pytest.fixture(params=["plain", "traced"])
+def traced(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few the steps are."""
+    monkeypatch.setattr("vae_variants.training.FEW", 0 if request.param == "traced" else 10**9)
+
+
+@pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize("name", [*STACKED, *OTHERS, "vae[network=conv,hidden=8]"])
 def test_three_stacked_seeds_are_three_separate_ones(name: str, digits: Dataset) -> None:
     small = digits.subset(60, 20)
@@ -405,6 +412,7 @@ def test_three_stacked_seeds_are_three_separate_ones(name: str, digits: Dataset)
     assert not torch.equal(next(iter(together.values()))[0], next(iter(together.values()))[1])
 
 
+@pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize("name", ["vae", "gan", "made[orders=3]", "vae[objective=warm-up]"])
 def test_a_resumed_training_is_the_uninterrupted_one(name: str, digits: Dataset) -> None:
     small = digits.subset(100, 20)
@@ -426,6 +434,7 @@ def test_a_resumed_training_is_the_uninterrupted_one(name: str, digits: Dataset)
             assert torch.equal(tensor, second.state()[n]), n
 
 
+@pytest.mark.usefixtures("traced")
 def test_one_diverging_seed_leaves_the_others_as_they_are(digits: Dataset) -> None:
     small = digits.subset(100, 20)
     chosen = configuration("vae")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import itertools
 import math
 import statistics
@@ -16,14 +15,18 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
+from vae_variants.batches import batches, derive_seed
 from vae_variants.model import DataDependent, Density, Finished, Model, Player
+from vae_variants.precision import has_effect, precision
 from vae_variants.registry import UserError
+from vae_variants.steps import Gradient
 
 if TYPE_CHECKING:
     from vae_variants.datasets import Data
 
 __all__ = ["DECAYS", "Population", "Recipe", "Training", "derive_seed", "fit"]
 
+FEW = 100  # steps, for which tracing takes longer than it saves
 VALIDATION, VALIDATION_BATCH = 1000, 250  # images, and how many at a time
 
 Curves = dict[str, list[list[float]]]  # name -> (epochs, seeds)
@@ -40,18 +43,14 @@ class Recipe:
     """How long and how fast: passes over the training images, images per step and seed, Adam's learning rate.
 
     `decay` is what becomes of the rate: `cosine` takes it to 0 over all steps, lr (1 + cos(pi n / N)) / 2 in step n = 0 .. N - 1
-    (Loshchilov & Hutter 2017, without restarts).
+    (Loshchilov & Hutter 2017, without restarts). `precision` is that of products of matrices in training, one of `PRECISIONS`.
     """
 
     epochs: int = 30
     batch: int = 100
     lr: float = 1e-3
     decay: str = "constant"
-
-
-def derive_seed(*parts: object) -> int:
-    """A seed for one purpose, a pure function of `parts`: equal for every variant that shares them."""
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
+    precision: str = "fp32"
 
 
 def adam(parameters: list[Tensor], lr: float) -> torch.optim.Optimizer:
@@ -100,11 +99,16 @@ class Population:
 
             return each
 
-        def one(params: dict[str, Tensor], buffers: dict[str, Tensor], *args: Tensor) -> Tensor:
-            return functional_call(self.template, (params, buffers), (method, *args))
+        stacked = self.stacked(method, in_dims)
+        return lambda *args: stacked(self.params | self.buffers, *args)
 
-        stacked = vmap(one, in_dims=(0, 0, *in_dims), randomness=self.randomness)
-        return lambda *args: stacked(self.params, self.buffers, *args)
+    def stacked(self, method: str, in_dims: tuple[int | None, ...]) -> Callable[..., Tensor]:
+        """The same as a function of the state too: stacked parameters and buffers by name."""
+
+        def one(state: dict[str, Tensor], *args: Tensor) -> Tensor:
+            return functional_call(self.template, state, (method, *args))
+
+        return vmap(one, in_dims=(0, *in_dims), randomness=self.randomness)
 
     def owned(self, prefix: str) -> list[Tensor]:
         """The parameters whose names start with `prefix`, of all members."""
@@ -180,23 +184,12 @@ class Training:
                 raise UserError(f"player {player.prefix!r} of {type(population.template).__name__} owns no parameter")
         self.optimizers = [(p.optimizer or adam)(owned, recipe.lr) for p, owned in zip(self.players, self.parameters, strict=True)]
         self.rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
-        self.losses = [population.call(player.loss, (0, None)) for player in self.players]
+        trace = recipe.epochs * self.steps > FEW
+        self.gradients = [Gradient(population, player, recipe.precision, trace) for player in self.players]
 
     def batches(self) -> Iterator[Tensor]:
-        """(S, B, D) per step: each seed has its own order, and its own binarisation where the data are dynamic."""
-        device, seeds = self.population.device, self.population.seeds
-        orders, flips = [], []
-        for seed in seeds:
-            generator = torch.Generator().manual_seed(derive_seed("order", self.key, seed, self.epoch))
-            orders.append(torch.randperm(len(self.train), generator=generator))
-            flips.append(torch.Generator(device).manual_seed(derive_seed("binarise", self.key, seed, self.epoch)))
-        order = torch.stack(orders).to(device)
-        for step in range(self.steps):
-            x = self.train[order[:, step * self.batch : (step + 1) * self.batch]]
-            if self.data.dynamic:
-                u = torch.stack([torch.rand(x.shape[1:], generator=flip, device=device) for flip in flips])
-                x = (u < x).to(x.dtype)
-            yield x
+        """(S, B, D) per step of the epoch."""
+        return batches(self.train, self.data.dynamic, self.population.seeds, self.batch, self.key, self.epoch)
 
     def run_epoch(self) -> dict[str, list[float]]:
         """One pass over the training images -> curves: name -> mean value of the epoch for each seed.
@@ -209,11 +202,12 @@ class Training:
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(derive_seed("noise", self.key, self.population.seeds, self.epoch))
             begin, history = time.perf_counter(), []
-            for step, x in enumerate(self.batches()):
-                done = (self.epoch + step / self.steps) / self.recipe.epochs
-                self.slow_down(done)
-                t = torch.tensor(done, device=x.device)
-                history.append(torch.stack([self.turn(i, x, t) for i in range(len(self.players))]))
+            done = [(self.epoch + step / self.steps) / self.recipe.epochs for step in range(self.steps)]
+            times = torch.tensor(done, device=self.population.device)  # at once: a copy for each step would be waited for
+            with precision(self.recipe.precision):
+                for fraction, t, x in zip(done, times, self.batches(), strict=True):
+                    self.slow_down(fraction)
+                    history.append(torch.stack([self.turn(i, x, t) for i in range(len(self.players))]))
             means = torch.stack(history).mean(0)
             curves = {self.curve(p): row.tolist() for p, row in zip(self.players, means, strict=True)}  # waits for the device
             self.seconds.append(time.perf_counter() - begin)
@@ -223,6 +217,14 @@ class Training:
             if not all(math.isfinite(curve[s]) for curve in curves.values()):
                 self.diverged.setdefault(seed, self.epoch)
         return curves
+
+    @property
+    def how(self) -> str:
+        """How the steps of this process were made: traced, stacked, one by one; and in which precision."""
+        ways = dict.fromkeys(gradient.how for gradient in self.gradients if gradient.how)
+        name = self.recipe.precision
+        without = "" if has_effect(name, self.population.device) or name == "fp32" else " has no effect here: fp32"
+        return "; ".join([*ways, name + without])
 
     def slow_down(self, done: float) -> None:
         """Learning rates after that fraction of the training: a function of it alone, so that a resumed run has the same."""
@@ -239,7 +241,7 @@ class Training:
         if not self.players:
             raise UserError(f"{type(self.population.template).__name__} has nothing to train")
         device, times, t = self.population.device, list[float](), torch.zeros((), device=self.population.device)
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), precision(self.recipe.precision):
             stream = itertools.chain.from_iterable(self.batches() for _ in itertools.count())
             while True:
                 begin = time.perf_counter()
@@ -254,11 +256,12 @@ class Training:
 
     def turn(self, i: int, x: Tensor, t: Tensor) -> Tensor:
         """One step of player i -> (S,) its loss."""
-        value = self.losses[i](x, t)
-        value.sum().backward(inputs=self.parameters[i])
+        value, gradients = self.gradients[i](x, t)
+        for parameter, found in zip(self.parameters[i], gradients, strict=True):
+            parameter.grad = found
         self.optimizers[i].step()
         self.optimizers[i].zero_grad()
-        return value.detach()
+        return value
 
     def curve(self, player: Player) -> str:
         return "train_" + (player.prefix.rstrip(".") + "_loss" if player.prefix else "loss")

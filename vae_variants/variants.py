@@ -17,6 +17,7 @@ from vae_variants.likelihoods import LIKELIHOODS, Likelihood, Support
 from vae_variants.model import MODELS, Model
 from vae_variants.networks import ACTIVATIONS, NETWORKS
 from vae_variants.objectives import OBJECTIVES
+from vae_variants.precision import PRECISIONS
 from vae_variants.registry import Registry, UserError, closest
 from vae_variants.training import DECAYS, Recipe
 
@@ -116,6 +117,8 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(closest("activation", values["activation"], ACTIVATIONS))
     if values.get("decay", "constant") not in DECAYS:
         raise UserError(closest("decay", values["decay"], DECAYS))
+    if values.get("precision", "fp32") not in PRECISIONS:
+        raise UserError(closest("precision", values["precision"], PRECISIONS))
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 

@@ -19,7 +19,8 @@ __all__ = ["LATER", "SCHEMA", "RunSpec", "capped", "identifying", "parse_seeds",
 MOST_SEEDS = 1000
 SCHEMA = 2  # of records; a change of what a figure means makes a new one
 TRAINING = 1  # of trained models; a change of how anything trains makes a new one
-LATER: dict[str, Any] = {"decay": "constant"}  # options younger than the first runs, with what those runs did: that makes no new run
+# options younger than the first runs, with what those runs did: that makes no new run
+LATER: dict[str, Any] = {"decay": "constant", "precision": "fp32"}
 
 
 def identifying(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vae_variants.likelihoods import Support
 from vae_variants.model import MODELS, Density, Model, Sampler
+from vae_variants.models.ancestral import ancestral
 
 __all__ = ["FVBN"]
 
@@ -44,8 +45,5 @@ class FVBN(Model, Sampler, Density):
         return -self.log_prob(x).mean()
 
     def sample(self, n: int) -> Tensor:
-        weight, x = self.weight * self.mask, self.bias.new_zeros(n, len(self.bias))
-        u = torch.rand_like(x)
-        for i in range(len(self.bias)):
-            x[:, i] = (u[:, i] < (x @ weight[i] + self.bias[i]).sigmoid()).to(x.dtype)
-        return x
+        u = torch.rand(n, len(self.bias), dtype=self.bias.dtype, device=self.bias.device)
+        return ancestral([self.weight * self.mask], [self.bias], [], u)

@@ -1,0 +1,225 @@
+"""Measures what `report.py` shows, contestants in turn within each round: `python bench/peers/measure.py [WHAT...] [--out FOLDER]`.
+
+What: training, seeds, scoring, sampling, target; all of them unless named. Each writes its own CSV, one row per measurement.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from models import HIDDEN, LATENT, VAE, ours, plain, pythae, returned
+from torch import Tensor
+
+from vae_variants.datasets import load_dataset, split
+from vae_variants.evaluation import Evaluation, fidelity
+from vae_variants.harness.environment import device_name
+from vae_variants.likelihoods import Support
+from vae_variants.models.fvbn import FVBN
+from vae_variants.models.made import MADE
+from vae_variants.objectives import elbo
+from vae_variants.precision import has_effect
+from vae_variants.process import prepare
+
+ROUNDS = 7
+BATCHES = (16, 64, 128, 256, 512)
+CPU = torch.device("cpu")
+FLOPS = 6 * (784 * HIDDEN + HIDDEN * 2 * LATENT + LATENT * HIDDEN + HIDDEN * 784) - 2 * 784 * HIDDEN  # images have no gradient
+Rows = list[dict[str, Any]]
+
+
+def images() -> Tensor:
+    """MNIST's training images, binarised once; where there are none, noise: it takes as long."""
+    root = os.environ.get("VAE_VARIANTS_DATA")
+    if root and (Path(root) / "MNIST" / "raw").is_dir():
+        return load_dataset("mnist?static=true").as_(Support.BINARY).train
+    return (torch.rand(50_000, 784, generator=torch.Generator().manual_seed(0)) < 0.13).float()
+
+
+def precisions() -> list[str]:
+    return ["fp32", *(["bf16"] if has_effect("bf16", CPU) else [])]
+
+
+def products(rows: int) -> float:
+    """GFLOP/s of a float32 product of the first layer's shape."""
+    a, b = torch.randn(rows, 784), torch.randn(784, HIDDEN)
+    times = []
+    for _ in range(25):
+        begin = time.perf_counter()
+        a @ b
+        times.append(time.perf_counter() - begin)
+    return 2 * rows * 784 * HIDDEN / sorted(times[5:])[10] / 1e9
+
+
+class Contestant:
+    """A trainer in a process of its own, so that nothing that one sets for itself helps or hinders another; it waits for its turn."""
+
+    def __init__(self, make: Callable[..., Iterator[float]], n: int, *arguments: Any) -> None:
+        context = get_context("spawn")
+        self.pipe, end = context.Pipe()
+        self.process = context.Process(target=serve, args=(end, make, n, arguments), daemon=True)
+        self.process.start()
+
+    def __next__(self) -> float:
+        self.pipe.send(True)
+        return float(self.pipe.recv())
+
+    def close(self) -> None:
+        self.pipe.send(False)
+        self.process.join()
+
+
+def serve(pipe: Connection, make: Callable[..., Iterator[float]], n: int, arguments: Sequence[Any]) -> None:
+    if make is ours:
+        prepare()  # as our command line does
+    passes = make(images()[:n], *arguments)
+    while pipe.recv():
+        pipe.send(next(passes))
+
+
+def race(chosen: dict[tuple[str, int], tuple[Any, ...]], n: int, rounds: int, batch: int, warm_up: int = 1000) -> Rows:
+    """Passes over `n` images in turn, after at least `warm_up` steps each."""
+    rows: Rows = []
+    contestants = {key: Contestant(make, n, *arguments) for key, (make, *arguments) in chosen.items()}
+    for each in contestants.values():
+        for _ in range(math.ceil(warm_up / (n // batch))):
+            next(each)
+    for round_ in range(rounds):
+        for (who, seeds), each in contestants.items():
+            done = n if who in ("pythae", "plain") else n // batch * batch
+            rows.append({"round": round_, "who": who, "seeds": seeds, "batch": batch, "images_per_second": seeds * done / next(each)})
+        rate = products(batch * max(seeds for _, seeds in contestants)) * 1e9 / FLOPS
+        rows.append({"round": round_, "who": "products", "seeds": 1, "batch": batch, "images_per_second": rate})
+    for each in contestants.values():
+        each.close()
+    return rows
+
+
+def training() -> Rows:
+    """Over batch sizes."""
+    rows = Rows()
+    for batch in BATCHES:
+        chosen: dict[tuple[str, int], tuple[Any, ...]] = {("pythae", 1): (pythae, batch), ("plain", 1): (plain, batch)}
+        chosen |= {(f"ours {p}", s): (ours, s, batch, p) for s in (1, 5) for p in precisions()}
+        rows += race(chosen, max(2560, min(10_240, 80 * batch)), ROUNDS, batch)
+    return rows
+
+
+def seeds() -> Rows:
+    """Over the number of stacked seeds, batches of 128."""
+    chosen: dict[tuple[str, int], tuple[Any, ...]] = {("pythae", 1): (pythae, 128), ("plain", 1): (plain, 128)}
+    chosen |= {(f"ours {p}", s): (ours, s, 128, p) for s in (1, 2, 3, 5, 10, 20, 50) for p in precisions()}
+    return race(chosen, 5120, 5, 128, warm_up=80)
+
+
+def scoring() -> Rows:
+    """L_5000 of 200 images, on the same weights."""
+    torch.manual_seed(0)
+    k, x = 5000, images()[-200:]
+    kept: list[VAE] = []
+    for _ in islice(pythae(images()[:10_000], 128, kept.append), 3):
+        continue
+    mine = kept[-1]
+    theirs = returned(mine)
+    dataset = split("peers", (x > 0.5).to(torch.uint8).reshape(-1, 1, 28, 28).repeat(2, 1, 1, 1), None, levels=2, validation=0, test=200)
+    level = fidelity(f"full[bound_samples={k},bound_images=200]")
+    rows: Rows = []
+
+    def ours_bound() -> float:
+        return Evaluation(mine, dataset, 0, level).bound.value.mean().item()
+
+    @torch.no_grad()
+    def theirs_bound() -> float:
+        return float(theirs.get_nll(dataset.as_(Support.BINARY).test.reshape(-1, 1, 28, 28), n_samples=k, batch_size=100))
+
+    for round_ in range(5):
+        for who, bound in {"pythae": theirs_bound, "ours": ours_bound}.items():
+            begin = time.perf_counter()
+            value = bound()
+            seconds = time.perf_counter() - begin
+            rows.append({"round": round_, "who": who, "k": k, "images": 200, "seconds": seconds, "bound": value})
+    return rows
+
+
+def sampling() -> Rows:
+    """MADE and FVBN of 784 pixels: whole passes for each pixel, and each unit evaluated once."""
+    torch.manual_seed(0)
+    made, fvbn = MADE((1, 28, 28), hidden=(500,)).eval(), FVBN((1, 28, 28)).eval()
+    ways: dict[str, Callable[[int], Tensor]] = {
+        "made naive": made.sample_naively,
+        "made cached": made.sample,
+        "fvbn cached": fvbn.sample,
+    }
+    rows: Rows = []
+    for batch in (1, 10, 100, 1000):
+        for round_ in range(5):
+            drawn = {}
+            for who, draw in ways.items():
+                torch.manual_seed(round_)
+                begin = time.perf_counter()
+                with torch.no_grad():
+                    drawn[who] = draw(batch)
+                rows.append({"round": round_, "who": who, "batch": batch, "seconds": time.perf_counter() - begin})
+            same = torch.equal(drawn["made naive"], drawn["made cached"])
+            rows.append({"round": round_, "who": "identical", "batch": batch, "seconds": float(same)})
+    return rows
+
+
+def target() -> Rows:
+    """ELBO of 1000 validation images against seconds of training five seeds, batches of 128."""
+    torch.manual_seed(0)
+    data = load_dataset("mnist?static=true").as_(Support.BINARY)
+    x = data.validation[:1000]
+    rows: Rows = []
+
+    @torch.no_grad()
+    def bound(model: Any) -> float:
+        return -elbo(model.infer(x, 4, torch.ones(()))).mean().item()
+
+    bounds: dict[str, list[float]] = {}
+    contestants: dict[str, Iterator[float]] = {}
+    for p in precisions():
+        bounds[f"ours {p}"] = []
+        contestants[f"ours {p}"] = ours(data.train, 5, 128, p, each=lambda m, p=p: bounds[f"ours {p}"].append(bound(m)))  # type: ignore[misc]
+    bounds["pythae"] = []
+    contestants["pythae"] = pythae(data.train, 128, lambda m: bounds["pythae"].append(bound(m)))
+    clock = dict.fromkeys(contestants, 0.0)
+    for epoch in range(1, 16):
+        for who, each in contestants.items():
+            kept = len(bounds[who])
+            clock[who] += next(each) * (5 if who == "pythae" else 1)  # it trains one, and would the others after it
+            new = bounds[who][kept:]
+            rows.append({"epoch": epoch, "who": who, "seconds": clock[who], "elbo": math.fsum(new) / len(new)})
+    return rows
+
+
+WHAT: dict[str, Callable[[], Rows]] = {f.__name__: f for f in (training, seeds, scoring, sampling, target)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="*", help=", ".join(WHAT))
+    parser.add_argument("--out", type=Path, default=Path("reports/speed"))
+    chosen = parser.parse_args()
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    for name in chosen.what or WHAT:
+        begin = time.perf_counter()
+        frame = pd.DataFrame(WHAT[name]())
+        frame["device"] = device_name(CPU)
+        frame["torch"] = torch.__version__
+        frame.to_csv(chosen.out / f"{name}.csv", index=False, float_format="%.6g")
+        print(f"{name}: {time.perf_counter() - begin:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The gradient of a player's loss for all members of a population, as a list of tensor operations instead of a new tape for each step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.func import grad
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from vae_variants.graphs import simplify
+from vae_variants.model import Player
+from vae_variants.precision import autocast
+
+if TYPE_CHECKING:
+    from vae_variants.training import Population
+
+__all__ = ["Gradient"]
+
+Loss = Callable[[list[Tensor], dict[str, Tensor], Tensor, Tensor], tuple[Tensor, list[Tensor]]]
+
+
+class Gradient:
+    """x (S, B, D), t () -> the loss of each member (S,), and its gradients in the order of `population.owned(player.prefix)`.
+
+    The first call traces a stack: the same operations without the cost of vmap and of autograd. On a GPU they become one CUDA graph.
+    What cannot be done is left out, and `how` says so: a model whose operations depend on values is not traced, one that is called
+    member by member neither. What is returned is valid until the next call.
+    """
+
+    def __init__(self, population: Population, player: Player, precision: str = "fp32", trace: bool = True) -> None:
+        self.population, self.player, self.precision, self.trace = population, player, precision, trace
+        self.how = ""
+        self.run: Callable[[Tensor, Tensor], tuple[Tensor, list[Tensor]]] | None = None
+
+    def __call__(self, x: Tensor, t: Tensor) -> tuple[Tensor, list[Tensor]]:
+        if self.run is None:
+            self.run = self.separate() if self.population.models else self.stacked(x, t)
+        return self.run(x, t)
+
+    def separate(self) -> Callable[[Tensor, Tensor], tuple[Tensor, list[Tensor]]]:
+        """Member by member."""
+        self.how = "member by member"
+        owned, loss = self.population.owned(self.player.prefix), self.population.call(self.player.loss, (0, None))
+
+        def each(x: Tensor, t: Tensor) -> tuple[Tensor, list[Tensor]]:
+            values = loss(x, t)
+            return values.detach(), [g.contiguous() for g in torch.autograd.grad(values.sum(), owned)]
+
+        return each
+
+    def stacked(self, x: Tensor, t: Tensor) -> Callable[[Tensor, Tensor], tuple[Tensor, list[Tensor]]]:
+        """All members at once, in the fastest way that works for arguments of these shapes."""
+        state = self.population.params | self.population.buffers
+        rest = {name: tensor.detach() for name, tensor in state.items()}
+        mine = [rest.pop(name) for name in self.population.params if name.startswith(self.player.prefix)]
+        names = [name for name in self.population.params if name.startswith(self.player.prefix)]
+
+        def total(mine: list[Tensor], rest: dict[str, Tensor], x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+            with autocast(self.precision, x.device):
+                values = self.population.stacked(self.player.loss, (0, None))(rest | dict(zip(names, mine, strict=True)), x, t)
+            return values.sum(), values
+
+        def found(mine: list[Tensor], rest: dict[str, Tensor], x: Tensor, t: Tensor) -> tuple[Tensor, list[Tensor]]:
+            gradients, values = grad(total, has_aux=True)(mine, rest, x, t)
+            return values, [g.contiguous() for g in gradients]  # as the parameters are, which a fused optimiser takes for granted
+
+        loss: Loss = found
+        self.how = "stacked"
+        if self.trace:
+            with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
+                try:
+                    loss = make_fx(found)(mine, rest, x, t)
+                    simplify(loss)
+                    self.how = "traced"
+                    if x.device.type == "cuda":
+                        captured = Captured(loss, mine, rest, x, t)
+                        self.how = "CUDA graph"
+                        return captured
+                except RuntimeError as error:
+                    self.how += f" ({str(error).splitlines()[0][:200]})"
+        return lambda x, t: loss(mine, rest, x, t)
+
+
+class Captured:
+    """The operations of `loss` on a GPU as one CUDA graph: a step costs one launch instead of one for each operation."""
+
+    def __init__(self, loss: Loss, mine: list[Tensor], rest: dict[str, Tensor], x: Tensor, t: Tensor) -> None:
+        self.x, self.t, self.graph = x.clone(), t.clone(), torch.cuda.CUDAGraph()
+        side = torch.cuda.Stream(x.device)
+        side.wait_stream(torch.cuda.current_stream(x.device))
+        with torch.cuda.stream(side):
+            for _ in range(3):  # libraries allocate what they need in their first calls, which a graph must not
+                loss(mine, rest, self.x, self.t)
+        torch.cuda.current_stream(x.device).wait_stream(side)
+        with torch.cuda.graph(self.graph):
+            self.found = loss(mine, rest, self.x, self.t)
+
+    def __call__(self, x: Tensor, t: Tensor) -> tuple[Tensor, list[Tensor]]:
+        self.x.copy_(x)
+        self.t.copy_(t)
+        self.graph.replay()
+        values, gradients = self.found
+        return values.clone(), gradients

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -27,6 +25,25 @@ from vae_variants.likelihoods import LIKELIHOODS
 from vae_variants.model import MODELS
 from vae_variants.networks import NETWORKS
 from vae_variants.objectives import OBJECTIVES
+from vae_variants.options import (
+    Dataset,
+    Device,
+    DryRun,
+    Epochs,
+    Fidelity,
+    Jobs,
+    Plugin,
+    Precision,
+    Reports,
+    RetryOption,
+    Runs,
+    Seeds,
+    SuiteFidelity,
+    Timeout,
+    guarded,
+    seconds,
+)
+from vae_variants.process import prepare
 from vae_variants.progress import Log, results_table
 from vae_variants.registry import Registry, UserError, closest, load_plugins
 from vae_variants.variants import VARIANTS, configure
@@ -50,43 +67,6 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "models": MODELS,
     "networks": NETWORKS,
 }
-
-Dataset = Annotated[str, typer.Option(help="digits, mnist, ..., npz:FILE, images:FOLDER; see `list datasets`")]
-Seeds = Annotated[str, typer.Option(help="a count, or a list such as 0,3,7; they train together")]
-FIDELITY = (
-    "full; thorough: also annealing, 5000 draws; quick: at most 10 epochs of 10 000 images; smoke: 2 of 400; "
-    'with options such as "thorough[temperatures=10000,start=prior,schedule=linear,annealed_images=50]"'
-)
-Fidelity = Annotated[str, typer.Option(help=FIDELITY)]
-SuiteFidelity = Annotated[str | None, typer.Option(help=f"instead of the suite's: {FIDELITY}")]
-Epochs = Annotated[int | None, typer.Option(min=0, help="instead of those of the variant or suite")]
-Device = Annotated[str, typer.Option(help="auto (the GPU if there is one), cpu, cuda, cuda:N")]
-Jobs = Annotated[
-    str, typer.Option(help="runs side by side, in processes that share the threads: a count, or auto, one per core (1 on a GPU)")
-]
-Timeout = Annotated[str | None, typer.Option(help="limit of each run's training, such as 90s, 10m, 2h")]
-RetryOption = Annotated[str, typer.Option(help="make again: never; failed; scores, from the models that were kept; all")]
-Plugin = Annotated[list[Path] | None, typer.Option(help="a Python file that registers something of yours; may be repeated")]
-Runs = Annotated[Path, typer.Option(help="the folder of records")]
-Reports = Annotated[Path, typer.Option(help="the folder of reports")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be run, and stop")]
-
-
-def guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """One clear line and an exit code instead of a traceback: 2 for bad usage or no data, 130 when interrupted."""
-
-    @functools.wraps(command)
-    def wrapper(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            raise typer.Exit(2) from None
-        except KeyboardInterrupt:
-            print("interrupted; finished runs and whole epochs are kept, and the same command goes on from there", file=sys.stderr)
-            raise typer.Exit(130) from None
-
-    return wrapper
 
 
 @app.command("list")
@@ -131,15 +111,6 @@ def list_(
     for entry in entries:
         table.add_row(*(str(value) for key, value in entry.items() if key != "config"))
     out.print(table)
-
-
-def seconds(text: str | None) -> float | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
-    if match is None:
-        raise UserError(f"timeout {text!r} is not a time such as 90s, 10m or 2h")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 def execute(
@@ -193,6 +164,7 @@ def run(
     seeds: Seeds = "5",
     fidelity: Fidelity = "full",
     epochs: Epochs = None,
+    precision: Precision = None,
     device: Device = "auto",
     jobs: Jobs = "1",
     timeout: Timeout = None,
@@ -204,8 +176,8 @@ def run(
     """Train and score variants or configurations."""
     load_plugins(plugin or [])
     configurations = [c for text in selector for c in configure(text, capped({}, fidelity))]
-    if epochs is not None:
-        configurations = [c.with_defaults(epochs=epochs) for c in configurations]
+    changed = {key: value for key, value in {"epochs": epochs, "precision": precision}.items() if value is not None}
+    configurations = [c.with_defaults(**changed) for c in configurations]
     specs = [RunSpec(c, dataset, parse_seeds(seeds), fidelity) for c in configurations]
     records = execute(specs, runs, device, jobs, retry, timeout, plugin, dry_run)
     if records:
@@ -221,6 +193,7 @@ def bench(
     seeds: Annotated[str | None, typer.Option(help="instead of the suite's")] = None,
     fidelity: SuiteFidelity = None,
     epochs: Epochs = None,
+    precision: Precision = None,
     device: Device = "auto",
     jobs: Jobs = "1",
     timeout: Timeout = None,
@@ -232,10 +205,11 @@ def bench(
 ) -> None:
     """Run what is missing of a suite, then write its report."""
     load_plugins(plugin or [])
-    plan = load_suite(suite).plan(dataset=dataset, seeds=seeds, fidelity=fidelity, epochs=epochs)
+    given: dict[str, Any] = {"dataset": dataset, "seeds": seeds, "fidelity": fidelity, "epochs": epochs, "precision": precision}
+    plan = load_suite(suite).plan(**given)
     records = execute(plan, runs, device, jobs, retry, timeout, plugin, dry_run)
     if not dry_run:
-        make_report(suite, plan, runs, reports, {"dataset": dataset, "seeds": seeds, "fidelity": fidelity, "epochs": epochs})
+        make_report(suite, plan, runs, reports, given)
     finish(records)
 
 
@@ -247,14 +221,16 @@ def report(
     seeds: Annotated[str | None, typer.Option(help="instead of the suite's")] = None,
     fidelity: SuiteFidelity = None,
     epochs: Epochs = None,
+    precision: Precision = None,
     plugin: Plugin = None,
     runs: Runs = Path("runs"),
     reports: Reports = Path("reports"),
 ) -> None:
     """Write a suite's report from the records that there are."""
     load_plugins(plugin or [])
-    plan = load_suite(suite).plan(dataset=dataset, seeds=seeds, fidelity=fidelity, epochs=epochs)
-    make_report(suite, plan, runs, reports, {"dataset": dataset, "seeds": seeds, "fidelity": fidelity, "epochs": epochs})
+    given: dict[str, Any] = {"dataset": dataset, "seeds": seeds, "fidelity": fidelity, "epochs": epochs, "precision": precision}
+    plan = load_suite(suite).plan(**given)
+    make_report(suite, plan, runs, reports, given)
 
 
 def make_report(suite: str, plan: list[RunSpec], runs: Path, reports: Path, options: dict[str, Any]) -> None:
@@ -268,7 +244,7 @@ def make_report(suite: str, plan: list[RunSpec], runs: Path, reports: Path, opti
     command = shlex.join(["vae-variants", "bench", suite, *(part for k, v in given.items() for part in (f"--{k}", str(v)))])
     kind, _, path = given.get("dataset", "").partition(":")
     parts = [Path(suite).stem, kind, Path(path.partition("?")[0]).stem, given.get("fidelity", "")]
-    parts += [f"{key}-{given[key]}" for key in ("seeds", "epochs") if key in given]
+    parts += [f"{key}-{given[key]}" for key in ("seeds", "epochs", "precision") if key in given]
     name = slug("-".join(part for part in parts if part))
     found = [(spec.label, *newest[identity]) for spec in plan if (identity := spec.identity) in newest]
     if not found:
@@ -355,4 +331,5 @@ def status(
 
 def main() -> None:
     """Entry point of `vae-variants`."""
+    prepare()
     app()

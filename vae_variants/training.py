@@ -236,7 +236,7 @@ class Training:
     def images_per_second(self, budget: float) -> float:
         """Images times seeds per second: the median over single steps after 3 to warm up, for `budget` seconds.
 
-        Trains as it measures: for a population made for the purpose, on a machine that does nothing else.
+        Trains as it measures, on a machine that does nothing else: whoever wants the population as it was restores it.
         """
         if not self.players:
             raise UserError(f"{type(self.population.template).__name__} has nothing to train")

@@ -20,6 +20,7 @@ from vae_variants.harness.environment import environment, share
 from vae_variants.harness.record import Record
 from vae_variants.harness.runner import Due, Engine, Quiet, Terms, Watcher, lost, run
 from vae_variants.harness.spec import RunSpec
+from vae_variants.process import prepare
 from vae_variants.registry import UserError, load_plugins
 
 __all__ = ["Workers", "choose_engine"]
@@ -151,6 +152,7 @@ def work(pipe: Connection, folder: Path, terms: Terms, plugins: tuple[Path, ...]
     try:
         signal.signal(signal.SIGTERM, interrupt)
         threading.Thread(target=follow, daemon=True).start()
+        prepare()
         import sklearn.linear_model  # noqa: F401  (brings what has threads of its own, and takes seconds)
 
         share(jobs, threads)

@@ -207,11 +207,9 @@ def train_and_evaluate(
     dataset, level, folder = prepared(spec.dataset, spec.fidelity), fidelity(spec.fidelity), store.folder(spec, key)
     recipe, data = spec.configuration.recipe, dataset.as_(spec.configuration.support)
 
-    def new() -> Training:
-        population = Population(lambda: build(spec.configuration, dataset), spec.seeds, device)
-        return Training(population, data, recipe, dataset.digest)
-
-    training = new()
+    held = allocated(device)
+    population = Population(lambda: build(spec.configuration, dataset), spec.seeds, device)
+    training = Training(population, data, recipe, dataset.digest)
     history = trained(training, spec, key, store, timeout, watcher, fresh)
     found["curves"], found["epoch_seconds"] = history["curves"], history["epoch_seconds"]
     found["trained"] = history.get("trained", {})
@@ -219,8 +217,7 @@ def train_and_evaluate(
     for seed, epoch in diverged.items():
         found["status"][str(seed)], found["reason"][str(seed)] = "diverged", f"the loss was not finite in epoch {epoch}"
     alive = [seed for seed in spec.seeds if seed not in diverged]
-    held = allocated(device)
-    cost = costs(new(), recipe.epochs, level.timing_seconds * MEASUREMENT_SECONDS, held) if alive and training.players else {}
+    cost = costs(training, level.timing_seconds * MEASUREMENT_SECONDS, held) if alive and training.players else {}
     rows: list[dict[str, Any]] = []
     found["rows"], found["series"] = rows, {}
     for seed, member in zip(spec.seeds, training.population.members(), strict=True):
@@ -262,23 +259,25 @@ def trained(
             "curves": {name: finite([list(seed) for seed in zip(*rows, strict=True)]) for name, rows in curves.items()},
             "epoch_seconds": [round(s, 4) for s in training.seconds],
             "diverged": {str(seed): epoch for seed, epoch in training.diverged.items()},
-            "trained": environment(training.population.device),
+            "trained": {**environment(training.population.device), "step": training.how},
         }
     if state := training.population.state():
         save_tensors(folder / MODEL, state, key=key, training=training_key, history=json.dumps(history))
     return history
 
 
-def costs(training: Training, epochs: int, budget: float, held: int) -> dict[str, float]:
-    """Throughput and peak memory of single steps, less the `held` bytes, and what the whole training takes at that throughput."""
-    reset_peak_memory(training.population.device)
+def costs(training: Training, budget: float, held: int) -> dict[str, float]:
+    """Throughput and peak memory of single steps, less the `held` bytes, and what the whole training takes at that throughput.
+
+    Leaves the population as it was.
+    """
+    population, trained = training.population, {name: tensor.clone() for name, tensor in training.population.state().items()}
+    reset_peak_memory(population.device)
     throughput = training.images_per_second(budget)
-    images = epochs * training.steps * training.batch * len(training.population)
-    return {
-        "train_images_per_second": throughput,
-        "train_seconds": images / throughput,
-        "peak_memory_bytes": float(peak_memory(training.population.device) - held),
-    }
+    peak = peak_memory(population.device) - held
+    population.restore(trained)
+    images = training.recipe.epochs * training.steps * training.batch * len(population)
+    return {"train_images_per_second": throughput, "train_seconds": images / throughput, "peak_memory_bytes": float(peak)}
 
 
 def train(

@@ -36,17 +36,18 @@ class Suite:
         seeds: str | None = None,
         fidelity: str | None = None,
         epochs: int | None = None,
+        precision: str | None = None,
     ) -> list[RunSpec]:
         """The runs in order; the arguments replace what the suite says. Raises `UserError` for a default that no run knows."""
         found: list[RunSpec] = []
         fidelity = fidelity or self.fidelity
+        changed = {key: value for key, value in {"epochs": epochs, "precision": precision}.items() if value is not None}
         for block in self.blocks:
             own = {**self.defaults, **block.get("defaults", {})}
             configurations = [c for selector in block["variants"] for c in configure(selector, capped(own, fidelity))]
             count = parse_seeds(seeds or str(block.get("seeds", self.seeds)))
             for c in configurations:
-                chosen = c if epochs is None else c.with_defaults(epochs=epochs)
-                found.append(RunSpec(chosen, dataset or self.dataset, count, fidelity))
+                found.append(RunSpec(c.with_defaults(**changed), dataset or self.dataset, count, fidelity))
         known = {key for spec in found for key in spec.configuration.values}
         for key in itertools.chain(self.defaults, *(block.get("defaults", {}) for block in self.blocks)):
             if key not in known:

@@ -1,0 +1,80 @@
+"""What the commands have in common: their options, and how they fail."""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vae_variants.registry import UserError
+
+__all__ = [
+    "Dataset",
+    "Device",
+    "DryRun",
+    "Epochs",
+    "Fidelity",
+    "Jobs",
+    "Plugin",
+    "Precision",
+    "Reports",
+    "RetryOption",
+    "Runs",
+    "Seeds",
+    "SuiteFidelity",
+    "Timeout",
+    "guarded",
+    "seconds",
+]
+
+Dataset = Annotated[str, typer.Option(help="digits, mnist, ..., npz:FILE, images:FOLDER; see `list datasets`")]
+Seeds = Annotated[str, typer.Option(help="a count, or a list such as 0,3,7; they train together")]
+FIDELITY = (
+    "full; thorough: also annealing, 5000 draws; quick: at most 10 epochs of 10 000 images; smoke: 2 of 400; "
+    'with options such as "thorough[temperatures=10000,start=prior,schedule=linear,annealed_images=50]"'
+)
+Fidelity = Annotated[str, typer.Option(help=FIDELITY)]
+SuiteFidelity = Annotated[str | None, typer.Option(help=f"instead of the suite's: {FIDELITY}")]
+Epochs = Annotated[int | None, typer.Option(min=0, help="instead of those of the variant or suite")]
+Precision = Annotated[str | None, typer.Option(help="of products of matrices in training: fp32, tf32, bf16")]
+Device = Annotated[str, typer.Option(help="auto (the GPU if there is one), cpu, cuda, cuda:N")]
+Jobs = Annotated[
+    str, typer.Option(help="runs side by side, in processes that share the threads: a count, or auto, one per core (1 on a GPU)")
+]
+Timeout = Annotated[str | None, typer.Option(help="limit of each run's training, such as 90s, 10m, 2h")]
+RetryOption = Annotated[str, typer.Option(help="make again: never; failed; scores, from the models that were kept; all")]
+Plugin = Annotated[list[Path] | None, typer.Option(help="a Python file that registers something of yours; may be repeated")]
+Runs = Annotated[Path, typer.Option(help="the folder of records")]
+Reports = Annotated[Path, typer.Option(help="the folder of reports")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be run, and stop")]
+
+
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """One clear line and an exit code instead of a traceback: 2 for bad usage or no data, 130 when interrupted."""
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            print("interrupted; finished runs and whole epochs are kept, and the same command goes on from there", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+    return wrapper
+
+
+def seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if match is None:
+        raise UserError(f"timeout {text!r} is not a time such as 90s, 10m or 2h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

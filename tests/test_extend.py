@@ -128,7 +128,8 @@ def test_a_toy_is_in_the_laws(plugin):
         "bound_when_training_ends[1-toy-half]",
         "reaches_each_of_its_parameters[toy-independent]",
         "promises[toy-independent]",
-        "separate_ones[toy-independent]",
+        "separate_ones[plain-toy-independent]",
+        "separate_ones[traced-toy-independent]",
         "what_it_is[toy-variant]",
         "what_it_is[toy-squares]",
     ):

@@ -13,11 +13,12 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from vae_variants.batches import batches
 from vae_variants.datasets import Dataset
-from vae_variants.graphs import simplify
+from vae_variants.graphs import round_factors, simplify
 from vae_variants.harness import RunSpec
 from vae_variants.likelihoods import Support
 from vae_variants.model import MODELS, Model
-from vae_variants.precision import PRECISIONS, autocast, has_effect, onednn, precision
+from vae_variants.numerics import softplus
+from vae_variants.precision import PRECISIONS, autocast, casts, has_effect, onednn, precision
 from vae_variants.registry import UserError
 from vae_variants.steps import Gradient
 from vae_variants.training import Population, Recipe, Training
@@ -240,10 +241,12 @@ def test_low_precision_trains_nearly_the_same(digits: Dataset) -> None:
     assert not torch.equal(rough, rough.bfloat16().float()), "parameters are not rounded"
 
 
-def test_a_cast_loss_keeps_parameters_gradients_and_sums_in_float32(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a GPU does for bf16, by the same cast on the CPU."""
+@pytest.mark.parametrize("trace", [True, False], ids=["casts in the list", "autocast"])
+def test_a_cast_loss_keeps_parameters_gradients_and_sums_in_float32(trace: bool, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever this CPU does for bf16 by itself: casts in the traced list as CPUs get them, and autocast as a GPU does."""
     from vae_variants import steps
 
+    monkeypatch.setattr(steps, "casts", lambda name, device: True)
     monkeypatch.setattr(steps, "autocast", lambda name, device: torch.autocast("cpu", torch.bfloat16, cache_enabled=False))
     (chosen,) = configure("vae[latent=5]")
     population = Population(lambda: build(chosen, digits), (0, 1))
@@ -252,7 +255,9 @@ def test_a_cast_loss_keeps_parameters_gradients_and_sums_in_float32(digits: Data
     torch.manual_seed(1)
     expected, slopes = plainly(population, "", "loss", x, torch.ones(()))
     torch.manual_seed(1)
-    found, gradients = Gradient(population, player, "bf16")(x, torch.ones(()))
+    gradient = Gradient(population, player, "bf16", trace)
+    found, gradients = gradient(x, torch.ones(()))
+    assert gradient.how == ("traced" if trace else "stacked")
     assert found.dtype == torch.float32
     assert not torch.equal(found, expected)
     torch.testing.assert_close(found, expected, rtol=5e-3, atol=0)
@@ -283,10 +288,48 @@ def test_a_cuda_graph_is_the_plain_step(name: str, digits: Dataset) -> None:
         assert gradient.how == ("member by member" if population.models else "CUDA graph")
 
 
-def test_autocast_is_for_bf16_on_a_gpu_alone() -> None:
+def test_factors_are_cast_once_and_every_product_is_rounded() -> None:
+    def f(w: Tensor, x: Tensor) -> Tensor:
+        h = torch.bmm(x, w.mT).relu()
+        return torch.bmm(torch.bmm(h, w), w.mT)
+
+    w, x = torch.randn(2, 5, 4), torch.randn(2, 3, 4)
+    graph = make_fx(f)(w, x)
+    simplify(graph)
+    round_factors(graph)
+    casts_made = [node for node in graph.graph.nodes if node.target is Tensor.bfloat16]
+    assert len(casts_made) == 4, "of w, x, h and the product in the middle"
+    low = [t.bfloat16() for t in (x, w)]
+    h = torch.bmm(low[0], low[1].mT).float().relu().bfloat16()
+    expected = torch.bmm(torch.bmm(h, low[1]).float().bfloat16(), low[1].mT).float()
+    found = graph(w, x)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
+    assert not torch.allclose(found, f(w, x), rtol=1e-5)
+
+
+def test_products_are_cast_for_bf16_alone() -> None:
     for name in PRECISIONS:
         with autocast(name, CPU):
-            assert not torch.is_autocast_enabled("cpu")
+            assert torch.is_autocast_enabled("cpu") == casts(name, CPU)
+        assert not casts(name, CPU) or name == "bf16"
+
+
+def test_float32_is_float32_whatever_multiplies_it() -> None:
+    a, b = torch.randn(200, 300), torch.randn(300, 100)
+    with precision("fp32"):
+        error = (a @ b - (a.double() @ b.double())).abs().max()
+    assert error < 1e-4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_softplus_and_its_slope_are_exact(dtype: torch.dtype) -> None:
+    h = torch.cat([torch.linspace(-40, 40, 4001, dtype=dtype), torch.tensor([0.0, -1e4, 1e4, 90.0, -90.0], dtype=dtype)])
+    exact = torch.nn.functional.softplus(h.double(), threshold=1e9).nan_to_num(posinf=1e4)
+    torch.testing.assert_close(softplus(h).double(), exact, atol=1e-15 if dtype == torch.float64 else 2e-7, rtol=torch.finfo(dtype).eps)
+    slope = torch.func.vmap(torch.func.grad(softplus))(h)
+    torch.testing.assert_close(slope, h.sigmoid())
+    assert torch.autograd.gradcheck(softplus, torch.linspace(-3, 3, 7, dtype=torch.float64, requires_grad=True))
 
 
 def test_a_prepared_process_has_no_numbers_too_small_to_be_normal() -> None:

@@ -12,15 +12,17 @@ from torch.fx import GraphModule, Node
 
 from vae_variants.precision import rounded
 
-__all__ = ["products", "simplify"]
+__all__ = ["products", "round_factors", "simplify"]
 
 aten = torch.ops.aten
 
 RESHAPES = {aten.expand.default, aten.permute.default, aten.view.default, aten._unsafe_view.default}
+TURNS = {*RESHAPES, aten.transpose.int, aten.unsqueeze.default, aten.squeeze.dim}
 IN_PLACE = {
     aten.add.Tensor: aten.add_.Tensor, aten.sub.Tensor: aten.sub_.Tensor, aten.mul.Tensor: aten.mul_.Tensor,
     aten.div.Tensor: aten.div_.Tensor, aten.mul.Scalar: aten.mul_.Scalar, aten.div.Scalar: aten.div_.Scalar,
     aten.clamp_min.default: aten.clamp_min_.default, aten.exp.default: aten.exp_.default, aten.neg.default: aten.neg_.default,
+    aten.abs.default: aten.abs_.default, aten.log.default: aten.log_.default,
     aten.relu.default: aten.relu_.default, aten.sigmoid.default: aten.sigmoid_.default, aten.tanh.default: aten.tanh_.default,
 }  # fmt: skip
 INTO_GRADIENT = {
@@ -63,6 +65,30 @@ def products(a: Tensor, b: Tensor) -> Tensor:
     for left, right, each in zip(a, b, out, strict=True):
         torch.mm(left, right, out=each)
     return out
+
+
+def round_factors(graph: GraphModule) -> None:
+    """Lets the products of a simplified graph take their factors in bfloat16, each cast once however often it is read.
+
+    Their sums come out of the processor's own instructions in bfloat16, and everything that follows is float32 again.
+    """
+    nodes, known = graph.graph, dict[Node, Node]()
+
+    def low(node: Node) -> Node:
+        if node not in known:
+            with nodes.inserting_after(node):
+                if node.target in TURNS and isinstance(node.args[0], Node):
+                    known[node] = nodes.call_function(node.target, (low(node.args[0]), *node.args[1:]))
+                else:
+                    known[node] = nodes.call_function(Tensor.bfloat16, (node,))
+        return known[node]
+
+    for node in [node for node in nodes.nodes if node.target is products]:
+        with nodes.inserting_before(node):
+            product = nodes.call_function(torch.bmm, tuple(low(factor) for factor in node.all_input_nodes))
+            node.replace_all_uses_with(nodes.call_function(Tensor.float, (product,)))
+    nodes.eliminate_dead_code()
+    graph.recompile()
 
 
 def does_nothing(node: Node) -> bool:

@@ -1,15 +1,16 @@
-"""How exactly matrices are multiplied in training. Parameters, sums, losses and every evaluation stay in float32."""
+"""How exactly matrices are multiplied in training. Parameters, losses and every evaluation stay in float32."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["PRECISIONS", "autocast", "has_effect", "precision", "rounded"]
+__all__ = ["PRECISIONS", "autocast", "casts", "has_effect", "precision", "rounded"]
 
 PRECISIONS = {
     "fp32": "float32 throughout",
@@ -19,21 +20,11 @@ PRECISIONS = {
 cudnn: Any = torch.backends.cudnn
 onednn: Any = torch.backends.mkldnn  # its name in torch; neither has types
 MODES = {"fp32": "ieee", "tf32": "tf32", "bf16": "bf16"}
+NOTICEABLE = 1e-5  # relative error of a product: float32's own is some 1e-7, that of bfloat16's factors some 1e-3
 
 
 @contextmanager
-def precision(name: str) -> Iterator[None]:
-    """Products of float32 matrices, and convolutions, inside are made so; sums are float32 in each case.
-
-    A device that has nothing faster than float32 goes on with that.
-    """
-    mode = MODES[name]
-    wanted: list[tuple[Any, str]] = [
-        (onednn.matmul, mode),
-        (onednn.conv, mode),
-        (torch.backends.cuda.matmul, "ieee" if name == "bf16" else mode),  # there `autocast` does it
-        (cudnn.conv, "ieee" if name == "bf16" else mode),
-    ]
+def settings(wanted: list[tuple[Any, str]]) -> Iterator[None]:
     before = [backend.fp32_precision for backend, _ in wanted]
     try:
         for backend, setting in wanted:
@@ -44,24 +35,60 @@ def precision(name: str) -> Iterator[None]:
             backend.fp32_precision = setting
 
 
+def precision(name: str) -> AbstractContextManager[None]:
+    """Products of float32 matrices, and convolutions, inside are made so, where the device does it by itself.
+
+    A device that has nothing faster than float32 goes on with that; for one that wants its factors cast, see `casts`. A CPU whose oneDNN
+    cannot round factors is asked to all the same: it leaves them alone, and multiplies faster than what torch takes otherwise.
+    """
+    mode = MODES[name]
+    on_cpu = mode if rounds() else "bf16"
+    elsewhere = "ieee" if name == "bf16" else mode  # on a GPU `autocast` does that
+    return settings([(onednn.matmul, on_cpu), (onednn.conv, on_cpu), (torch.backends.cuda.matmul, elsewhere), (cudnn.conv, elsewhere)])
+
+
+def noticeable(product: Tensor, factor: Tensor) -> bool:
+    exact = factor.double() @ factor.double()
+    return bool(((product.double() - exact) / exact).abs().max() > NOTICEABLE)
+
+
+def probe(device: torch.device) -> Tensor:
+    return torch.linspace(1, 2, 64 * 64, device=device).reshape(64, 64)
+
+
+@lru_cache(maxsize=1)
+def rounds() -> bool:
+    """Whether this machine's oneDNN rounds factors of float32 products to bfloat16 when it is asked to."""
+    a = probe(torch.device("cpu"))
+    with settings([(onednn.matmul, "bf16")]):
+        return noticeable(a @ a, a)
+
+
+def capabilities() -> Mapping[str, Any]:
+    return getattr(torch.cpu, "get_capabilities", dict)()
+
+
+@lru_cache(maxsize=8)
+def casts(name: str, device: torch.device) -> bool:
+    """Whether factors have to be cast for this precision: on a GPU, and on a CPU that multiplies bfloat16 but does not round to it."""
+    if name != "bf16":
+        return False
+    return device.type == "cuda" or (not rounds() and bool(capabilities().get("avx512_bf16")))
+
+
 def autocast(name: str, device: torch.device) -> AbstractContextManager[object]:
-    """For the loss: where the device itself does not round the factors of float32 products to bfloat16, they are cast."""
-    if name == "bf16" and device.type == "cuda":
-        return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
-    return nullcontext()
+    """For a loss: casts the factors of its products, and with them the products, where that is needed."""
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False) if casts(name, device) else nullcontext()
 
 
+@lru_cache(maxsize=8)
 def has_effect(name: str, device: torch.device) -> bool:
-    """Whether products come out otherwise than in float32 on this device."""
-    a = torch.linspace(1, 2, 64 * 64, device=device).reshape(64, 64)
-
-    def product(name: str) -> Tensor:
-        with precision(name), autocast(name, device):
-            return (a @ a).float()
-
-    return not torch.equal(product(name), product("fp32"))
+    """Whether products come out noticeably otherwise than in float32 on this device."""
+    a = probe(device)
+    with precision(name), autocast(name, device):
+        return noticeable(a @ a, a)
 
 
 def rounded(device: torch.device) -> bool:
-    """Whether float32 products on this device are being rounded to bfloat16 just now."""
+    """Whether products of this device are oneDNN's just now, which shares out a stack of them among threads better than torch's own."""
     return device.type == "cpu" and onednn.matmul.fp32_precision == "bf16"

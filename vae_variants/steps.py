@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.func import grad
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from vae_variants.graphs import simplify
+from vae_variants.graphs import round_factors, simplify
 from vae_variants.model import Player
-from vae_variants.precision import autocast
+from vae_variants.precision import autocast, casts
 
 if TYPE_CHECKING:
     from vae_variants.training import Population
@@ -46,7 +46,8 @@ class Gradient:
         owned, loss = self.population.owned(self.player.prefix), self.population.call(self.player.loss, (0, None))
 
         def each(x: Tensor, t: Tensor) -> tuple[Tensor, list[Tensor]]:
-            values = loss(x, t)
+            with autocast(self.precision, x.device):
+                values = loss(x, t)
             return values.detach(), [g.contiguous() for g in torch.autograd.grad(values.sum(), owned)]
 
         return each
@@ -59,21 +60,27 @@ class Gradient:
         names = [name for name in self.population.params if name.startswith(self.player.prefix)]
 
         def total(mine: list[Tensor], rest: dict[str, Tensor], x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-            with autocast(self.precision, x.device):
-                values = self.population.stacked(self.player.loss, (0, None))(rest | dict(zip(names, mine, strict=True)), x, t)
+            values = self.population.stacked(self.player.loss, (0, None))(rest | dict(zip(names, mine, strict=True)), x, t)
             return values.sum(), values
 
         def found(mine: list[Tensor], rest: dict[str, Tensor], x: Tensor, t: Tensor) -> tuple[Tensor, list[Tensor]]:
             gradients, values = grad(total, has_aux=True)(mine, rest, x, t)
             return values, [g.contiguous() for g in gradients]  # as the parameters are, which a fused optimiser takes for granted
 
-        loss: Loss = found
+        def cast(*arguments: Any) -> tuple[Tensor, list[Tensor]]:
+            with autocast(self.precision, x.device):
+                return found(*arguments)
+
+        loss: Loss = cast
         self.how = "stacked"
         if self.trace:
             with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
                 try:
-                    loss = make_fx(found)(mine, rest, x, t)
+                    on_cpu = x.device.type == "cpu"  # where casts are added to the list, and not more of them than it takes
+                    loss = make_fx(found if on_cpu else cast)(mine, rest, x, t)
                     simplify(loss)
+                    if on_cpu and casts(self.precision, x.device):
+                        round_factors(loss)
                     self.how = "traced"
                     if x.device.type == "cuda":
                         captured = Captured(loss, mine, rest, x, t)

@@ -14,6 +14,7 @@ from torch import Tensor
 from vae_variants.evaluation import weights
 from vae_variants.evaluation.fidelities import Fidelity
 from vae_variants.model import Coder, Decoder, Density, Encoder, LatentVariable, MeanSampler, Model
+from vae_variants.precision import precision
 from vae_variants.training import derive_seed
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Evaluation:
     def noise(self, purpose: str) -> Iterator[None]:
         """Draws inside come from a stream of their own; gradients are off."""
         devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), torch.no_grad():
+        with torch.random.fork_rng(devices=devices), torch.no_grad(), precision("fp32"):
             torch.manual_seed(derive_seed("evaluation", self.dataset.digest, self.seed, purpose))
             yield
 

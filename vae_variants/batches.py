@@ -20,13 +20,11 @@ def derive_seed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
 
 
-def batches(
-    images: Tensor, dynamic: bool, seeds: Sequence[int], size: int, key: str, epoch: int, start: int = 0
-) -> Iterator[Tensor]:
+def batches(images: Tensor, dynamic: bool, seeds: Sequence[int], size: int, key: str, epoch: int, start: int = 0) -> Iterator[Tensor]:
     """images (N, D) -> floor(N / size) times (S, size, D): each seed has its own order, and its own binarisation where it is dynamic.
 
-    Both depend on (`key`, seed, epoch) alone; `start` leaves out as many batches, and changes nothing about the others. One gather for each step: one for a whole epoch is no faster, and takes S copies of the
-    images.
+    Both depend on (`key`, seed, epoch) alone; `start` leaves out as many batches, and changes nothing about the others. One gather for
+    each step: one for a whole epoch is no faster, and takes S copies of the images.
     """
     device, orders, flips = images.device, [], []
     for seed in seeds:

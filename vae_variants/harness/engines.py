@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -15,7 +14,7 @@ from vae_variants.harness.claims import Due, Queue
 from vae_variants.harness.environment import environment
 from vae_variants.harness.limits import resident
 from vae_variants.harness.record import Record
-from vae_variants.harness.runner import in_turn, lost
+from vae_variants.harness.runner import Here, lost
 from vae_variants.harness.terms import Engine, Terms, Watcher
 from vae_variants.harness.worker import Death, Worker, stop
 from vae_variants.registry import UserError
@@ -30,7 +29,7 @@ def choose_engine(jobs: str, device: torch.device, plugins: Iterable[Path] = ())
     if jobs != "auto" and not (jobs.isdecimal() and jobs.isascii() and len(jobs) < 5):
         raise UserError(f"jobs {jobs!r} is neither a count such as 2 nor auto")
     count = int(jobs) if jobs != "auto" else torch.get_num_threads() if device.type == "cpu" else 1
-    return Workers(count, tuple(plugins)) if count else in_turn
+    return Workers(count, tuple(plugins)) if count else Here()
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,6 @@ class Workers:
     """An engine of at most `jobs` processes. One that dies, hangs or takes too much is a failed run, and another goes on with the rest.
 
     The longest runs begin first, so that the end does not wait for one of them; runs that share a training are made one after the other.
-    Processes without work stay for the next call, until `close`.
     """
 
     jobs: int
@@ -62,9 +60,12 @@ class Workers:
                             watcher.begin(one.spec)
                             worker.give(one, terms, jobs, threads)
                             continue
-                ready = wait([worker.pipe for worker in busy], TICK) if busy else time.sleep(TICK)
+                if not busy:
+                    time.sleep(TICK)
+                    continue
+                ready = wait([worker.pipe for worker in busy], TICK)
                 for worker in list(busy):
-                    match worker.answer() if ready and worker.pipe in ready else worker.exceeded():
+                    match worker.answer() if worker.pipe in ready else worker.exceeded():
                         case None:
                             continue
                         case (int(done), int(of)):

@@ -124,7 +124,7 @@ class Record:
 
     def fault(self) -> str:
         """What is wrong with its parts, in some words; empty where they are what they should be."""
-        kinds = {"str": str, "dict": dict, "list": list, "int": int, "float": (int, float)}
+        kinds: dict[str, type | tuple[type, ...]] = {"str": str, "dict": dict, "list": list, "int": int, "float": (int, float)}
         for part in fields(self):
             if not isinstance(getattr(self, part.name), kinds[str(part.type).partition("[")[0]]):
                 return f"whose {part.name} is not of type {part.type}"

@@ -30,7 +30,7 @@ from vae_variants.registry import UserError
 from vae_variants.training import Population, Training
 from vae_variants.variants import build
 
-__all__ = ["headline", "in_turn", "is_due", "lost", "run", "run_all", "trained"]
+__all__ = ["Here", "headline", "is_due", "lost", "run", "run_all", "trained"]
 
 CHECKPOINT_SECONDS = 30.0
 HELD_SECONDS = 1.0  # between two looks at runs that another invocation is at
@@ -63,11 +63,11 @@ def is_due(record: Record | None, retry: Retry) -> bool:
 def run_all(
     specs: Sequence[RunSpec],
     store: Store,
-    *,
     device: torch.device,
     retry: Retry = "never",
     timeout: float | None = None,
     memory: int | None = None,
+    *,
     watcher: Watcher | None = None,
     engine: Engine | None = None,
 ) -> list[Record]:
@@ -93,7 +93,7 @@ def run_all(
     if due:
         store.plan([planned(one) for one in due.values()])
     terms = Terms(store, device, timeout, fresh=retry == "all", renew=retry == "older", memory=memory)
-    with closing((engine or in_turn)(list(due.values()), terms, watcher)) as records:
+    with closing((engine or Here())(list(due.values()), terms, watcher)) as records:
         for record in records:
             found[record.key] = record
             watcher.end(due[record.key].spec, record, False)
@@ -103,29 +103,45 @@ def run_all(
 def planned(due: Due) -> dict[str, Any]:
     """What a manifest says of a run."""
     spec = due.spec
-    known = {"key": due.key, "label": spec.label, "dataset": spec.dataset, "digest": prepared(spec.dataset, spec.fidelity).digest}
-    return {**known, "seeds": list(spec.seeds), "fidelity": fidelity(spec.fidelity).name, "code": spec.code, "values": dict(spec.configuration.values)}
+    known: dict[str, Any] = {
+        "key": due.key,
+        "label": spec.label,
+        "dataset": spec.dataset,
+        "digest": prepared(spec.dataset, spec.fidelity).digest,
+    }
+    return {
+        **known,
+        "seeds": list(spec.seeds),
+        "fidelity": fidelity(spec.fidelity).name,
+        "code": spec.code,
+        "values": dict(spec.configuration.values),
+    }
 
 
-def in_turn(due: Sequence[Due], terms: Terms, watcher: Watcher) -> Generator[Record]:
+class Here:
     """The engine that makes runs in this process, one after the other."""
-    import sklearn.linear_model  # noqa: F401  (the seconds that its import takes are not those of the first run)
 
-    queue = Queue(due, terms.store)
-    try:
-        while queue:
-            match queue.take():
-                case Record() as record:
-                    yield record
-                case Due() as one:
-                    watcher.begin(one.spec)
-                    record = run(one, terms, watcher)
-                    queue.done(one)
-                    yield record
-                case None:
-                    time.sleep(HELD_SECONDS)
-    finally:
-        queue.close()
+    def __call__(self, due: Sequence[Due], terms: Terms, watcher: Watcher) -> Generator[Record]:
+        import sklearn.linear_model  # noqa: F401  (the seconds that its import takes are not those of the first run)
+
+        queue = Queue(due, terms.store)
+        try:
+            while queue:
+                match queue.take():
+                    case Record() as record:
+                        yield record
+                    case Due() as one:
+                        watcher.begin(one.spec)
+                        record = run(one, terms, watcher)
+                        queue.done(one)
+                        yield record
+                    case None:
+                        time.sleep(HELD_SECONDS)
+        finally:
+            queue.close()
+
+    def close(self) -> None:
+        """Has nothing to leave behind."""
 
 
 def run(due: Due, terms: Terms, watcher: Watcher) -> Record:
@@ -162,7 +178,9 @@ def classified(error: BaseException) -> tuple[str, str]:
     return "error", f"{type(error).__name__}: {first} ({Path(where.filename).name}:{where.lineno})"
 
 
-def lost(due: Due, terms: Terms, how: tuple[str, str, str], started: datetime, epochs: tuple[int, int] | None, where: dict[str, Any]) -> Record:
+def lost(
+    due: Due, terms: Terms, how: tuple[str, str, str], started: datetime, epochs: tuple[int, int] | None, where: dict[str, Any]
+) -> Record:
     """The record of a run whose process ended before it: `how` is status, reason, traceback."""
     found: dict[str, Any] = {"status": {}, "reason": {}}
     status, reason, trace = how

@@ -12,7 +12,15 @@ from typing import Any
 from torch import Tensor
 
 from vae_variants.harness.files import (
-    announces, load_tensors, load_with_metadata, make_folder, replace_file, save_tensors, seal, set_aside, unseal,
+    announces,
+    load_tensors,
+    load_with_metadata,
+    make_folder,
+    replace_file,
+    save_tensors,
+    seal,
+    set_aside,
+    unseal,
 )  # fmt: skip
 from vae_variants.harness.record import OtherSchema, Record, identity_of
 from vae_variants.harness.spec import RunSpec

@@ -55,7 +55,9 @@ class Terms(NamedTuple):
 class Engine(Protocol):
     """Makes runs somewhere else, all of them different, and yields their records as they come, in any order.
 
-    The watcher is told of beginnings and epochs. Closed early, it leaves no process behind.
+    The watcher is told of beginnings and epochs. Closed early, it leaves no process behind; else processes may stay for the next call,
+    until `close`.
     """
 
     def __call__(self, due: Sequence[Due], terms: Terms, watcher: Watcher) -> Generator[Record]: ...
+    def close(self) -> None: ...

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from vae_variants.datasets import Dataset
 from vae_variants.harness.claims import Due
@@ -26,7 +26,7 @@ from vae_variants.harness.limits import kills, limit, resident, size
 from vae_variants.harness.runner import run
 from vae_variants.harness.spec import BROUGHT, RunSpec
 from vae_variants.harness.terms import Quiet, Terms
-from vae_variants.process import prepare
+from vae_variants.process import interrupt, prepare
 from vae_variants.registry import UserError, load_plugins
 
 __all__ = ["Death", "Worker", "death", "stop"]
@@ -139,7 +139,8 @@ def death(code: int, memory: bool = False) -> Death:
 
 def frames(text: str) -> str:
     """The end of the traceback in what `faulthandler` wrote, in Python's usual order: the innermost call last."""
-    stacks = [re.findall(r'^  File "(.*)", line (\d+) in (.*)$', part, re.MULTILINE) for part in re.split(r"(?m)^(?:Current thread|Thread) ", text)]
+    parts = re.split(r"(?m)^(?:Current thread|Thread) ", text)
+    stacks = [re.findall(r'^  File "(.*)", line (\d+) in (.*)$', part, re.MULTILINE) for part in parts]
     current = re.search(r"(?m)^Current thread ", text) is not None and "Fatal" in text
     found = [stack for stack in stacks if stack]
     if not found:
@@ -222,8 +223,3 @@ def end_with_parent() -> None:
 def follow(parent: multiprocessing.process.BaseProcess) -> None:
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def interrupt(*_: object) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt

@@ -26,12 +26,14 @@ from vae_variants.networks import NETWORKS
 from vae_variants.objectives import OBJECTIVES
 from vae_variants.options import (
     Address,
+    Cpus,
     Dataset,
     Device,
     DryRun,
     EngineOption,
     Epochs,
     Fidelity,
+    Gpus,
     Jobs,
     Memory,
     Plugin,
@@ -149,6 +151,8 @@ def run(
     device: Device = "auto",
     engine: EngineOption = "local",
     address: Address = None,
+    cpus: Cpus = 1,
+    gpus: Gpus = 1.0,
     jobs: Jobs = "1",
     timeout: Timeout = None,
     memory: Memory = "auto",
@@ -163,7 +167,7 @@ def run(
     changed = {key: value for key, value in {"epochs": epochs, "precision": precision}.items() if value is not None}
     configurations = [c.with_defaults(**changed) for c in configurations]
     specs = [RunSpec(c, dataset, parse_seeds(seeds), fidelity) for c in configurations]
-    launch = Launch(runs, device, jobs, retry, timeout, memory, engine, address, plugin or [])
+    launch = Launch(runs, device, jobs, retry, timeout, memory, engine, address, plugin or [], cpus, gpus)
     if dry_run:
         show_plan(launch.check(specs), Store(runs))
         return
@@ -184,6 +188,8 @@ def bench(
     device: Device = "auto",
     engine: EngineOption = "local",
     address: Address = None,
+    cpus: Cpus = 1,
+    gpus: Gpus = 1.0,
     jobs: Jobs = "1",
     timeout: Timeout = None,
     memory: Memory = "auto",
@@ -197,7 +203,7 @@ def bench(
     load_plugins(plugin or [])
     given: dict[str, Any] = {"dataset": dataset, "seeds": seeds, "fidelity": fidelity, "epochs": epochs, "precision": precision}
     plan = load_suite(suite).plan(**given)
-    launch = Launch(runs, device, jobs, retry, timeout, memory, engine, address, plugin or [])
+    launch = Launch(runs, device, jobs, retry, timeout, memory, engine, address, plugin or [], cpus, gpus)
     if dry_run:
         show_plan(launch.check(plan), Store(runs))
         return

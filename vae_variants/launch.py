@@ -40,9 +40,13 @@ class Launch:
     kind: str = "local"
     address: str | None = None
     plugins: Sequence[Path] = ()
+    cpus: int = 1
+    gpus: float = 1.0
 
     @cached_property
     def place(self) -> torch.device:
+        if self.kind == "ray" and self.device == "cuda":  # which the machines of the cluster have, if not this one
+            return torch.device("cuda")
         return choose_device(self.device)
 
     @cached_property
@@ -55,7 +59,10 @@ class Launch:
             return choose_engine(self.jobs, self.place, self.plugins)
         from vae_variants.harness.cluster import Cluster
 
-        return Cluster(self.jobs, self.address, tuple(self.plugins))
+        choose_engine(self.jobs, self.place)
+        if self.jobs == "0":
+            raise UserError("jobs 0, in this process, goes with --engine local")
+        return Cluster(self.jobs, self.address, tuple(self.plugins), self.cpus, self.gpus)
 
     def check(self, specs: Sequence[RunSpec]) -> list[RunSpec]:
         """Those that are different, after a look at every option; touches no data."""

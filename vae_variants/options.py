@@ -15,12 +15,14 @@ from vae_variants.registry import UserError
 
 __all__ = [
     "Address",
+    "Cpus",
     "Dataset",
     "Device",
     "DryRun",
     "EngineOption",
     "Epochs",
     "Fidelity",
+    "Gpus",
     "Jobs",
     "Memory",
     "Plugin",
@@ -48,6 +50,8 @@ Precision = Annotated[str | None, typer.Option(help="of products of matrices in 
 Device = Annotated[str, typer.Option(help="auto (the GPU if there is one), cpu, cuda, cuda:N")]
 EngineOption = Annotated[str, typer.Option("--engine", help="local: processes of this machine; ray: a Ray cluster's")]
 Address = Annotated[str | None, typer.Option(help="of the Ray cluster, such as 10.0.0.1:6379; without it one is started here")]
+Cpus = Annotated[int, typer.Option(min=1, help="processors of each run on a Ray cluster")]
+Gpus = Annotated[float, typer.Option(min=0, help="GPUs of each run there with --device cuda, such as 0.25")]
 JOBS = "runs side by side, in processes that share the threads: a count, or auto, one per core (1 on a GPU); 0: here, unprotected"
 Jobs = Annotated[str, typer.Option(help=JOBS)]
 Timeout = Annotated[str | None, typer.Option(help="limit of each run, such as 90s, 10m, 2h; what takes longer is stopped")]

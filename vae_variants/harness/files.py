@@ -113,12 +113,12 @@ def load_with_metadata(path: Path, **expected: str) -> tuple[dict[str, Tensor], 
         header = content[HEADER : HEADER + int.from_bytes(content[:HEADER], "little")]
         metadata = dict(json.loads(header).get("__metadata__", {}))
         check(content, header, metadata)
-        if not agrees(metadata, expected):
-            return None
-        return load(content), {k: v for k, v in metadata.items() if k not in ("digest", "sealed")}
+        tensors = load(content)
     except DAMAGE as error:
         set_aside(path, str(error) or type(error).__name__)
         return None
+    kept = {k: v for k, v in metadata.items() if k not in ("digest", "sealed")}
+    return (tensors, kept) if agrees(metadata, expected) else None
 
 
 def announces(path: Path, **expected: str) -> bool:

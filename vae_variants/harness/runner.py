@@ -276,7 +276,7 @@ def trained(
         training.population.restore({name: tensor.to(training.population.device) for name, tensor in state.items()})
         history: dict[str, Any] = json.loads(metadata["history"])
         code = metadata.get("code", "")
-        history.setdefault("trained", {}).setdefault("code", code)
+        history.setdefault("trained", {})["code"] = code
         if metadata.get("key") == key:
             return history
     else:

@@ -149,6 +149,19 @@ class Store:
                 set_aside(path, str(error) or type(error).__name__)
         return found
 
+    def packed(self, folder: Path, seen: dict[str, float]) -> dict[str, bytes]:
+        """What beside the record lies in a run's folder, of what is not as `seen` has it, to be sent to another machine."""
+        files = [folder / name for name in (CHECKPOINT, MODEL, PICTURES) if (folder / name).is_file()]
+        new = [path for path in files if seen.get(path.name) != modified(path)]
+        seen.update({path.name: modified(path) for path in new})
+        return {path.name: path.read_bytes() for path in new}
+
+    def unpack(self, folder: Path, files: Mapping[str, bytes]) -> None:
+        """Puts there what `packed` gave on another machine, and nothing else."""
+        for name in (CHECKPOINT, MODEL, PICTURES):
+            if name in files:
+                replace_file(folder / name, files[name])
+
     def pictures(self, folder: Path) -> dict[str, Tensor]:
         return load_tensors(folder / PICTURES) or {}
 

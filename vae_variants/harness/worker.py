@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
@@ -24,7 +25,7 @@ from vae_variants.harness.claims import Due
 from vae_variants.harness.environment import share
 from vae_variants.harness.limits import kills, limit, resident, size
 from vae_variants.harness.runner import run
-from vae_variants.harness.spec import BROUGHT, RunSpec
+from vae_variants.harness.spec import BROUGHT, RunSpec, prepared
 from vae_variants.harness.terms import Quiet, Terms
 from vae_variants.process import interrupt, prepare
 from vae_variants.registry import UserError, load_plugins
@@ -52,6 +53,7 @@ class Job(NamedTuple):
     code: str
     jobs: int
     threads: int
+    images: Dataset | None  # where the data have come from another machine
 
 
 class Worker:
@@ -69,7 +71,7 @@ class Worker:
         descriptor, name = tempfile.mkstemp(prefix="vae-variants-", suffix=".traceback")
         os.close(descriptor)
         self.last_words = Path(name)
-        arguments = (other, Path.cwd(), plugins, self.last_words, dict(BROUGHT))
+        arguments = (other, Path.cwd(), plugins, self.last_words)
         self.process = SPAWN.Process(target=work, args=arguments, daemon=True)
         resource_tracker.ensure_running()  # else `start` does that, and unblocks signals (python/cpython#110844)
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # is inherited: a terminal sends Ctrl-C to every process
@@ -83,7 +85,7 @@ class Worker:
         self.due, self.terms, self.started, self.began, self.epochs = due, terms, datetime.now(UTC), None, None
         self.kills = kills()
         try:
-            self.pipe.send(Job(due, terms, due.spec.code, jobs, threads))
+            self.pipe.send(Job(due, terms, due.spec.code, jobs, threads, BROUGHT.get((due.spec.dataset, due.spec.fidelity))))
         except OSError:  # it died; `answer` says how
             return
 
@@ -177,7 +179,7 @@ class Sender(Quiet):
             raise KeyboardInterrupt from None
 
 
-def work(pipe: Connection, folder: Path, plugins: tuple[Path, ...], last_words: Path, brought: dict[tuple[str, str], Dataset]) -> None:
+def work(pipe: Connection, folder: Path, plugins: tuple[Path, ...], last_words: Path) -> None:
     """In a process of its own: makes the runs that come through the pipe, until it is stopped or its parent is gone."""
     try:
         signal.signal(signal.SIGTERM, interrupt)
@@ -190,17 +192,21 @@ def work(pipe: Connection, folder: Path, plugins: tuple[Path, ...], last_words: 
 
             os.chdir(folder)
             load_plugins(plugins)
-            BROUGHT.update(brought)
             while True:
-                due, terms, code, jobs, threads = pipe.recv()
+                due, terms, code, jobs, threads, images = pipe.recv()
                 if due.spec.code != code:
                     raise UserError("the program's files are not those that this command was started with; start it again")
                 share(jobs, threads)
+                if images is not None:
+                    BROUGHT[due.spec.dataset, due.spec.fidelity] = images
+                    prepared.cache_clear()
                 limit(terms.memory, terms.device)
                 pipe.send(None)
                 pipe.send(run(due, terms, Sender(pipe)))
     except UserError as error:
-        pipe.send(error)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the parent says it as soon as it has read this
+        with suppress(OSError):
+            pipe.send(error)
     except (KeyboardInterrupt, EOFError, BrokenPipeError):
         pass
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

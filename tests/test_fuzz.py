@@ -57,9 +57,10 @@ def in_one_line(call, *args):
     try:
         return call(*args)
     except UserError as error:
-        assert str(error).strip()
-        assert len(str(error).splitlines()) == 1, str(error)
-        return None
+        said = str(error)
+    assert said.strip()
+    assert len(said.splitlines()) == 1, said
+    return None
 
 
 @CALM
@@ -105,6 +106,9 @@ def toml(value: object) -> str:
     return "0" if value is None else repr(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else json.dumps(value)
 
 
+BLOCKS = st.fixed_dictionaries(
+    {"variants": st.one_of(st.lists(SELECTORS, max_size=3), VALUES)}, optional={"seeds": VALUES, "defaults": VALUES}
+)
 SUITES = st.one_of(
     st.binary(max_size=200),
     st.builds(
@@ -117,10 +121,7 @@ SUITES = st.one_of(
                 "fidelity": st.one_of(st.just("smoke"), VALUES),
                 "description": VALUES,
                 "defaults": st.one_of(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=3), VALUES),
-                "runs": st.one_of(
-                    VALUES,
-                    st.lists(st.fixed_dictionaries({"variants": st.one_of(st.lists(SELECTORS, max_size=3), VALUES)}, optional={"seeds": VALUES, "defaults": VALUES}), max_size=2),
-                ),
+                "runs": st.one_of(VALUES, st.lists(BLOCKS, max_size=2)),
                 "more": VALUES,
             },
         ),

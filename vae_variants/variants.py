@@ -154,7 +154,7 @@ SELECTOR = re.compile(r"(?P<name>[^\[\]]+)(?:\[(?P<options>[^\[\]]*)\])?")
 
 def matched(selector: str) -> tuple[str, str]:
     match = SELECTOR.fullmatch(selector.strip())
-    if match is None:
+    if match is None or not selector.isprintable() or "`" in selector:
         raise UserError(f"selector {selector!r} is not of the form name or name[key=value,key=a|b]")
     return match["name"].strip(), match["options"] or ""
 

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["kill_and_compare"]
@@ -34,9 +35,10 @@ epochs = {epochs}
 [[runs]]
 variants = {variants}
 """
-VARIANTS = ["vae-bernoulli", "vae-gaussian", "made", "gan", "reference-pca-2", "ae"]
+VARIANTS = ["vae-bernoulli", "vae-gaussian", "made", "gan", "reference-pca-2", "ae", "iwae-8", "fvbn", "vae-free-bits", "vae-categorical"]
 TIMINGS = ("images_per_second", "train_seconds", "peak_memory_bytes")
-ROUND = 8  # kills of one store
+LONGEST = 7.0  # seconds between two kills
+ROUND = 12  # kills of one store
 
 
 def processes(group: int) -> dict[int, list[str]]:
@@ -92,30 +94,29 @@ def victims(driver: int) -> dict[str, list[int]]:
     return {kind: pids for kind, pids in kinds.items() if pids}
 
 
-def kill_once(suite: Suite, store: str, longest: float, chance: random.Random) -> str | None:
-    """Kills one process after at most `longest` seconds, and waits until nothing is left -> its kind; None where all was done before."""
-    program = suite.start(store)
-    try:
-        program.wait(timeout=chance.uniform(0.3, longest))
-        return None
-    except subprocess.TimeoutExpired:
-        found = victims(program.pid)
-        kind = chance.choice(sorted(found))
+def kill_some(suite: Suite, store: str, most: int, chance: random.Random) -> list[str]:
+    """Starts the suite and kills a process now and then, at most so many, until the driver is gone -> their kinds; none if it was done."""
+    program, killed = suite.start(store), list[str]()
+    while len(killed) < most:
         try:
-            os.kill(chance.choice(found[kind]), signal.SIGKILL)
-        except ProcessLookupError:
-            return None
-    if kind != "driver":
-        program.communicate(timeout=600)
-    else:
-        program.communicate()
-        for _ in range(200):
-            if not (left := processes(program.pid)):
+            program.wait(timeout=chance.uniform(0.1, LONGEST))
+            break
+        except subprocess.TimeoutExpired:
+            found = victims(program.pid)
+            kind = chance.choice(sorted(found))
+            with suppress(ProcessLookupError):
+                os.kill(chance.choice(found[kind]), signal.SIGKILL)
+                killed.append(kind)
+            if kind == "driver":
                 break
-            time.sleep(0.1)
-        for pid in left:  # Ray ends its own in its own time
+    program.communicate(timeout=600)
+    until = time.monotonic() + 20
+    while (left := processes(program.pid)) and time.monotonic() < until:
+        time.sleep(0.1)
+    for pid in left:  # Ray ends its own in its own time
+        with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    return kind
+    return killed
 
 
 def kill_and_compare(kills: int, engine: list[str], variants: list[str] = VARIANTS, epochs: int = 12, seed: int = 0) -> Counter[str]:
@@ -123,17 +124,15 @@ def kill_and_compare(kills: int, engine: list[str], variants: list[str] = VARIAN
     chance, killed, round_ = random.Random(seed), Counter[str](), 0
     with tempfile.TemporaryDirectory() as folder:
         suite = Suite(Path(folder), engine, variants, epochs)
-        begin = time.monotonic()
         expected = suite.finish("whole")
-        longest = (time.monotonic() - begin) * 1.0
         while killed.total() < kills:
-            store, left = f"killed-{round_}", min(ROUND, kills - killed.total())
+            store, before = f"killed-{round_}", killed.total()
             round_ += 1
-            for _ in range(left):
-                kind = kill_once(suite, store, longest, chance)
-                if kind is None:  # it came to its end: the next round begins afresh
+            while (left := min(kills, before + ROUND) - killed.total()) > 0:
+                kinds = kill_some(suite, store, left, chance)
+                if not kinds:  # it came to its end: the next round begins afresh
                     break
-                killed[kind] += 1
+                killed.update(kinds)
             found = suite.finish(store)
             if found != expected:
                 Path("expected.csv").write_text(expected)

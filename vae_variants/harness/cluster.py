@@ -128,6 +128,7 @@ class Cluster:
             raise UserError("--engine ray needs Ray: python -m pip install 'vae-variants[ray]'") from error
         here = {} if self.address else {"num_cpus": self.cpus * (int(self.jobs) if self.jobs != "auto" else os.cpu_count() or 1)}
         try:
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told
             if not ray.is_initialized():
                 ray.init(self.address, log_to_driver=False, logging_level="ERROR", include_dashboard=False, **here)
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:

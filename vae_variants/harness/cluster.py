@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
@@ -128,10 +129,12 @@ class Cluster:
             raise UserError("--engine ray needs Ray: python -m pip install 'vae-variants[ray]'") from error
         here = {} if self.address else {"num_cpus": self.cpus * (int(self.jobs) if self.jobs != "auto" else os.cpu_count() or 1)}
         try:
+            if self.address and (port := self.address.rpartition(":")[2]).isdecimal():  # Ray itself would try for minutes
+                socket.create_connection((self.address.removesuffix(f":{port}"), int(port)), timeout=10).close()
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told
             if not ray.is_initialized():
                 ray.init(self.address, log_to_driver=False, logging_level="ERROR", include_dashboard=False, **here)
-        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        except (OSError, OverflowError, ValueError, RuntimeError) as error:
             raise UserError(f"no Ray cluster at {self.address!r}: {str(error).splitlines()[0]}") from error
         return ray
 

@@ -280,6 +280,7 @@ def test_what_another_invocation_is_at_waits_and_its_record_is_taken(done, tmp_p
 
 def both(root: Path, barrier, turn: int, out) -> None:
     made = []
+    torch.set_num_threads(1)
 
     class Begun(Quiet):
         def begin(self, spec):

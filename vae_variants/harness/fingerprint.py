@@ -39,7 +39,8 @@ def fingerprint(values: Mapping[str, Any], evaluation: bool = True) -> str:
 def source(part: Any) -> Path | None:
     """The file of a function, a class or a value that is made of functions; None of what was typed in."""
     part = part.func if isinstance(part, partial) else part
-    members = (part, *(vars(part).values() if hasattr(part, "__dict__") else ()))
+    parts = part if isinstance(part, tuple) else vars(part).values() if hasattr(part, "__dict__") else ()
+    members = (part, *parts)
     files = (Path(member.__code__.co_filename) for member in members if hasattr(member, "__code__"))
     return next((path for path in files if path.is_file()), None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 import zipfile
 import zlib
@@ -35,15 +36,27 @@ def npz(path: str) -> Dataset:
     """npz:FILE with an array `x` of images (N, H, W), (N, C, H, W) or (N, H, W, C) and, if known, labels `y` (N,)"""
     name = f"npz:{path}"
     try:
+        with zipfile.ZipFile(path) as packed:
+            if sum(member.file_size for member in packed.infolist()) > LARGEST:
+                raise UserError(f"{path!r} has more than {LARGEST // 2**30} GiB of arrays")
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile) or "x" not in archive.files:
                 raise UserError(f"{path!r} has no array named 'x'; save it with numpy.savez(path, x=images, y=labels)")
-            if sum(member.file_size for member in archive.zip.infolist()) > LARGEST:
-                raise UserError(f"{path!r} has more than {LARGEST // 2**30} GiB of arrays")
             x, y = archive["x"], archive["y"] if "y" in archive.files else None
     except FileNotFoundError as error:
         raise UserError(f"there is no file {path!r}") from error
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        AttributeError,
+        TypeError,
+        MemoryError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise UserError(
             f"{path!r} is not a readable .npz file: truncated, of another format, or with arrays of objects; "
             "save it with numpy.savez(path, x=images, y=labels)"
@@ -82,7 +95,7 @@ def levels_of(path: str, x: np.ndarray) -> Tensor:
 def images(path: str, size: int = 28, grey: bool = True) -> Dataset:
     """images:FOLDER of pictures, a subfolder for each class; ?size=28&grey=true are the pixels a side and the colour"""
     root = Path(path)
-    if not root.is_dir():
+    if not os.path.isdir(path):  # which says no to what cannot be a path, too
         raise UserError(f"there is no folder {path!r}")
     if not 4 <= size <= LONGEST:
         raise UserError(f"size={size} is too {'small' if size < 4 else 'large'}; give 4 to {LONGEST} pixels a side")

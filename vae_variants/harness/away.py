@@ -12,6 +12,7 @@ from typing import NamedTuple
 from vae_variants.datasets import Dataset
 from vae_variants.harness.claims import Due
 from vae_variants.harness.engines import TICK
+from vae_variants.harness.limits import ceiling
 from vae_variants.harness.record import Record
 from vae_variants.harness.spec import BROUGHT
 from vae_variants.harness.store import Store
@@ -48,7 +49,8 @@ def make(task: Task, images: Dataset) -> Iterator[object]:
             idle[task.plugins] = []
         BROUGHT[task.due.spec.dataset, task.due.spec.fidelity] = images
         worker = idle[task.plugins].pop() if idle[task.plugins] else Worker(tuple(paths))
-        worker.give(task.due, task.terms._replace(store=store), min(task.jobs, os.cpu_count() or 1), task.threads)
+        memory = task.terms.memory and min(task.terms.memory, ceiling() or task.terms.memory)  # this machine may have less
+        worker.give(task.due, task.terms._replace(store=store, memory=memory), min(task.jobs, os.cpu_count() or 1), task.threads)
         while True:
             found = worker.answer() if worker.pipe.poll(TICK) else worker.exceeded()
             if isinstance(found, (Record, UserError, Death)):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+import math
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from typing import Any, get_args, get_origin, get_type_hints
 
 from vae_variants.harness.files import seal, unseal
 from vae_variants.harness.fingerprint import fingerprint
@@ -20,7 +22,9 @@ class OtherSchema(ValueError):
     """Written by a version of the program that is younger than this."""
 
 
-ROW = ("seed", "metric", "value", "unit", "better", "kind", "status", "reason")
+TEXTS = ("metric", "unit", "better", "kind", "status", "reason")
+ROW = {"seed": int, "value": float | None, **dict.fromkeys(TEXTS, str)}  # what each of a record's rows has, and of which type
+DATASET = {"name": str, "digest": str, "shape": list[int], "levels": int, "sizes": dict[str, int]}
 STATUSES = ("ok", "diverged", "oom", "timeout", "error", "skipped", "interrupted")
 
 
@@ -102,7 +106,7 @@ class Record:
         """Raises OtherSchema for a record of a schema to come, ValueError where the text is not a record or does not fit its digest."""
         body = unseal(text)
         try:
-            found = json.loads(body)
+            found = json.loads(body, parse_float=number, parse_constant=number)
         except RecursionError as error:
             raise ValueError("not a record") from error
         if not isinstance(found, dict) or type(found.get("schema")) is not int:
@@ -124,14 +128,39 @@ class Record:
 
     def fault(self) -> str:
         """What is wrong with its parts, in some words; empty where they are what they should be."""
-        kinds: dict[str, type | tuple[type, ...]] = {"str": str, "dict": dict, "list": list, "int": int, "float": (int, float)}
-        for part in fields(self):
-            if not isinstance(getattr(self, part.name), kinds[str(part.type).partition("[")[0]]):
-                return f"whose {part.name} is not of type {part.type}"
+        for name, hint in hints().items():
+            if not is_a(getattr(self, name), hint):
+                return f"whose {name} is not what it should be"
         if set(self.status) != {str(s) for s in self.seeds} or not set(self.status.values()) <= set(STATUSES):
             return "whose states do not belong to its seeds"
-        if not isinstance(self.dataset.get("name"), str) or not isinstance(self.dataset.get("digest"), str):
-            return "without the name or the digest of its data"
-        if not all(isinstance(row, dict) and set(ROW) <= set(row) for row in self.rows):
+        if not all(name in self.dataset and is_a(self.dataset[name], hint) for name, hint in DATASET.items()):
+            return "without what has to be known of its data"
+        if not all(name in row and is_a(row[name], hint) for row in self.rows for name, hint in ROW.items()):
             return "with a row that is not one"
         return ""
+
+
+@lru_cache(maxsize=1)
+def hints() -> dict[str, Any]:
+    return get_type_hints(Record)
+
+
+def is_a(value: object, hint: Any) -> bool:
+    """Whether a value of JSON is of a type; a whole number is a float as well."""
+    if hint is Any:
+        return True
+    match get_origin(hint), get_args(hint):
+        case (origin, (key, inner)) if origin is dict:
+            return isinstance(value, dict) and all(is_a(k, key) and is_a(v, inner) for k, v in value.items())
+        case (origin, (inner,)) if origin is list:
+            return isinstance(value, list) and all(is_a(each, inner) for each in value)
+        case (_, (*choices,)) if choices:
+            return any(is_a(value, choice) for choice in choices)
+    return type(value) is hint or (hint is float and type(value) is int)
+
+
+def number(text: str) -> float:
+    found = float(text)
+    if not math.isfinite(found):
+        raise ValueError(f"{text[:20]} is no number of a record")
+    return found

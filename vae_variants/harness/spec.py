@@ -14,7 +14,7 @@ from vae_variants.harness.fingerprint import fingerprint
 from vae_variants.harness.migrate import MEANING
 from vae_variants.registry import UserError
 from vae_variants.training import Recipe
-from vae_variants.variants import Configuration, canonical
+from vae_variants.variants import Configuration, canonical, convert
 
 __all__ = ["LATER", "RunSpec", "capped", "identifying", "parse_seeds", "prepared", "unique"]
 
@@ -79,7 +79,7 @@ class RunSpec:
 
 def capped(defaults: Mapping[str, Any], fidelity_name: str) -> dict[str, Any]:
     """`defaults` with no more epochs than the fidelity trains; what a selector chooses stands above them."""
-    cap, epochs = fidelity(fidelity_name).epochs, int(defaults.get("epochs", Recipe.epochs))
+    cap, epochs = fidelity(fidelity_name).epochs, convert("epochs", defaults.get("epochs", Recipe.epochs), Recipe.epochs)
     return {**defaults, **({} if cap is None else {"epochs": min(cap, epochs)})}
 
 

@@ -140,7 +140,7 @@ def convert(key: str, value: Any, like: Any) -> Any:
             ok = math.isfinite(result) and result >= 0 and not (result == 0 and key in ("lr", "sigma", "warm_up"))
         else:
             result, ok = str(value), True
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, OverflowError):
         ok = False
     if not ok:
         kinds = {list: "widths such as 200-200", tuple: "widths such as 200-200", bool: "true or false"}

@@ -16,7 +16,7 @@ ray = pytest.importorskip("ray")
 def test_eight_equal_runs(benchmark, jobs: str, tmp_path_factory) -> None:
     benchmark.group = "eight runs of equal length of one thread each, the whole command"
     grid = "|".join(f"0.00{10 + i}" for i in range(8))
-    plan = [f"vae-bernoulli[lr={grid}]", "--dataset", "digits", "--seeds", "5", "--epochs", "150"]
+    plan = [f"vae-bernoulli[lr={grid}]", "--dataset", "digits", "--seeds", "5", "--epochs", "40"]
     command = [sys.executable, "-m", "vae_variants", "run", *plan, "--engine", "ray", "--jobs", jobs, "--device", "cpu", "--runs"]
 
     def run() -> None:

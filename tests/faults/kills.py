@@ -10,6 +10,7 @@ of the uninterrupted suite.
 from __future__ import annotations
 
 import argparse
+import atexit
 import csv
 import os
 import random
@@ -62,7 +63,7 @@ class Suite:
 
     def start(self, store: str) -> subprocess.Popen[str]:
         command = ["bench", "mine.toml", "--runs", store, "--reports", f"reports-{store}", "--retry", "failed", *self.engine]
-        return subprocess.Popen(
+        self.program = subprocess.Popen(
             [sys.executable, "-m", "vae_variants", *command],
             cwd=self.folder,
             stdout=subprocess.DEVNULL,
@@ -71,6 +72,13 @@ class Suite:
             start_new_session=True,
             env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
         )
+        return self.program
+
+    def end(self) -> None:
+        """Leaves no process behind, when this script is ended early."""
+        for pid in processes(self.program.pid) if hasattr(self, "program") else ():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def finish(self, store: str) -> str:
         """Starts it, lets it end, and gives what is in its table but for timings."""
@@ -124,6 +132,7 @@ def kill_and_compare(kills: int, engine: list[str], variants: list[str] = VARIAN
     chance, killed, round_ = random.Random(seed), Counter[str](), 0
     with tempfile.TemporaryDirectory() as folder:
         suite = Suite(Path(folder), engine, variants, epochs)
+        atexit.register(suite.end)
         expected = suite.finish("whole")
         while killed.total() < kills:
             store, before = f"killed-{round_}", killed.total()
@@ -149,5 +158,6 @@ if __name__ == "__main__":
     parser.add_argument("--jobs", default="1")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     done = kill_and_compare(given.kills, ["--engine", given.engine, "--jobs", given.jobs], seed=given.seed)
     print(f"{done.total()} kills ({', '.join(f'{n} of a {kind}' for kind, n in sorted(done.items()))}): nothing lost, nothing double")

@@ -60,8 +60,9 @@ def limit(memory: int | None, device: torch.device) -> None:
     Drivers of GPUs reserve more addresses than there is memory, so that there no limit is set on the process itself.
     """
     if device.type == "cuda":
-        total = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, (memory or total) / total), device)
+        index = torch.cuda.current_device() if device.index is None else device.index
+        total = torch.cuda.get_device_properties(index).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, (memory or total) / total), index)
     elif sys.platform == "linux":
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (hard if memory is None else memory, hard))

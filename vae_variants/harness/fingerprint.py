@@ -36,6 +36,7 @@ def fingerprint(values: Mapping[str, Any], evaluation: bool = True) -> str:
     return digest(frozenset(files), evaluation)
 
 
+@lru_cache(maxsize=1024)
 def source(part: Any) -> Path | None:
     """The file of a function, a class or a value that is made of functions; None of what was typed in."""
     part = part.func if isinstance(part, partial) else part

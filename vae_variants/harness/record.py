@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, get_args, get_origin, get_type_hints
@@ -22,6 +23,8 @@ class OtherSchema(ValueError):
     """Written by a version of the program that is younger than this."""
 
 
+# type -> what JSON gives for it: a whole number is a float as well
+SIMPLE: dict[Any, set[type]] = {str: {str}, int: {int}, float: {float, int}, float | None: {float, int, type(None)}}
 TEXTS = ("metric", "unit", "better", "kind", "status", "reason")
 ROW = {"seed": int, "value": float | None, **dict.fromkeys(TEXTS, str)}  # what each of a record's rows has, and of which type
 DATASET = {"name": str, "digest": str, "shape": list[int], "levels": int, "sizes": dict[str, int]}
@@ -135,7 +138,9 @@ class Record:
             return "whose states do not belong to its seeds"
         if not all(name in self.dataset and is_a(self.dataset[name], hint) for name, hint in DATASET.items()):
             return "without what has to be known of its data"
-        if not all(name in row and is_a(row[name], hint) for row in self.rows for name, hint in ROW.items()):
+        if not all(name in row for row in self.rows for name in ROW):
+            return "with a row that is not one"
+        if not all(all_are([row[name] for row in self.rows], hint) for name, hint in ROW.items()):
             return "with a row that is not one"
         return ""
 
@@ -146,17 +151,19 @@ def hints() -> dict[str, Any]:
 
 
 def is_a(value: object, hint: Any) -> bool:
-    """Whether a value of JSON is of a type; a whole number is a float as well."""
-    if hint is Any:
+    """Whether a value of JSON is of a type."""
+    if hint is Any or type(value) in SIMPLE.get(hint, ()):
         return True
     match get_origin(hint), get_args(hint):
         case (origin, (key, inner)) if origin is dict:
-            return isinstance(value, dict) and all(is_a(k, key) and is_a(v, inner) for k, v in value.items())
+            return isinstance(value, dict) and all_are(value, key) and all_are(value.values(), inner)
         case (origin, (inner,)) if origin is list:
-            return isinstance(value, list) and all(is_a(each, inner) for each in value)
-        case (_, (*choices,)) if choices:
-            return any(is_a(value, choice) for choice in choices)
-    return type(value) is hint or (hint is float and type(value) is int)
+            return isinstance(value, list) and all_are(value, inner)
+    return False
+
+
+def all_are(values: Collection[object], hint: Any) -> bool:
+    return hint is Any or (set(map(type, values)) <= SIMPLE[hint] if hint in SIMPLE else all(is_a(value, hint) for value in values))
 
 
 def number(text: str) -> float:

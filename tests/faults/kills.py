@@ -4,7 +4,8 @@
     python tests/faults/kills.py --kills 10 --engine ray       # and of Ray's workers
 
 In each round a fresh store is killed a few times, and then started once more: `results.csv`, timings aside, has to be byte for byte that
-of the uninterrupted suite.
+of the uninterrupted suite. (With more than one job the name of the device says how many runs were made beside each other, which is
+another number where few are left.)
 """
 
 from __future__ import annotations

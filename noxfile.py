@@ -42,6 +42,15 @@ def mutants(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Kill a suite a hundred times and compare what it ends with; try ten thousand cases of everything that is read. Some 40 minutes."""
+    install(session, "test")
+    session.run("python", "tests/faults/kills.py", "--kills", "80")
+    session.run("python", "tests/faults/kills.py", "--kills", "20", "--engine", "ray", "--jobs", "2")
+    session.run("pytest", "tests/test_fuzz.py", env={"FUZZ": "10000"})
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and formatting."""
     session.install("--constraint", "constraints.txt", *nox.project.dependency_groups(PROJECT, "lint"))

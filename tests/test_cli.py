@@ -15,8 +15,10 @@ from vae_variants.variants import VARIANTS
 
 @pytest.fixture
 def call(tmp_path, monkeypatch):
+    """The program in this process, and so what it runs: `--jobs 0`."""
     monkeypatch.chdir(tmp_path)
-    return lambda *args: CliRunner().invoke(app, list(args))
+    here = {"run": ["--jobs", "0"], "bench": ["--jobs", "0"]}
+    return lambda *args: CliRunner().invoke(app, [*args, *here.get(args[0], [])])
 
 
 @pytest.mark.parametrize("kind", ["variants", "datasets", "metrics", "likelihoods", "objectives", "models", "networks", "suites"])
@@ -50,6 +52,11 @@ def test_the_grid_of_the_design_gives_four_finite_results(call):
         (("run", "ae", "--seeds", "none"), "neither a count"),
         (("run", "ae", "--device", "tpu"), "unknown device"),
         (("run", "ae", "--timeout", "soon"), "not a time"),
+        (("run", "ae", "--timeout", "0"), "not a time"),
+        (("run", "ae", "--memory", "much"), "not a size such as 4g"),
+        (("run", "ae", "--memory", "100m"), "too little"),
+        (("run", "ae", "--engine", "rai"), "did you mean 'ray'"),
+        (("run", "ae", "--address", "10.0.0.1:6379"), "--engine ray"),
         (("run", "ae", "--retry", "perhaps"), "unknown retry"),
         (("run", "ae", "--plugin", "absent.py"), "not a file"),
         (("bench", "digit"), "did you mean 'digits'"),
@@ -151,12 +158,12 @@ def test_failed_and_missing_runs_are_in_the_report(call, tmp_path, monkeypatch):
 
 
 def test_an_interruption_is_exit_code_130(call, monkeypatch):
-    from vae_variants import cli
+    from vae_variants import launch
 
     def interrupted(*_args, **_kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "run_all", interrupted)
+    monkeypatch.setattr(launch, "run_all", interrupted)
     result = call("run", "ae")
     assert result.exit_code == 130
     assert "goes on" in result.stderr

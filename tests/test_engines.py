@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,37 +15,31 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
-from vae_variants.harness import Record, RunSpec, Store, engines, run_all
-from vae_variants.harness.engines import Workers, choose_engine, death
+from vae_variants.harness import Record, RunSpec, Store, engines, run_all, worker
+from vae_variants.harness.engines import Workers, choose_engine
 from vae_variants.harness.environment import environment
-from vae_variants.harness.runner import run
+from vae_variants.harness.runner import Here, run
+from vae_variants.harness.worker import death
 from vae_variants.registry import UserError
 from vae_variants.variants import configure
 
 CPU = torch.device("cpu")
 TIMINGS = ("images_per_second", "train_seconds", "peak_memory_bytes")
 PLUGIN = """
-import os, signal, time
+import os, signal
 from pathlib import Path
-from vae_variants import LIKELIHOODS, OBJECTIVES
-from vae_variants.likelihoods import Bernoulli
+from vae_variants import OBJECTIVES
 
-calls = []
-
-@LIKELIHOODS.add
-class Slow(Bernoulli):
-    def log_prob(self, h, x):
-        calls.append(1)
-        if len(calls) > 10:  # traced steps do not come here: these are validations, one for each epoch
-            Path("begun").touch()
-            time.sleep(0.1)
-        return super().log_prob(h, x)
+@OBJECTIVES.add
+def elbo_of_a_plugin(draws):
+    Path("begun").touch()
+    return OBJECTIVES["elbo"](draws)
 
 @OBJECTIVES.add
 def fatal_of_a_plugin(draws):
     os.kill(os.getpid(), signal.SIGKILL)
 """
-ENDLESS = "vae[hidden=8,latent=2,epochs=1000000,likelihood=slow]"
+ENDLESS = "vae[hidden=8,latent=2,epochs=1000000,objective=elbo-of-a-plugin]"
 FATAL = "vae[hidden=8,latent=2,epochs=9,objective=fatal-of-a-plugin]"
 ORDINARY = ("reference-pca-2", "vae[hidden=8,latent=2,epochs=6]")
 
@@ -189,12 +182,15 @@ class Pretended:
 
     most, at_once = 0, set[str]()
 
-    def __init__(self, terms, plugins, jobs, threads):
-        self.terms, (self.pipe, self.other) = terms, engines.SPAWN.Pipe()
-        self.process = type("Process", (), {"terminate": lambda _: None, "join": lambda _: None})()
+    def __init__(self, plugins):
+        self.pipe, self.other = worker.SPAWN.Pipe()
+        self.process = type("Process", (), {"pid": 0, "terminate": lambda _: None, "join": lambda *_: None, "kill": lambda _: None})()
 
-    def give(self, due):
-        self.due, self.began, self.said = due, datetime.now(UTC), []
+    def forget(self):
+        """Has nothing to leave behind."""
+
+    def give(self, due, terms, jobs, threads):
+        self.due, self.terms = due, terms
         assert due.spec.training_key() not in self.at_once
         self.at_once.add(due.spec.training_key())
         Pretended.most = max(self.most, len(self.at_once))
@@ -223,23 +219,24 @@ def test_records_come_in_the_order_of_the_plan_longest_first_and_no_training_twi
     assert again.ended == [(one.identity, True) for one in plan]
 
 
-@pytest.mark.parametrize("jobs", ["0", "-1", "many", "1.5", ""])
+@pytest.mark.parametrize("jobs", ["-1", "many", "1.5", ""])
 def test_bad_jobs_get_one_clear_line(jobs):
     with pytest.raises(UserError, match="neither a count such as 2 nor auto"):
         choose_engine(jobs, CPU)
 
 
 def test_jobs():
-    assert choose_engine("1", CPU) is None
+    assert isinstance(choose_engine("0", CPU), Here)
+    assert choose_engine("1", CPU) == Workers(1)
     assert choose_engine("3", CPU, [Path("own.py")]) == Workers(3, (Path("own.py"),))
-    assert choose_engine("auto", torch.device("cuda")) is None
-    count = torch.get_num_threads()
-    assert choose_engine("auto", CPU) == (None if count == 1 else Workers(count))
+    assert choose_engine("auto", torch.device("cuda")) == Workers(1)
+    assert choose_engine("auto", CPU) == Workers(torch.get_num_threads())
 
 
 def test_a_death_is_named():
-    assert "SIGSEGV" in death(-signal.SIGSEGV)
-    assert "signal 63" in death(-63)
-    assert "exit code 3" in death(3)
-    assert "memory" in death(-signal.SIGKILL)
+    assert "SIGSEGV" in death(-signal.SIGSEGV).reason
+    assert "signal 63" in death(-63).reason
+    assert "exit code 3" in death(3).reason
+    assert death(-signal.SIGKILL).status == "error"
+    assert death(-signal.SIGKILL, memory=True).status == "oom"
     assert environment(CPU, threads=4, jobs=3)["device"].endswith("(4 threads, 3 runs side by side)")

@@ -143,11 +143,11 @@ def test_a_failed_scoring_does_not_cost_the_training(tmp_path, monkeypatch) -> N
     assert again.trained["threads"] == again.environment["threads"]
 
 
-def test_a_record_of_another_schema_is_left_alone(tmp_path, capsys) -> None:
+def test_a_record_of_a_schema_to_come_is_left_alone(tmp_path, capsys) -> None:
     store = Store(tmp_path)
     (record,) = run_all([spec()], store, device=CPU)
     path = store.locate(spec(), record.key) / "record.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 1, "gone": []}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 99, "new": []}))
     assert list(store.records()) == []
     assert path.is_file()
     assert capsys.readouterr().err == ""

@@ -20,11 +20,11 @@ def derive_seed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
 
 
-def batches(images: Tensor, dynamic: bool, seeds: Sequence[int], size: int, key: str, epoch: int) -> Iterator[Tensor]:
+def batches(images: Tensor, dynamic: bool, seeds: Sequence[int], size: int, key: str, epoch: int, start: int = 0) -> Iterator[Tensor]:
     """images (N, D) -> floor(N / size) times (S, size, D): each seed has its own order, and its own binarisation where it is dynamic.
 
-    Both depend on (`key`, seed, epoch) alone. One gather for each step: one for a whole epoch is no faster, and takes S copies of the
-    images.
+    Both depend on (`key`, seed, epoch) alone; `start` leaves out as many batches, and changes nothing about the others. One gather for
+    each step: one for a whole epoch is no faster, and takes S copies of the images.
     """
     device, orders, flips = images.device, [], []
     for seed in seeds:
@@ -33,7 +33,9 @@ def batches(images: Tensor, dynamic: bool, seeds: Sequence[int], size: int, key:
         flips.append(torch.Generator(device).manual_seed(derive_seed("binarise", key, seed, epoch)))
     order = torch.stack(orders).to(device)
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        for step in range(len(images) // size):
+        for _ in range(start * dynamic):
+            binarised(images.new_empty((len(seeds), size, *images.shape[1:])), flips, pool)
+        for step in range(start, len(images) // size):
             rows = order[:, step * size : (step + 1) * size]
             x = images.index_select(0, rows.flatten()).unflatten(0, rows.shape)
             yield binarised(x, flips, pool) if dynamic else x

@@ -6,32 +6,36 @@ import functools
 import json
 import shlex
 import sys
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from vae_variants.datasets import DATASETS, parse
+from vae_variants.datasets import DATASETS
 from vae_variants.evaluation import METRICS
-from vae_variants.harness import Record, RunSpec, Store, load_suite, parse_seeds, run_all, suite_files, unique
-from vae_variants.harness.engines import choose_engine
-from vae_variants.harness.environment import choose_device
-from vae_variants.harness.runner import Retry
+from vae_variants.harness import Record, RunSpec, Store, load_suite, parse_seeds, suite_files, unique
 from vae_variants.harness.spec import capped
 from vae_variants.harness.store import slug
+from vae_variants.launch import Launch
 from vae_variants.likelihoods import LIKELIHOODS
 from vae_variants.model import MODELS
 from vae_variants.networks import NETWORKS
 from vae_variants.objectives import OBJECTIVES
 from vae_variants.options import (
+    Address,
+    Cpus,
     Dataset,
     Device,
     DryRun,
+    EngineOption,
     Epochs,
     Fidelity,
+    Gpus,
     Jobs,
+    Memory,
     Plugin,
     Precision,
     Reports,
@@ -41,10 +45,9 @@ from vae_variants.options import (
     SuiteFidelity,
     Timeout,
     guarded,
-    seconds,
 )
-from vae_variants.process import prepare
-from vae_variants.progress import Log, results_table
+from vae_variants.process import prepare, stoppable
+from vae_variants.progress import results_table
 from vae_variants.registry import Registry, UserError, closest, load_plugins
 from vae_variants.variants import VARIANTS, configure
 
@@ -113,30 +116,6 @@ def list_(
     out.print(table)
 
 
-def execute(
-    specs: list[RunSpec], runs: Path, device: str, jobs: str, retry: str, timeout: str | None, plugins: list[Path] | None, dry_run: bool
-) -> list[Record]:
-    """Runs what is missing, and says what failed -> the records; none in a dry run."""
-    if retry not in get_args(Retry):
-        raise UserError(closest("retry", retry, get_args(Retry)))
-    limit, chosen, store, specs = seconds(timeout), choose_device(device), Store(runs), unique(specs)
-    engine = choose_engine(jobs, chosen, plugins or ())
-    for dataset in {spec.dataset for spec in specs}:
-        parse(dataset)
-    if dry_run:
-        show_plan(specs, store)
-        return []
-    with Log(specs) as log:
-        records = run_all(specs, store, device=chosen, retry=retry, timeout=limit, watcher=log, engine=engine)  # type: ignore[arg-type]
-    bad = [record for record in records if not record.ok]
-    for record in bad:
-        for seed, reason in record.reason.items():
-            print(f"{record.label} seed {seed}: {record.status[seed]}: {reason}", file=sys.stderr)
-    if bad:
-        print("failed runs are kept as rows; --retry failed makes them again", file=sys.stderr)
-    return records
-
-
 def finish(records: list[Record]) -> None:
     if not all(record.ok for record in records):
         raise typer.Exit(1)
@@ -150,10 +129,14 @@ def show_plan(specs: list[RunSpec], store: Store) -> None:
     for spec in specs:
         record = newest[identity][1] if (identity := spec.identity) in newest else None
         done = 0 if record else store.epochs_done(spec)
-        state = ", ".join(sorted(set(record.status.values()))) if record else f"{done} epochs done" if done else "to be run"
+        state = states(record) if record else f"{done} epochs done" if done else "to be run"
         epochs = str(spec.configuration.values.get("epochs", "-"))
         table.add_row(spec.label, spec.dataset, ",".join(map(str, spec.seeds)), spec.fidelity, epochs, state)
     out.print(table)
+
+
+def states(record: Record) -> str:
+    return ", ".join([*sorted(set(record.status.values())), *([] if record.current else ["older code"])])
 
 
 @app.command()
@@ -166,8 +149,13 @@ def run(
     epochs: Epochs = None,
     precision: Precision = None,
     device: Device = "auto",
+    engine: EngineOption = "local",
+    address: Address = None,
+    cpus: Cpus = 1,
+    gpus: Gpus = 1.0,
     jobs: Jobs = "1",
     timeout: Timeout = None,
+    memory: Memory = "auto",
     retry: RetryOption = "never",
     plugin: Plugin = None,
     runs: Runs = Path("runs"),
@@ -179,9 +167,12 @@ def run(
     changed = {key: value for key, value in {"epochs": epochs, "precision": precision}.items() if value is not None}
     configurations = [c.with_defaults(**changed) for c in configurations]
     specs = [RunSpec(c, dataset, parse_seeds(seeds), fidelity) for c in configurations]
-    records = execute(specs, runs, device, jobs, retry, timeout, plugin, dry_run)
-    if records:
-        out.print(results_table(records))
+    launch = Launch(runs, device, jobs, retry, timeout, memory, engine, address, plugin or [], cpus, gpus)
+    if dry_run:
+        show_plan(launch.check(specs), Store(runs))
+        return
+    records = launch.execute(specs)
+    out.print(results_table(records))
     finish(records)
 
 
@@ -195,8 +186,13 @@ def bench(
     epochs: Epochs = None,
     precision: Precision = None,
     device: Device = "auto",
+    engine: EngineOption = "local",
+    address: Address = None,
+    cpus: Cpus = 1,
+    gpus: Gpus = 1.0,
     jobs: Jobs = "1",
     timeout: Timeout = None,
+    memory: Memory = "auto",
     retry: RetryOption = "never",
     plugin: Plugin = None,
     runs: Runs = Path("runs"),
@@ -207,9 +203,12 @@ def bench(
     load_plugins(plugin or [])
     given: dict[str, Any] = {"dataset": dataset, "seeds": seeds, "fidelity": fidelity, "epochs": epochs, "precision": precision}
     plan = load_suite(suite).plan(**given)
-    records = execute(plan, runs, device, jobs, retry, timeout, plugin, dry_run)
-    if not dry_run:
-        make_report(suite, plan, runs, reports, given)
+    launch = Launch(runs, device, jobs, retry, timeout, memory, engine, address, plugin or [], cpus, gpus)
+    if dry_run:
+        show_plan(launch.check(plan), Store(runs))
+        return
+    records = launch.execute(plan)
+    make_report(suite, plan, runs, reports, given)
     finish(records)
 
 
@@ -254,7 +253,8 @@ def make_report(suite: str, plan: list[RunSpec], runs: Path, reports: Path, opti
     there = {label for label, _, _ in found}
     missing = [spec.label for spec in plan if spec.label not in there]
     entries = [(label, record, functools.partial(store.pictures, folder)) for label, folder, record in found]
-    write_report(name, entries, reports / name, command=command, missing=missing)
+    older = [label for label, record, _ in entries if not record.current]
+    write_report(name, entries, reports / name, command=command, missing=missing, older=older)
     write_index(reports)
     print(f"wrote {reports / name}")
 
@@ -283,31 +283,31 @@ def study(
     if retry not in ("never", "all"):
         raise UserError(closest("retry", retry, ("never", "all")))
     names = chosen(name or [])
-    place = choose_device(device)
-    engine = choose_engine(jobs, place, plugin or ())
-    lab = Lab(dataset, fidelity, None if seeds is None else parse_seeds(seeds), Store(runs), place, engine)
+    launch = Launch(runs, device, jobs, plugins=plugin or [])
+    lab = Lab(dataset, fidelity, None if seeds is None else parse_seeds(seeds), Store(runs), launch.place, launch.engine)
     given = {"dataset": dataset, "seeds": seeds, "fidelity": None if fidelity == "full" else fidelity}
     options = [part for key, value in given.items() if value is not None for part in (f"--{key}", value)]
     options += [part for path in plugin or [] for part in ("--plugin", str(path))]
     failed = False
-    for each in names:
-        record, found = run_study(each, lab, shlex.join(["vae-variants", "study", each, *options]), fresh=retry == "all")
-        record = write_claims(record, found, reports)
-        print(f"\n{each}: {STUDIES[each].claim}")
-        if record.judgement is None:
-            failed = True
-            print(f"failed: {record.error}")
-            continue
-        for header, rows in reversed(effects_tables(record.judgement.effects)):  # what decides comes last, where one looks
-            table = Table(box=None, pad_edge=False)
-            for column in header:
-                table.add_column(column, overflow="fold")
-            for row in rows:
-                table.add_row(*row)
-            out.print(table)
-            print()
-        print(f"{TRIED} It would be:" if record.fidelity.startswith("smoke") else "Verdict:", end=" ")
-        print(f"{record.judgement.verdict.value}. {record.judgement.reason}")
+    with closing(launch.engine):
+        for each in names:
+            record, found = run_study(each, lab, shlex.join(["vae-variants", "study", each, *options]), fresh=retry == "all")
+            record = write_claims(record, found, reports)
+            print(f"\n{each}: {STUDIES[each].claim}")
+            if record.judgement is None:
+                failed = True
+                print(f"failed: {record.error}")
+                continue
+            for header, rows in reversed(effects_tables(record.judgement.effects)):  # what decides comes last, where one looks
+                table = Table(box=None, pad_edge=False)
+                for column in header:
+                    table.add_column(column, overflow="fold")
+                for row in rows:
+                    table.add_row(*row)
+                out.print(table)
+                print()
+            print(f"{TRIED} It would be:" if record.fidelity.startswith("smoke") else "Verdict:", end=" ")
+            print(f"{record.judgement.verdict.value}. {record.judgement.reason}")
     print(f"\nwrote {reports / 'claims'}")
     if failed:
         raise typer.Exit(1)
@@ -320,16 +320,33 @@ def status(
     dataset: Annotated[str | None, typer.Option(help="instead of the suite's")] = None,
     seeds: Annotated[str | None, typer.Option(help="instead of the suite's")] = None,
     fidelity: SuiteFidelity = None,
+    planned: Annotated[bool, typer.Option("--planned", help="instead of a suite: what was ever planned in the folder of records")] = False,
     plugin: Plugin = None,
     runs: Runs = Path("runs"),
 ) -> None:
     """What of a suite is done, failed, begun or missing."""
     load_plugins(plugin or [])
+    if planned:
+        show_planned(Store(runs))
+        return
     plan = load_suite(suite).plan(dataset=dataset, seeds=seeds, fidelity=fidelity)
     show_plan(unique(plan), Store(runs))
 
 
+def show_planned(store: Store) -> None:
+    """What the manifests say, beside the records that there are."""
+    records = {record.key: record for _, record in store.records()}
+    table = Table(box=None, pad_edge=False)
+    for column in ("variant", "data set", "seeds", "fidelity", "key", "state"):
+        table.add_column(column, no_wrap=column == "variant")
+    for key, run in store.planned().items():
+        state = states(records[key]) if key in records else "missing"
+        table.add_row(run["label"], run["dataset"], ",".join(map(str, run["seeds"])), run["fidelity"], key[:12], state)
+    out.print(table)
+
+
 def main() -> None:
     """Entry point of `vae-variants`."""
+    stoppable()
     prepare()
     app()

@@ -14,12 +14,17 @@ import typer
 from vae_variants.registry import UserError
 
 __all__ = [
+    "Address",
+    "Cpus",
     "Dataset",
     "Device",
     "DryRun",
+    "EngineOption",
     "Epochs",
     "Fidelity",
+    "Gpus",
     "Jobs",
+    "Memory",
     "Plugin",
     "Precision",
     "Reports",
@@ -43,11 +48,16 @@ SuiteFidelity = Annotated[str | None, typer.Option(help=f"instead of the suite's
 Epochs = Annotated[int | None, typer.Option(min=0, help="instead of those of the variant or suite")]
 Precision = Annotated[str | None, typer.Option(help="of products of matrices in training: fp32, tf32, bf16")]
 Device = Annotated[str, typer.Option(help="auto (the GPU if there is one), cpu, cuda, cuda:N")]
-Jobs = Annotated[
-    str, typer.Option(help="runs side by side, in processes that share the threads: a count, or auto, one per core (1 on a GPU)")
-]
-Timeout = Annotated[str | None, typer.Option(help="limit of each run's training, such as 90s, 10m, 2h")]
-RetryOption = Annotated[str, typer.Option(help="make again: never; failed; scores, from the models that were kept; all")]
+EngineOption = Annotated[str, typer.Option("--engine", help="local: processes of this machine; ray: a Ray cluster's")]
+Address = Annotated[str | None, typer.Option(help="of the Ray cluster, such as 10.0.0.1:6379; without it one is started here")]
+Cpus = Annotated[int, typer.Option(min=1, help="processors of each run on a Ray cluster")]
+Gpus = Annotated[float, typer.Option(min=0, help="GPUs of each run there with --device cuda, such as 0.25")]
+JOBS = "runs side by side, in processes that share the threads: a count, or auto, one per core (1 on a GPU); 0: here, unprotected"
+Jobs = Annotated[str, typer.Option(help=JOBS)]
+Timeout = Annotated[str | None, typer.Option(help="limit of each run, such as 90s, 10m, 2h; what takes longer is stopped")]
+Memory = Annotated[str, typer.Option(help="limit of each run, such as 4g; auto: nine tenths of the machine's; none")]
+RETRY = "make again: never; failed; older, what other code made; scores, from the models that were kept; all"
+RetryOption = Annotated[str, typer.Option(help=RETRY)]
 Plugin = Annotated[list[Path] | None, typer.Option(help="a Python file that registers something of yours; may be repeated")]
 Runs = Annotated[Path, typer.Option(help="the folder of records")]
 Reports = Annotated[Path, typer.Option(help="the folder of reports")]
@@ -74,7 +84,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 def seconds(text: str | None) -> float | None:
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
-    if match is None:
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*([smh]?)", text.strip(), re.ASCII)
+    if match is None or float(match[1]) == 0:
         raise UserError(f"timeout {text!r} is not a time such as 90s, 10m or 2h")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

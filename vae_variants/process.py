@@ -1,14 +1,19 @@
-"""Settings of a whole process that training gains from: none of them changes a number by more than the rounding of the smallest."""
+"""Settings of a whole process that training gains from, none of which changes a number by more than the rounding of the smallest.
+
+And what it does when it is told to end.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import signal
 import sys
 from functools import lru_cache
+from typing import NoReturn
 
 import torch
 
-__all__ = ["prepare"]
+__all__ = ["interrupt", "prepare", "stoppable"]
 
 THRESHOLD, TRIM, PAD = (-3, 2**25), (-1, 2**31 - 1), (-2, 2**28)  # glibc's M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD, and bytes
 
@@ -25,3 +30,16 @@ def prepare() -> None:
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
         for setting in (THRESHOLD, TRIM, PAD):
             mallopt(*setting)
+
+
+def stoppable() -> None:
+    """Being told to end, by a scheduler or a terminal that is closed, is to this process what Ctrl-C is."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
+            signal.signal(number, interrupt)
+
+
+def interrupt(number: int, _: object) -> NoReturn:
+    """A handler that raises KeyboardInterrupt, once."""
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt

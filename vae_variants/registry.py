@@ -13,6 +13,7 @@ from typing import TypeVar, cast, overload
 
 __all__ = ["Registry", "UserError", "closest", "load_plugins"]
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}", re.ASCII)
 T = TypeVar("T")
 S = TypeVar("S")
 
@@ -44,10 +45,15 @@ class Registry(dict[str, T]):
     @overload
     def add(self, obj: None = None, *, name: str | None = None) -> Callable[[S], S]: ...
     def add(self, obj: S | None = None, *, name: str | None = None) -> S | Callable[[S], S]:
-        """Registers `obj` and gives it back; without `obj`, a decorator that does. Raises ValueError for a name that is taken."""
+        """Registers `obj` and gives it back; without `obj`, a decorator that does.
+
+        Raises ValueError for a name that is taken, or that cannot be part of a selector, a file's name and a page.
+        """
         if obj is None:
             return lambda found: self.add(found, name=name)
         key = name or kebab(getattr(obj, "name", None) or cast(type, obj).__name__)
+        if not NAME.fullmatch(key):
+            raise ValueError(f"{self.kind} name {key!r} is not valid: letters, digits and . _ + - in between")
         if key in self:
             raise ValueError(f"{self.kind} {key!r} is registered twice")
         self[key] = cast(T, obj)

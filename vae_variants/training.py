@@ -163,7 +163,7 @@ class Population:
 
 
 class Training:
-    """Trains a population one epoch at a time; between epochs its state can be saved and restored.
+    """Trains a population one epoch at a time; between steps its state can be saved and restored.
 
     Order of the images and binarisation depend on (`key`, seed, epoch), and the noise inside a step on
     (`key`, seeds, epoch), never on the model: variants are paired, and an epoch can be repeated from its number alone.
@@ -172,6 +172,7 @@ class Training:
     def __init__(self, population: Population, data: Data, recipe: Recipe, key: str = "") -> None:
         self.population, self.data, self.recipe, self.key = population, data, recipe, key
         self.epoch, self.seconds, self.diverged = 0, list[float](), dict[int, int]()
+        self.losses, self.spent, self.noise = list[Tensor](), 0.0, list[Tensor]()  # of an epoch that has begun
         self.train = data.train.to(population.device)
         self.validation = data.validation[:VALIDATION].to(population.device)
         self.batch = min(recipe.batch, len(self.train))
@@ -188,29 +189,35 @@ class Training:
         self.gradients = [Gradient(population, player, recipe.precision, trace) for player in self.players]
 
     def batches(self) -> Iterator[Tensor]:
-        """(S, B, D) per step of the epoch."""
-        return batches(self.train, self.data.dynamic, self.population.seeds, self.batch, self.key, self.epoch)
+        """(S, B, D) per step of the epoch that is still to be made."""
+        return batches(self.train, self.data.dynamic, self.population.seeds, self.batch, self.key, self.epoch, len(self.losses))
 
-    def run_epoch(self) -> dict[str, list[float]]:
-        """One pass over the training images -> curves: name -> mean value of the epoch for each seed.
+    def run_epoch(self, after: Callable[[], None] = lambda: None) -> dict[str, list[float]]:
+        """One pass over the training images, or the rest of one -> curves: name -> mean value of the epoch for each seed.
 
-        Raises `UserError` where the model has no player, and so nothing to train.
+        `after` is called after each step, and may take the `state()`. Raises `UserError` where the model has no player, and so nothing
+        to train.
         """
         if not self.players:
             raise UserError(f"{type(self.population.template).__name__} has nothing to train")
         devices = [self.population.device] if self.population.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(derive_seed("noise", self.key, self.population.seeds, self.epoch))
-            begin, history = time.perf_counter(), []
+            if self.noise:
+                self.resume_noise()
+            begin, first, before = time.perf_counter(), len(self.losses), self.spent
             done = [(self.epoch + step / self.steps) / self.recipe.epochs for step in range(self.steps)]
             times = torch.tensor(done, device=self.population.device)  # at once: a copy for each step would be waited for
             with precision(self.recipe.precision):
-                for fraction, t, x in zip(done, times, self.batches(), strict=True):
+                for fraction, t, x in zip(done[first:], times[first:], self.batches(), strict=True):
                     self.slow_down(fraction)
-                    history.append(torch.stack([self.turn(i, x, t) for i in range(len(self.players))]))
-            means = torch.stack(history).mean(0)
+                    self.losses.append(torch.stack([self.turn(i, x, t) for i in range(len(self.players))]))
+                    self.spent = before + time.perf_counter() - begin
+                    after()
+            means = torch.stack(self.losses).mean(0)
             curves = {self.curve(p): row.tolist() for p, row in zip(self.players, means, strict=True)}  # waits for the device
-            self.seconds.append(time.perf_counter() - begin)
+            self.seconds.append(before + time.perf_counter() - begin)
+            self.losses, self.spent, self.noise = [], 0.0, []
             self.epoch += 1
             curves |= self.validate()
         for s, seed in enumerate(self.population.seeds):
@@ -225,6 +232,12 @@ class Training:
         name = self.recipe.precision
         without = "" if has_effect(name, self.population.device) or name == "fp32" else " has no effect here: fp32"
         return "; ".join([*ways, name + without])
+
+    def resume_noise(self) -> None:
+        """Draws go on from where `state()` was taken."""
+        torch.set_rng_state(self.noise[0])
+        if self.population.device.type == "cuda":
+            torch.cuda.set_rng_state(self.noise[1], self.population.device)
 
     def slow_down(self, done: float) -> None:
         """Learning rates after that fraction of the training: a function of it alone, so that a resumed run has the same."""
@@ -279,7 +292,7 @@ class Training:
         return {}
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that the next epoch depends on, as flat tensors."""
+        """Everything that the next step depends on, as flat tensors; to be taken between epochs, or by `after` of `run_epoch`."""
         found = {f"model/{name}": tensor for name, tensor in self.population.state().items()}
         for i, optimizer in enumerate(self.optimizers):
             for j, entry in optimizer.state_dict()["state"].items():
@@ -287,6 +300,10 @@ class Training:
         found["epoch"] = torch.tensor(self.epoch)
         found["seconds"] = torch.tensor(self.seconds, dtype=torch.float64)
         found["diverged"] = torch.tensor(list(self.diverged.items()), dtype=torch.int64).reshape(-1, 2)
+        if self.losses:
+            found |= {"losses": torch.stack(self.losses), "spent": torch.tensor(self.spent), "noise/0": torch.get_rng_state()}
+            if self.population.device.type == "cuda":
+                found["noise/1"] = torch.cuda.get_rng_state(self.population.device)
         return found
 
     def restore(self, state: dict[str, Tensor]) -> None:
@@ -301,6 +318,9 @@ class Training:
             optimizer.load_state_dict({**optimizer.state_dict(), "state": entries})
         self.epoch, self.seconds = int(state["epoch"]), state["seconds"].tolist()
         self.diverged = {int(seed): int(epoch) for seed, epoch in state["diverged"].tolist()}
+        if "losses" in state:
+            self.losses, self.spent = list(state["losses"].to(self.population.device)), float(state["spent"])
+            self.noise = [state[name] for name in ("noise/0", "noise/1") if name in state]
 
 
 def fit(population: Population, data: Data, recipe: Recipe, key: str = "") -> Curves:

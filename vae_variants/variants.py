@@ -140,7 +140,7 @@ def convert(key: str, value: Any, like: Any) -> Any:
             ok = math.isfinite(result) and result >= 0 and not (result == 0 and key in ("lr", "sigma", "warm_up"))
         else:
             result, ok = str(value), True
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, OverflowError):
         ok = False
     if not ok:
         kinds = {list: "widths such as 200-200", tuple: "widths such as 200-200", bool: "true or false"}
@@ -154,7 +154,7 @@ SELECTOR = re.compile(r"(?P<name>[^\[\]]+)(?:\[(?P<options>[^\[\]]*)\])?")
 
 def matched(selector: str) -> tuple[str, str]:
     match = SELECTOR.fullmatch(selector.strip())
-    if match is None:
+    if match is None or not selector.isprintable() or "`" in selector:
         raise UserError(f"selector {selector!r} is not of the form name or name[key=value,key=a|b]")
     return match["name"].strip(), match["options"] or ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 import zipfile
 import zlib
@@ -19,6 +20,7 @@ __all__ = ["images", "npz"]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 FEWEST = 30  # images that can still be split in three
+LARGEST, LONGEST = 2**34, 1024  # bytes of an archive's arrays, and pixels a side: what says that it is more is no data set
 
 
 def own(name: str, stored: Tensor, labels: Tensor | None, classes: list[str] | None) -> Dataset:
@@ -34,13 +36,27 @@ def npz(path: str) -> Dataset:
     """npz:FILE with an array `x` of images (N, H, W), (N, C, H, W) or (N, H, W, C) and, if known, labels `y` (N,)"""
     name = f"npz:{path}"
     try:
+        with zipfile.ZipFile(path) as packed:
+            if sum(member.file_size for member in packed.infolist()) > LARGEST:
+                raise UserError(f"{path!r} has more than {LARGEST // 2**30} GiB of arrays")
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile) or "x" not in archive.files:
                 raise UserError(f"{path!r} has no array named 'x'; save it with numpy.savez(path, x=images, y=labels)")
             x, y = archive["x"], archive["y"] if "y" in archive.files else None
     except FileNotFoundError as error:
         raise UserError(f"there is no file {path!r}") from error
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        AttributeError,
+        TypeError,
+        MemoryError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise UserError(
             f"{path!r} is not a readable .npz file: truncated, of another format, or with arrays of objects; "
             "save it with numpy.savez(path, x=images, y=labels)"
@@ -79,10 +95,10 @@ def levels_of(path: str, x: np.ndarray) -> Tensor:
 def images(path: str, size: int = 28, grey: bool = True) -> Dataset:
     """images:FOLDER of pictures, a subfolder for each class; ?size=28&grey=true are the pixels a side and the colour"""
     root = Path(path)
-    if not root.is_dir():
+    if not os.path.isdir(path):  # which says no to what cannot be a path, too
         raise UserError(f"there is no folder {path!r}")
-    if size < 4:
-        raise UserError(f"size={size} is too small; give at least 4 pixels a side")
+    if not 4 <= size <= LONGEST:
+        raise UserError(f"size={size} is too {'small' if size < 4 else 'large'}; give 4 to {LONGEST} pixels a side")
     files = sorted(f for f in root.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
     if outside := [f for f in files if not f.resolve().is_relative_to(root.resolve())]:
         raise UserError(f"{str(outside[0])!r} is a link that leads out of {path!r}; copy the picture instead")

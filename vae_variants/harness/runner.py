@@ -11,73 +11,42 @@ from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any
 
 import torch
 
 from vae_variants.evaluation import Evaluation, evaluate, fidelity
 from vae_variants.evaluation.features import classifier
+from vae_variants.harness.claims import Due, Queue
 from vae_variants.harness.environment import allocated, environment, peak_memory, reset_peak_memory
+from vae_variants.harness.files import StoreError, sweep
 from vae_variants.harness.pictures import pictures
 from vae_variants.harness.record import Record
 from vae_variants.harness.spec import RunSpec, prepared
 from vae_variants.harness.store import CHECKPOINT, MODEL, PICTURES, Store, finite, load_tensors, save_tensors
+from vae_variants.harness.terms import Engine, Quiet, Retry, Terms, Watcher
 from vae_variants.model import LatentVariable, MeanSampler
 from vae_variants.registry import UserError
 from vae_variants.training import Population, Training
 from vae_variants.variants import build
 
-__all__ = ["Due", "Engine", "Quiet", "Retry", "Terms", "Watcher", "is_due", "lost", "run", "run_all"]
+__all__ = ["Here", "headline", "is_due", "lost", "run", "run_all", "trained"]
 
-Retry = Literal["never", "failed", "scores", "all"]
 CHECKPOINT_SECONDS = 30.0
+HELD_SECONDS = 1.0  # between two looks at runs that another invocation is at
+LINES = 16  # of a traceback that are kept
 MEASUREMENT_SECONDS = 4  # times what the fidelity gives to a throughput: a training step is slower than a sample
 
 
-class Watcher(Protocol):
-    """Is told how the runs go on."""
+class Reached(Quiet):
+    """A watcher that keeps how far training is, and passes on what it is told."""
 
-    def begin(self, spec: RunSpec) -> None: ...
-    def epoch(self, spec: RunSpec, done: int, of: int) -> None: ...
-    def end(self, spec: RunSpec, record: Record, reused: bool) -> None: ...
-
-
-class Quiet:
-    """A watcher that says nothing."""
-
-    def begin(self, spec: RunSpec) -> None:
-        """A run starts."""
+    def __init__(self, watcher: Watcher) -> None:
+        self.watcher, self.epochs = watcher, (0, 0)
 
     def epoch(self, spec: RunSpec, done: int, of: int) -> None:
-        """`done` of `of` epochs are trained."""
-
-    def end(self, spec: RunSpec, record: Record, reused: bool) -> None:
-        """There is a record; `reused` says that it had been there before."""
-
-
-class Due(NamedTuple):
-    """A run that is to be made, and its key."""
-
-    spec: RunSpec
-    key: str
-
-
-class Terms(NamedTuple):
-    """On which every run of a call is made; `timeout` is in seconds, `fresh` ignores what was trained before."""
-
-    store: Store
-    device: torch.device
-    timeout: float | None
-    fresh: bool
-
-
-class Engine(Protocol):
-    """Makes runs somewhere else, all of them different, and yields their records as they come, in any order.
-
-    The watcher is told of beginnings and epochs. Closed early, it leaves no process behind.
-    """
-
-    def __call__(self, due: Sequence[Due], terms: Terms, watcher: Watcher) -> Generator[Record]: ...
+        self.epochs = (done, of)
+        self.watcher.epoch(spec, done, of)
 
 
 class TimedOut(Exception):
@@ -88,96 +57,141 @@ def is_due(record: Record | None, retry: Retry) -> bool:
     """Whether a run is to be made, given what there is; `scores` makes figures again, from the models that were kept."""
     if record is None or retry in ("all", "scores"):
         return True
-    return retry == "failed" and not record.ok
+    return (retry == "failed" and not record.ok) or (retry == "older" and not record.current)
 
 
 def run_all(
     specs: Sequence[RunSpec],
     store: Store,
-    *,
     device: torch.device,
     retry: Retry = "never",
     timeout: float | None = None,
+    memory: int | None = None,
+    *,
     watcher: Watcher | None = None,
     engine: Engine | None = None,
 ) -> list[Record]:
-    """A record for each of `specs`, in their order; `timeout` is in seconds of training per run.
+    """A record for each of `specs`, in their order; `timeout` is in seconds per run, `memory` in bytes.
 
-    Without an engine, runs are made here, one after the other. Ctrl-C is passed on, with what was done so far on disk.
-    Raises `UserError` for data that cannot be had.
+    Without an engine, runs are made here, one after the other, where no more than the time of training can be limited. A record of older
+    code does, unless `retry` says `older`. Ctrl-C is passed on, with what was done so far on disk. Raises `UserError` for data that
+    cannot be had, and for a store that cannot be written.
     """
-    watcher, terms = watcher or Quiet(), Terms(store, device, timeout, fresh=retry == "all")
-    if engine is not None:
-        return run_elsewhere(specs, terms, retry, watcher, engine)
-    import sklearn.linear_model  # noqa: F401  (the seconds that its import takes are not those of the first run)
-
-    records = []
-    for spec in specs:
-        key = spec.key()
-        record = store.get(spec, key)
-        reused = not is_due(record, retry)
-        if not reused or record is None:
-            watcher.begin(spec)
-            record = run(Due(spec, key), terms, watcher)
-        watcher.end(spec, record, reused)
-        records.append(record)
-    return records
-
-
-def run_elsewhere(specs: Sequence[RunSpec], terms: Terms, retry: Retry, watcher: Watcher, engine: Engine) -> list[Record]:
-    """`run_all` by an engine. Keys are found here first, for which data are loaded: what has to be downloaded then is there for all."""
-    keys = [spec.key() for spec in specs]
-    found: dict[str, Record] = {}
-    due: dict[str, RunSpec] = {}
+    watcher = watcher or Quiet()
+    keys = [spec.key() for spec in specs]  # for which data are loaded: what has to be downloaded then is there for all
+    found, due = dict[str, Record](), dict[str, Due]()
+    there = {key: store.get(spec, key) for spec, key in zip(specs, keys, strict=True)}
+    lacking = {spec.identity: prepared(spec.dataset, spec.fidelity).digest for spec, key in zip(specs, keys, strict=True) if not there[key]}
+    older = store.newest(lacking, lacking) if lacking else {}
     for spec, key in zip(specs, keys, strict=True):
-        record = terms.store.get(spec, key)
+        record = there[key] or (older[spec.identity][1] if spec.identity in older else None)
         if record is None or is_due(record, retry):
-            due.setdefault(key, spec)
-        else:
+            due.setdefault(key, Due(spec, key, there[key].started if there[key] else ""))  # type: ignore[union-attr]
+        elif key not in found:
             found[key] = record
             watcher.end(spec, record, True)
-    with closing(engine([Due(spec, key) for key, spec in due.items()], terms, watcher)) as records:
+    if due:
+        store.plan([planned(one) for one in due.values()])
+    terms = Terms(store, device, timeout, fresh=retry == "all", renew=retry == "older", memory=memory)
+    with closing((engine or Here())(list(due.values()), terms, watcher)) as records:
         for record in records:
             found[record.key] = record
-            watcher.end(due[record.key], record, False)
+            watcher.end(due[record.key].spec, record, False)
     return [found[key] for key in keys]
+
+
+def planned(due: Due) -> dict[str, Any]:
+    """What a manifest says of a run."""
+    spec = due.spec
+    known: dict[str, Any] = {
+        "key": due.key,
+        "label": spec.label,
+        "dataset": spec.dataset,
+        "digest": prepared(spec.dataset, spec.fidelity).digest,
+    }
+    return {
+        **known,
+        "seeds": list(spec.seeds),
+        "fidelity": fidelity(spec.fidelity).name,
+        "code": spec.code,
+        "values": dict(spec.configuration.values),
+    }
+
+
+class Here:
+    """The engine that makes runs in this process, one after the other."""
+
+    def __call__(self, due: Sequence[Due], terms: Terms, watcher: Watcher) -> Generator[Record]:
+        import sklearn.linear_model  # noqa: F401  (the seconds that its import takes are not those of the first run)
+
+        queue = Queue(due, terms.store)
+        try:
+            while queue:
+                match queue.take():
+                    case Record() as record:
+                        yield record
+                    case Due() as one:
+                        watcher.begin(one.spec)
+                        record = run(one, terms, watcher)
+                        queue.done(one)
+                        yield record
+                    case None:
+                        time.sleep(HELD_SECONDS)
+        finally:
+            queue.close()
+
+    def close(self) -> None:
+        """Has nothing to leave behind."""
 
 
 def run(due: Due, terms: Terms, watcher: Watcher) -> Record:
     """Trains, evaluates and writes one run; whatever goes wrong is classified."""
-    (spec, key), (store, device, timeout, fresh) = due, terms
-    folder, begin = store.folder(spec, key), time.perf_counter()
+    spec, reached, begin = due.spec, Reached(watcher), time.perf_counter()
+    folder = terms.store.folder(spec, due.key)
     found: dict[str, Any] = {"status": {}, "reason": {}}
     started = datetime.now(UTC)
-    if fresh:
+    sweep(folder)
+    if terms.fresh:
         (folder / CHECKPOINT).unlink(missing_ok=True)
     try:
-        train_and_evaluate(spec, key, store, device, timeout, watcher, found, fresh)
-    except UserError as error:
-        failed(found, spec, "error", str(error))
-    except TimedOut as error:
-        failed(found, spec, "timeout", str(error))
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        failed(found, spec, "oom", str(error).split("\n")[0] or "out of memory")
-    except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        line = f"{type(error).__name__}: {error}".split("\n")[0]
-        memory = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-        failed(found, spec, "oom" if memory else "error", f"{line} ({Path(where.filename).name}:{where.lineno})")
-    return written(due, terms, found, started, time.perf_counter() - begin, environment(device))
+        train_and_evaluate(spec, due.key, terms, reached, found)
+    except StoreError:
+        raise
+    except (Exception, SystemExit) as error:
+        status, reason = classified(error)
+        trace = "".join(traceback.format_exception(error)).splitlines()[-LINES:]
+        failed(found, spec, status, reason, reached.epochs, "\n".join(trace))
+    return written(due, terms, found, started, time.perf_counter() - begin, environment(terms.device))
 
 
-def lost(due: Due, terms: Terms, reason: str, started: datetime, where: dict[str, Any]) -> Record:
-    """The record of a run whose process died."""
+def classified(error: BaseException) -> tuple[str, str]:
+    """Status and reason of what stopped a run."""
+    first = str(error).split("\n")[0]
+    if isinstance(error, UserError):
+        return "error", first
+    if isinstance(error, TimedOut):
+        return "timeout", first
+    memory = isinstance(error, RuntimeError) and ("can't allocate memory" in str(error) or "bad_alloc" in str(error))
+    if memory or isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return "oom", first or "out of memory"
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return "error", f"{type(error).__name__}: {first} ({Path(where.filename).name}:{where.lineno})"
+
+
+def lost(
+    due: Due, terms: Terms, how: tuple[str, str, str], started: datetime, epochs: tuple[int, int] | None, where: dict[str, Any]
+) -> Record:
+    """The record of a run whose process ended before it: `how` is status, reason, traceback."""
     found: dict[str, Any] = {"status": {}, "reason": {}}
-    failed(found, due.spec, "error", reason)
-    return written(due, terms, found, started, (datetime.now(UTC) - started).total_seconds(), where)
+    status, reason, trace = how
+    failed(found, due.spec, status, reason, epochs or (0, 0), trace)
+    return written(due, terms, found, started, max(0.0, (datetime.now(UTC) - started).total_seconds()), where)
 
 
 def written(due: Due, terms: Terms, found: dict[str, Any], started: datetime, seconds: float, where: dict[str, Any]) -> Record:
-    spec, key = due
+    spec = due.spec
     record = Record(
-        key=key,
+        key=due.key,
         label=spec.label,
         values=dict(spec.configuration.values),
         dataset=prepared(spec.dataset, spec.fidelity).recorded(),
@@ -187,30 +201,32 @@ def written(due: Due, terms: Terms, found: dict[str, Any], started: datetime, se
         environment=where,
         started=started.isoformat(timespec="microseconds"),  # two runs of a second have an order, too
         seconds=round(seconds, 3),
+        code=spec.code,
         **found,
     )
-    terms.store.put(terms.store.folder(spec, key), record)
+    terms.store.put(terms.store.folder(spec, due.key), record)
     return record
 
 
-def failed(found: dict[str, Any], spec: RunSpec, status: str, reason: str) -> None:
+def failed(found: dict[str, Any], spec: RunSpec, status: str, reason: str, epochs: tuple[int, int], trace: str) -> None:
     """Every seed that has no state yet gets this one."""
+    done, of = epochs[0], epochs[1] or spec.configuration.values.get("epochs", 0)
     for seed in map(str, spec.seeds):
         if seed not in found["status"]:
-            found["status"][seed], found["reason"][seed] = status, reason[:500]
+            found["status"][seed], found["reason"][seed] = status, f"{reason[:450]} (after {done} of {of} epochs)" if of else reason[:500]
+    found["failure"] = {"epoch": done, "traceback": trace}
 
 
-def train_and_evaluate(
-    spec: RunSpec, key: str, store: Store, device: torch.device, timeout: float | None, watcher: Watcher, found: dict[str, Any], fresh: bool
-) -> None:
+def train_and_evaluate(spec: RunSpec, key: str, terms: Terms, watcher: Watcher, found: dict[str, Any]) -> None:
     """Fills `found` with the parts of a record as they come to be known."""
+    store, device = terms.store, terms.device
     dataset, level, folder = prepared(spec.dataset, spec.fidelity), fidelity(spec.fidelity), store.folder(spec, key)
     recipe, data = spec.configuration.recipe, dataset.as_(spec.configuration.support)
 
     held = allocated(device)
     population = Population(lambda: build(spec.configuration, dataset), spec.seeds, device)
     training = Training(population, data, recipe, dataset.digest)
-    history = trained(training, spec, key, store, timeout, watcher, fresh)
+    history = trained(training, spec, key, store, terms.timeout, watcher, terms.fresh, terms.renew)
     found["curves"], found["epoch_seconds"] = history["curves"], history["epoch_seconds"]
     found["trained"] = history.get("trained", {})
     diverged = {int(seed): epoch for seed, epoch in history["diverged"].items()}
@@ -241,15 +257,26 @@ def fits(state: dict[str, torch.Tensor], like: dict[str, torch.Tensor]) -> bool:
 
 
 def trained(
-    training: Training, spec: RunSpec, key: str, store: Store, timeout: float | None, watcher: Watcher, fresh: bool
+    training: Training,
+    spec: RunSpec,
+    key: str,
+    store: Store,
+    timeout: float | None,
+    watcher: Watcher,
+    fresh: bool,
+    renew: bool = False,
 ) -> dict[str, Any]:
     """Leaves the population of `training` trained, here or by a run that shares its training -> curves, epoch_seconds, diverged."""
-    folder, training_key = store.folder(spec, key), spec.training_key()
-    known = None if fresh else store.trained(spec, key, training_key)
+    folder, training_key, code = store.folder(spec, key), spec.training_key(), spec.training_code
+    known = None if fresh else store.trained(spec, key, training_key, code)
+    if known is None and not fresh and not renew:
+        known = store.trained(spec, key, training_key)
     if known is not None and fits(known[0], training.population.state()):
         state, metadata = known
         training.population.restore({name: tensor.to(training.population.device) for name, tensor in state.items()})
         history: dict[str, Any] = json.loads(metadata["history"])
+        code = metadata.get("code", "")
+        history.setdefault("trained", {})["code"] = code
         if metadata.get("key") == key:
             return history
     else:
@@ -259,10 +286,10 @@ def trained(
             "curves": {name: finite([list(seed) for seed in zip(*rows, strict=True)]) for name, rows in curves.items()},
             "epoch_seconds": [round(s, 4) for s in training.seconds],
             "diverged": {str(seed): epoch for seed, epoch in training.diverged.items()},
-            "trained": {**environment(training.population.device), "step": training.how},
+            "trained": {**environment(training.population.device), "step": training.how, "code": code},
         }
     if state := training.population.state():
-        save_tensors(folder / MODEL, state, key=key, training=training_key, history=json.dumps(history))
+        save_tensors(folder / MODEL, state, key=key, training=training_key, code=code, history=json.dumps(history))
     return history
 
 
@@ -285,26 +312,39 @@ def train(
 ) -> dict[str, list[list[float]]]:
     """To the end, from the last checkpoint if there is one -> curves: name -> epoch -> seed."""
     curves: dict[str, list[list[float]]] = {}
+    epochs = training.recipe.epochs
     if (state := load_tensors(folder / CHECKPOINT, key=key)) is not None:
         curves = {name.removeprefix("curves/"): t.tolist() for name, t in state.items() if name.startswith("curves/")}
         training.restore({name: t for name, t in state.items() if not name.startswith("curves/")})
-    epochs, saved, pending = training.recipe.epochs, time.perf_counter(), dict[str, torch.Tensor]()
+        watcher.epoch(spec, training.epoch, epochs)
+    saved, pending = time.perf_counter(), dict[str, torch.Tensor]()
+
+    def state_now() -> dict[str, torch.Tensor]:
+        return training.state() | {f"curves/{name}": torch.tensor(rows, dtype=torch.float64) for name, rows in curves.items()}
+
+    def keep(state: dict[str, torch.Tensor]) -> None:
+        nonlocal saved, pending
+        save_tensors(folder / CHECKPOINT, state, key=key, identity=spec.identity)
+        saved, pending = time.perf_counter(), {}
+
+    def after_step() -> None:
+        if time.perf_counter() - saved > CHECKPOINT_SECONDS:
+            keep(state_now())
+
     try:
         while training.players and training.epoch < epochs and len(training.diverged) < len(spec.seeds):
-            for name, row in training.run_epoch().items():
+            for name, row in training.run_epoch(after_step).items():
                 curves.setdefault(name, []).append(row)
-            kept = {f"curves/{name}": torch.tensor(rows, dtype=torch.float64) for name, rows in curves.items()}
-            pending = {name: tensor.clone() for name, tensor in training.state().items()} | kept
+            pending = {name: tensor.clone() for name, tensor in state_now().items()}
             watcher.epoch(spec, training.epoch, epochs)
             if timeout is not None and sum(training.seconds) > timeout:
-                raise TimedOut(f"training took longer than {timeout:g} s: {training.epoch} of {epochs} epochs were done")
+                raise TimedOut(f"training took longer than {timeout:g} s")
             now, last = time.perf_counter(), training.epoch == epochs
             if now - saved > (CHECKPOINT_SECONDS / 6 if last else CHECKPOINT_SECONDS):
-                save_tensors(folder / CHECKPOINT, pending, key=key, identity=spec.identity)
-                saved, pending = time.perf_counter(), {}
+                keep(pending)
     except KeyboardInterrupt:
         if pending:
-            save_tensors(folder / CHECKPOINT, pending, key=key, identity=spec.identity)
+            keep(pending)
         raise
     return curves
 

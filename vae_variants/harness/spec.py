@@ -10,16 +10,18 @@ from typing import Any
 
 from vae_variants.datasets import Dataset, load_dataset
 from vae_variants.evaluation import fidelity
+from vae_variants.harness.fingerprint import fingerprint
+from vae_variants.harness.migrate import MEANING
 from vae_variants.registry import UserError
 from vae_variants.training import Recipe
-from vae_variants.variants import Configuration, canonical
+from vae_variants.variants import Configuration, canonical, convert
 
-__all__ = ["LATER", "SCHEMA", "RunSpec", "capped", "identifying", "parse_seeds", "prepared", "unique"]
+__all__ = ["LATER", "RunSpec", "capped", "identifying", "parse_seeds", "prepared", "unique"]
 
 MOST_SEEDS = 1000
-SCHEMA = 2  # of records; a change of what a figure means makes a new one
 TRAINING = 1  # of trained models; a change of how anything trains makes a new one
 # options younger than the first runs, with what those runs did: that makes no new run
+BROUGHT: dict[tuple[str, str], Dataset] = {}  # what `prepared` gives where data have come from another machine
 LATER: dict[str, Any] = {"decay": "constant", "precision": "fp32"}
 
 
@@ -44,12 +46,22 @@ class RunSpec:
     @property
     def identity(self) -> str:
         """Everything that decides the numbers, but for the content of the images."""
-        found = {"schema": SCHEMA, "values": identifying(self.configuration.values), "dataset": self.dataset}
+        found = {"schema": MEANING, "values": identifying(self.configuration.values), "dataset": self.dataset}
         return canonical({**found, "seeds": list(self.seeds), "fidelity": fidelity(self.fidelity).name})
 
     def key(self) -> str:
-        """SHA-256 of identity and images; loads the data set."""
-        return self._digest(self.identity)
+        """SHA-256 of identity, images and the sources that can change the numbers; loads the data set."""
+        return self._digest(f"{self.identity}|{self.code}")
+
+    @property
+    def code(self) -> str:
+        """Fingerprint of those sources."""
+        return fingerprint(self.configuration.values)
+
+    @property
+    def training_code(self) -> str:
+        """The same of those that train alone."""
+        return fingerprint(self.configuration.values, evaluation=False)
 
     def training_key(self) -> str:
         """The same of what decides the trained models alone: runs that share it share their models, whatever is measured on them."""
@@ -67,13 +79,15 @@ class RunSpec:
 
 def capped(defaults: Mapping[str, Any], fidelity_name: str) -> dict[str, Any]:
     """`defaults` with no more epochs than the fidelity trains; what a selector chooses stands above them."""
-    cap, epochs = fidelity(fidelity_name).epochs, int(defaults.get("epochs", Recipe.epochs))
+    cap, epochs = fidelity(fidelity_name).epochs, convert("epochs", defaults.get("epochs", Recipe.epochs), Recipe.epochs)
     return {**defaults, **({} if cap is None else {"epochs": min(cap, epochs)})}
 
 
 @lru_cache(maxsize=4)
 def prepared(dataset: str, fidelity_name: str) -> Dataset:
     """The data set as a run of that fidelity sees it."""
+    if (dataset, fidelity_name) in BROUGHT:
+        return BROUGHT[dataset, fidelity_name]
     level = fidelity(fidelity_name)
     return load_dataset(dataset).subset(level.train_images, level.evaluation_images)
 

@@ -2,74 +2,38 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import re
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
+from vae_variants.harness.files import (
+    announces,
+    load_tensors,
+    load_with_metadata,
+    make_folder,
+    replace_file,
+    save_tensors,
+    seal,
+    set_aside,
+    unseal,
+)  # fmt: skip
 from vae_variants.harness.record import OtherSchema, Record, identity_of
 from vae_variants.harness.spec import RunSpec
-from vae_variants.registry import UserError
 
-__all__ = ["Store", "load_tensors", "save_tensors", "slug"]
+__all__ = ["Store", "load_tensors", "load_with_metadata", "replace_file", "save_tensors", "slug"]
 
 RECORD, CHECKPOINT, MODEL, PICTURES = "record.json", "training.safetensors", "model.safetensors", "pictures.safetensors"
+PLANS = "plans"
 BEGINNING = 8192  # characters of a record, by which it is looked at first
 
 
 def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.=]+", "-", text).strip("-.")[:80] or "run"
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """All of `content` or nothing new: temporary name, fsync, rename."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], **metadata: str) -> None:
-    replace_file(path, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata=metadata))
-
-
-def load_tensors(path: Path, **expected: str) -> dict[str, Tensor] | None:
-    """The tensors of a file, or None where there is none, it is damaged, or its metadata are not those expected."""
-    found = load_with_metadata(path, **expected)
-    return None if found is None else found[0]
-
-
-def load_with_metadata(path: Path, **expected: str) -> tuple[dict[str, Tensor], dict[str, str]] | None:
-    if not path.is_file():
-        return None
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            if any(metadata.get(k) != v for k, v in expected.items()):
-                return None
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118  (not a mapping)
-    except (SafetensorError, OSError, ValueError) as error:
-        set_aside(path, str(error))
-        return None
-
-
-def set_aside(path: Path, why: str) -> None:
-    try:
-        os.replace(path, path.with_name(f"{path.name}.damaged"))
-    except OSError as error:
-        raise UserError(f"{str(path)!r} is damaged and cannot be set aside: {error.strerror or error}") from error
-    print(f"{str(path)!r} is damaged and was set aside ({why.splitlines()[0][:120]})", file=sys.stderr)
 
 
 class Store:
@@ -89,12 +53,7 @@ class Store:
 
     def folder(self, spec: RunSpec, key: str) -> Path:
         """The run's folder, made if there is none."""
-        folder = self.locate(spec, key)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot make the folder {str(folder)!r}: {error.strerror}") from error
-        return folder
+        return make_folder(self.locate(spec, key))
 
     def records(self) -> Iterator[tuple[Path, Record]]:
         """Every readable record with its folder, in the order of their names."""
@@ -109,6 +68,8 @@ class Store:
             return Record.from_json(path.read_text(encoding="utf-8"))
         except OtherSchema:
             return None
+        except FileNotFoundError:  # set aside by another process just now
+            return None
         except (ValueError, OSError) as error:
             set_aside(path, str(error))
             return None
@@ -119,28 +80,40 @@ class Store:
 
     def epochs_done(self, spec: RunSpec) -> int:
         """Of a run that was interrupted: what its checkpoint holds. Needs no data."""
-        states = [load_tensors(path, identity=spec.identity) for path in (self.root / slug(spec.dataset)).glob(f"*/{CHECKPOINT}")]
+        paths = (self.root / slug(spec.dataset)).glob(f"*/{CHECKPOINT}")
+        states = [load_tensors(path) for path in paths if announces(path, identity=spec.identity)]
         return max((int(state["epoch"]) for state in states if state is not None), default=0)
 
-    def trained(self, spec: RunSpec, key: str, training_key: str) -> tuple[dict[str, Tensor], dict[str, str]] | None:
-        """Tensors and metadata of the models trained for this run, else of the last ones for another that shares its training."""
+    def trained(self, spec: RunSpec, key: str, training_key: str, code: str = "") -> tuple[dict[str, Tensor], dict[str, str]] | None:
+        """Tensors and metadata of the models trained for this run, else of the last ones for another that shares its training.
+
+        `code` asks for models that were trained by that code.
+        """
+        wanted = {"training": training_key, **({"code": code} if code else {})}
         own = self.locate(spec, key) / MODEL
-        others = sorted((self.root / slug(spec.dataset)).glob(f"*/{MODEL}"), key=lambda path: path.stat().st_mtime, reverse=True)
-        found = (load_with_metadata(path, training=training_key) for path in (own, *others))
+        others = sorted((self.root / slug(spec.dataset)).glob(f"*/{MODEL}"), key=modified, reverse=True)
+        paths = (own, *(path for path in others if announces(path, **wanted)))
+        found = (load_with_metadata(path, **wanted) for path in paths)
         return next((state for state in found if state is not None), None)
 
-    def newest(self, wanted: Iterable[str]) -> dict[str, tuple[Path, Record]]:
-        """identity -> the last record of it, with its folder, of those `wanted`; of all others no more than the beginning is looked at."""
-        identities, found = set(wanted), dict[str, tuple[Path, Record]]()
+    def newest(self, wanted: Iterable[str], digests: Mapping[str, str] | None = None) -> dict[str, tuple[Path, Record]]:
+        """identity -> its record, with the folder, of those `wanted`: the last one of today's code, else the last one.
+
+        Of all others no more than the beginning is looked at. `digests` has, for identities, that of the data which is asked for.
+        """
+        identities, found = set(wanted), dict[str, tuple[tuple[bool, str], Path, Record]]()
         for path in sorted(self.root.glob(f"*/*/{RECORD}")):
             if (begun := self.glance(path)) is not None and begun not in identities:
                 continue
             record = self.read(path)
             if record is None or (identity := record.identity) not in identities:
                 continue
-            if identity not in found or record.started > found[identity][1].started:
-                found[identity] = (path.parent, record)
-        return found
+            if digests is not None and record.dataset["digest"] != digests[identity]:
+                continue
+            rank = (record.current, record.started)
+            if identity not in found or rank > found[identity][0]:
+                found[identity] = (rank, path.parent, record)
+        return {identity: (folder, record) for identity, (_, folder, record) in found.items()}
 
     def glance(self, path: Path) -> str | None:
         """Identity of a record from the beginning of its file; None where that does not tell."""
@@ -158,8 +131,46 @@ class Store:
         replace_file(folder / RECORD, record.to_json().encode())
         (folder / CHECKPOINT).unlink(missing_ok=True)
 
+    def plan(self, runs: Sequence[Mapping[str, Any]]) -> Path:
+        """Keeps the manifest of what is about to be run, under a name that is its digest: the same plan is the same file."""
+        text = seal(json.dumps({"schema": 1, "runs": list(runs)}, indent=1, allow_nan=False))
+        path = make_folder(self.root / PLANS) / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            replace_file(path, text.encode())
+        return path
+
+    def planned(self) -> dict[str, dict[str, Any]]:
+        """key -> what a manifest says of the run, of all that were ever planned here."""
+        found: dict[str, dict[str, Any]] = {}
+        for path in sorted((self.root / PLANS).glob("*.json")):
+            try:
+                found |= {run["key"]: run for run in json.loads(unseal(path.read_text(encoding="utf-8")))["runs"]}
+            except (ValueError, KeyError, TypeError, OSError) as error:
+                set_aside(path, str(error) or type(error).__name__)
+        return found
+
+    def packed(self, folder: Path, seen: dict[str, float]) -> dict[str, bytes]:
+        """What beside the record lies in a run's folder, of what is not as `seen` has it, to be sent to another machine."""
+        files = [folder / name for name in (CHECKPOINT, MODEL, PICTURES) if (folder / name).is_file()]
+        new = [path for path in files if seen.get(path.name) != modified(path)]
+        seen.update({path.name: modified(path) for path in new})
+        return {path.name: path.read_bytes() for path in new}
+
+    def unpack(self, folder: Path, files: Mapping[str, bytes]) -> None:
+        """Puts there what `packed` gave on another machine, and nothing else."""
+        for name in (CHECKPOINT, MODEL, PICTURES):
+            if name in files:
+                replace_file(folder / name, files[name])
+
     def pictures(self, folder: Path) -> dict[str, Tensor]:
         return load_tensors(folder / PICTURES) or {}
+
+
+def modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # set aside by another process just now
+        return 0.0
 
 
 def finite(rows: list[list[float]]) -> list[list[float | None]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,14 +69,22 @@ def load_suite(name: str) -> Suite:
         raise UserError(closest("suite", name, known) + "; or the path of a .toml file")
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"suite {str(path)!r} cannot be read: {error}") from error
+    except (ValueError, OSError, RecursionError) as error:
+        raise UserError(f"suite {str(path)!r} cannot be read: {' '.join(str(error).split())}") from error
     blocks = found.pop("runs", None)
     needed, optional = {"dataset", "seeds"}, {"description", "fidelity", "defaults"}
-    if not isinstance(blocks, list) or not needed <= set(found) <= needed | optional:
+    if not isinstance(blocks, list) or not needed <= set(found) <= needed | optional or not sound(found):
         may = "and may have description, fidelity and [defaults]"
         raise UserError(f"suite {str(path)!r} is not valid: it has dataset, seeds, [[runs]], {may}")
     for block in blocks:
-        if not isinstance(block.get("variants"), list) or not set(block) <= {"variants", "seeds", "defaults"}:
+        if not isinstance(block, dict) or not {"variants"} <= set(block) <= {"variants", "seeds", "defaults"} or not sound(block):
             raise UserError(f"suite {str(path)!r} is not valid: each [[runs]] has variants = [...], and may have seeds and [runs.defaults]")
     return Suite(path.stem, str(found.pop("dataset")), str(found.pop("seeds")), blocks=tuple(blocks), **found)
+
+
+def sound(found: Mapping[str, Any]) -> bool:
+    """Whether what stands in a suite or a block is of the right kind: names are text, variants a list of them, defaults a table."""
+    variants, defaults, texts = found.get("variants", []), found.get("defaults", {}), ("dataset", "description", "fidelity")
+    names = isinstance(variants, list) and all(isinstance(name, str) for name in variants)
+    seeds = type(found.get("seeds", "")) in (int, str)
+    return names and isinstance(defaults, dict) and seeds and all(isinstance(found.get(name, ""), str) for name in texts)

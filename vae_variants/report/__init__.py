@@ -25,15 +25,19 @@ def write_report(
     *,
     command: str,
     missing: Sequence[str] = (),
+    older: Sequence[str] = (),
 ) -> None:
-    """results.csv, summary.csv, README.md and figures/ from (label, record, what reads its pictures) in their order."""
+    """results.csv, summary.csv, README.md and figures/ from (label, record, what reads its pictures) in their order.
+
+    `missing` are labels of runs that are not there, `older` of those that code before this one made.
+    """
     entries = [Entry(label, record, load, index) for index, (label, record, load) in enumerate(runs)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_csv(results(entries), folder / "results.csv")
         write_csv(summary(entries), folder / "summary.csv")
         figures = draw_figures(entries, folder / "figures")
-        (folder / "README.md").write_text(readme(suite, entries, figures, command, missing), encoding="utf-8")
+        (folder / "README.md").write_text(readme(suite, entries, figures, command, missing, older), encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write the report {str(folder)!r}: {error.strerror or error}") from error
 

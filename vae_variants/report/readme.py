@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import math
+import re
 from collections.abc import Sequence
 
 from vae_variants.evaluation import METRICS
@@ -175,16 +177,22 @@ def some(lines: Sequence[str], rest: str = "and {} more") -> list[str]:
     return [*lines[:ROWS], *([rest.format(len(lines) - ROWS)] if len(lines) > ROWS else [])]
 
 
-def notes(entries: Sequence[Entry], missing: Sequence[str]) -> list[str]:
+def plain(text: str) -> str:
+    """Text that a model, a library or a file had a part in, as text: neither markup nor HTML, and on one line."""
+    return re.sub(r"([\\`*_\[\]#|])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
+
+
+def notes(entries: Sequence[Entry], missing: Sequence[str], older: Sequence[str]) -> list[str]:
     lines = []
     first = {e.record.key: e.label for e in reversed(entries)}
     same = [f"`{e.label}` is the same run as `{first[e.record.key]}`" for e in entries if first[e.record.key] != e.label]
     lines += [f"{'; '.join(some(same))}.", ""] if same else []
     lines += [f"Not run yet: {', '.join(some([f'`{label}`' for label in missing]))}.", ""] if missing else []
+    lines += [f"Made by older code than this page: {', '.join(some([f'`{label}`' for label in older]))}.", ""] if older else []
     failures = [(e, s, status) for e in distinct(entries) for s, status in e.record.status.items() if status != "ok"]
-    failed = [f"- `{e.label}`, seed {s}: {status}: {e.record.reason.get(s, '')}" for e, s, status in failures]
+    failed = [f"- `{e.label}`, seed {s}: {status}: {plain(e.record.reason.get(s, ''))}" for e, s, status in failures]
     rows = [(e, r) for e in distinct(entries) for r in e.record.rows if r["status"] != "ok"]
-    failed += [f"- `{e.label}`, seed {r['seed']}, {r['metric']}: {r['status']}: {r['reason']}" for e, r in rows]
+    failed += [f"- `{e.label}`, seed {r['seed']}, {r['metric']}: {r['status']}: {plain(r['reason'])}" for e, r in rows]
     return [
         *lines,
         *(
@@ -195,7 +203,9 @@ def notes(entries: Sequence[Entry], missing: Sequence[str]) -> list[str]:
     ]
 
 
-def readme(suite: str, entries: Sequence[Entry], figures: Sequence[str], command: str, missing: Sequence[str]) -> str:
+def readme(
+    suite: str, entries: Sequence[Entry], figures: Sequence[str], command: str, missing: Sequence[str], older: Sequence[str] = ()
+) -> str:
     """The whole page. Intervals are 95 % t-intervals over seeds; n is how many seeds there are."""
     records = [e.record for e in entries]
     data, newest = records[0].dataset, max(records, key=lambda r: r.started)
@@ -237,7 +247,7 @@ def readme(suite: str, entries: Sequence[Entry], figures: Sequence[str], command
             lines += [f"The classifier: digest `{found['digest'][:12]}`, test accuracy {found['test_accuracy']:.4f}.", ""]
     sectioned = {m.format(data=data_name(data["name"])) for _, _, columns in SECTIONS for _, m, _ in columns}
     lines += others(entries, shown, LIKELIHOOD | sectioned)
-    lines += notes(entries, missing)
+    lines += notes(entries, missing, older)
     lines += ["## Figures", ""]
     for name in figures:
         if name != "samples":
@@ -254,4 +264,4 @@ def readme(suite: str, entries: Sequence[Entry], figures: Sequence[str], command
 
 
 def short(value: object) -> str:
-    return "-".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)
+    return "-".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else plain(str(value))

@@ -16,8 +16,10 @@ import torch
 from vae_variants.datasets import Dataset
 from vae_variants.evaluation import Evaluation, fidelity
 from vae_variants.harness import Quiet, Record, RunSpec, Store, Suite, load_suite, parse_seeds, run_all, suite_files, unique
-from vae_variants.harness.runner import Engine, trained
+from vae_variants.harness.claims import claimed
+from vae_variants.harness.runner import trained
 from vae_variants.harness.spec import capped, prepared
+from vae_variants.harness.terms import Engine
 from vae_variants.model import Model
 from vae_variants.progress import Log
 from vae_variants.registry import UserError
@@ -133,7 +135,8 @@ class Lab:
         images, key, begin = prepared(spec.dataset, spec.fidelity), spec.key(), time.perf_counter()
         population = Population(lambda: build(configuration, images), seeds, self.device)
         training = Training(population, images.as_(configuration.support), configuration.recipe, images.digest)
-        history = trained(training, spec, key, self.store, None, Quiet(), fresh=False)
+        with claimed(self.store, spec.training_key()):
+            history = trained(training, spec, key, self.store, None, Quiet(), fresh=False)
         if (took := time.perf_counter() - begin) > 1:
             self.say(f"  {configuration.label} x {len(seeds)} seeds: {took:.0f} s")
         members = zip(seeds, population.members(), strict=True)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vae_variants.harness.environment import environment
-from vae_variants.harness.spec import SCHEMA, TRAINING
+from vae_variants.harness.migrate import MEANING
+from vae_variants.harness.spec import TRAINING
 from vae_variants.harness.store import load_tensors, replace_file, save_tensors, slug
 from vae_variants.registry import UserError
 from vae_variants.studies.lab import Lab
@@ -102,7 +103,7 @@ def run_study(name: str, lab: Lab, command: str, fresh: bool = False) -> tuple[S
     """
     study = STUDIES[name]()
     what = {"schema": STUDY_SCHEMA, "study": name, "version": study.version, "fidelity": lab.fidelity, "seeds": lab.given_seeds}
-    what |= {"records": SCHEMA, "training": TRAINING}
+    what |= {"records": MEANING, "training": TRAINING}
     key = hashlib.sha256(f"{canonical(what)}|{lab.dataset.digest}".encode()).hexdigest()
     folder = lab.store.root / slug(lab.name) / f"study-{slug(name)}-{key[:12]}"
     known = None if fresh else read(folder / FILE, key)

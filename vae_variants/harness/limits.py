@@ -1,0 +1,85 @@
+"""What a run may take of the machine, and what it does take."""
+
+from __future__ import annotations
+
+import re
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+from vae_variants.registry import UserError
+
+__all__ = ["ceiling", "kills", "limit", "parse_memory", "resident", "size"]
+
+UNITS = {"m": 2**20, "g": 2**30, "t": 2**40}
+LEAST = 2**30  # bytes: Python, torch and scikit-learn are there before a run is
+SHARE = 0.9  # of the machine's memory, beyond which a run is stopped before the system stops something else
+
+
+def parse_memory(text: str) -> int | None:
+    """Bytes of `4g`, `1500m`; `auto` is nine tenths of the machine's memory; `none` is None. Raises `UserError`."""
+    if text == "auto":
+        return ceiling()
+    if text == "none":
+        return None
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*([mgt])i?b?", text.strip().lower(), re.ASCII)
+    if match is None:
+        raise UserError(f"memory {text!r} is not a size such as 4g or 1500m, and neither auto nor none")
+    found = int(float(match[1]) * UNITS[match[2]])
+    if found < LEAST:
+        raise UserError(f"memory {text!r} is too little: the program itself takes most of {size(LEAST)}, give it at least that")
+    if sys.platform != "linux":
+        raise UserError("--memory needs Linux; use --memory none")
+    return found
+
+
+def size(count: int) -> str:
+    return f"{count / 2**30:.3g} GiB"
+
+
+def ceiling() -> int | None:
+    """Bytes that a run may take unless told otherwise; None where the machine does not say how much it has."""
+    found = []
+    try:
+        found += [int(re.findall(r"^MemTotal:\s*(\d+) kB$", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)[0]) * 1024]
+    except (OSError, IndexError):
+        return None
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            found += [int(Path(path).read_text(encoding="ascii"))]
+        except (OSError, ValueError):  # of the other version, or "max"
+            continue
+    return int(SHARE * min(found))
+
+
+def limit(memory: int | None, device: torch.device) -> None:
+    """From now on what this process asks for beyond `memory` bytes is refused: its own data, and its part of a GPU.
+
+    Drivers of GPUs reserve more addresses than there is memory, so that there no limit is set on the process itself.
+    """
+    if device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        total = torch.cuda.get_device_properties(index).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, (memory or total) / total), index)
+    elif sys.platform == "linux":
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (hard if memory is None else memory, hard))
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process holds; 0 where that cannot be told."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def kills() -> int:
+    """How many processes this system has killed so far for want of memory."""
+    try:
+        found = re.findall(r"^oom_kill (\d+)$", Path("/proc/vmstat").read_text(encoding="ascii"), re.MULTILINE)
+    except OSError:
+        found = []
+    return int(found[0]) if found else 0

@@ -1,0 +1,63 @@
+"""What whoever makes runs is given: the terms of a call, somebody to tell how they go on, and what an engine promises."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Literal, NamedTuple, Protocol
+
+import torch
+
+from vae_variants.harness.claims import Due
+from vae_variants.harness.record import Record
+from vae_variants.harness.spec import RunSpec
+from vae_variants.harness.store import Store
+
+__all__ = ["Engine", "Quiet", "Retry", "Terms", "Watcher"]
+
+Retry = Literal["never", "failed", "older", "scores", "all"]
+
+
+class Watcher(Protocol):
+    """Is told how the runs go on."""
+
+    def begin(self, spec: RunSpec) -> None: ...
+    def epoch(self, spec: RunSpec, done: int, of: int) -> None: ...
+    def end(self, spec: RunSpec, record: Record, reused: bool) -> None: ...
+
+
+class Quiet:
+    """A watcher that says nothing."""
+
+    def begin(self, spec: RunSpec) -> None:
+        """A run starts."""
+
+    def epoch(self, spec: RunSpec, done: int, of: int) -> None:
+        """`done` of `of` epochs are trained."""
+
+    def end(self, spec: RunSpec, record: Record, reused: bool) -> None:
+        """There is a record; `reused` says that it had been there before."""
+
+
+class Terms(NamedTuple):
+    """On which every run of a call is made; `timeout` is in seconds and `memory` in bytes.
+
+    `fresh` ignores what was trained before, `renew` what was trained by other code.
+    """
+
+    store: Store
+    device: torch.device
+    timeout: float | None = None
+    fresh: bool = False
+    renew: bool = False
+    memory: int | None = None
+
+
+class Engine(Protocol):
+    """Makes runs somewhere else, all of them different, and yields their records as they come, in any order.
+
+    The watcher is told of beginnings and epochs. Closed early, it leaves no process behind; else processes may stay for the next call,
+    until `close`.
+    """
+
+    def __call__(self, due: Sequence[Due], terms: Terms, watcher: Watcher) -> Generator[Record]: ...
+    def close(self) -> None: ...

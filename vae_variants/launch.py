@@ -1,0 +1,93 @@
+"""What the commands that make runs share: where runs are made, on which terms, and what is said of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import cast, get_args
+
+import torch
+
+from vae_variants.datasets import parse
+from vae_variants.harness import Record, RunSpec, Store, run_all, unique
+from vae_variants.harness.engines import choose_engine
+from vae_variants.harness.environment import choose_device
+from vae_variants.harness.limits import parse_memory
+from vae_variants.harness.terms import Engine, Retry
+from vae_variants.options import seconds
+from vae_variants.progress import Log
+from vae_variants.registry import UserError, closest
+
+__all__ = ["Launch"]
+
+SHOWN = 8  # labels in a line
+
+
+@dataclass(frozen=True)
+class Launch:
+    """The options of a command line that say how runs are made, not which; wrong ones raise `UserError`, at the latest in `check`."""
+
+    runs: Path
+    device: str = "auto"
+    jobs: str = "1"
+    retry: str = "never"
+    timeout: str | None = None
+    memory: str = "auto"
+    kind: str = "local"
+    address: str | None = None
+    plugins: Sequence[Path] = ()
+    cpus: int = 1
+    gpus: float = 1.0
+
+    @cached_property
+    def place(self) -> torch.device:
+        if self.kind == "ray" and self.device == "cuda":  # which the machines of the cluster have, if not this one
+            return torch.device("cuda")
+        return choose_device(self.device)
+
+    @cached_property
+    def engine(self) -> Engine:
+        if self.kind not in ("local", "ray"):
+            raise UserError(closest("engine", self.kind, ("local", "ray")))
+        if self.kind == "local" and self.address is not None:
+            raise UserError("--address is that of a Ray cluster: say --engine ray too")
+        if self.kind == "local":
+            return choose_engine(self.jobs, self.place, self.plugins)
+        from vae_variants.harness.cluster import Cluster
+
+        choose_engine(self.jobs, self.place)
+        if self.jobs == "0":
+            raise UserError("jobs 0, in this process, goes with --engine local")
+        return Cluster(self.jobs, self.address, tuple(self.plugins), self.cpus, self.gpus)
+
+    def check(self, specs: Sequence[RunSpec]) -> list[RunSpec]:
+        """Those that are different, after a look at every option; touches no data."""
+        if self.retry not in get_args(Retry):
+            raise UserError(closest("retry", self.retry, get_args(Retry)))
+        seconds(self.timeout)
+        parse_memory(self.memory)
+        assert self.engine
+        for dataset in {spec.dataset for spec in specs}:
+            parse(dataset)
+        return unique(specs)
+
+    def execute(self, specs: Sequence[RunSpec]) -> list[Record]:
+        """Runs what is missing, and says what failed, and what older code made -> the records."""
+        specs, limits = self.check(specs), (seconds(self.timeout), parse_memory(self.memory))
+        retry = cast(Retry, self.retry)
+        with closing(self.engine), Log(specs) as log:
+            records = run_all(specs, Store(self.runs), self.place, retry, *limits, watcher=log, engine=self.engine)
+        bad, older = [record for record in records if not record.ok], [record.label for record in records if not record.current]
+        for record in bad:
+            for seed, reason in record.reason.items():
+                print(f"{record.label} seed {seed}: {record.status[seed]}: {reason}", file=sys.stderr)
+        if bad:
+            print("failed runs are kept as rows; --retry failed makes them again", file=sys.stderr)
+        if older:
+            names = ", ".join(older[:SHOWN]) + (", ..." if len(older) > SHOWN else "")
+            print(f"{len(older)} of {len(records)} runs were made by older code ({names}); --retry older makes them again", file=sys.stderr)
+        return records

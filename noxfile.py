@@ -77,3 +77,12 @@ def speed(session: nox.Session) -> None:
         "--benchmark-columns=median,iqr,ops,rounds",
         *session.posargs,
     )
+
+
+@nox.session
+def peers(session: nox.Session) -> None:
+    """Train, score and sample in turn with Pythae and a plain loop, and write reports/speed: some 20 minutes, on an idle machine."""
+    install(session, "test", "peers")
+    session.run("pytest", "bench/peers", "-p", "no:cacheprovider")
+    session.run("python", "bench/peers/measure.py", *session.posargs)
+    session.run("python", "bench/peers/report.py")

@@ -17,6 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from vae_variants.datasets import Data
 from vae_variants.likelihoods import Support
+from vae_variants.precision import precision
 from vae_variants.steps import Gradient
 from vae_variants.training import Population, Recipe, Training
 
@@ -47,8 +48,9 @@ def stream(found: Training) -> Iterator[Tensor]:
 def timed(step: Callable[[Tensor], object], images: Iterator[Tensor]) -> Iterator[float]:
     while True:
         begin = time.perf_counter()
-        for x in itertools.islice(images, STEPS):
-            step(x)
+        with precision("fp32"):
+            for x in itertools.islice(images, STEPS):
+                step(x)
         yield time.perf_counter() - begin
 
 
@@ -87,9 +89,10 @@ def separate(images: Tensor, seeds: int, batch: int) -> Iterator[float]:
     streams, t = [stream(found) for found in each], torch.zeros(())
     while True:
         begin = time.perf_counter()
-        for found, own in zip(each, streams, strict=True):
-            for x in itertools.islice(own, STEPS):
-                found.turn(0, x, t)
+        with precision("fp32"):
+            for found, own in zip(each, streams, strict=True):
+                for x in itertools.islice(own, STEPS):
+                    found.turn(0, x, t)
         yield time.perf_counter() - begin
 
 
@@ -136,17 +139,18 @@ def operations(images: Tensor, seeds: int, batch: int, trace: bool) -> dict[str,
     """Milliseconds of a step by kind of operation, from torch's profiler; what is left of the clock's is Python and calls."""
     found, t = training(images, seeds, batch, trace), torch.zeros(())
     own = stream(found)
-    for x in itertools.islice(own, 10):
-        found.turn(0, x, t)
-    clock = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        for x in itertools.islice(own, STEPS):
+    with precision("fp32"):
+        for x in itertools.islice(own, 10):
             found.turn(0, x, t)
-        clock.append((time.perf_counter() - begin) / STEPS * 1e3)
-    with profile(activities=[ProfilerActivity.CPU]) as seen:
-        for x in itertools.islice(own, STEPS):
-            found.turn(0, x, t)
+        clock = []
+        for _ in range(5):
+            begin = time.perf_counter()
+            for x in itertools.islice(own, STEPS):
+                found.turn(0, x, t)
+            clock.append((time.perf_counter() - begin) / STEPS * 1e3)
+        with profile(activities=[ProfilerActivity.CPU]) as seen:
+            for x in itertools.islice(own, STEPS):
+                found.turn(0, x, t)
     total: Counter[str] = Counter()
     for event in seen.key_averages():
         total[kind(event.key)] += event.self_cpu_time_total / STEPS / 1e3

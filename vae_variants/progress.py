@@ -12,7 +12,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from vae_variants.harness import Record, RunSpec
-from vae_variants.harness.runner import headline
 
 __all__ = ["Log", "results_table"]
 
@@ -89,3 +88,12 @@ def results_table(records: Sequence[Record]) -> Table:
 
 def figure(value: float | None, bound: bool) -> str:
     return "-" if value is None or not math.isfinite(value) else f"{'≥ ' * bound}{value:.5g}"
+
+
+def headline(record: Record) -> str:
+    """The figure that one would look at first, averaged over seeds, for a line of log."""
+    for metric in ("log_likelihood", "reconstruction_mse", "sharpness_ratio", "probe_accuracy"):
+        values = [v for s in record.seeds if (v := record.value(metric, s)) is not None]
+        if values:
+            return f"{metric} {math.fsum(values) / len(values):.4g}"
+    return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 import traceback
 from collections.abc import Generator, Sequence
@@ -30,7 +29,7 @@ from vae_variants.registry import UserError
 from vae_variants.training import Population, Training
 from vae_variants.variants import build
 
-__all__ = ["Here", "headline", "is_due", "lost", "run", "run_all", "trained"]
+__all__ = ["Here", "is_due", "lost", "run", "run_all", "trained"]
 
 CHECKPOINT_SECONDS = 30.0
 HELD_SECONDS = 1.0  # between two looks at runs that another invocation is at
@@ -347,12 +346,3 @@ def train(
             keep(pending)
         raise
     return curves
-
-
-def headline(record: Record) -> str:
-    """The figure that one would look at first, averaged over seeds, for a line of log."""
-    for metric in ("log_likelihood", "reconstruction_mse", "sharpness_ratio", "probe_accuracy"):
-        values = [v for s in record.seeds if (v := record.value(metric, s)) is not None]
-        if values:
-            return f"{metric} {math.fsum(values) / len(values):.4g}"
-    return ""

@@ -11,6 +11,7 @@ import torch
 
 from vae_variants.datasets import load_dataset
 from vae_variants.harness import Record, RunSpec
+from vae_variants.harness.spec import prepared
 from vae_variants.likelihoods import Support
 from vae_variants.registry import UserError
 from vae_variants.training import Population, Recipe, Training
@@ -51,7 +52,8 @@ def test_runs_from_before_an_option_was_there_keep_their_identity_and_models(sel
     assert now.identity == identity
     assert now.training_key() == training_key
     assert now._digest(identity) == key != now.key(), "since then the sources enter too; old records are found by identity and images"
-    kept = {"key": key, "label": selector, "values": json.loads(values), "dataset": {"name": "digits"}, "support": "binary"}
+    kept = {"key": key, "label": selector, "values": json.loads(values), "support": "binary"}
+    kept["dataset"] = prepared("digits", "smoke").recorded()
     kept |= {"fidelity": "smoke", "seeds": [0, 1], "status": {"0": "ok", "1": "ok"}, "schema": 2}
     record = Record.from_json(json.dumps(kept))
     assert record.identity == identity

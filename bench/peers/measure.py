@@ -24,7 +24,7 @@ from torch import Tensor
 
 from vae_variants.datasets import load_dataset, split
 from vae_variants.evaluation import Evaluation, fidelity
-from vae_variants.harness.environment import device_name
+from vae_variants.harness.environment import environment
 from vae_variants.likelihoods import Support
 from vae_variants.models.fvbn import FVBN
 from vae_variants.models.made import MADE
@@ -33,7 +33,7 @@ from vae_variants.precision import has_effect
 from vae_variants.process import prepare
 
 ROUNDS = 5
-BATCHES = (16, 128, 512)
+BATCHES = (128, 512)
 EPOCHS = 8
 CPU = torch.device("cpu")
 FLOPS = 6 * (784 * HIDDEN + HIDDEN * 2 * LATENT + LATENT * HIDDEN + HIDDEN * 784) - 2 * 784 * HIDDEN  # images have no gradient
@@ -238,7 +238,7 @@ def main() -> None:
     for name in chosen.what or WHAT:
         begin = time.perf_counter()
         frame = pd.DataFrame(WHAT[name]())
-        frame["device"] = device_name(CPU)
+        frame["device"] = environment(CPU)["device"]
         frame["torch"] = torch.__version__
         frame.to_csv(chosen.out / f"{name}.csv", index=False, float_format="%.6g")
         print(f"{name}: {time.perf_counter() - begin:.0f} s", flush=True)

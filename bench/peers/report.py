@@ -13,6 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 from vae_variants.harness.statistics import interval
+from vae_variants.report import write_index
 from vae_variants.report.drawing import axes
 from vae_variants.report.entries import COLOURS
 
@@ -26,7 +27,7 @@ NAMES = {
 LOOKS = {name: {"color": COLOURS[i], "marker": "osD^v"[i], "markersize": 4} for i, name in enumerate(NAMES)}
 HEAD = """# Speed
 
-Made by `nox -s peers` on {date}, {device}, Python {python}, torch {torch}.
+Made by `nox -s peers -- {what}` on {date}, {device}, Python {python}, torch {torch}.
 
 One network in three hands: a multi-layer perceptron 784-512-20 with ReLU and Bernoulli pixels, Adam at 1e-3, MNIST binarised once.
 Everything that is compared took turns within one run on this machine, each trainer in a process of its own; cells are medians over the
@@ -79,6 +80,7 @@ def training(frame: pd.DataFrame) -> tuple[str, Figure]:
         ax.plot(batches, medians, label=called(who, seeds), linestyle="-" if seeds == 1 else "--", **LOOKS[who])
     ax.set(xscale="log", xlabel="images per batch and seed", ylabel="images per second")
     ax.set_xticks(batches, [str(batch) for batch in batches])
+    ax.minorticks_off()
     ax.set_ylim(bottom=0)
     ax.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     share = []
@@ -208,7 +210,11 @@ def main() -> None:
     frames = {path.stem: pd.read_csv(path) for path in sorted(folder.glob("*.csv"))}
     devices = " / ".join(sorted({str(device) for frame in frames.values() for device in frame.device.unique()}))
     date = f"{datetime.now(UTC):%Y-%m-%d}"
-    text = [HEAD.format(date=date, device=devices, python=platform.python_version(), torch=torch.__version__.partition("+")[0])]
+    text = [
+        HEAD.format(
+            what=" ".join(frames), date=date, device=devices, python=platform.python_version(), torch=torch.__version__.partition("+")[0]
+        )
+    ]
     (folder / "figures").mkdir(exist_ok=True)
     for name, write in {"training": training, "seeds": seeds, "target": target}.items():
         if name in frames:
@@ -220,6 +226,7 @@ def main() -> None:
         text.append(steps(frames["steps"], frames["parts"]))
     text.append(f"Every measurement: {', '.join(f'[{name}.csv]({name}.csv)' for name in frames)}.\n")
     (folder / "README.md").write_text("\n".join(text), encoding="utf-8")
+    write_index(folder.parent)
 
 
 if __name__ == "__main__":

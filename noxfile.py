@@ -43,7 +43,7 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Kill a suite a hundred times and compare what it ends with; try ten thousand cases of everything that is read. Some 40 minutes."""
+    """Kill a suite a hundred times and compare what it ends with; try ten thousand cases of everything that is read."""
     install(session, "test")
     session.run("python", "tests/faults/kills.py", "--kills", "80")
     session.run("python", "tests/faults/kills.py", "--kills", "20", "--engine", "ray", "--jobs", "2")
@@ -81,7 +81,7 @@ def speed(session: nox.Session) -> None:
 
 @nox.session
 def peers(session: nox.Session) -> None:
-    """Train, score and sample in turn with Pythae and a plain loop, and write reports/speed: some 20 minutes, on an idle machine."""
+    """Train, score and sample in turn with Pythae and a plain loop, and write reports/speed, on an idle machine."""
     install(session, "test", "peers")
     session.run("pytest", "bench/peers", "-p", "no:cacheprovider")
     session.run("python", "bench/peers/measure.py", *session.posargs)

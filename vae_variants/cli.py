@@ -47,7 +47,7 @@ from vae_variants.options import (
     guarded,
 )
 from vae_variants.process import prepare, stoppable
-from vae_variants.progress import results_table
+from vae_variants.progress import plan_table, results_table, states
 from vae_variants.registry import Registry, UserError, closest, load_plugins
 from vae_variants.variants import VARIANTS, configure
 
@@ -121,24 +121,6 @@ def finish(records: list[Record]) -> None:
         raise typer.Exit(1)
 
 
-def show_plan(specs: list[RunSpec], store: Store) -> None:
-    table = Table(box=None, pad_edge=False)
-    for column in ("variant", "data set", "seeds", "fidelity", "epochs", "state"):
-        table.add_column(column, no_wrap=column == "variant")
-    newest = store.newest(spec.identity for spec in specs)
-    for spec in specs:
-        record = newest[identity][1] if (identity := spec.identity) in newest else None
-        done = 0 if record else store.epochs_done(spec)
-        state = states(record) if record else f"{done} epochs done" if done else "to be run"
-        epochs = str(spec.configuration.values.get("epochs", "-"))
-        table.add_row(spec.label, spec.dataset, ",".join(map(str, spec.seeds)), spec.fidelity, epochs, state)
-    out.print(table)
-
-
-def states(record: Record) -> str:
-    return ", ".join([*sorted(set(record.status.values())), *([] if record.current else ["older code"])])
-
-
 @app.command()
 @guarded
 def run(
@@ -169,7 +151,7 @@ def run(
     specs = [RunSpec(c, dataset, parse_seeds(seeds), fidelity) for c in configurations]
     launch = Launch(runs, device, jobs, retry, timeout, memory, engine, address, plugin or [], cpus, gpus)
     if dry_run:
-        show_plan(launch.check(specs), Store(runs))
+        out.print(plan_table(launch.check(specs), Store(runs)))
         return
     records = launch.execute(specs)
     out.print(results_table(records))
@@ -205,7 +187,7 @@ def bench(
     plan = load_suite(suite).plan(**given)
     launch = Launch(runs, device, jobs, retry, timeout, memory, engine, address, plugin or [], cpus, gpus)
     if dry_run:
-        show_plan(launch.check(plan), Store(runs))
+        out.print(plan_table(launch.check(plan), Store(runs)))
         return
     records = launch.execute(plan)
     make_report(suite, plan, runs, reports, given)
@@ -330,7 +312,7 @@ def status(
         show_planned(Store(runs))
         return
     plan = load_suite(suite).plan(dataset=dataset, seeds=seeds, fidelity=fidelity)
-    show_plan(unique(plan), Store(runs))
+    out.print(plan_table(unique(plan), Store(runs)))
 
 
 def show_planned(store: Store) -> None:

@@ -30,7 +30,7 @@ class _Softplus(torch.autograd.Function):
 def softplus(h: Tensor) -> Tensor:
     """log(1 + e^h) = max(h, 0) + log(1 + e^-|h|), elementwise; its derivative is the sigmoid, 1/2 at 0 too.
 
-    As far from the exact value as torch's own, which takes log1p, three times as slow as log: the second term lies in [0, log 2], and a
+    As far from the exact value as torch's own, which takes log1p, slower than log: the second term lies in [0, log 2], and a
     sum over pixels asks for a small absolute error, not for the relative one that log1p keeps where that term is next to nothing.
     """
     return _Softplus.apply(h)

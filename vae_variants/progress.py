@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from vae_variants.harness import Record, RunSpec
+from vae_variants.harness import Record, RunSpec, Store
 
-__all__ = ["Log", "results_table"]
+__all__ = ["Log", "plan_table", "results_table", "states"]
 
 HEADLINES = {  # metric -> column, short enough for 80 characters in all
     "elbo": "ELBO",
@@ -97,3 +97,22 @@ def headline(record: Record) -> str:
         if values:
             return f"{metric} {math.fsum(values) / len(values):.4g}"
     return ""
+
+
+def plan_table(specs: Sequence[RunSpec], store: Store) -> Table:
+    """What is there of each run."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("variant", "data set", "seeds", "fidelity", "epochs", "state"):
+        table.add_column(column, no_wrap=column == "variant")
+    newest = store.newest(spec.identity for spec in specs)
+    for spec in specs:
+        record = newest[identity][1] if (identity := spec.identity) in newest else None
+        done = 0 if record else store.epochs_done(spec)
+        state = states(record) if record else f"{done} epochs done" if done else "to be run"
+        epochs = str(spec.configuration.values.get("epochs", "-"))
+        table.add_row(spec.label, spec.dataset, ",".join(map(str, spec.seeds)), spec.fidelity, epochs, state)
+    return table
+
+
+def states(record: Record) -> str:
+    return ", ".join([*sorted(set(record.status.values())), *([] if record.current else ["older code"])])

@@ -102,15 +102,22 @@ SECTIONS = (
     (
         "Cost",
         "Throughputs in images per second, all seeds of a run training together; sampling and encoding of one seed, 100 images "
-        "at a time: medians over seeds ± half of their interquartile range. Peak memory is that of the device while training, on a CPU "
-        "of the whole process with its libraries. "
+        "at a time, one at a time (ms), and as many as is fastest where that was measured (fidelity `thorough`, or its option "
+        "`sweep=true`): medians over seeds ± half of their interquartile range. The share is that of a training step in what the "
+        "machine's rate of bare matrix products would allow. Peak memory is that of the device while training, on a CPU of the whole "
+        "process with its libraries. "
         "Of the machine named above: not to be compared with another's.",
         (
             ("parameters", "parameters", 1.0),
             ("training ↑ (images/s)", "train_images_per_second", 1.0),
             ("training ↓ (s)", "train_seconds", 1.0),
+            ("share ↑", "train_product_share", 1.0),
             ("encoding ↑ (images/s)", "encode_images_per_second", 1.0),
+            ("one image ↓ (ms)", "encode_latency", 1.0),
+            ("fastest encoding ↑ (images/s)", "encode_images_per_second_saturated", 1.0),
             ("sampling ↑ (images/s)", "sample_images_per_second", 1.0),
+            ("one sample ↓ (ms)", "sample_latency", 1.0),
+            ("fastest sampling ↑ (images/s)", "sample_images_per_second_saturated", 1.0),
             ("peak memory ↓ (MB)", "peak_memory_bytes", 1e-6),
         ),
     ),

@@ -29,7 +29,7 @@ def load_dataset(spec: str) -> Dataset:
     if common["train"] > found.sizes["train"]:
         raise UserError(f"train={common['train']} is not valid: data set {found.name!r} has {found.sizes['train']} training images")
     part = found.subset(common["train"], None) if common["train"] else found
-    return replace(part, name=spec, static=common["static"]) if common != COMMON else found
+    return replace(part, name=spec, static=common["static"])  # the name is how it was asked for: that finds its records again
 
 
 COMMON: dict[str, Any] = {"static": False, "train": 0}  # options of every data set, and their defaults

@@ -2,39 +2,49 @@
 
 from __future__ import annotations
 
-import os
-import warnings
 import zipfile
 import zlib
-from pathlib import Path
+from functools import partial
+from inspect import signature
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from vae_variants.datasets.dataset import DATASETS, Dataset, split
+from vae_variants.datasets.folder import Images, album
 from vae_variants.registry import UserError
 
-__all__ = ["images", "npz"]
+__all__ = ["images", "npz", "source_ids"]
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 FEWEST = 30  # images that can still be split in three
-LARGEST, LONGEST = 2**34, 1024  # bytes of an archive's arrays, and pixels a side: what says that it is more is no data set
+LARGEST = 2**34  # bytes of an archive's arrays: what says that it has more is no data set
 
 
-def own(name: str, stored: Tensor, labels: Tensor | None, classes: list[str] | None) -> Dataset:
-    """A seventh each for validation and test, at random but fixed."""
+def own(name: str, found: Images) -> Dataset:
+    """A seventh each for validation and test, at random but fixed; a test set that is there stays one. A single class is none."""
+    stored, apart = found.stored, torch.tensor(found.test)
     if len(stored) < FEWEST:
         raise UserError(f"data set {name!r} has {len(stored)} images; at least {FEWEST} are needed")
-    held_out = len(stored) // 7
-    return split(name, stored, labels, classes=classes, validation=held_out, test=held_out)
+    classes = {c: i for i, c in enumerate(sorted(set(found.classes or ())))}
+    labels = torch.tensor([classes[c] for c in found.classes]) if found.classes and len(classes) > 1 else None
+    names = None if labels is None else [str(c) for c in classes]
+    rest = stored[~apart]
+    held_out = len(rest) // 7
+    if not apart.any():
+        return split(name, stored, labels, classes=names, validation=held_out, test=held_out)
+    test = (stored[apart], None if labels is None else labels[apart])
+    return split(name, rest, None if labels is None else labels[~apart], classes=names, validation=max(1, held_out), test=test)
 
 
 @DATASETS.add
 def npz(path: str) -> Dataset:
     """npz:FILE with an array `x` of images (N, H, W), (N, C, H, W) or (N, H, W, C) and, if known, labels `y` (N,)"""
-    name = f"npz:{path}"
+    return own(f"npz:{path}", archive(path))
+
+
+def archive(path: str) -> Images:
+    """The images of an .npz file. Raises `UserError`."""
     try:
         with zipfile.ZipFile(path) as packed:
             if sum(member.file_size for member in packed.infolist()) > LARGEST:
@@ -62,12 +72,12 @@ def npz(path: str) -> Dataset:
             "save it with numpy.savez(path, x=images, y=labels)"
         ) from error
     stored = levels_of(path, channels_first(path, x))
+    ids, test = list(map(str, range(len(x)))), [False] * len(x)
     if y is None:
-        return own(name, stored, None, None)
+        return Images(stored, None, ids, test)
     if y.shape != (len(x),) or y.dtype.kind not in "iubU":
         raise UserError(f"{path!r}: y has shape {y.shape} and type {y.dtype}; it must be ({len(x)},) of integers or strings")
-    classes, labels = np.unique(y, return_inverse=True)
-    return own(name, stored, torch.from_numpy(labels), [str(c) for c in classes])
+    return Images(stored, y.tolist(), ids, test)
 
 
 def channels_first(path: str, x: np.ndarray) -> np.ndarray:
@@ -92,53 +102,23 @@ def levels_of(path: str, x: np.ndarray) -> Tensor:
 
 
 @DATASETS.add
-def images(path: str, size: int = 28, grey: bool = True) -> Dataset:
-    """images:FOLDER of pictures, a subfolder for each class; ?size=28&grey=true are the pixels a side and the colour"""
-    root = Path(path)
-    if not os.path.isdir(path):  # which says no to what cannot be a path, too
-        raise UserError(f"there is no folder {path!r}")
-    if not 4 <= size <= LONGEST:
-        raise UserError(f"size={size} is too {'small' if size < 4 else 'large'}; give 4 to {LONGEST} pixels a side")
-    files = sorted(f for f in root.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
-    if outside := [f for f in files if not f.resolve().is_relative_to(root.resolve())]:
-        raise UserError(f"{str(outside[0])!r} is a link that leads out of {path!r}; copy the picture instead")
-    folders = [f.relative_to(root).parts[0] if f.parent != root else None for f in files]
-    classes = sorted({folder for folder in folders if folder is not None})
-    if classes and None in folders:
-        raise UserError(f"{path!r} has pictures both beside and inside its subfolders; put each into the folder of its class")
-    if not files:
-        raise UserError(f"there are no pictures ({', '.join(sorted(SUFFIXES))}) in {path!r}")
-    pictures = torch.stack([picture(f, size, grey) for f in files])
-    labels = torch.tensor([classes.index(folder) for folder in folders if folder is not None]) if classes else None
-    return own(f"images:{path}?size={size}&grey={str(grey).lower()}", pictures, labels, classes or None)
+def images(path: str, size: int = 28, grey: bool = True, labels: bool = True, broken: str = "refuse") -> Dataset:
+    """images:FOLDER of pictures, a subfolder for each class; ?size=28&grey=true are the pixels a side and the colour
+
+    Pictures are cut to a square about their middle. `labels=false`: subfolders are no classes; `broken=skip`: what cannot be read is
+    left out, in one line, and else refused. Of folders train and test side by side the second has the test images.
+    """
+    return own(f"images:{path}", album(path, size, grey, labels, broken))
 
 
-def eight_bit(opened: Image.Image) -> Image.Image:
-    """In 8 bits a channel and without transparency: what is seen through is white."""
-    if opened.mode.startswith(("I", "F")):  # 16 bits, or 32, which convert() would cut off at 255
-        x = np.asarray(opened, dtype=np.float64)
-        top = 65535.0 if opened.mode.startswith("I;16") or x.max() > 255 else 255.0 if x.max() > 1 else 1.0
-        return Image.fromarray(np.rint(np.clip(x / top, 0, 1) * 255).astype(np.uint8))
-    if opened.has_transparency_data:
-        opened = opened.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", opened.size, "white"), opened)
-    return opened
+def source_ids(load: partial[Dataset], train: int = 0) -> dict[str, list[str]]:
+    """split -> what each image is called where it comes from: a file's name in the folder, or a row of `x`.
 
-
-def picture(file: Path, size: int, grey: bool) -> Tensor:
-    """(C, size, size) uint8, cut to a square about its middle."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as opened:
-                fitted = ImageOps.fit(eight_bit(ImageOps.exif_transpose(opened)).convert("L" if grey else "RGB"), (size, size))
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
-        raise UserError(f"{str(file)!r} is not a readable picture (damaged, truncated or too large): {error}") from error
-    return torch.from_numpy(np.array(fitted)).reshape(size, size, -1).movedim(-1, 0)
+    `load` is what `parse` gives for a data set of one's own, and `train` its option of that name.
+    """
+    defaults = {p.name: p.default for p in signature(load.func).parameters.values() if p.default is not p.empty}
+    found = {npz: archive, images: album}[load.func](*load.args, **{**defaults, **load.keywords})
+    numbers = torch.arange(len(found.stored), dtype=torch.int32).view(torch.uint8).reshape(-1, 1, 1, 4)
+    cut = own("", found._replace(stored=numbers, classes=None)).subset(train or None, None)
+    rows = {part: getattr(cut, part).contiguous().view(torch.int32).flatten().tolist() for part in cut.sizes}
+    return {part: [found.ids[row] for row in index] for part, index in rows.items()}

@@ -75,8 +75,9 @@ class Store:
             return None
 
     def get(self, spec: RunSpec, key: str) -> Record | None:
+        """The record of that key; one that calls its data otherwise, as once was done, would not be found for a report."""
         record = self.read(self.locate(spec, key) / RECORD)
-        return record if record is not None and record.key == key else None
+        return record if record is not None and record.key == key and record.identity == spec.identity else None
 
     def epochs_done(self, spec: RunSpec) -> int:
         """Of a run that was interrupted: what its checkpoint holds. Needs no data."""

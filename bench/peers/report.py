@@ -61,7 +61,7 @@ def contestants(frame: pd.DataFrame) -> list[tuple[str, int]]:
 
 
 def called(who: str, seeds: int) -> str:
-    return NAMES[who] if who in ("pythae", "plain", "products") else f"{NAMES[who]}, {seeds} seed{'s' * (seeds > 1)}"
+    return NAMES[who] if who in ("pythae", "plain", "products") else f"{NAMES[who]}, {seeds} seed{'s' if seeds > 1 else ''}"
 
 
 def training(frame: pd.DataFrame) -> tuple[str, Figure]:

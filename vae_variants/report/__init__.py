@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vae_variants.harness.record import Record
 from vae_variants.registry import UserError
+from vae_variants.report.content import content
 from vae_variants.report.entries import Entry
 from vae_variants.report.figures import draw_figures
 from vae_variants.report.readme import readme
@@ -37,7 +38,7 @@ def write_report(
         write_csv(results(entries), folder / "results.csv")
         write_csv(summary(entries), folder / "summary.csv")
         figures = draw_figures(entries, folder / "figures")
-        (folder / "README.md").write_text(readme(suite, entries, figures, command, missing, older), encoding="utf-8")
+        (folder / "README.md").write_text(readme(content(suite, entries, command, missing, older), figures), encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write the report {str(folder)!r}: {error.strerror or error}") from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vae_variants.evaluation.sharpness import NOISE, SHARPEST
 
-__all__ = ["BESIDE", "FIGURES_ARE", "LEFT_OUT", "LIKELIHOOD", "LIKELIHOOD_TEXT", "SECTIONS", "SHARP"]
+__all__ = ["BESIDE", "FIGURES_ARE", "LEFT_OUT", "LIKELIHOOD", "LIKELIHOOD_TEXT", "OVERVIEW", "SECTIONS", "SHARP"]
 
 BESIDE = "Samples beside real images"
 SECTIONS = (
@@ -142,4 +142,14 @@ FIGURES_ARE = (
 LEFT_OUT = (
     "There are {all} variants. Tables show {shown} of them and figures {drawn}: in turn, of each kind of pixels "
     "the first and then the best by log p(x), and of those without log p(x) the first. Ranks, p and what is bold are of all."
+)
+OVERVIEW = (  # what one looks at first
+    ("log p(x) ↑", "log_likelihood", 1.0),
+    ("ELBO ↑", "elbo", 1.0),
+    ("MSE ↓", "reconstruction_mse", 1.0),
+    ("FD-{data}cnn ↓", "fd-{data}cnn", 1.0),
+    ("blur in pixels ↓", "blur_sigma", 1.0),
+    ("probe accuracy ↑", "probe_accuracy", 1.0),
+    ("training ↑ (images/s)", "train_images_per_second", 1.0),
+    ("parameters", "parameters", 1.0),
 )

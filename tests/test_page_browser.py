@@ -80,7 +80,7 @@ def test_rows_are_sorted_by_click_and_by_key_within_their_kind_of_pixels(opened)
     assert tab.locator("#overview th[aria-sort=none]").count() == tab.locator("#overview thead th").count() - 1
     button.press("Enter")
     assert values(tab, 1) == sorted(values(tab, 1))
-    assert "Sorted by log p(x) ↑, ascending" in tab.locator(".tools [role=status]").inner_text()
+    assert "Sorted by log p(x)\u00a0↑, ascending" in tab.locator(".tools [role=status]").inner_text()
     button.press("Space")
     assert rows(tab) == before
     assert tab.eval_on_selector_all("#overview tbody", "bodies => bodies.map(b => b.dataset.group)") == groups

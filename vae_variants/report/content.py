@@ -14,7 +14,7 @@ from vae_variants.report.numbers import NOTHING, number
 from vae_variants.report.sections import BESIDE, LIKELIHOOD, SECTIONS, SHARP
 from vae_variants.report.tables import metrics_of
 
-__all__ = ["ROWS", "Cell", "Content", "Sheet", "content", "figure", "leaders", "seeds"]
+__all__ = ["ROWS", "Cell", "Content", "Sheet", "content", "figure", "leaders", "noisy", "seeds", "sign"]
 
 SIGNIFICANT = 0.05
 ROWS = 200  # of a table, at most: GitHub shows no page of 500 kB

@@ -15,7 +15,8 @@ from vae_variants.report.tables import metrics_of
 
 __all__ = ["dots", "ends", "heading", "wide"]
 
-WIDTH, ROW, TOP = 440.0, 17.0, 40.0
+WIDTH, ROW, TOP = 400.0, 17.0, 40.0
+LABEL = 160.0  # pixels of a label, at most
 SEEDS = 20  # of a variant that are drawn, at most
 BUDGETS = (
     (2.0, "probe_accuracy_10"),
@@ -51,6 +52,10 @@ CAPTION = (
     "Mean over seeds with its 95 % interval, where there are more than two; ticks are single seeds. The dashed line is at the first "
     "variant that has the metric. Bold on grey: the best, and those that cannot be told from it (rows of one seed left out), unless that "
     "is all. Hollow, with ≥: a lower bound."
+)
+SHORT = (
+    "As above: mean over seeds with its interval, single seeds as ticks, the first variant as a dashed line, bold on grey what cannot be "
+    "told from the best."
 )
 MEDIANS = (
     "Median over seeds with its quartiles, of what was timed; ticks are single seeds. The dashed line is at the first variant that has "
@@ -88,6 +93,12 @@ def value_of(entry: Entry, metric: str, found: Interval) -> str:
     return noise + sign(entry, metric) + number(kept)
 
 
+def some_seeds(entry: Entry, metric: str) -> list[float]:
+    """Values of single seeds, of many every second, third, ... one."""
+    values = list(entry.values(metric).values())
+    return values[:: -(-len(values) // SEEDS)]
+
+
 def dot_panel(ident: str, title: str, metric: str, entries: Sequence[Entry], shown: Sequence[Entry], scope: str = "") -> str | None:
     """One metric of those `shown`; what is best is decided among all `entries`."""
     group = [e for e in distinct(entries) if e.interval(metric)]
@@ -101,13 +112,13 @@ def dot_panel(ident: str, title: str, metric: str, entries: Sequence[Entry], sho
     rows.sort(key=lambda row: row[1].mean if better == "lower" else -row[1].mean)
 
     words = [value_of(e, metric, found) for e, found in rows]
-    left = min(185.0, max(width_of(e.label) for e, _ in rows)) + 14
+    left = min(LABEL, max(width_of(e.label) for e, _ in rows)) + 14
     right = WIDTH - max(width_of(w, 11.5) for w in words) - 8
     means = [found.mean for _, found in rows]
-    held = [v for _, found in rows for v in (found.mean, *(ends(found) or ()))]
-    log = wide(means, unit) and min(held) > 0
-    reach = (max(means) - min(means)) or max(held) - min(held)
-    held = held if log else [min(max(v, min(means) - reach), max(means) + reach) for v in held]  # one interval is not to hide the others
+    held = [v for e, found in rows for v in (found.mean, *(ends(found) or ()), *some_seeds(e, metric))]
+    log, reach = wide(means, unit), (max(means) - min(means)) or max(held) - min(held)
+    low, high = (min(means) / 10, max(means) * 10) if log else (min(means) - reach, max(means) + reach)
+    held = [min(max(v, low), high) for v in held]  # the interval of one is not to hide the others
     scale, bottom = Scale.over(held, left, right, log=log), TOP + ROW * len(rows)
 
     parts = [x_axis(scale, TOP - 4, bottom + 2, 4)]
@@ -135,13 +146,10 @@ def dot_row(entry: Entry, metric: str, found: Interval, words: str, scale: Scale
         parts.append(tag("rect", x=0.0, y=y, width=WIDTH, height=ROW, fill="var(--line)", opacity=0.45))
     parts.append(text(0, middle + 4, fitted(entry.label, scale.start - 14), font_weight=600 if top else None))
     parts.append(text(WIDTH, middle + 4, words, font_size=11.5, text_anchor="end", fill="var(--ink)" if top else "var(--muted)"))
-    values = list(entry.values(metric).values())
-    if len(values) > 1:
-        values = values[:: -(-len(values) // SEEDS)]
-        seeds = [scale(v) for v in values if (not scale.log or v > 0) and scale.low <= v <= scale.high]
-        if seeds:
-            d = "".join(f"M{x:.1f} {middle - 3.5:.1f}v7" for x in seeds)
-            parts.append(tag("path", class_="seeds", d=d, stroke=ink, opacity=0.5, fill="none"))
+    seeds = [scale(v) for v in some_seeds(entry, metric) if scale.low <= v <= scale.high]
+    if seeds and found.n > 1:
+        d = "".join(f"M{x:.1f} {middle - 3.5:.1f}v7" for x in seeds)
+        parts.append(tag("path", class_="seeds", d=d, stroke=ink, opacity=0.5, fill="none"))
     if span:
         x1, x2 = (scale.clipped(v) for v in span)
         parts.append(tag("line", class_="interval", x1=x1, x2=x2, y1=middle, y2=middle, stroke=ink, stroke_width=2))
@@ -159,7 +167,7 @@ def label_budgets(shown: Sequence[Entry]) -> str | None:
         return None
     group.sort(key=lambda e: -p.mean if (p := e.interval("probe_accuracy")) else 0.0)
     found = [[(size, p.mean) for size, m in BUDGETS if (p := e.interval(m))] for e in group]
-    left, bottom = min(185.0, max(width_of(e.label) for e in group)) + 14, TOP + ROW * len(group)
+    left, bottom = min(LABEL, max(width_of(e.label) for e in group)) + 14, TOP + ROW * len(group)
     scale = Scale.over([v for points in found for _, v in points], left, WIDTH - 12)
     parts = [x_axis(scale, TOP - 4, bottom + 2, 5)]
     for i, (entry, points) in enumerate(zip(group, found, strict=True)):
@@ -196,7 +204,8 @@ def dots(entries: Sequence[Entry], shown: Sequence[Entry]) -> list[Plot]:
             for metric in apart:
                 content.append(dot_panel(f"plot-{name}-{len(content)}", heading(metric, entries, data), metric, own, rows, scope))
         if kept := [c for c in content if c is not None]:
-            found.append(Plot(name, title, MEDIANS if name == "costs" else CAPTION, section, panels(*kept)))
+            caption = MEDIANS if name == "costs" else SHORT if found else CAPTION
+            found.append(Plot(name, title, caption, section, panels(*kept)))
     if (drawn := label_budgets(shown)) is not None:
         found.append(Plot("labels", "What labels bring", LABELS, "latent", panels(drawn)))
     return found

@@ -20,7 +20,8 @@ from vae_variants.report.svg import Scale, colour, dashes, escaped, fitted, pane
 
 __all__ = ["Line", "line_panel", "lines"]
 
-WIDTH, TOP = 470.0, 30.0
+WIDTH, TOP = 410.0, 30.0
+LABEL = 130.0  # pixels of a label, at most
 LEFT = 50.0
 POINTS = 60  # of a curve that are drawn, at most
 SIZE, STEP = 11.5, 13.0  # of labels, and from one to the next
@@ -60,7 +61,7 @@ def line_panel(
     aside: str = "",
 ) -> str:
     """Lines with their bands and, at the right, their labels. `late`: what is under most lines early on is out of view."""
-    words = [fitted(line.words, 150, SIZE) for line in found]
+    words = [fitted(line.words, LABEL, SIZE) for line in found]
     right = WIDTH - max(width_of(w, SIZE) for w in words) - 41
     bottom = TOP + 14 + max(270.0, STEP * len(found))
     across = Scale.over([x for line in found for x, _ in line.points], LEFT, right, log=log, margin=0.02)

@@ -12,7 +12,15 @@ __all__ = ["Box", "Label", "apart", "beside"]
 
 HEIGHT = 13.0
 MARK = 5.5  # half of what a mark takes
-RINGS = ((9.0, 8), (20.0, 16), (34.0, 16), (52.0, 24), (76.0, 24), (110.0, 32))  # distances from the mark, and directions tried at each
+RINGS = (
+    (9.0, 8),
+    (20.0, 16),
+    (34.0, 16),
+    (52.0, 24),
+    (76.0, 24),
+    (110.0, 32),
+    (150.0, 48),
+)  # distances from the mark, and directions tried at each
 
 
 class Box(NamedTuple):

@@ -140,14 +140,17 @@ class Scale:
             if len(found) > 1:
                 return found
         size = 10.0 ** math.floor(math.log10((self.high - self.low) / most))
-        step = next(size * m for m in (1, 2, 2.5, 5, 10, 20, 25, 50) if (self.high - self.low) / (size * m) <= most)
-        return [k * step for k in range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1)]
+        for step in (size * m for m in (1, 2, 2.5, 5, 10, 20, 25, 50)):
+            first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+            if last - first < most:
+                break
+        return [k * step for k in range(first, last + 1)]
 
 
 def tick_labels(values: Sequence[float]) -> list[str]:
-    """With no more digits than tell them apart; thousands, millions and thousandth parts by a letter where all are large or small."""
+    """With no more digits than tell them apart; thousands and millions by a letter where that leaves few."""
     largest = max(map(abs, values), default=0.0)
-    if largest >= 1e4:
+    if largest >= 1e4 and all(abs(float(f"{v:.6g}") - v) <= 1e-9 * largest for v in values):
         return [suffixed(v) for v in values]
     for decimals in range(9):
         if all(abs(round(v, decimals) - v) <= 1e-6 * max(largest, 1e-300) for v in values):

@@ -17,9 +17,9 @@ from vae_variants.report.svg import Scale, colour, escaped, fitted, marker, pane
 
 __all__ = ["front", "tradeoffs"]
 
-WIDTH, HEIGHT = 460.0, 400.0
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 452.0, 42.0, 356.0
-SIZE, LONGEST = 11.5, 150.0  # of labels
+WIDTH, HEIGHT = 400.0, 370.0
+LEFT, RIGHT, TOP, BOTTOM = 50.0, 394.0, 34.0, 328.0
+SIZE, LONGEST = 11.5, 140.0  # of labels
 COSTS = {"train_seconds": "training time", "sample_images_per_second": "speed of sampling", "parameters": "parameters"}
 HALO: dict[str, object] = {"stroke": "var(--paper)", "stroke_width": 3.0, "paint_order": "stroke", "stroke_linejoin": "round"}
 LEVELS = 3  # lines of constant ELBO, about
@@ -57,7 +57,7 @@ def scales(found: Sequence[Point], log: bool) -> tuple[Scale, Scale]:
 
 def marks(found: Sequence[Point], x: str, y: str, across: Scale, up: Scale, first: set[str], line: Sequence[tuple[float, float]]) -> str:
     """Intervals, marks and labels; those of the keys in `first` have the first choice of a place."""
-    order = sorted(found, key=lambda p: p[0].record.key not in first)
+    order = sorted(found, key=lambda p: (p[0].record.key not in first, -p[2].mean))
     points = [(across(a.mean), up(b.mean)) for _, a, b in order]
     near = [e.record.key not in first for e, _, _ in order]
     words = [fitted(e.label, LONGEST, SIZE) for e, _, _ in order]

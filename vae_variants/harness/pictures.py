@@ -84,5 +84,5 @@ def traversal(e: Evaluation, codes: Tensor) -> dict[str, Tensor]:
         units = spread.argsort(descending=True, stable=True)[:UNITS]
         steps = torch.zeros(len(units), len(STEPS), z.shape[1], dtype=z.dtype, device=e.device)
         for row, unit in zip(steps, units.tolist(), strict=True):
-            row[:, unit] = torch.tensor(STEPS, dtype=z.dtype) * spread[unit].item()
+            row[:, unit] = torch.tensor(STEPS, dtype=z.dtype, device=e.device) * spread[unit].item()
         return {"traversal": bytes_of(e.model.decode((z + steps).flatten(0, 1))), "traversal_units": units}

@@ -6,6 +6,7 @@ import html
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from vae_variants.report.entries import COLOURS, LINES, MARKERS, Entry
 
@@ -150,11 +151,10 @@ class Scale:
 def tick_labels(values: Sequence[float]) -> list[str]:
     """With no more digits than tell them apart; thousands and millions by a letter where that leaves few."""
     largest = max(map(abs, values), default=0.0)
-    if largest >= 1e4 and all(abs(float(f"{v:.6g}") - v) <= 1e-9 * largest for v in values):
+    error = 1e-3 * min((b - a for a, b in pairwise(values)), default=1e-3 * largest)
+    if largest >= 1e4 and all(abs(float(f"{v:.6g}") - v) <= error for v in values):
         return [suffixed(v) for v in values]
-    for decimals in range(9):
-        if all(abs(round(v, decimals) - v) <= 1e-6 * max(largest, 1e-300) for v in values):
-            break
+    decimals = next((d for d in range(12) if all(abs(round(v, d) - v) <= error for v in values)), 12)
     return [f"{v + 0.0:.{decimals}f}".replace("-", "−") for v in values]
 
 

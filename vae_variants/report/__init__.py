@@ -14,6 +14,7 @@ from vae_variants.report.content import content
 from vae_variants.report.entries import Entry
 from vae_variants.report.figures import draw_figures
 from vae_variants.report.html import LARGEST, Change, Claim, page
+from vae_variants.report.plots import plots
 from vae_variants.report.readme import readme
 from vae_variants.report.tables import results, summary, write_csv
 
@@ -46,7 +47,7 @@ def write_report(
         (folder / "README.md").write_text(readme(found, figures), encoding="utf-8")
         files = [folder / "summary.csv", folder / "results.csv"]
         attached = {path.name: path.read_text(encoding="utf-8") for path in files if path.stat().st_size < LARGEST}
-        (folder / "report.html").write_text(page(found, [], claims, changes, attached), encoding="utf-8")
+        (folder / "report.html").write_text(page(found, plots(entries), claims, changes, attached), encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write the report {str(folder)!r}: {error.strerror or error}") from error
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vae_variants.commands.check import check
+from vae_variants.commands.compare import compare
 from vae_variants.commands.new import new
 from vae_variants.datasets import DATASETS
 from vae_variants.evaluation import METRICS
@@ -329,6 +330,7 @@ def show_planned(store: Store) -> None:
     out.print(table)
 
 
+app.command()(compare)
 app.command()(check)
 app.command()(new)
 

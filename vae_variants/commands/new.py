@@ -6,7 +6,7 @@ import importlib.util
 import keyword
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,13 +31,21 @@ KINDS = {  # -> how it is tried, once it is checked
 }
 
 
-def registry_of(kind: str) -> Registry[object]:
+REGISTRIES: dict[str, Registry[Any]] = {
+    "likelihood": LIKELIHOODS,
+    "objective": OBJECTIVES,
+    "model": MODELS,
+    "metric": METRICS,
+    "dataset": DATASETS,
+}
+
+
+def registry_of(kind: str) -> Registry[Any]:
     if kind == "study":
         from vae_variants.studies import STUDIES  # brings matplotlib
 
         return STUDIES
-    registries = {"likelihood": LIKELIHOODS, "objective": OBJECTIVES, "model": MODELS, "metric": METRICS, "dataset": DATASETS}
-    return registries[kind]  # type: ignore[return-value]
+    return REGISTRIES[kind]
 
 
 @guarded

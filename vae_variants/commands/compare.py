@@ -93,7 +93,7 @@ def reported(file: Path) -> pd.DataFrame:
     from vae_variants.report.tables import COLUMNS
 
     try:
-        frame = pd.read_csv(file, float_precision="round_trip")
+        frame = pd.read_csv(file)
     except (ValueError, OSError) as error:
         raise UserError(f"{str(file)!r} cannot be read: {' '.join(str(error).split())[:200]}") from error
     if missing := [name for name in COLUMNS if name not in frame]:

@@ -27,7 +27,7 @@ KINDS = {  # -> how it is tried, once it is checked
     "model": "run {kebab} vae-bernoulli --plugin {file} --seeds 2 --fidelity smoke",
     "metric": "bench digits --plugin {file} --fidelity smoke --retry scores",
     "dataset": "run vae-bernoulli --dataset {kebab} --plugin {file} --seeds 2 --fidelity smoke",
-    "study": "study {kebab} --plugin {file} --fidelity smoke",
+    "study": "study {kebab} --plugin {file} --seeds 2 --fidelity smoke",
 }
 
 

@@ -22,10 +22,9 @@ CHANCE = ("images/s", "s", "bytes")  # units of what a machine does, which is ne
 
 @lru_cache(maxsize=64)
 def evaluations(model: str) -> tuple[Evaluation, Evaluation, Evaluation]:
-    """Three of one untrained model on some digits, which all metrics share."""
+    """Three of one untrained model on some digits, each with a copy of its own; all metrics share them."""
     data = digits(200, 60)
-    untrained = members(model, data)[0]
-    return tuple(Evaluation(untrained, data, 0, fidelity("smoke"), cost=COST) for _ in range(3))  # type: ignore[return-value]
+    return tuple(Evaluation(members(model, data)[0], data, 0, fidelity("smoke"), cost=COST) for _ in range(3))  # type: ignore[return-value]
 
 
 def first(name: str) -> tuple[str, float]:

@@ -52,7 +52,9 @@ def can_be_stacked(name: str) -> None:
         modules, x = [build(), build()], torch.rand(4, n_in)
         parameters, buffers = stack_module_state(modules)
         try:
-            found = vmap(lambda state, x, door=modules[0]: functional_call(door, state, (x,)), (0, None))(parameters | buffers, x)
+            found = vmap(lambda state, x, door=modules[0]: functional_call(door, state, (x,)), (0, None), randomness="different")(
+                parameters | buffers, x
+            )
         except RuntimeError as error:
             mend = "use layers without state that they change: no BatchNorm with running averages"
             raise Broken(f"the {half} cannot be stacked (vmap): {' '.join(str(error).split())[:200]}", mend) from error
@@ -60,5 +62,5 @@ def can_be_stacked(name: str) -> None:
             raise Broken(f"the {half} gives other values stacked (vmap) than alone", "nothing may be shared between images or seeds")
         gradients = torch.autograd.grad(modules[0](x).square().sum(), list(modules[0].parameters()), allow_unused=True)
         for (parameter, _), gradient in zip(modules[0].named_parameters(), gradients, strict=True):
-            if gradient is None:
+            if gradient is None or not gradient.abs().sum() > 0:
                 raise Broken(f"the gradient does not reach {parameter} of the {half}", "use it, or take it away")

@@ -22,7 +22,9 @@ SMALL = {"hidden": [7], "latent": 3, "batch": 10, "epochs": 2}
 
 def described(registry: Registry[Any], name: str, least: int = 8) -> None:
     """Raises `Broken` where `list` would have nothing to show."""
-    if len(registry.describe(name)) < least:
+    obj = registry[name]
+    inherited = isinstance(obj, type) and not vars(obj).get("__doc__")
+    if inherited or len(registry.describe(name)) < least:
         raise Broken("has no description", "write a docstring: its first line is what `list` shows")
 
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.test_laws import W1, W2, linear_vae
 from vae_variants.datasets import split
 from vae_variants.evaluation import FIDELITIES, METRICS, Evaluation, Fidelity, Skip, evaluate
 from vae_variants.evaluation.latent import active
 from vae_variants.evaluation.likelihood import bits_per_dim, elbo, log_likelihood
 from vae_variants.evaluation.probe import probe_accuracy
 from vae_variants.evaluation.reconstruction import reconstruction_mse
+from vae_variants.laws.linear_gaussian import W1, W2, linear_vae
 from vae_variants.model import Encoder, LatentVariable
 from vae_variants.models.reference import PCA, Pixels
 from vae_variants.training import Population

@@ -14,6 +14,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from vae_variants.commands.check import check
+from vae_variants.commands.compare import compare
+from vae_variants.commands.new import new
 from vae_variants.datasets import DATASETS
 from vae_variants.evaluation import METRICS
 from vae_variants.harness import Record, RunSpec, Store, load_suite, parse_seeds, suite_files, unique
@@ -327,6 +330,11 @@ def show_planned(store: Store) -> None:
         state = states(records[key]) if key in records else "missing"
         table.add_row(run["label"], run["dataset"], ",".join(map(str, run["seeds"])), run["fidelity"], key[:12], state)
     out.print(table)
+
+
+app.command()(compare)
+app.command()(check)
+app.command()(new)
 
 
 def main() -> None:

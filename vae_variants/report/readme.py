@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import html
-import math
 import re
 from collections.abc import Sequence
 
 from vae_variants.evaluation import METRICS
 from vae_variants.evaluation.metrics import data_name
 from vae_variants.evaluation.sharpness import is_noise
-from vae_variants.harness.statistics import Interval, holm
+from vae_variants.harness.statistics import holm
+from vae_variants.report.advice import TITLE, advise
 from vae_variants.report.entries import LOOKS, SUPPORTS, Entry, best, distinct, prominent, ranks
 from vae_variants.report.figures import WHOLE
+from vae_variants.report.numbers import number
 from vae_variants.report.sections import BESIDE, LIKELIHOOD, SECTIONS, SHARP
 from vae_variants.report.tables import metrics_of
 
 __all__ = ["ROWS", "number", "readme"]
 
 SIGNIFICANT = 0.05
+NAMED = 6  # runs that one reason takes a value from, or variants, that a line still names
 ROWS = 200  # of a table, at most: GitHub shows no page of 500 kB
 
 CAPTIONS = {
@@ -34,24 +36,6 @@ CAPTIONS = {
     "rate_distortion": "Rate against distortion; on a dotted line the ELBO is constant, and better is to the lower left.",
     "cost": "Quality against throughput, up and right is better. Throughput is of the machine named above.",
 }
-
-
-def number(found: Interval | None, *, scale: float = 1.0, sign: bool = False) -> str:
-    """`mean ± half-width`, as many digits as the interval has meaning for; a dash for nothing."""
-    if found is None:
-        return "–"
-    mean, half = found.mean * scale, None if found.half is None else found.half * scale
-    if not half or half <= abs(mean) * 1e-7:
-        size = abs(mean)
-        decimals = 0 if size >= 1000 or float(mean).is_integer() else max(0, 3 - math.floor(math.log10(size))) if size > 0 else 0
-    else:
-        digits = 1 - math.floor(math.log10(half))
-        decimals = min(8, max(0, digits))
-        if digits < 0:  # no digit that the interval makes meaningless
-            mean, half = round(mean, digits), round(half, digits)
-    text = f"{mean:+,.{decimals}f}" if sign else f"{mean:,.{decimals}f}"
-    text = text.replace("-", "−").replace(",", " ")
-    return text if not half or half <= abs(mean) * 1e-7 else f"{text} ± {half:,.{decimals}f}".replace(",", " ")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -191,8 +175,7 @@ def notes(entries: Sequence[Entry], missing: Sequence[str], older: Sequence[str]
     lines += [f"Made by older code than this page: {', '.join(some([f'`{label}`' for label in older]))}.", ""] if older else []
     failures = [(e, s, status) for e in distinct(entries) for s, status in e.record.status.items() if status != "ok"]
     failed = [f"- `{e.label}`, seed {s}: {status}: {plain(e.record.reason.get(s, ''))}" for e, s, status in failures]
-    rows = [(e, r) for e in distinct(entries) for r in e.record.rows if r["status"] != "ok"]
-    failed += [f"- `{e.label}`, seed {r['seed']}, {r['metric']}: {r['status']}: {plain(r['reason'])}" for e, r in rows]
+    failed += [f"- {line}" for line in without_value(entries)]
     return [
         *lines,
         *(
@@ -201,6 +184,32 @@ def notes(entries: Sequence[Entry], missing: Sequence[str], older: Sequence[str]
             else []
         ),
     ]
+
+
+def without_value(entries: Sequence[Entry]) -> list[str]:
+    """A line for each reason why there is no value: of a few runs it names them, of many it says how many."""
+    reasons: dict[tuple[str, str], list[tuple[Entry, int, str]]] = {}
+    for e in distinct(entries):
+        for row in e.record.rows:
+            if row["status"] != "ok":
+                reasons.setdefault((row["status"], row["reason"]), []).append((e, row["seed"], row["metric"]))
+    lines = []
+    for (status, reason), found in reasons.items():
+        labels = list(dict.fromkeys(e.label for e, _, _ in found))
+        if len(found) <= NAMED:
+            lines += [f"`{e.label}`, seed {seed}, {metric}: {status}: {plain(reason)}" for e, seed, metric in found]
+        else:
+            metrics = ", ".join(dict.fromkeys(metric for _, _, metric in found))
+            names = ", ".join(f"`{label}`" for label in labels) if len(labels) <= NAMED else f"{len(labels)} variants"
+            lines.append(f"{names}: {metrics}: {status}: {plain(reason)}")
+    return lines
+
+
+def which(entries: Sequence[Entry]) -> list[str]:
+    """The section that a reader with data of their own looks for."""
+    found = advise(entries)
+    lines = [f"## {TITLE}", "", *(f"- **{choice.purpose}.** {choice.text}" for choice in found.choices), ""]
+    return [*lines, "What the evidence does not say:", "", *(f"- {limit}" for limit in found.limits), ""]
 
 
 def readme(
@@ -240,6 +249,7 @@ def readme(
 
     if "samples" in figures:
         lines += shows("samples")
+    lines += which(entries)
     lines += likelihoods(entries, shown)
     for title, text, columns in SECTIONS:
         lines += section(title, text, entries, shown, columns)

@@ -1,0 +1,27 @@
+"""Figures as text, with as many digits as their intervals have meaning for."""
+
+from __future__ import annotations
+
+import math
+
+from vae_variants.harness.statistics import Interval
+
+__all__ = ["number"]
+
+
+def number(found: Interval | None, *, scale: float = 1.0, sign: bool = False) -> str:
+    """`mean ± half-width`, as many digits as the interval has meaning for; a dash for nothing."""
+    if found is None:
+        return "–"
+    mean, half = found.mean * scale, None if found.half is None else found.half * scale
+    if not half or half <= abs(mean) * 1e-7:
+        size = abs(mean)
+        decimals = 0 if size >= 1000 or float(mean).is_integer() else max(0, 3 - math.floor(math.log10(size))) if size > 0 else 0
+    else:
+        digits = 1 - math.floor(math.log10(half))
+        decimals = min(8, max(0, digits))
+        if digits < 0:  # no digit that the interval makes meaningless
+            mean, half = round(mean, digits), round(half, digits)
+    text = f"{mean:+,.{decimals}f}" if sign else f"{mean:,.{decimals}f}"
+    text = text.replace("-", "−").replace(",", " ")
+    return text if not half or half <= abs(mean) * 1e-7 else f"{text} ± {half:,.{decimals}f}".replace(",", " ")

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from vae_variants.commands.export import EXAMPLES, export
 from vae_variants.datasets import DATASETS
 from vae_variants.evaluation import METRICS
 from vae_variants.harness import Record, RunSpec, Store, load_suite, parse_seeds, suite_files, unique
@@ -325,6 +326,9 @@ def show_planned(store: Store) -> None:
         state = states(records[key]) if key in records else "missing"
         table.add_row(run["label"], run["dataset"], ",".join(map(str, run["seeds"])), run["fidelity"], key[:12], state)
     out.print(table)
+
+
+app.command(epilog=EXAMPLES)(export)
 
 
 def main() -> None:

@@ -36,6 +36,7 @@ from vae_variants.options import (
     Fidelity,
     Gpus,
     Jobs,
+    LogOption,
     Memory,
     Plugin,
     Precision,
@@ -142,6 +143,7 @@ def run(
     retry: RetryOption = "never",
     plugin: Plugin = None,
     runs: Runs = Path("runs"),
+    log: LogOption = None,
     dry_run: DryRun = False,
 ) -> None:
     """Train and score variants or configurations."""
@@ -150,7 +152,7 @@ def run(
     changed = {key: value for key, value in {"epochs": epochs, "precision": precision}.items() if value is not None}
     configurations = [c.with_defaults(**changed) for c in configurations]
     specs = [RunSpec(c, dataset, parse_seeds(seeds), fidelity) for c in configurations]
-    launch = Launch(runs, device, jobs, retry, timeout, memory, engine, address, plugin or [], cpus, gpus)
+    launch = Launch(runs, device, jobs, retry, timeout, memory, engine, address, plugin or [], cpus, gpus, log)
     if dry_run:
         out.print(plan_table(launch.check(specs), Store(runs)))
         return
@@ -180,13 +182,14 @@ def bench(
     plugin: Plugin = None,
     runs: Runs = Path("runs"),
     reports: Reports = Path("reports"),
+    log: LogOption = None,
     dry_run: DryRun = False,
 ) -> None:
     """Run what is missing of a suite, then write its report."""
     load_plugins(plugin or [])
     given: dict[str, Any] = {"dataset": dataset, "seeds": seeds, "fidelity": fidelity, "epochs": epochs, "precision": precision}
     plan = load_suite(suite).plan(**given)
-    launch = Launch(runs, device, jobs, retry, timeout, memory, engine, address, plugin or [], cpus, gpus)
+    launch = Launch(runs, device, jobs, retry, timeout, memory, engine, address, plugin or [], cpus, gpus, log)
     if dry_run:
         out.print(plan_table(launch.check(plan), Store(runs)))
         return

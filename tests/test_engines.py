@@ -20,6 +20,7 @@ from vae_variants.harness import Record, RunSpec, Store, engines, run_all, worke
 from vae_variants.harness.engines import Workers, choose_engine
 from vae_variants.harness.environment import environment
 from vae_variants.harness.runner import Here, run
+from vae_variants.harness.terms import Quiet
 from vae_variants.harness.worker import death
 from vae_variants.registry import UserError
 from vae_variants.variants import configure
@@ -160,7 +161,7 @@ def test_a_record_says_how_many_runs_shared_the_machine(stopped, alone):
 
 
 @dataclass
-class Told:
+class Told(Quiet):
     """A watcher that keeps what it is told."""
 
     begun: list[RunSpec] = field(default_factory=list)

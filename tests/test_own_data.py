@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
+from vae_variants.cli import app
 from vae_variants.datasets import load_dataset, parse
 from vae_variants.datasets.own import source_ids
+from vae_variants.harness import RunSpec, Store, run_all
 from vae_variants.registry import UserError
+from vae_variants.report.advice import TITLE
+from vae_variants.variants import configure
 
 
 def pattern(i: int, width: int = 9, height: int = 9) -> Image.Image:
@@ -160,3 +167,101 @@ def test_the_smallest_set_is_split_in_three_and_a_smaller_one_is_refused(tmp_pat
     assert load_dataset(f"images:{fill(tmp_path / 'thirty', 30)}").sizes == {"train": 22, "validation": 4, "test": 4}
     with pytest.raises(UserError, match="has 29 images; at least 30 are needed"):
         load_dataset(f"images:{fill(tmp_path / 'less', 29)}")
+
+
+SUITE = """
+dataset = "digits"
+seeds = 2
+fidelity = "smoke"
+[defaults]
+hidden = [16]
+latent = 4
+[[runs]]
+variants = ["vae-bernoulli", "vae-latent-2", "vae-latent-5", "vae-gaussian-learnt", OTHERS"gan", "reference-data"]
+[[runs]]
+seeds = "0,"
+variants = ["reference-pca-2", "reference-pixels"]
+"""
+
+
+def report(tmp_path: Path, dataset: str, monkeypatch, others: str = "") -> tuple[str, set[str]]:
+    """The page and the names of the figures that `bench` makes for a data set."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text(SUITE.replace("OTHERS", others))
+    result = CliRunner().invoke(app, ["bench", "mine.toml", "--dataset", dataset, "--jobs", "0"])
+    assert result.exit_code == 0, result.output
+    (folder,) = (tmp_path / "reports").glob("mine-*")
+    assert {path.name for path in folder.iterdir()} >= {"README.md", "results.csv", "summary.csv", "figures"}
+    page = (folder / "README.md").read_text()
+    assert f"Data: `{dataset}`" in page
+    assert f"## {TITLE}" in page
+    assert "No verdict (fidelity smoke)" in page
+    table = pd.read_csv(folder / "results.csv")
+    assert set(table.status) <= {"ok", "skipped"}
+    assert set(table.dataset) == {dataset}
+    return page, {path.stem for path in (folder / "figures").glob("*.png")}
+
+
+@pytest.fixture(scope="module")
+def five_hundred(mnist, tmp_path_factory) -> Path:
+    """A folder of 500 pictures of digits, as somebody might have them: of many sizes, some JPEG, some in folders of folders."""
+    root = tmp_path_factory.mktemp("pictures") / "my digits"
+    for i, (x, y) in enumerate(zip(mnist.train[:500], mnist.labels["train"][:500].tolist(), strict=True)):
+        path = root / str(y) / ("more" if i % 7 == 0 else "") / f"{i:03}.{('png', 'jpg', 'JPEG')[i % 3]}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        size = (28 + i % 60, 28 + i % 60 + i % 5)
+        Image.fromarray(x.reshape(28, 28).numpy()).convert(("L", "RGB")[i % 2]).resize(size).save(path)
+    return root
+
+
+def test_a_folder_of_500_images_gets_its_report(five_hundred, tmp_path, monkeypatch):
+    page, figures = report(tmp_path, f"images:{five_hundred}", monkeypatch)
+    assert "1×28×28 pixels, 358 / 71 / 71" in page
+    assert "Failed or skipped" not in page
+    whole = {"samples", "reconstructions", "curves", "losses", "bounds", "latent_units", "latent_plane", "latent_size", "labels", "cost"}
+    assert figures >= whole
+    assert "`fd-mydigitscnn`" in page
+    assert "71 test images" in page
+
+
+@pytest.mark.parametrize("kind", ["colour", "archive"])
+def test_small_sets_without_labels_get_their_report_and_it_says_what_is_missing_in_a_line(kind, tmp_path, monkeypatch):
+    if kind == "colour":
+        root = tmp_path / "photos"
+        root.mkdir()
+        for i in range(40):
+            x = np.random.default_rng(i).integers(0, 256, (9 + i % 4, 12, 3), dtype=np.uint8)
+            Image.fromarray(x).save(root / f"{i}.png")
+        page, figures = report(tmp_path, f"images:{root}?size=8&grey=false", monkeypatch, '"vae-discretized", "made", ')
+        assert "3×8×8 pixels, 30 / 5 / 5" in page
+    else:
+        np.savez(tmp_path / "mine.npz", x=np.random.default_rng(0).random((30, 5, 6)))
+        page, figures = report(tmp_path, f"npz:{tmp_path}/mine.npz", monkeypatch, '"vae-discretized", "made", ')
+        assert "1×5×6 pixels, 22 / 4 / 4" in page
+    assert {"samples", "reconstructions", "latent_size"} <= figures
+    assert "labels" not in figures
+    faults = page.split("## Failed or skipped\n")[1].split("\n## ")[0].strip().splitlines()
+    assert any("probe_accuracy: skipped: the data set has no labels" in line for line in faults)
+    assert len(faults) < 8
+    assert "**Codes for classification.** Nothing to go by: the data set has no labels." in page
+    assert "Without labels there is no classifier" in page
+
+
+def test_the_record_of_own_data_is_found_by_what_it_was_asked_for(tmp_path, monkeypatch):
+    root = fill(tmp_path / "photos", 40, classes=2)
+    monkeypatch.chdir(tmp_path)
+    for dataset in (f"images:{root}", f"images:{root}?size=8", f"images:{root}?size=8&static=true"):
+        (spec,) = [RunSpec(c, dataset, (0,), "smoke") for c in configure("reference-pca-2")]
+        (record,) = run_all([spec], Store("runs"), torch.device("cpu"))
+        assert record.identity == spec.identity
+        assert list(Store("runs").newest([spec.identity])) == [spec.identity]
+
+
+def test_a_record_that_calls_its_data_otherwise_is_made_again(tmp_path):
+    (spec,) = [RunSpec(c, "digits", (0,), "smoke") for c in configure("reference-pca-2")]
+    store = Store(tmp_path)
+    (record,) = run_all([spec], store, torch.device("cpu"))
+    store.put(store.folder(spec, record.key), replace(record, dataset=record.dataset | {"name": "numbers"}))
+    (again,) = run_all([spec], store, torch.device("cpu"))
+    assert again.dataset["name"] == "digits"
+    assert again.key == record.key

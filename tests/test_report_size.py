@@ -146,11 +146,22 @@ def test_a_page_of_few_leaves_nothing_out():
 
 def test_failures_that_are_not_listed_are_counted():
     (entry,) = entries(1)
-    rows = [{**row, "status": "skipped", "reason": "too few"} for row in entry.record.rows]
+    rows = [{**row, "status": "skipped", "reason": f"too few {i}"} for i, row in enumerate(entry.record.rows)]
     group = [Entry(f"a{i}", replace(entry.record, key=str(i), rows=rows)) for i in range(5)]
     page = readme(content("digits", group, "vae-variants bench"), [])
     assert page.count(": skipped: too few") == ROWS
     assert f"\n- and {5 * len(rows) - ROWS} more, with their status in" in page
+
+
+def test_what_one_reason_takes_from_many_is_one_line():
+    (entry,) = entries(1)
+    rows = [{**row, "value": None, "status": "skipped", "reason": "too few"} for row in entry.record.rows]
+    group = [Entry(f"a{i}", replace(entry.record, key=str(i), rows=rows)) for i in range(9)]
+    page = readme("digits", group, [], "vae-variants bench", [])
+    (line,) = [line for line in page.splitlines() if "too few" in line and line.startswith("- ") and "Nothing to go by" not in line]
+    assert line.startswith("- 9 variants: elbo, rate, ")
+    few = readme("digits", [Entry("a", replace(entry.record, rows=rows[:3]))], [], "vae-variants bench", [])
+    assert few.count("- `a`, seed 0, ") == 3
 
 
 def test_figures_load_no_pictures_but_those_they_show(tmp_path, monkeypatch):

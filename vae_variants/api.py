@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
-from vae_variants.datasets import Dataset
+from vae_variants.exports import read_model, rebuilt
 from vae_variants.harness import Record, RunSpec, Store, run_all
 from vae_variants.harness.environment import choose_device
 from vae_variants.harness.spec import capped
 from vae_variants.harness.store import MODEL, RECORD, load_tensors
 from vae_variants.model import DataDependent, Model
 from vae_variants.registry import UserError
-from vae_variants.variants import build, configure
+from vae_variants.variants import configure
 
 __all__ = ["load", "rank", "run"]
 
@@ -56,11 +54,14 @@ def rank(records: Sequence[Record], metric: str) -> list[tuple[str, float, tuple
     return sorted(found, key=lambda row: sign * row[1])
 
 
-def load(record: Record | str | Path, seed: int, runs: str | Path = "runs") -> Model:
-    """The trained model of one seed, in evaluation mode, from a record or the path of a run's folder.
+def load(record: Record | str | Path, seed: int | None = None, runs: str | Path = "runs") -> Model:
+    """The trained model of one seed, in evaluation mode, from a record, the path of a run's folder, or a file of `vae-variants export`.
 
-    Raises `UserError` where there is no such run or seed, or its model was not kept.
+    Without `seed` it is that of the first seed, or the one in the file. Raises `UserError` where there is no such run or seed, or its
+    model was not kept.
     """
+    if not isinstance(record, Record) and Path(record).suffix == ".safetensors":
+        return read_model(Path(record), seed)
     store = Store(runs)
     if isinstance(record, Record):
         key = record.key
@@ -72,11 +73,12 @@ def load(record: Record | str | Path, seed: int, runs: str | Path = "runs") -> M
         if found is None:
             raise UserError(f"{str(path)!r} is not the folder of a finished run")
         record = found
+    seed = record.seeds[0] if seed is None else seed
     state = None if folder is None else load_tensors(folder / MODEL, key=record.key)
     if state is None or seed not in record.seeds:
         raise UserError(f"there is no trained model of {record.label!r} with seed {seed}; its seeds are {record.seeds}")
-    like = cast(Dataset, SimpleNamespace(shape=tuple(record.dataset["shape"]), levels=record.dataset["levels"]))
-    model, member = build(record.configuration, like), {k: v[record.seeds.index(seed)] for k, v in state.items()}
+    model = rebuilt(record.label, record.values, record.dataset)
+    member = {k: v[record.seeds.index(seed)] for k, v in state.items()}
     if isinstance(model, DataDependent) and not member:
         raise UserError(f"{record.label!r} keeps nothing but the training images themselves; there is no model to load")
     model.load_state_dict(member)

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from vae_variants.commands.check import check
 from vae_variants.commands.compare import compare
+from vae_variants.commands.export import EXAMPLES, export
 from vae_variants.commands.new import new
 from vae_variants.datasets import DATASETS
 from vae_variants.evaluation import METRICS
@@ -38,6 +39,7 @@ from vae_variants.options import (
     Fidelity,
     Gpus,
     Jobs,
+    LogOption,
     Memory,
     Plugin,
     Precision,
@@ -144,6 +146,7 @@ def run(
     retry: RetryOption = "never",
     plugin: Plugin = None,
     runs: Runs = Path("runs"),
+    log: LogOption = None,
     dry_run: DryRun = False,
 ) -> None:
     """Train and score variants or configurations."""
@@ -152,7 +155,7 @@ def run(
     changed = {key: value for key, value in {"epochs": epochs, "precision": precision}.items() if value is not None}
     configurations = [c.with_defaults(**changed) for c in configurations]
     specs = [RunSpec(c, dataset, parse_seeds(seeds), fidelity) for c in configurations]
-    launch = Launch(runs, device, jobs, retry, timeout, memory, engine, address, plugin or [], cpus, gpus)
+    launch = Launch(runs, device, jobs, retry, timeout, memory, engine, address, plugin or [], cpus, gpus, log)
     if dry_run:
         out.print(plan_table(launch.check(specs), Store(runs)))
         return
@@ -182,13 +185,14 @@ def bench(
     plugin: Plugin = None,
     runs: Runs = Path("runs"),
     reports: Reports = Path("reports"),
+    log: LogOption = None,
     dry_run: DryRun = False,
 ) -> None:
     """Run what is missing of a suite, then write its report."""
     load_plugins(plugin or [])
     given: dict[str, Any] = {"dataset": dataset, "seeds": seeds, "fidelity": fidelity, "epochs": epochs, "precision": precision}
     plan = load_suite(suite).plan(**given)
-    launch = Launch(runs, device, jobs, retry, timeout, memory, engine, address, plugin or [], cpus, gpus)
+    launch = Launch(runs, device, jobs, retry, timeout, memory, engine, address, plugin or [], cpus, gpus, log)
     if dry_run:
         out.print(plan_table(launch.check(plan), Store(runs)))
         return
@@ -335,6 +339,7 @@ def show_planned(store: Store) -> None:
 app.command()(compare)
 app.command()(check)
 app.command()(new)
+app.command(epilog=EXAMPLES)(export)
 
 
 def main() -> None:

@@ -13,11 +13,12 @@ from typing import cast, get_args
 import torch
 
 from vae_variants.datasets import parse
+from vae_variants.events import LOGS, Events, needs_tensorboard
 from vae_variants.harness import Record, RunSpec, Store, run_all, unique
 from vae_variants.harness.engines import choose_engine
 from vae_variants.harness.environment import choose_device
 from vae_variants.harness.limits import parse_memory
-from vae_variants.harness.terms import Engine, Retry
+from vae_variants.harness.terms import Engine, Retry, Together
 from vae_variants.options import seconds
 from vae_variants.progress import Log
 from vae_variants.registry import UserError, closest
@@ -42,6 +43,7 @@ class Launch:
     plugins: Sequence[Path] = ()
     cpus: int = 1
     gpus: float = 1.0
+    log: str | None = None
 
     @cached_property
     def place(self) -> torch.device:
@@ -68,6 +70,10 @@ class Launch:
         """Those that are different, after a look at every option; touches no data."""
         if self.retry not in get_args(Retry):
             raise UserError(closest("retry", self.retry, get_args(Retry)))
+        if self.log not in (None, *LOGS):
+            raise UserError(closest("log", self.log or "", LOGS))
+        if self.log == "tensorboard":
+            needs_tensorboard()
         seconds(self.timeout)
         parse_memory(self.memory)
         assert self.engine
@@ -79,8 +85,10 @@ class Launch:
         """Runs what is missing, and says what failed, and what older code made -> the records."""
         specs, limits = self.check(specs), (seconds(self.timeout), parse_memory(self.memory))
         retry = cast(Retry, self.retry)
-        with closing(self.engine), Log(specs) as log:
-            records = run_all(specs, Store(self.runs), self.place, retry, *limits, watcher=log, engine=self.engine)
+        store = Store(self.runs)
+        with closing(self.engine), Log(specs) as log, closing(Events(store)) as events:
+            watcher = Together(log, events) if self.log == "tensorboard" else log
+            records = run_all(specs, store, self.place, retry, *limits, watcher=watcher, engine=self.engine)
         bad, older = [record for record in records if not record.ok], [record.label for record in records if not record.current]
         for record in bad:
             for seed, reason in record.reason.items():

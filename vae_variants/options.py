@@ -24,6 +24,7 @@ __all__ = [
     "Fidelity",
     "Gpus",
     "Jobs",
+    "LogOption",
     "Memory",
     "Plugin",
     "Precision",
@@ -61,6 +62,7 @@ RetryOption = Annotated[str, typer.Option(help=RETRY)]
 Plugin = Annotated[list[Path] | None, typer.Option(help="a Python file that registers something of yours; may be repeated")]
 Runs = Annotated[Path, typer.Option(help="the folder of records")]
 Reports = Annotated[Path, typer.Option(help="the folder of reports")]
+LogOption = Annotated[str | None, typer.Option("--log", help="tensorboard: event files for each run and seed, in the run's folder")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be run, and stop")]
 
 

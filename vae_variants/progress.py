@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from vae_variants.harness import Record, RunSpec, Store
+from vae_variants.harness.terms import Losses
 
 __all__ = ["Log", "plan_table", "results_table", "states"]
 
@@ -54,6 +55,9 @@ class Log:
 
     def epoch(self, spec: RunSpec, done: int, of: int) -> None:
         self.show(spec, f"{spec.label}: epoch {done}/{of}", spec.work * done / of)
+
+    def losses(self, spec: RunSpec, found: Losses) -> None:
+        """Says nothing of them."""
 
     def show(self, spec: RunSpec, text: str, work: float) -> None:
         self.running[spec.identity] = text, work

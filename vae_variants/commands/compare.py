@@ -159,7 +159,7 @@ def summary(found: Changes) -> str:
 def cells(row: Change, datasets: bool) -> list[str]:
     """Variant, metric, before, after, difference, p, note: what a table shows of a change."""
     from vae_variants.harness.statistics import Interval
-    from vae_variants.report.readme import number
+    from vae_variants.report.numbers import number
 
     name = f"{row.variant} ({row.dataset})" if datasets and row.dataset else row.variant
     values = ["" if v is None else number(Interval(v, None, None, 1)) for v in (row.before, row.after)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Callable
 from functools import partial
 from inspect import signature
 
@@ -117,7 +118,8 @@ def source_ids(load: partial[Dataset], train: int = 0) -> dict[str, list[str]]:
     `load` is what `parse` gives for a data set of one's own, and `train` its option of that name.
     """
     defaults = {p.name: p.default for p in signature(load.func).parameters.values() if p.default is not p.empty}
-    found = {npz: archive, images: album}[load.func](*load.args, **{**defaults, **load.keywords})
+    read: Callable[..., Images] = archive if load.func is npz else album
+    found = read(*load.args, **{**defaults, **load.keywords})
     numbers = torch.arange(len(found.stored), dtype=torch.int32).view(torch.uint8).reshape(-1, 1, 1, 4)
     cut = own("", found._replace(stored=numbers, classes=None)).subset(train or None, None)
     rows = {part: getattr(cut, part).contiguous().view(torch.int32).flatten().tolist() for part in cut.sizes}

@@ -16,7 +16,7 @@ from vae_variants.harness.limits import ceiling
 from vae_variants.harness.record import Record
 from vae_variants.harness.spec import BROUGHT
 from vae_variants.harness.store import Store
-from vae_variants.harness.terms import Terms
+from vae_variants.harness.terms import Losses, Terms
 from vae_variants.harness.worker import Death, Worker
 from vae_variants.registry import UserError, load_plugins
 
@@ -55,7 +55,7 @@ def make(task: Task, images: Dataset) -> Iterator[object]:
             found = worker.answer() if worker.pipe.poll(TICK) else worker.exceeded()
             if isinstance(found, (Record, UserError, Death)):
                 break
-            epochs = found or epochs
+            epochs = epochs if found is None or isinstance(found, Losses) else found  # losses come with the record
             if time.monotonic() - told > 1:
                 told = time.monotonic()
                 yield epochs, store.packed(folder, seen)

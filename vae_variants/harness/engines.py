@@ -15,7 +15,7 @@ from vae_variants.harness.environment import environment
 from vae_variants.harness.limits import resident
 from vae_variants.harness.record import Record
 from vae_variants.harness.runner import Here, lost
-from vae_variants.harness.terms import Engine, Terms, Watcher
+from vae_variants.harness.terms import Engine, Losses, Terms, Watcher
 from vae_variants.harness.worker import Death, Worker, stop
 from vae_variants.registry import UserError
 
@@ -68,6 +68,8 @@ class Workers:
                     match worker.answer() if worker.pipe in ready else worker.exceeded():
                         case None:
                             continue
+                        case Losses() as found:
+                            watcher.losses(worker.due.spec, found)
                         case (int(done), int(of)):
                             watcher.epoch(worker.due.spec, done, of)
                         case UserError() as error:

@@ -17,6 +17,7 @@ from torch import Tensor
 from vae_variants.registry import UserError
 
 __all__ = [
+    "DAMAGE",
     "StoreError",
     "announces",
     "load_tensors",
@@ -27,6 +28,7 @@ __all__ = [
     "seal",
     "set_aside",
     "sweep",
+    "unpacked",
     "unseal",
 ]
 
@@ -109,16 +111,19 @@ def load_with_metadata(path: Path, **expected: str) -> tuple[dict[str, Tensor], 
     if not path.is_file():
         return None
     try:
-        content = path.read_bytes()
-        header = content[HEADER : HEADER + int.from_bytes(content[:HEADER], "little")]
-        metadata = dict(json.loads(header).get("__metadata__", {}))
-        check(content, header, metadata)
-        tensors = load(content)
+        tensors, metadata = unpacked(path.read_bytes())
     except DAMAGE as error:
         set_aside(path, str(error) or type(error).__name__)
         return None
-    kept = {k: v for k, v in metadata.items() if k not in ("digest", "sealed")}
-    return (tensors, kept) if agrees(metadata, expected) else None
+    return (tensors, metadata) if agrees(metadata, expected) else None
+
+
+def unpacked(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a file of tensors. Raises one of `DAMAGE` where it is none, or does not fit its digest."""
+    header = content[HEADER : HEADER + int.from_bytes(content[:HEADER], "little")]
+    metadata = dict(json.loads(header).get("__metadata__", {}))
+    check(content, header, metadata)
+    return load(content), {k: v for k, v in metadata.items() if k not in ("digest", "sealed")}
 
 
 def announces(path: Path, **expected: str) -> bool:

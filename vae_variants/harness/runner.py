@@ -23,7 +23,7 @@ from vae_variants.harness.pictures import pictures
 from vae_variants.harness.record import Record
 from vae_variants.harness.spec import RunSpec, prepared
 from vae_variants.harness.store import CHECKPOINT, MODEL, PICTURES, Store, finite, load_tensors, save_tensors
-from vae_variants.harness.terms import Engine, Quiet, Retry, Terms, Watcher
+from vae_variants.harness.terms import Engine, Losses, Quiet, Retry, Terms, Watcher
 from vae_variants.model import LatentVariable, MeanSampler
 from vae_variants.rates import product_rate, step_flops
 from vae_variants.registry import UserError
@@ -47,6 +47,9 @@ class Reached(Quiet):
     def epoch(self, spec: RunSpec, done: int, of: int) -> None:
         self.epochs = (done, of)
         self.watcher.epoch(spec, done, of)
+
+    def losses(self, spec: RunSpec, found: Losses) -> None:
+        self.watcher.losses(spec, found)
 
 
 class TimedOut(Exception):
@@ -323,6 +326,7 @@ def train(
         curves = {name.removeprefix("curves/"): t.tolist() for name, t in state.items() if name.startswith("curves/")}
         training.restore({name: t for name, t in state.items() if not name.startswith("curves/")})
         watcher.epoch(spec, training.epoch, epochs)
+        watcher.losses(spec, Losses(training.epoch, curves))
     saved, pending = time.perf_counter(), dict[str, torch.Tensor]()
 
     def state_now() -> dict[str, torch.Tensor]:
@@ -339,10 +343,12 @@ def train(
 
     try:
         while training.players and training.epoch < epochs and len(training.diverged) < len(spec.seeds):
-            for name, row in training.run_epoch(after_step).items():
+            found = training.run_epoch(after_step)
+            for name, row in found.items():
                 curves.setdefault(name, []).append(row)
             pending = {name: tensor.clone() for name, tensor in state_now().items()}
             watcher.epoch(spec, training.epoch, epochs)
+            watcher.losses(spec, Losses(training.epoch, {name: [row] for name, row in found.items()}))
             if timeout is not None and sum(training.seconds) > timeout:
                 raise TimedOut(f"training took longer than {timeout:g} s")
             now, last = time.perf_counter(), training.epoch == epochs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 import torch
@@ -12,9 +12,16 @@ from vae_variants.harness.record import Record
 from vae_variants.harness.spec import RunSpec
 from vae_variants.harness.store import Store
 
-__all__ = ["Engine", "Quiet", "Retry", "Terms", "Watcher"]
+__all__ = ["Engine", "Losses", "Quiet", "Retry", "Terms", "Together", "Watcher"]
 
 Retry = Literal["never", "failed", "older", "scores", "all"]
+
+
+class Losses(NamedTuple):
+    """Values of the curves in the epochs up to `done` that were not told yet: name -> epoch -> seed."""
+
+    done: int
+    rows: Mapping[str, Sequence[Sequence[float]]]
 
 
 class Watcher(Protocol):
@@ -22,6 +29,7 @@ class Watcher(Protocol):
 
     def begin(self, spec: RunSpec) -> None: ...
     def epoch(self, spec: RunSpec, done: int, of: int) -> None: ...
+    def losses(self, spec: RunSpec, found: Losses) -> None: ...
     def end(self, spec: RunSpec, record: Record, reused: bool) -> None: ...
 
 
@@ -34,8 +42,34 @@ class Quiet:
     def epoch(self, spec: RunSpec, done: int, of: int) -> None:
         """`done` of `of` epochs are trained."""
 
+    def losses(self, spec: RunSpec, found: Losses) -> None:
+        """What came of the last epoch, or of all before it where a run goes on; not told by a cluster."""
+
     def end(self, spec: RunSpec, record: Record, reused: bool) -> None:
         """There is a record; `reused` says that it had been there before."""
+
+
+class Together(Quiet):
+    """Several watchers, told one after the other."""
+
+    def __init__(self, *watchers: Watcher) -> None:
+        self.watchers = watchers
+
+    def begin(self, spec: RunSpec) -> None:
+        for watcher in self.watchers:
+            watcher.begin(spec)
+
+    def epoch(self, spec: RunSpec, done: int, of: int) -> None:
+        for watcher in self.watchers:
+            watcher.epoch(spec, done, of)
+
+    def losses(self, spec: RunSpec, found: Losses) -> None:
+        for watcher in self.watchers:
+            watcher.losses(spec, found)
+
+    def end(self, spec: RunSpec, record: Record, reused: bool) -> None:
+        for watcher in self.watchers:
+            watcher.end(spec, record, reused)
 
 
 class Terms(NamedTuple):

@@ -26,7 +26,7 @@ from vae_variants.harness.environment import share
 from vae_variants.harness.limits import kills, limit, resident, size
 from vae_variants.harness.runner import run
 from vae_variants.harness.spec import BROUGHT, RunSpec, prepared
-from vae_variants.harness.terms import Quiet, Terms
+from vae_variants.harness.terms import Losses, Quiet, Terms
 from vae_variants.process import interrupt, prepare
 from vae_variants.registry import UserError, load_plugins
 
@@ -90,7 +90,7 @@ class Worker:
             return
 
     def answer(self) -> object:
-        """None when the run begins, epochs done and planned, the record, an error of the user's, or the process's death."""
+        """None when the run begins, epochs done and planned, their losses, the record, an error of the user's, or the process's death."""
         try:
             found = self.pipe.recv()
         except (EOFError, OSError):
@@ -98,6 +98,8 @@ class Worker:
             return self.died(death(self.process.exitcode or 0, kills() > self.kills))
         if found is None:
             self.began = time.monotonic()
+        elif isinstance(found, Losses):
+            return found
         elif isinstance(found, tuple):
             self.epochs = found
         else:
@@ -173,8 +175,14 @@ class Sender(Quiet):
         self.pipe = pipe
 
     def epoch(self, spec: RunSpec, done: int, of: int) -> None:
+        self.send((done, of))
+
+    def losses(self, spec: RunSpec, found: Losses) -> None:
+        self.send(found)
+
+    def send(self, found: tuple[object, object]) -> None:
         try:
-            self.pipe.send((done, of))
+            self.pipe.send(found)
         except OSError:  # nobody listens any more
             raise KeyboardInterrupt from None
 

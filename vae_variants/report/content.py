@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from vae_variants.evaluation.metrics import data_name
 from vae_variants.evaluation.sharpness import is_noise
 from vae_variants.harness.statistics import Interval, holm
+from vae_variants.report.advice import Advice, advise
 from vae_variants.report.entries import LOOKS, SUPPORTS, Entry, best, distinct, prominent, ranks
 from vae_variants.report.facts import Facts, facts
 from vae_variants.report.numbers import NOTHING, number
@@ -58,13 +59,14 @@ class Content:
     missing: tuple[str, ...]
     older: tuple[str, ...]
     facts: Facts
+    advice: Advice
     likelihood: tuple[Sheet, ...]
     sheets: tuple[Sheet, ...]
 
 
 def content(suite: str, entries: Sequence[Entry], command: str, missing: Sequence[str] = (), older: Sequence[str] = ()) -> Content:
     shown, drawn = prominent(entries, ROWS), len(prominent(entries, LOOKS))
-    parts = (tuple(entries), tuple(shown), drawn, command, tuple(missing), tuple(older), facts(entries))
+    parts = (tuple(entries), tuple(shown), drawn, command, tuple(missing), tuple(older), facts(entries), advise(entries))
     return Content(suite, *parts, tuple(likelihoods(entries, shown)), tuple(sections(entries, shown)))
 
 

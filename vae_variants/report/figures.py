@@ -159,17 +159,18 @@ def families(entries: Sequence[Entry]) -> list[list[Entry]]:
 
 
 def latent_size(entries: Sequence[Entry]) -> Figure | None:
-    """Bounds and probe accuracy against the number of latent units."""
+    """Bounds, and where there are labels probe accuracy, against the number of latent units."""
     found = families(entries)
     if not any(e.interval("elbo") for group in found for e in group):
         return None
-    figure, (left, right) = axes(1, 2, 9.5, 3.6)
+    labelled = any(e.interval("probe_accuracy") for group in found for e in group)
+    figure, (left, *right) = axes(1, 2, 9.5, 3.6) if labelled else axes(1, 1, 5.5, 3.6)
     names = {"elbo": "ELBO", "log_likelihood": "bound on log p(x)", "probe_accuracy": "accuracy"}
     sizes, heights = set[int](), dict[Axes, list[float]]()
     if len(found) > len(COLOURS):
         figure.suptitle(f"the first {len(COLOURS)} of {len(found)} families of runs that differ in their latent size alone", fontsize=9)
     for colour, group in zip(COLOURS, found, strict=False):
-        for metric, ax, line in (("elbo", left, "-"), ("log_likelihood", left, "--"), ("probe_accuracy", right, "-")):
+        for metric, ax, line in (("elbo", left, "-"), ("log_likelihood", left, "--"), *(("probe_accuracy", ax, "-") for ax in right)):
             points = [(e.record.values["latent"], p) for e in group if (p := e.interval(metric)) is not None]
             if points:
                 sizes |= {x for x, _ in points}
@@ -178,7 +179,7 @@ def latent_size(entries: Sequence[Entry]) -> Figure | None:
                 error = [bar(p) for _, p in points]
                 name = f"{group[0].record.values['model']}: {names[metric]}"
                 ax.errorbar(x, y, yerr=error, color=colour, linestyle=line, marker="o", markersize=4, capsize=3, label=name)
-    for ax, title in ((left, "nats per image"), (right, "linear-probe accuracy")):
+    for ax, title in zip((left, *right), ("nats per image", "linear-probe accuracy"), strict=False):
         frame(ax.set_ylim, heights.get(ax, []))
         ax.set_xscale("log")
         ticks = sorted(sizes)[:: math.ceil(len(sizes) / TICKS)]

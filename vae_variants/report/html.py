@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from vae_variants.evaluation import METRICS
+from vae_variants.report.advice import TITLE
 from vae_variants.report.cards import cards, common
 from vae_variants.report.content import ROWS, Content, Sheet
 from vae_variants.report.entries import COLOURS, LOOKS, MARKERS, Entry, prominent
@@ -195,6 +196,7 @@ def page(
         "colours": list(zip(COLOURS, DARK, strict=True)),
         "most": ROWS,
         "nothing": NOTHING,
+        "advice_title": TITLE,
         "likelihood_text": " ".join(LIKELIHOOD_TEXT),
         "figures_are": FIGURES_ARE,
         "left_out": LEFT_OUT.format(all=len(found.entries), shown=len(found.shown), drawn=found.drawn),

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from vae_variants.evaluation import METRICS
+from vae_variants.report.advice import TITLE, Advice
 from vae_variants.report.content import ROWS, Cell, Content, Sheet
 from vae_variants.report.entries import Entry
 from vae_variants.report.facts import Failure, failed_runs, failed_values, same_runs
@@ -15,6 +16,8 @@ from vae_variants.report.numbers import short
 from vae_variants.report.sections import FIGURES_ARE, LEFT_OUT, LIKELIHOOD_TEXT
 
 __all__ = ["readme"]
+
+NAMED = 6  # runs that one reason takes a value from, or variants, that a line still names
 
 CAPTIONS = {
     "samples": "Samples of every variant from the first seed; noise-free (decoder means) where the model has such, draws otherwise.",
@@ -75,9 +78,31 @@ def notes(entries: Sequence[Entry], missing: Sequence[str], older: Sequence[str]
     lines += [f"{'; '.join(some(same))}.", ""] if same else []
     lines += [f"Not run yet: {', '.join(some([f'`{label}`' for label in missing]))}.", ""] if missing else []
     lines += [f"Made by older code than this page: {', '.join(some([f'`{label}`' for label in older]))}.", ""] if older else []
-    failed = list(map(failure, [*failed_runs(entries), *failed_values(entries)]))
+    failed = [*map(failure, failed_runs(entries)), *without_value(entries)]
     rest = "- and {} more, with their status in [results.csv](results.csv)"
     return [*lines, *(["## Failed or skipped", "", *some(failed, rest), ""] if failed else [])]
+
+
+def without_value(entries: Sequence[Entry]) -> list[str]:
+    """A line for each value that is not there; what one reason takes from many is one line."""
+    reasons: dict[tuple[str, str], list[Failure]] = {}
+    for found in failed_values(entries):
+        reasons.setdefault((found.status, found.reason), []).append(found)
+    lines = list[str]()
+    for (status, reason), group in reasons.items():
+        if len(group) <= NAMED:
+            lines += map(failure, group)
+        else:
+            labels, metrics = (list(dict.fromkeys(getattr(each, name) for each in group)) for name in ("label", "metric"))
+            names = ", ".join(f"`{label}`" for label in labels) if len(labels) <= NAMED else f"{len(labels)} variants"
+            lines.append(f"- {names}: {', '.join(metrics)}: {status}: {plain(reason)}")
+    return lines
+
+
+def which(found: Advice) -> list[str]:
+    """The section that a reader with data of their own looks for."""
+    lines = [f"## {TITLE}", "", *(f"- **{choice.purpose}.** {choice.text}" for choice in found.choices), ""]
+    return [*lines, "What the evidence does not say:", "", *(f"- {limit}" for limit in found.limits), ""]
 
 
 def readme(found: Content, figures: Sequence[str]) -> str:
@@ -101,6 +126,7 @@ def readme(found: Content, figures: Sequence[str]) -> str:
 
     if "samples" in figures:
         lines += shows("samples")
+    lines += which(found.advice)
     lines += ["## Likelihood", "", *LIKELIHOOD_TEXT, ""]
     for each in found.likelihood:
         lines += sheet("###", each)

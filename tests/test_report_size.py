@@ -157,10 +157,10 @@ def test_what_one_reason_takes_from_many_is_one_line():
     (entry,) = entries(1)
     rows = [{**row, "value": None, "status": "skipped", "reason": "too few"} for row in entry.record.rows]
     group = [Entry(f"a{i}", replace(entry.record, key=str(i), rows=rows)) for i in range(9)]
-    page = readme("digits", group, [], "vae-variants bench", [])
+    page = readme(content("digits", group, "vae-variants bench"), [])
     (line,) = [line for line in page.splitlines() if "too few" in line and line.startswith("- ") and "Nothing to go by" not in line]
     assert line.startswith("- 9 variants: elbo, rate, ")
-    few = readme("digits", [Entry("a", replace(entry.record, rows=rows[:3]))], [], "vae-variants bench", [])
+    few = readme(content("digits", [Entry("a", replace(entry.record, rows=rows[:3]))], "vae-variants bench"), [])
     assert few.count("- `a`, seed 0, ") == 3
 
 

@@ -9,7 +9,10 @@ __all__ = ["Plot"]
 
 @dataclass(frozen=True)
 class Plot:
-    """`title` and `caption` are text, not yet escaped; `body` is markup to be embedded; `name` is an id, `section` where it goes."""
+    """`title` and `caption` are text, yet to be escaped; `body` is markup, ready to be embedded.
+
+    `name` is an id, `section` where it goes: summary, quality, trade-offs, training, pictures or latent.
+    """
 
     name: str
     title: str

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from vae_variants.evaluation.metrics import data_name
 from vae_variants.harness.statistics import Interval
-from vae_variants.report.entries import SUPPORTS, Entry, best, distinct
+from vae_variants.report.entries import SUPPORTS, TIMINGS, Entry, best, distinct
 from vae_variants.report.plot import Plot
 from vae_variants.report.readme import noisy, number, sign
 from vae_variants.report.sections import LIKELIHOOD, SECTIONS, SHARP
@@ -106,7 +106,7 @@ def dot_panel(ident: str, title: str, metric: str, entries: Sequence[Entry], sho
     if not rows:
         return None
     better, unit = rows[0][0].rows[metric][0]["better"], rows[0][0].unit(metric)
-    top = set(best(group, metric)) if better != "none" and len(group) > 1 else set()
+    top = set(best(group, metric)) if better != "none" and unit not in TIMINGS and len(group) > 1 else set()
     top = top if len(top) < len(group) else set()
     baseline = next(((e, found) for e, found in rows if e.record.key == group[0].record.key), rows[0])
     rows.sort(key=lambda row: row[1].mean if better == "lower" else -row[1].mean)

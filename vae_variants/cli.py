@@ -16,6 +16,7 @@ from rich.table import Table
 
 from vae_variants.commands.check import check
 from vae_variants.commands.compare import compare
+from vae_variants.commands.examples import examples
 from vae_variants.commands.new import new
 from vae_variants.datasets import DATASETS
 from vae_variants.evaluation import METRICS
@@ -61,6 +62,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Trains variants of the variational autoencoder, scores all of them alike, and writes report tables.",
+    epilog=examples(""),
 )
 out = Console(width=None if sys.stdout.isatty() else 240, highlight=False, markup=False)  # labels have brackets
 
@@ -75,7 +77,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
 }
 
 
-@app.command("list")
+@app.command("list", epilog=examples("list"))
 @guarded
 def list_(
     kind: Annotated[str, typer.Argument(help=f"{', '.join(REGISTRIES)}, studies, suites")] = "variants",
@@ -124,7 +126,7 @@ def finish(records: list[Record]) -> None:
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(epilog=examples("run"))
 @guarded
 def run(
     selector: Annotated[list[str], typer.Argument(help='variants, or configurations such as "vae[likelihood=gaussian,latent=2|10]"')],
@@ -161,7 +163,7 @@ def run(
     finish(records)
 
 
-@app.command()
+@app.command(epilog=examples("bench"))
 @guarded
 def bench(
     suite: Annotated[str, typer.Argument(help="a suite's name (`list suites`), or the path of its .toml")] = "digits",
@@ -197,7 +199,7 @@ def bench(
     finish(records)
 
 
-@app.command()
+@app.command(epilog=examples("report"))
 @guarded
 def report(
     suite: Annotated[str, typer.Argument(help="a suite's name (`list suites`), or the path of its .toml")] = "digits",
@@ -244,7 +246,7 @@ def make_report(suite: str, plan: list[RunSpec], runs: Path, reports: Path, opti
     print(f"wrote {reports / name}")
 
 
-@app.command()
+@app.command(epilog=examples("study"))
 @guarded
 def study(
     name: Annotated[list[str] | None, typer.Argument(help="studies (`list studies`); all of them unless named")] = None,
@@ -298,7 +300,7 @@ def study(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(epilog=examples("status"))
 @guarded
 def status(
     suite: Annotated[str, typer.Argument(help="a suite's name (`list suites`), or the path of its .toml")] = "digits",
@@ -330,9 +332,9 @@ def show_planned(store: Store) -> None:
     out.print(table)
 
 
-app.command()(compare)
-app.command()(check)
-app.command()(new)
+app.command(epilog=examples("compare"))(compare)
+app.command(epilog=examples("check"))(check)
+app.command(epilog=examples("new"))(new)
 
 
 def main() -> None:

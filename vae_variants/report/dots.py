@@ -52,8 +52,8 @@ NAMES = {metric: name for _, _, columns in SECTIONS for name, metric, _ in colum
 }
 CAPTION = (
     "Mean over seeds with its 95 % interval, where there are more than two; ticks are single seeds. The dashed line is at the first "
-    "variant that has the metric. Bold on grey: the best, and those that cannot be told from it (rows of one seed and references left out), unless that "
-    "is all. Hollow, with ≥: a lower bound."
+    "variant that has the metric. Bold on grey: the best, and those that cannot be told from it (rows of one seed and references left "
+    "out), unless that is all. Hollow, with ≥: a lower bound."
 )
 SHORT = (
     "As above: mean over seeds with its interval, single seeds as ticks, the first variant as a dashed line, bold on grey what cannot be "

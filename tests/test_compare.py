@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from tests.made_up import fill, grid, made_up
 from vae_variants.cli import app
-from vae_variants.harness import Store
+from vae_variants.harness import Store, load_suite
 from vae_variants.harness.statistics import t_test, welch
 from vae_variants.harness.store import RECORD
 from vae_variants.report.compare import COMPARED, KINDS, Changes, compare
@@ -282,3 +282,20 @@ def test_bad_usage_is_one_line(args: tuple[str, ...], says: str, call: Callable[
     code, _, said = call(*args)
     (line,) = said.strip().splitlines()
     assert code == 2 and says in line
+
+
+def test_a_report_with_a_baseline_says_what_changed_on_its_page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fill(Store("runs"), load_suite("digits").plan())
+    made = CliRunner().invoke(app, ["report", "digits"])
+    assert made.exit_code == 0 and "Changes against the baseline" not in (tmp_path / "reports/digits/report.html").read_text()
+    rows = pd.read_csv("reports/digits/results.csv")
+    rows.loc[rows.variant == "iwae-8", "value"] += 1e3
+    rows[rows.variant != "made"].to_csv("before.csv", index=False)
+    made = CliRunner().invoke(app, ["report", "digits", "--baseline", "before.csv"])
+    assert made.exit_code == 0, made.output
+    page = (tmp_path / "reports/digits/report.html").read_text()
+    section = page.partition('<section id="changes"')[2].partition("</section>")[0]
+    assert '<td>added</td><th scope="row">made</th>' in section and ">iwae-8<" in section and ">vae-bernoulli<" not in section
+    wrong = CliRunner().invoke(app, ["report", "digits", "--baseline", "nowhere"])
+    assert wrong.exit_code == 2 and "'nowhere' is not there" in wrong.stderr

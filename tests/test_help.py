@@ -52,6 +52,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for kind in ("likelihood", "metric"):
         assert CliRunner().invoke(app, ["new", kind]).exit_code == 0
     Path("my_metric.py").rename("kept.py")  # an example writes it
+    trained = ["run", "vae-bernoulli", "--seeds", "2", "--fidelity", "smoke", "--jobs", "0", "--runs", "trained"]
+    assert CliRunner().invoke(app, trained).exit_code == 0
     yield path
     os.chdir(before)
     for registry in Registry.every:
@@ -67,7 +69,7 @@ def test_an_example_runs(line: str, folder: Path) -> None:
     words = shlex.split(line)[1:]
     if words[:1] == ["check"] and not Path("my_metric.py").exists():
         shutil.copy("kept.py", "my_metric.py")
-    here = ["--jobs", "0"] if words[0] == "run" else []  # in this process, which has everything loaded
+    here = {"run": ["--jobs", "0"], "export": ["--runs", "trained"]}.get(words[0], [])  # in this process, which has everything loaded
     result = CliRunner().invoke(app, [*words, *here])
     assert result.exit_code == 0, result.output + result.stderr
     assert result.stdout.strip()

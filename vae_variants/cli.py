@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import shlex
 from contextlib import closing
@@ -17,12 +16,12 @@ from vae_variants.commands.compare import compare
 from vae_variants.commands.examples import examples
 from vae_variants.commands.export import export
 from vae_variants.commands.new import new
+from vae_variants.commands.reporting import make_report
 from vae_variants.commands.status import status
 from vae_variants.datasets import DATASETS
 from vae_variants.evaluation import METRICS
 from vae_variants.harness import Record, RunSpec, Store, load_suite, parse_seeds, suite_files
 from vae_variants.harness.spec import capped
-from vae_variants.harness.store import slug
 from vae_variants.launch import Launch
 from vae_variants.likelihoods import LIKELIHOODS
 from vae_variants.model import MODELS
@@ -30,6 +29,7 @@ from vae_variants.networks import NETWORKS
 from vae_variants.objectives import OBJECTIVES
 from vae_variants.options import (
     Address,
+    Baseline,
     Cpus,
     Dataset,
     Device,
@@ -186,6 +186,7 @@ def bench(
     runs: Runs = Path("runs"),
     reports: Reports = Path("reports"),
     log: LogOption = None,
+    baseline: Baseline = None,
     dry_run: DryRun = False,
 ) -> None:
     """Run what is missing of a suite, then write its report."""
@@ -197,7 +198,7 @@ def bench(
         out.print(plan_table(launch.check(plan), Store(runs)))
         return
     records = launch.execute(plan)
-    make_report(suite, plan, runs, reports, given)
+    make_report(suite, plan, runs, reports, given, baseline)
     finish(records)
 
 
@@ -213,41 +214,13 @@ def report(
     plugin: Plugin = None,
     runs: Runs = Path("runs"),
     reports: Reports = Path("reports"),
+    baseline: Baseline = None,
 ) -> None:
     """Write a suite's report from the records that there are."""
     load_plugins(plugin or [])
     given: dict[str, Any] = {"dataset": dataset, "seeds": seeds, "fidelity": fidelity, "epochs": epochs, "precision": precision}
     plan = load_suite(suite).plan(**given)
-    make_report(suite, plan, runs, reports, given)
-
-
-def make_report(suite: str, plan: list[RunSpec], runs: Path, reports: Path, options: dict[str, Any]) -> None:
-    """`options` are those that replace what the suite says: they are part of the report's name and of the command in it."""
-    from vae_variants.report import write_index, write_report  # brings pandas and matplotlib, which the rest does without
-    from vae_variants.studies.page import claims_on
-
-    store = Store(runs)
-    newest = store.newest(spec.identity for spec in plan)
-    usual = load_suite(suite).fidelity
-    given = {key: value for key, value in options.items() if value is not None and (key, value) != ("fidelity", usual)}
-    command = shlex.join(["vae-variants", "bench", suite, *(part for k, v in given.items() for part in (f"--{k}", str(v)))])
-    kind, _, path = given.get("dataset", "").partition(":")
-    parts = [Path(suite).stem, kind, Path(path.partition("?")[0]).stem, given.get("fidelity", "")]
-    parts += [f"{key}-{given[key]}" for key in ("seeds", "epochs", "precision") if key in given]
-    name = slug("-".join(part for part in parts if part))
-    found = [(spec.label, *newest[identity]) for spec in plan if (identity := spec.identity) in newest]
-    if not found:
-        raise UserError(f"there is no record of suite {suite!r} in {str(runs)!r}; make them with: {command}")
-    digest = max(found, key=lambda item: item[2].started)[2].dataset["digest"]  # data may have changed under the same name
-    found = [item for item in found if item[2].dataset["digest"] == digest]
-    there = {label for label, _, _ in found}
-    missing = [spec.label for spec in plan if spec.label not in there]
-    entries = [(label, record, functools.partial(store.pictures, folder)) for label, folder, record in found]
-    older = [label for label, record, _ in entries if not record.current]
-    claims = claims_on(found[0][2].dataset["name"], reports)
-    write_report(name, entries, reports / name, command=command, missing=missing, older=older, claims=claims)
-    write_index(reports)
-    print(f"wrote {reports / name}")
+    make_report(suite, plan, runs, reports, given, baseline)
 
 
 @app.command(epilog=examples("study"))

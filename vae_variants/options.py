@@ -15,6 +15,7 @@ from vae_variants.registry import UserError
 
 __all__ = [
     "Address",
+    "Baseline",
     "Cpus",
     "Dataset",
     "Device",
@@ -60,6 +61,7 @@ Memory = Annotated[str, typer.Option(help="limit of each run, such as 4g; auto: 
 RETRY = "make again: never; failed; older, what other code made; scores, from the models that were kept; all"
 RetryOption = Annotated[str, typer.Option(help=RETRY)]
 Plugin = Annotated[list[Path] | None, typer.Option(help="a Python file that registers something of yours; may be repeated")]
+Baseline = Annotated[Path | None, typer.Option(help="a report or folder of records: what changed since is in report.html")]
 Runs = Annotated[Path, typer.Option(help="the folder of records")]
 Reports = Annotated[Path, typer.Option(help="the folder of reports")]
 LogOption = Annotated[str | None, typer.Option("--log", help="tensorboard: event files for each run and seed, in the run's folder")]

@@ -10,6 +10,7 @@ import pytest
 from tests.made_up import made_up
 from vae_variants.harness import RunSpec
 from vae_variants.report.advice import LEAST_SEEDS, TITLE, Advice, Choice, advise
+from vae_variants.report.content import content
 from vae_variants.report.entries import Entry
 from vae_variants.report.readme import readme
 from vae_variants.variants import configure
@@ -194,7 +195,7 @@ def test_small_data_and_one_length_of_training_are_said():
 
 def test_the_page_has_it():
     entries = likelihoods(vae_bernoulli=-100.0, iwae_8=-95.0)
-    page = readme("mine", entries, [], "vae-variants bench mine", [])
+    page = readme(content("mine", entries, "vae-variants bench mine"), [])
     before, section = page.split(f"## {TITLE}\n")
     assert "## Likelihood" not in before
     section = section.split("\n## ")[0]

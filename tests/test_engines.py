@@ -15,6 +15,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
+from vae_variants.evaluation.speed import TIMINGS
 from vae_variants.harness import Record, RunSpec, Store, engines, run_all, worker
 from vae_variants.harness.engines import Workers, choose_engine
 from vae_variants.harness.environment import environment
@@ -25,7 +26,6 @@ from vae_variants.registry import UserError
 from vae_variants.variants import configure
 
 CPU = torch.device("cpu")
-TIMINGS = ("images_per_second", "train_seconds", "peak_memory_bytes")
 PLUGIN = """
 import os, signal
 from pathlib import Path

@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.test_laws import W1, W2, linear_vae
 from vae_variants.datasets import split
 from vae_variants.evaluation import FIDELITIES, METRICS, Evaluation, Fidelity, Skip, evaluate
 from vae_variants.evaluation.latent import active
 from vae_variants.evaluation.likelihood import bits_per_dim, elbo, log_likelihood
 from vae_variants.evaluation.probe import probe_accuracy
 from vae_variants.evaluation.reconstruction import reconstruction_mse
+from vae_variants.laws.linear_gaussian import W1, W2, linear_vae
 from vae_variants.model import Encoder, LatentVariable
 from vae_variants.models.reference import PCA, Pixels
 from vae_variants.training import Population
@@ -144,7 +144,7 @@ def test_every_variant_has_finite_values_for_what_it_is_capable_of_and_no_others
     population = Population(lambda: build(chosen, small), (0,))
     population.initialise(small.as_(chosen.support).train)
     model = next(population.members())
-    cost = {"train_seconds": 1.0, "train_images_per_second": 1.0, "peak_memory_bytes": 1.0}
+    cost = {"train_seconds": 1.0, "train_images_per_second": 1.0, "train_product_share": 1.0, "peak_memory_bytes": 1.0}
     e = Evaluation(model, small, 0, replace(SMOKE, bound_samples=30, image_samples=25, timing_seconds=1e-3), cost=cost)
     rows = {v.metric: v for v in evaluate(e)}
     assert all(v.status == "ok" and math.isfinite(v.value) for v in rows.values()), [v for v in rows.values() if v.status != "ok"]

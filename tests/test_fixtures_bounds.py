@@ -1,6 +1,6 @@
 """Bounds and densities against what can be worked out by hand: a Gaussian's KL, probabilistic PCA, weights of known laws.
 
-Beside these, `test_laws` has the log p(x) of the two linear fixtures, L_K = log p(x) at the true posterior, L_1 = ELBO, L_K growing
+Beside these, `test_bounds` has the log p(x) of the two linear fixtures, L_K = log p(x) at the true posterior, L_1 = ELBO, L_K growing
 with K and the ELBO flat in it; `test_weights` the bias of L_K on exponential weights, `test_gap` annealing,
 `test_fixtures_gradients` gradients.
 """
@@ -16,7 +16,8 @@ import torch
 from scipy.special import digamma
 from torch import Tensor
 
-from tests.test_laws import W1, W2, draws, given, linear_vae
+from tests.test_bounds import given
+from vae_variants.laws.linear_gaussian import W1, W2, draws, linear_vae
 from vae_variants.likelihoods import Bernoulli, ContinuousBernoulli, Gaussian, GaussianLearnt
 from vae_variants.models.vae import VAE
 from vae_variants.objectives import Draws, elbo, elbo_sampled, iwae

@@ -1,6 +1,6 @@
 """Gradient estimators: identities, signal and noise on Rainforth's toy, and the variance of the ELBO, against closed forms.
 
-That the ELBO is flat in K, and that L_1 is the ELBO, is in `test_laws`.
+That the ELBO is flat in K, and that L_1 is the ELBO, is in `test_bounds`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from tests.test_bounds import given
 from tests.test_fixtures_bounds import F64, ONE, SIGNS, infer_at
-from tests.test_laws import VARIANCE, W1, W2, draws, given, linear_vae
+from vae_variants.laws.linear_gaussian import VARIANCE, W1, W2, draws, linear_vae
 from vae_variants.likelihoods import Bernoulli, Gaussian
 from vae_variants.models.vae import VAE
 from vae_variants.objectives import Objective, dreg, elbo, elbo_sampled, iwae, stl

@@ -1,6 +1,6 @@
 """Autoregressive models against enumeration and sources of known entropy; metrics of data of which the answer is known.
 
-Beside these, `test_laws` has the sum over all images, the negative control (a mean of logits over orders) and the Jacobian of deep
+Beside these, `test_densities` has the sum over all images, the negative control (a mean of logits over orders) and the Jacobian of deep
 networks; `test_distance` distances of normal laws and those of other implementations; `test_evaluation` the variance of the
 Laplacian, the probe on shuffled labels and mutual information.
 """
@@ -18,11 +18,12 @@ from scipy import stats
 from torch import Tensor
 
 from tests.test_evaluation import linear_evaluation
-from tests.test_laws import W2, all_binary, roughened
 from vae_variants.datasets import Dataset
 from vae_variants.evaluation import METRICS
 from vae_variants.evaluation.distance import prdc
 from vae_variants.evaluation.weights import log_mean_exp
+from vae_variants.laws.linear_gaussian import W2
+from vae_variants.laws.model import all_binary, roughened
 from vae_variants.likelihoods import Bernoulli
 from vae_variants.model import Density, Model
 from vae_variants.models.fvbn import FVBN

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.test_laws import W1, W2, linear_vae
 from vae_variants.evaluation.ais import adapt, anneal, anneal_back, hmc, log_normal, schedule
 from vae_variants.evaluation.gap import local_posterior
 from vae_variants.evaluation.weights import log_mean_exp
+from vae_variants.laws.linear_gaussian import W1, W2, linear_vae
 
 F64 = {"dtype": torch.float64}
 

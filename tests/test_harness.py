@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from vae_variants.evaluation.speed import TIMINGS
 from vae_variants.harness import Quiet, Record, RunSpec, Store, load_suite, parse_seeds, run_all, suite_files, unique
 from vae_variants.harness.environment import choose_device, peak_memory, reset_peak_memory
 from vae_variants.harness.files import seal, unseal
@@ -18,7 +19,6 @@ from vae_variants.registry import UserError
 from vae_variants.variants import configure
 
 CPU = torch.device("cpu")
-TIMINGS = ("images_per_second", "train_seconds", "peak_memory_bytes")
 
 
 def spec(selector: str = "vae[hidden=8,latent=2,epochs=2]", seeds=(0, 1), dataset="digits", level="smoke") -> RunSpec:

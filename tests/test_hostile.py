@@ -15,7 +15,9 @@ from tests.made_up import grid, made_up
 from vae_variants.datasets import load_dataset, own
 from vae_variants.harness import Record
 from vae_variants.registry import Registry, UserError, load_plugins
+from vae_variants.report.content import content
 from vae_variants.report.entries import Entry
+from vae_variants.report.html import page as html_page
 from vae_variants.report.readme import notes, plain
 from vae_variants.variants import configure
 
@@ -64,6 +66,8 @@ def test_reports_show_errors_as_text():
     assert r"\[x\](javascript:y) \`z\` \# title !\[i\]" in page
     assert "Made by older code than this page: `vae-0`." in page
     assert plain("a & b") == "a &amp; b"
+    html = html_page(content("digits", [Entry("vae-0", replace(record, failure={"epoch": 1, "traceback": hostile}))], "c"))
+    assert "<script>alert" not in html and html.count("&lt;script&gt;alert(1)&lt;/script&gt; | [x](javascript:y)") == 2
 
 
 def test_an_archive_that_unpacks_to_more_than_there_is_room_for_is_refused_unread(tmp_path, monkeypatch):

@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.test_laws import W1, linear_vae
 from tests.test_numbers import Half, evaluation, labelled
 from vae_variants.datasets import Dataset, split
 from vae_variants.evaluation import FIDELITIES, METRICS, Evaluation, probe
@@ -17,6 +16,7 @@ from vae_variants.evaluation.likelihood import log_likelihood
 from vae_variants.evaluation.sharpness import blurred, laplacian_variance
 from vae_variants.evaluation.weights import log_mean_exp
 from vae_variants.harness.statistics import compare
+from vae_variants.laws.linear_gaussian import W1, linear_vae
 from vae_variants.likelihoods import Gaussian, Support
 from vae_variants.models.vae import VAE
 

@@ -12,12 +12,11 @@ import torch.nn.functional as F
 from PIL import Image
 
 from vae_variants.datasets import Dataset, load_dataset, split
-from vae_variants.evaluation import FIDELITIES, METRICS, Evaluation, speed
+from vae_variants.evaluation import FIDELITIES, METRICS, Evaluation
 from vae_variants.harness import parse_seeds
-from vae_variants.harness.runner import costs
 from vae_variants.harness.suites import load_suite
 from vae_variants.likelihoods import DiscretizedLogistic, Support
-from vae_variants.model import Density, Encoder, MeanSampler, Model, Sampler
+from vae_variants.model import Density, Encoder, MeanSampler, Model
 from vae_variants.models.gan import GAN
 from vae_variants.objectives import OBJECTIVES, Draws
 from vae_variants.registry import UserError
@@ -184,52 +183,6 @@ def test_order_and_binarisation_depend_on_seed_and_epoch_and_not_on_the_variant(
     assert {row.numpy().tobytes() for row in grey.flatten(0, 2)} <= {row.numpy().tobytes() for row in whole}
     rates = first.flatten(0, 2).mean(0)
     torch.testing.assert_close(rates, whole.mean(0), atol=0.03, rtol=0)
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """Time that passes only where a test says so."""
-    now = [0.0]
-    monkeypatch.setattr("time.perf_counter", lambda: now[0])
-    return now
-
-
-def test_throughputs_are_images_over_seconds(clock, digits: Dataset):
-    calls = []
-
-    def work():
-        clock[0] += 4.0 if not calls else 0.02  # the first call warms up
-        calls.append(1)
-
-    assert speed.median_seconds(work, CPU, 0.05) == pytest.approx(0.02)
-    assert len(calls) >= 4
-
-    class Timed(Half, Sampler):
-        def sample(self, n):
-            clock[0] += 0.5
-            return torch.zeros(n, 64)
-
-        def encode(self, x):
-            clock[0] += 0.25
-            return x[:, :2]
-
-    e = evaluation(Timed(digits.shape), digits)
-    assert METRICS["sample_images_per_second"].fn(e) == pytest.approx(200)
-    assert METRICS["encode_images_per_second"].fn(e) == pytest.approx(400)
-
-
-def test_the_cost_of_training(clock, digits: Dataset):
-    class Slow(Half):
-        def loss(self, x, t):
-            clock[0] += 0.1
-            return super().loss(x, t)
-
-    training = Training(Population(lambda: Slow(digits.shape), (0, 1)), digits.as_(Support.UNIT), Recipe(3, 100, 0.0), "")
-    before = training.population.owned("")[0].clone()
-    found = costs(training, 0.5, 0)
-    assert torch.equal(training.population.owned("")[0], before), "measuring leaves the population as it was"
-    assert found["train_images_per_second"] == pytest.approx(2 * 100 / 0.1)
-    assert found["train_seconds"] == pytest.approx(3 * 11 * 0.1)  # 11 steps of 100 in 1197 images
 
 
 def test_a_scale_far_out_has_a_finite_mass():

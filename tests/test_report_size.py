@@ -14,8 +14,9 @@ from vae_variants.harness import Record, Store
 from vae_variants.harness.record import identity_of
 from vae_variants.harness.store import RECORD
 from vae_variants.report import figures
+from vae_variants.report.content import ROWS, content
 from vae_variants.report.entries import LOOKS, Entry, prominent
-from vae_variants.report.readme import ROWS, readme
+from vae_variants.report.readme import readme
 from vae_variants.report.tables import results, summary
 
 
@@ -44,7 +45,7 @@ def test_the_work_grows_with_the_number_of_variants(part):
         group = entries(n, (0, 1))
         if part == "tables":
             return calls(lambda: (results(group), summary(group)))
-        return calls(lambda: readme("digits", group, ["samples"], "vae-variants bench", ["x"] * n))
+        return calls(lambda: readme(content("digits", group, "vae-variants bench", ["x"] * n), ["samples"]))
 
     one, two, three = (work(n * (ROWS + 40)) for n in (1, 2, 3))
     assert three - two < 1.1 * (two - one)
@@ -59,7 +60,7 @@ def test_an_interval_is_computed_once(monkeypatch):
     group = entries(8)
     summary(group)
     once = len(asked)
-    readme("digits", group, [], "vae-variants bench", [])
+    readme(content("digits", group, "vae-variants bench"), [])
     figures.rate_distortion(group)
     assert 0 < once == len(asked) <= sum(len(e.rows) for e in group)
 
@@ -120,12 +121,12 @@ def test_failed_runs_take_nobodys_place():
     failed = [Entry(f"failed-{i}", replace(e.record, key=f"f{i}", rows=[], status={"0": "error"}, seeds=[0])) for i, e in enumerate(group)]
     assert prominent([*failed, *group], 10) == group
     assert prominent(failed, 5) == []
-    assert "Tables show 0 of them" in readme("digits", failed * 30, [], "vae-variants bench", [])
+    assert "Tables show 0 of them" in readme(content("digits", failed * 30, "vae-variants bench"), [])
 
 
 def test_the_page_says_what_it_leaves_out():
     group = entries(ROWS + 50, (0, 1))
-    page = readme("digits", group, ["samples", "cost", "latent_size"], "vae-variants bench", [f"m{i}" for i in range(ROWS + 7)])
+    page = readme(content("digits", group, "vae-variants bench", [f"m{i}" for i in range(ROWS + 7)]), ["samples", "cost", "latent_size"])
     assert f"There are {len(group)} variants. Tables show {ROWS} of them and figures {LOOKS}" in page
     assert page.count(f"Shown: {LOOKS} of {len(group)} variants") == 2  # families of latent sizes are drawn of all
     assert f"{ROWS} of {len(group)} variants: all are in" in page
@@ -138,7 +139,7 @@ def test_the_page_says_what_it_leaves_out():
 
 
 def test_a_page_of_few_leaves_nothing_out():
-    page = readme("digits", entries(LOOKS, (0, 1)), ["samples"], "vae-variants bench", ["x"])
+    page = readme(content("digits", entries(LOOKS, (0, 1)), "vae-variants bench", ["x"]), ["samples"])
     for phrase in ("Shown:", "There are", "all are in [summary", " more."):
         assert phrase not in page
 
@@ -147,7 +148,7 @@ def test_failures_that_are_not_listed_are_counted():
     (entry,) = entries(1)
     rows = [{**row, "status": "skipped", "reason": f"too few {i}"} for i, row in enumerate(entry.record.rows)]
     group = [Entry(f"a{i}", replace(entry.record, key=str(i), rows=rows)) for i in range(5)]
-    page = readme("digits", group, [], "vae-variants bench", [])
+    page = readme(content("digits", group, "vae-variants bench"), [])
     assert page.count(": skipped: too few") == ROWS
     assert f"\n- and {5 * len(rows) - ROWS} more, with their status in" in page
 
@@ -156,10 +157,10 @@ def test_what_one_reason_takes_from_many_is_one_line():
     (entry,) = entries(1)
     rows = [{**row, "value": None, "status": "skipped", "reason": "too few"} for row in entry.record.rows]
     group = [Entry(f"a{i}", replace(entry.record, key=str(i), rows=rows)) for i in range(9)]
-    page = readme("digits", group, [], "vae-variants bench", [])
+    page = readme(content("digits", group, "vae-variants bench"), [])
     (line,) = [line for line in page.splitlines() if "too few" in line and line.startswith("- ") and "Nothing to go by" not in line]
     assert line.startswith("- 9 variants: elbo, rate, ")
-    few = readme("digits", [Entry("a", replace(entry.record, rows=rows[:3]))], [], "vae-variants bench", [])
+    few = readme(content("digits", [Entry("a", replace(entry.record, rows=rows[:3]))], "vae-variants bench"), [])
     assert few.count("- `a`, seed 0, ") == 3
 
 

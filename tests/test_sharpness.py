@@ -149,6 +149,7 @@ def test_high_frequencies_are_where_they_should_be(mnist):
 
 def test_the_report_says_which_sharpness_is_noise_and_names_the_distance_after_the_data():
     from vae_variants.harness import Record
+    from vae_variants.report.content import content
     from vae_variants.report.entries import Entry
     from vae_variants.report.readme import readme
 
@@ -161,7 +162,7 @@ def test_the_report_says_which_sharpness_is_noise_and_names_the_distance_after_t
         data = {"name": "mnist?static=true", "digest": "0" * 64, "shape": [1, 28, 28], "sizes": {"train": 1, "validation": 1, "test": 1}}
         return Entry(label, Record(label, label, {}, data, "unit", "full", [0], {"0": "ok"}, rows=rows))
 
-    page = readme("s", [entry("blurred", 1.2, 0.4), entry("noisy", 0.27, 0.69), entry("binarised", 1.2, 3.7)], [], "c", [])
+    page = readme(content("s", [entry("blurred", 1.2, 0.4), entry("noisy", 0.27, 0.69), entry("binarised", 1.2, 3.7)], "c"), [])
     lines = {line.split("`")[1]: line for line in page.split("## Samples\n")[1].split("\n## ")[0].split("\n") if line.startswith("| `")}
     assert lines["blurred"] == "| `blurred` | 0.2145 | 0.4000 | 1.200 | 0.8000 | 1 |"
     assert lines["noisy"] == "| `noisy` | noise: 0.2145 | noise: 0.6900 | 0.2700 | noise: 0.8000 | 1 |"

@@ -201,7 +201,7 @@ def changed(tmp_path, monkeypatch):
 CHANGES = [  # file, what stands there, what would: whether training, and whether the figures, of a VAE might differ
     ("model.py", '"""', '"""Other words. ', False, False),
     ("batches.py", "MANY = 2**17  # numbers", "MANY = 2**17  # other numbers", False, False),
-    ("report/readme.py", "SIGNIFICANT = 0.05", "SIGNIFICANT = 0.01", False, False),
+    ("report/content.py", "SIGNIFICANT = 0.05", "SIGNIFICANT = 0.01", False, False),
     ("cli.py", "no_args_is_help=True", "no_args_is_help=False", False, False),
     ("harness/runner.py", "CHECKPOINT_SECONDS = 30.0", "CHECKPOINT_SECONDS = 60.0", False, False),
     ("datasets/own.py", "FEWEST = 30", "FEWEST = 40", False, False),

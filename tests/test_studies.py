@@ -17,7 +17,7 @@ from vae_variants.registry import UserError
 from vae_variants.report.drawing import axes
 from vae_variants.studies import STUDIES, Findings, Judgement, Lab, Picture, Study, Table, Verdict
 from vae_variants.studies.judging import all_of, checked, compared, mixed, one_sided_p, tost_p
-from vae_variants.studies.page import cell, write_claims
+from vae_variants.studies.page import cell, claims_on, write_claims
 from vae_variants.studies.record import StudyRecord, run_study
 
 CPU = torch.device("cpu")
@@ -277,6 +277,18 @@ def test_a_careful_verdict_is_not_replaced_by_a_quick_one_or_by_a_failure(lab: L
     monkeypatch.setitem(STUDIES, "planted", Biased)
     record = write_claims(*run_study("planted", careful, "carefully", fresh=True), tmp_path)
     assert record.error and "There is no verdict" not in page.read_text() and page.read_text().count("✔ supported") == 2
+
+
+def test_a_report_is_told_the_claims_on_its_data(lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert claims_on("digits", tmp_path) == []
+    write_claims(*run_study("planted", Lab("digits", "full", None, lab.store, CPU), "carefully"), tmp_path)
+    write_claims(*run_study("planted", lab, "quickly"), tmp_path)  # at smoke fidelity, which is no evidence
+    (found,) = claims_on("digits", tmp_path)
+    assert (found.name, found.claim, found.verdict, found.place) == ("planted", Planted.claim, "✔ supported", "digits")
+    assert (tmp_path / "digits" / found.link).resolve().is_file()
+    assert claims_on("mnist", tmp_path) == []
+    (tmp_path / "claims" / "data" / "damaged.json").write_text("{}")
+    assert claims_on("digits", tmp_path) == [] and "says nothing of claims" in capsys.readouterr().err
 
 
 class Asking(Planted):

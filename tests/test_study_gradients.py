@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
 
 from tests.test_fixtures_gradients import toy
-from tests.test_laws import W2, linear_vae
+from vae_variants.laws.linear_gaussian import W2, linear_vae
 from vae_variants.likelihoods import Bernoulli, Gaussian, GaussianLearnt
 from vae_variants.models.vae import VAE
 from vae_variants.objectives import OBJECTIVES, Draws, dreg, elbo, iwae, stl

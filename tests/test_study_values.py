@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.test_laws import W1, W2, linear_vae
 from vae_variants.harness import Store
+from vae_variants.laws.linear_gaussian import W1, W2, linear_vae
 from vae_variants.likelihoods import Bernoulli, GaussianLearnt
 from vae_variants.models.vae import VAE
 from vae_variants.objectives import OBJECTIVES, Draws

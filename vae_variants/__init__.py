@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from vae_variants import form as _form  # noqa: F401  (from here on registries look at what is added)
 from vae_variants.api import load, rank, run
 from vae_variants.datasets import DATASETS, load_dataset
 from vae_variants.evaluation import METRICS, evaluate, metric

@@ -14,7 +14,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from vae_variants.commands.check import check
+from vae_variants.commands.compare import compare
 from vae_variants.commands.export import EXAMPLES, export
+from vae_variants.commands.new import new
 from vae_variants.datasets import DATASETS
 from vae_variants.evaluation import METRICS
 from vae_variants.harness import Record, RunSpec, Store, load_suite, parse_seeds, suite_files, unique
@@ -221,6 +224,7 @@ def report(
 def make_report(suite: str, plan: list[RunSpec], runs: Path, reports: Path, options: dict[str, Any]) -> None:
     """`options` are those that replace what the suite says: they are part of the report's name and of the command in it."""
     from vae_variants.report import write_index, write_report  # brings pandas and matplotlib, which the rest does without
+    from vae_variants.studies.page import claims_on
 
     store = Store(runs)
     newest = store.newest(spec.identity for spec in plan)
@@ -240,7 +244,8 @@ def make_report(suite: str, plan: list[RunSpec], runs: Path, reports: Path, opti
     missing = [spec.label for spec in plan if spec.label not in there]
     entries = [(label, record, functools.partial(store.pictures, folder)) for label, folder, record in found]
     older = [label for label, record, _ in entries if not record.current]
-    write_report(name, entries, reports / name, command=command, missing=missing, older=older)
+    claims = claims_on(found[0][2].dataset["name"], reports)
+    write_report(name, entries, reports / name, command=command, missing=missing, older=older, claims=claims)
     write_index(reports)
     print(f"wrote {reports / name}")
 
@@ -331,6 +336,9 @@ def show_planned(store: Store) -> None:
     out.print(table)
 
 
+app.command()(compare)
+app.command()(check)
+app.command()(new)
 app.command(epilog=EXAMPLES)(export)
 
 

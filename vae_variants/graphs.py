@@ -22,7 +22,7 @@ IN_PLACE = {
     aten.add.Tensor: aten.add_.Tensor, aten.sub.Tensor: aten.sub_.Tensor, aten.mul.Tensor: aten.mul_.Tensor,
     aten.div.Tensor: aten.div_.Tensor, aten.mul.Scalar: aten.mul_.Scalar, aten.div.Scalar: aten.div_.Scalar,
     aten.clamp_min.default: aten.clamp_min_.default, aten.exp.default: aten.exp_.default, aten.neg.default: aten.neg_.default,
-    aten.abs.default: aten.abs_.default, aten.log.default: aten.log_.default,
+    aten.abs.default: aten.abs_.default, aten.log.default: aten.log_.default, aten.addcmul.default: aten.addcmul_.default,
     aten.relu.default: aten.relu_.default, aten.sigmoid.default: aten.sigmoid_.default, aten.tanh.default: aten.tanh_.default,
 }  # fmt: skip
 INTO_GRADIENT = {

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vae_variants.numerics import softplus
+from vae_variants.numerics import cross_entropy
 from vae_variants.registry import Registry
 
 __all__ = [
@@ -86,7 +86,7 @@ class Bernoulli(Likelihood):
     support, k = Support.BINARY, 1
 
     def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
-        return (x * h - softplus(h)).sum(-1)
+        return -cross_entropy(h, x).sum(-1)
 
     def sample(self, h: Tensor) -> Tensor:
         return (torch.rand_like(h) < h.sigmoid()).to(h.dtype)

@@ -7,30 +7,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["softplus"]
+__all__ = ["cross_entropy"]
 
 
-class _Softplus(torch.autograd.Function):
+class _CrossEntropy(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(h: Tensor) -> Tensor:
-        return (h.abs().neg().exp() + 1).log() + h.relu()
+    def forward(h: Tensor, x: Tensor) -> Tensor:
+        return torch.addcmul((h.abs().neg().exp() + 1).log() + h.relu(), h, x, value=-1)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ARG004  (the names are torch's)
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:  # noqa: ARG004  (the names are torch's)
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        (h,) = ctx.saved_tensors
-        return h.sigmoid() * gradients[0]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None]:
+        h, x = ctx.saved_tensors
+        return (h.sigmoid() - x) * gradients[0], -h * gradients[0] if ctx.needs_input_grad[1] else None
 
 
-def softplus(h: Tensor) -> Tensor:
-    """log(1 + e^h) = max(h, 0) + log(1 + e^-|h|), elementwise; its derivative is the sigmoid, 1/2 at 0 too.
+def cross_entropy(h: Tensor, x: Tensor) -> Tensor:
+    """log(1 + e^h) - x h = max(h, 0) + log(1 + e^-|h|) - x h, elementwise: -log of a Bernoulli probability whose logit is h.
 
-    As far from the exact value as torch's own, which takes log1p, slower than log: the second term lies in [0, log 2], and a
-    sum over pixels asks for a small absolute error, not for the relative one that log1p keeps where that term is next to nothing.
+    Its derivative is sigmoid(h) - x, at 0 too. As far from the exact value as torch's own, which takes log1p, slower than log: the second
+    term lies in [0, log 2], and a sum over pixels asks for a small absolute error, not for the relative one that log1p keeps where that
+    term is next to nothing.
     """
-    return _Softplus.apply(h)
+    return _CrossEntropy.apply(*torch.broadcast_tensors(h, x))

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib.util
 import inspect
 import re
-from collections.abc import Callable, Iterable
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TypeVar, cast, overload
+from typing import Any, ClassVar, NamedTuple, TypeVar, cast, overload
 
-__all__ = ["Registry", "UserError", "closest", "load_plugins"]
+__all__ = ["Place", "Registry", "UserError", "closest", "load_plugin", "load_plugins"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}", re.ASCII)
+GROUP, PACKAGE = "vae_variants.plugins", Path(__file__).parent
+BETWEEN = (__name__, "vae_variants.evaluation.metrics")  # modules that register what others have written
 T = TypeVar("T")
 S = TypeVar("S")
 
@@ -30,15 +36,36 @@ def closest(kind: str, name: str, choices: Iterable[str]) -> str:
     return f"unknown {kind} {name!r}; {hint}choices: {', '.join(choices)}"
 
 
+class Refused(ValueError):
+    """What a registry says of an object that it does not take."""
+
+
+class Place(NamedTuple):
+    """Where a thing was registered."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        path = Path(self.file)
+        return f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}:{self.line}"
+
+
 class Registry(dict[str, T]):
     """A dictionary that is filled by decorators, never overwrites, and answers a typo with the nearest name.
 
-    The key is the object's name in kebab case (`ContinuousBernoulli` -> `continuous-bernoulli`), or `name=`.
+    The key is the object's name in kebab case (`ContinuousBernoulli` -> `continuous-bernoulli`), or `name=`. `form` says what is
+    wrong with an object that is to be added, and how it is mended; nothing, if it is as it should be.
     """
+
+    every: ClassVar[list[Registry[Any]]] = []
 
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.kind = kind
+        self.form: Callable[[Any], str] | None = None
+        self.places: dict[str, Place] = {}
+        Registry.every.append(self)
 
     @overload
     def add(self, obj: S, *, name: str | None = None) -> S: ...
@@ -47,17 +74,26 @@ class Registry(dict[str, T]):
     def add(self, obj: S | None = None, *, name: str | None = None) -> S | Callable[[S], S]:
         """Registers `obj` and gives it back; without `obj`, a decorator that does.
 
-        Raises ValueError for a name that is taken, or that cannot be part of a selector, a file's name and a page.
+        Raises ValueError for a name that is taken, or that cannot be part of a selector, a file's name and a page, and for an object
+        that is not of the form of this registry.
         """
         if obj is None:
             return lambda found: self.add(found, name=name)
         key = name or kebab(getattr(obj, "name", None) or cast(type, obj).__name__)
         if not NAME.fullmatch(key):
-            raise ValueError(f"{self.kind} name {key!r} is not valid: letters, digits and . _ + - in between")
+            raise Refused(f"{self.kind} name {key!r} is not valid: letters, digits and . _ + - in between")
         if key in self:
-            raise ValueError(f"{self.kind} {key!r} is registered twice")
+            raise Refused(f"{self.kind} {key!r} is registered twice, first at {self.places.get(key)}; give this one another name")
+        if self.form is not None and (fault := self.form(obj)):
+            raise Refused(f"{self.kind} {key!r} {fault}")
         self[key] = cast(T, obj)
+        self.places[key] = caller()
         return obj
+
+    def drop(self, name: str) -> None:
+        """Forgets an entry, so that the name is free."""
+        self.pop(name, None)
+        self.places.pop(name, None)
 
     def __missing__(self, name: str) -> T:
         raise UserError(closest(self.kind, name, self))
@@ -73,17 +109,118 @@ def kebab(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_", "-", name).lower()
 
 
-def load_plugins(paths: Iterable[str | Path] = ()) -> None:
-    """Imports each file, and each installed entry point of the group `vae_variants.plugins`: importing registers."""
-    for point in entry_points(group="vae_variants.plugins"):
-        point.load()
-    for path in map(Path, paths):
-        if not path.is_file():
-            raise UserError(f"plug-in {str(path)!r} is not a file")
-        spec = importlib.util.spec_from_file_location(f"vae_variants_plugin_{path.stem}", path)
-        if spec is None or spec.loader is None:
-            raise UserError(f"plug-in {str(path)!r} is not a Python file (.py)")
+def caller() -> Place:
+    """Of the code that registers: the nearest frame that is not of `BETWEEN`."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__") in BETWEEN:
+        frame = frame.f_back
+    return Place(frame.f_code.co_filename, frame.f_lineno)
+
+
+# -- plug-ins ----------------------------------------------------------------------------------------------------------
+
+Added = list[tuple[Registry[Any], str]]  # registries and names in them
+loaded: dict[str, tuple[str, Added]] = {}  # name of a plug-in's module -> digest of its text, what it registered
+left_out: set[str] = set()  # entry points that failed
+
+
+def load_plugins(paths: Iterable[str | Path] = (), *, quiet: bool = False) -> None:
+    """Imports each file, and each installed entry point of the group `vae_variants.plugins`: importing registers.
+
+    A file that fails raises `UserError`, since it was asked for. An entry point that fails is left out, with a line on stderr unless
+    `quiet`, and nothing of it stays: what does not need it goes on.
+    """
+    for point in entry_points(group=GROUP):
+        place = f"{point.value} of {point.dist.name} {point.dist.version}" if point.dist else point.value
+        if place in left_out:
+            continue
         try:
-            spec.loader.exec_module(importlib.util.module_from_spec(spec))
-        except Exception as error:
-            raise UserError(f"plug-in {str(path)!r} failed to import: {type(error).__name__}: {error}") from error
+            with all_or_nothing():
+                point.load()
+        except (Exception, SystemExit) as error:
+            left_out.add(place)
+            mend = f"mend {point.module}, or python -m pip uninstall {point.dist.name}" if point.dist else f"mend {point.module}"
+            if not quiet:
+                print(f"warning: plug-in {point.name!r} ({place}) is left out: {explained(error)}; {mend}", file=sys.stderr)
+    for path in paths:
+        load_plugin(path)
+
+
+def load_plugin(path: str | Path) -> Added:
+    """Imports one file -> what it registered. What is loaded already, as the file is now, is not loaded again.
+
+    Raises `UserError` with file, line and mend.
+    """
+    path = Path(path).absolute()
+    shown = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    if not path.is_file():
+        raise UserError(f"plug-in {shown!r} is not a file")
+    name = f"vae_variants_plugin_{path.stem}_{hashlib.sha256(bytes(path.resolve())).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"plug-in {shown!r} is not a Python file (.py)")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    known, before = loaded.get(name, ("", []))
+    if known == digest and all(key in registry for registry, key in before):
+        return before
+    for registry, key in before:
+        registry.drop(key)
+    sys.modules[name] = importlib.util.module_from_spec(spec)  # where dataclasses and `inspect` look for it
+    try:
+        with all_or_nothing() as added:
+            spec.loader.exec_module(sys.modules[name])
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise UserError(f"plug-in {shown!r} failed to import: {explained(error, path)}") from error
+    loaded[name] = (digest, added)
+    return added
+
+
+@contextmanager
+def all_or_nothing() -> Iterator[Added]:
+    """Yields a list that has in the end what others than this package registered inside; where that fails, nothing of it stays."""
+    before, found = {id(registry): set(registry) for registry in Registry.every}, Added()
+
+    def look() -> None:
+        for registry in Registry.every:
+            new = [name for name in registry if name not in before.get(id(registry), ())]
+            found.extend((registry, name) for name in new if not Path(registry.places[name].file).is_relative_to(PACKAGE))
+
+    try:
+        yield found
+        look()
+    except BaseException:
+        look()
+        for registry, name in found:
+            registry.drop(name)
+        raise
+
+
+def explained(error: BaseException, path: Path | None = None) -> str:
+    """One line: of a file the line in which it went wrong, what went wrong, and the mend where it can be told."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if path is None or Path(frame.filename) == path]
+    line = error.lineno if isinstance(error, SyntaxError) else frames[-1].lineno if frames else None
+    words = " ".join((error.msg if isinstance(error, SyntaxError) else str(error)).split())
+    told = words if isinstance(error, (Refused, UserError)) else f"{type(error).__name__}: {words}".rstrip(": ")
+    where = f"line {line}: " if line and path is not None else ""
+    return f"{where}{told}{mend(error)}"[:1000]
+
+
+def mend(error: BaseException) -> str:
+    """What is to be done about an import that failed: a part of a sentence, or nothing."""
+    match error:
+        case ModuleNotFoundError(name=str(name)) if name.partition(".")[0] != __package__:
+            return f"; install it (python -m pip install {name.partition('.')[0]}), or correct its name"
+        case ImportError(name=str(module)) if found := re.match(r"cannot import name '(\w+)'", str(error)):
+            near = difflib.get_close_matches(found[1], dir(sys.modules.get(module)), n=1)
+            return f"; did you mean {near[0]!r}?" if near else f"; {module} has no such name"
+        case NameError(name=str(name)):
+            homes = [m for m in list(sys.modules) if m.startswith(f"{__package__}.") and name in getattr(sys.modules[m], "__all__", ())]
+            return f"; add: from {homes[0]} import {name}" if homes else "; define or import it first"
+        case SyntaxError(text=str(text)):
+            return f"; correct {text.strip()!r}"
+        case SystemExit():
+            return "; a plug-in registers things and does not end the program"
+        case TypeError() if found := re.search(r"missing \d+ required .*argument", str(error)):
+            return "; give it"
+    return ""

@@ -1,6 +1,7 @@
 """Measures what `report.py` shows, contestants in turn within each round: `python bench/peers/measure.py [WHAT...] [--out FOLDER]`.
 
-What: training, seeds, scoring, sampling, target, steps, parts; all of them unless named. Each writes its own CSV, one row per measurement.
+What: training, seeds, scoring, sampling, target, steps, parts; all of them unless named. Each writes its own CSV, one row per measurement,
+beside what other machines measured.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from itertools import islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -33,7 +35,7 @@ from vae_variants.precision import has_effect
 from vae_variants.process import prepare
 
 ROUNDS = 5
-BATCHES = (128, 512)
+BATCHES = (32, 128, 512)
 EPOCHS = 8
 CPU = torch.device("cpu")
 FLOPS = 6 * (784 * HIDDEN + HIDDEN * 2 * LATENT + LATENT * HIDDEN + HIDDEN * 784) - 2 * 784 * HIDDEN  # images have no gradient
@@ -240,7 +242,11 @@ def main() -> None:
         frame = pd.DataFrame(WHAT[name]())
         frame["device"] = environment(CPU)["device"]
         frame["torch"] = torch.__version__
-        frame.to_csv(chosen.out / f"{name}.csv", index=False, float_format="%.6g")
+        frame["date"] = f"{datetime.now(UTC):%Y-%m-%d}"
+        if (path := chosen.out / f"{name}.csv").exists():  # what another machine measured stays
+            other = pd.read_csv(path)
+            frame = pd.concat([other[~other.device.isin(frame.device)], frame])
+        frame.to_csv(path, index=False, float_format="%.6g")
         print(f"{name}: {time.perf_counter() - begin:.0f} s", flush=True)
 
 

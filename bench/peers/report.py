@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import math
-import platform
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 
 from vae_variants.harness.statistics import interval
+from vae_variants.harness.store import slug
 from vae_variants.report import write_index
 from vae_variants.report.drawing import axes
 from vae_variants.report.entries import COLOURS
@@ -27,12 +26,11 @@ NAMES = {
 LOOKS = {name: {"color": COLOURS[i], "marker": "osD^v"[i], "markersize": 4} for i, name in enumerate(NAMES)}
 HEAD = """# Speed
 
-Made by `nox -s peers -- {what}` on {date}, {device}, Python {python}, torch {torch}.
-
 One network in three hands: a multi-layer perceptron 784-512-20 with ReLU and Bernoulli pixels, Adam at 1e-3, MNIST binarised once.
-Everything that is compared took turns within one run on this machine, each trainer in a process of its own; cells are medians over the
-rounds with their range. Another machine or day gives other seconds, and may give other ratios. A seed is a network: images per second of
-a stack of five count each image five times, as five trainings one after the other would. No GPU was at hand.
+Everything that is compared took turns within one run on one machine, each trainer in a process of its own; cells are medians over the
+rounds with their range. Another machine or day gives other seconds, and may give other ratios: a section is of one machine. A seed is a
+network: images per second of a stack of five count each image five times, as five trainings one after the other would. No GPU was at
+hand.
 """
 
 
@@ -63,7 +61,7 @@ def contestants(frame: pd.DataFrame) -> list[tuple[str, int]]:
 
 
 def called(who: str, seeds: int) -> str:
-    return NAMES[who] if who in ("pythae", "plain", "products") else f"{NAMES[who]}, {seeds} seed{'s' * (seeds > 1)}"
+    return NAMES[who] if who in ("pythae", "plain", "products") else f"{NAMES[who]}, {seeds} seed{'s' if seeds > 1 else ''}"
 
 
 def training(frame: pd.DataFrame) -> tuple[str, Figure]:
@@ -148,7 +146,7 @@ def target(frame: pd.DataFrame) -> tuple[str, Figure]:
             f"{found.mean:+.2f}{half} nats (paired over {found.n} seeds, 95 % interval).\n"
         )
     else:
-        text += "\nThis processor multiplies no bfloat16: `--precision bf16` changes nothing on it.\n"
+        text += "\nThis processor gains nothing from bfloat16: `--precision bf16` changes nothing on it.\n"
     return text, figure
 
 
@@ -203,27 +201,31 @@ def steps(frame: pd.DataFrame, parts: pd.DataFrame) -> str:
     )
 
 
+def sections(frames: dict[str, pd.DataFrame], figures: Path, suffix: str) -> Iterator[str]:
+    """What one machine measured."""
+    for name, write in {"training": training, "seeds": seeds, "target": target}.items():
+        if name in frames:
+            words, figure = write(frames[name])
+            figure.savefig(figures / f"{name}{suffix}.png", metadata={"Software": None})
+            yield f"{words}\n![{name}](figures/{name}{suffix}.png)\n"
+    yield from (write(frames[name]) for name, write in {"scoring": scoring, "sampling": sampling}.items() if name in frames)
+    if {"steps", "parts"} <= set(frames):
+        yield steps(frames["steps"], frames["parts"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=Path("reports/speed"))
     folder: Path = parser.parse_args().folder
     frames = {path.stem: pd.read_csv(path) for path in sorted(folder.glob("*.csv"))}
-    devices = " / ".join(sorted({str(device) for frame in frames.values() for device in frame.device.unique()}))
-    date = f"{datetime.now(UTC):%Y-%m-%d}"
-    text = [
-        HEAD.format(
-            what=" ".join(frames), date=date, device=devices, python=platform.python_version(), torch=torch.__version__.partition("+")[0]
-        )
-    ]
+    found = pd.concat(frames.values())
     (folder / "figures").mkdir(exist_ok=True)
-    for name, write in {"training": training, "seeds": seeds, "target": target}.items():
-        if name in frames:
-            words, figure = write(frames[name])
-            figure.savefig(folder / "figures" / f"{name}.png", metadata={"Software": None})
-            text.append(f"{words}\n![{name}](figures/{name}.png)\n")
-    text += [write(frames[name]) for name, write in {"scoring": scoring, "sampling": sampling}.items() if name in frames]
-    if {"steps", "parts"} <= set(frames):
-        text.append(steps(frames["steps"], frames["parts"]))
+    text = [HEAD]
+    for device, rows in sorted(found.groupby("device"), key=lambda pair: pair[1].date.max(), reverse=True):
+        own = {name: part for name, frame in frames.items() if len(part := frame[frame.device == device])}
+        text.append(f"## {device}\n")
+        text.append(f"`nox -s peers -- {' '.join(own)}`, {rows.date.max()}, torch {rows.torch.iloc[0].partition('+')[0]}.\n")
+        text += [part.replace("## ", "### ", 1) for part in sections(own, folder / "figures", f"-{slug(str(device))}")]
     text.append(f"Every measurement: {', '.join(f'[{name}.csv]({name}.csv)' for name in frames)}.\n")
     (folder / "README.md").write_text("\n".join(text), encoding="utf-8")
     write_index(folder.parent)

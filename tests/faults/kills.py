@@ -24,6 +24,8 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+from vae_variants.evaluation.speed import TIMINGS
+
 __all__ = ["kill_and_compare"]
 
 SUITE = """
@@ -38,8 +40,7 @@ epochs = {epochs}
 variants = {variants}
 """
 VARIANTS = ["vae-bernoulli", "vae-gaussian", "made", "gan", "reference-pca-2", "ae", "iwae-8", "fvbn", "vae-free-bits", "vae-categorical"]
-TIMINGS = ("images_per_second", "train_seconds", "peak_memory_bytes")
-LONGEST = 12.0  # seconds between two kills: a driver needs some five before it has a child
+LONGEST = {"local": 12.0, "ray": 40.0}  # seconds between two kills: a driver needs some five before it has a child, and Ray some twenty
 ROUND = 12  # kills of one store
 
 
@@ -103,12 +104,12 @@ def victims(driver: int) -> dict[str, list[int]]:
     return {kind: pids for kind, pids in kinds.items() if pids}
 
 
-def kill_some(suite: Suite, store: str, most: int, chance: random.Random) -> list[str]:
+def kill_some(suite: Suite, store: str, most: int, longest: float, chance: random.Random) -> list[str]:
     """Starts the suite and kills a process now and then, at most so many, until the driver is gone -> their kinds; none if it was done."""
     program, killed = suite.start(store), list[str]()
     while len(killed) < most:
         try:
-            program.wait(timeout=chance.uniform(0.1, LONGEST))
+            program.wait(timeout=chance.uniform(0.1, longest))
             break
         except subprocess.TimeoutExpired:
             found = victims(program.pid)
@@ -139,7 +140,7 @@ def kill_and_compare(kills: int, engine: list[str], variants: list[str] = VARIAN
             store, before = f"killed-{round_}", killed.total()
             round_ += 1
             while (left := min(kills, before + ROUND) - killed.total()) > 0:
-                kinds = kill_some(suite, store, left, chance)
+                kinds = kill_some(suite, store, left, LONGEST["ray" if "ray" in engine else "local"], chance)
                 if not kinds:  # it came to its end: the next round begins afresh
                     break
                 killed.update(kinds)

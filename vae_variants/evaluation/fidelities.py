@@ -32,6 +32,7 @@ class Fidelity:
     local_steps: int = 300  # of the optimisation of q for each image
     start: str = "encoder"  # of the annealing: q(z | x), or the prior
     schedule: str = "sigmoid"  # of the temperatures
+    sweep: bool = False  # throughput at the batch size where it is largest
 
 
 FIDELITIES = {
@@ -40,7 +41,7 @@ FIDELITIES = {
         Fidelity("smoke", 2, 400, 100, 4, 50, 100, 2, 100, 0.02, temperatures=10, local_steps=10),
         Fidelity("quick", 10, 10_000, 2_000, 4, 100, 500, 0, 500, 0.05),
         Fidelity("full", None, None, None, 10, 1000, 1000, 0, 1000, 0.05),
-        Fidelity("thorough", None, None, None, 10, 5000, 1000, 100, 1000, 0.05),
+        Fidelity("thorough", None, None, None, 10, 5000, 1000, 100, 1000, 0.05, sweep=True),
     )
 }
 OPTIONS = (
@@ -53,6 +54,7 @@ OPTIONS = (
     "chains",
     "start",
     "schedule",
+    "sweep",
 )
 
 
@@ -79,4 +81,4 @@ def fidelity(text: str) -> Fidelity:
     changed = {key: value for key, value in sorted(chosen.items()) if value != defaults[key]}
     if not changed:
         return found
-    return replace(found, **changed, name=f"{name}[{','.join(f'{key}={value}' for key, value in changed.items())}]")
+    return replace(found, **changed, name=f"{name}[{','.join(f'{key}={value}'.lower() for key, value in changed.items())}]")

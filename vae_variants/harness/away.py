@@ -45,7 +45,7 @@ def make(task: Task, images: Dataset) -> Iterator[object]:
         for path, text in zip(paths, task.plugins, strict=True):
             path.write_text(text, encoding="utf-8")
         if task.plugins not in idle:
-            load_plugins(paths)
+            load_plugins(paths, quiet=True)
             idle[task.plugins] = []
         BROUGHT[task.due.spec.dataset, task.due.spec.fidelity] = images
         worker = idle[task.plugins].pop() if idle[task.plugins] else Worker(tuple(paths))

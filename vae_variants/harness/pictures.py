@@ -6,11 +6,14 @@ import torch
 from torch import Tensor
 
 from vae_variants.evaluation import Evaluation
-from vae_variants.model import Coder, Encoder, MeanSampler, Sampler
+from vae_variants.model import Coder, Encoder, GaussianPosterior, LatentVariable, MeanSampler, Sampler
 
-__all__ = ["GRID", "pictures"]
+__all__ = ["GRID", "STEPS", "pictures"]
 
 SAMPLES, PAIRS, POINTS, GRID = 36, 10, 2000, 15
+PROJECTED = 500  # test images whose codes are shown where those are longer than 2
+UNITS = 8  # that are traversed, at most
+STEPS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)  # standard deviations of a unit's codes
 
 
 def bytes_of(images: Tensor) -> Tensor:
@@ -20,8 +23,8 @@ def bytes_of(images: Tensor) -> Tensor:
 def pictures(e: Evaluation) -> dict[str, Tensor]:
     """What the model can show, from noise and test images that are the same for every model.
 
-    `samples` (n, D): noise-free where the model has such, else draws; `originals` and `reconstructions` (n, D);
-    `latent` (n, 2) with `latent_labels`, and `latent_grid` (GRID^2, D) decoded at quantiles of the prior, for codes of length 2.
+    `samples` (n, D): noise-free where the model has such, else draws; `originals` and `reconstructions` (n, D); for codes those of `plane`
+    and `traversal`; for codes of length 2 `latent_grid` (GRID^2, D), decoded at quantiles of the prior.
     """
     found: dict[str, Tensor] = {}
     if isinstance(e.model, MeanSampler):
@@ -32,13 +35,54 @@ def pictures(e: Evaluation) -> dict[str, Tensor]:
     if isinstance(e.model, Coder):
         found["originals"] = bytes_of(e.dataset.grey()[:PAIRS])
         found["reconstructions"] = bytes_of(e.reconstructions[:PAIRS])
-    if isinstance(e.model, Encoder) and e.codes["test"].shape[1] == 2:
-        found["latent"] = e.codes["test"][:POINTS].float()
-        if e.dataset.labels is not None:
-            found["latent_labels"] = e.dataset.labels["test"][:POINTS]
-        if isinstance(e.model, Coder) and isinstance(e.model, MeanSampler):
+    if isinstance(e.model, Encoder):
+        codes = e.encoded(e.dataset.grey()[:POINTS])
+        if codes.isfinite().all() and min(codes.shape) > 1:
+            found |= plane(e, codes)
+        if codes.isfinite().all() and isinstance(e.model, Coder):
+            found |= traversal(e, codes)
+        if codes.shape[1] == 2 and isinstance(e.model, Coder) and isinstance(e.model, MeanSampler):
             q = torch.special.ndtri((torch.arange(GRID, device=e.device) + 0.5) / GRID)
             z = torch.stack([q.repeat(GRID), -q.repeat_interleave(GRID)], -1)  # right is up in z1, up is up in z2
             with e.noise("pictures"):
                 found["latent_grid"] = bytes_of(e.model.decode(z))
     return found
+
+
+def plane(e: Evaluation, codes: Tensor) -> dict[str, Tensor]:
+    """`latent` (n, 2) of the first test images with `latent_labels`: their codes if those have length 2, else principal components of them.
+
+    `latent_share` (2,), the share of the variance that each has, is there for components alone.
+    """
+    found, n = {"latent": codes.float()}, len(codes)
+    if codes.shape[1] > 2:
+        n = min(n, PROJECTED)
+        centred = codes[:n] - codes[:n].mean(0)
+        _, s, axes = torch.linalg.svd(centred, full_matrices=False)
+        signs = axes[:2].gather(1, axes[:2].abs().argmax(1, keepdim=True)).sign()  # which a decomposition leaves open
+        found["latent"] = (centred @ (axes[:2] * signs).mT).float()
+        found["latent_share"] = (s[:2].square() / s.square().sum().clamp_min(torch.finfo(s.dtype).tiny)).float()
+    if e.dataset.labels is not None:
+        found["latent_labels"] = e.dataset.labels["test"][:n]
+    return found
+
+
+def traversal(e: Evaluation, codes: Tensor) -> dict[str, Tensor]:
+    """`traversal` (units * len(STEPS), D): the code of the first test image, moved along one unit after the other, decoded.
+
+    A step is that many standard deviations of the unit's codes (N, Z); the units, in `traversal_units`, are those whose codes vary most.
+    A code of probabilities or indices cannot be moved so.
+    """
+    assert isinstance(e.model, Coder)
+    if isinstance(e.model, LatentVariable) and not isinstance(e.model, GaussianPosterior):
+        return {}
+    with e.noise("pictures"):
+        z = e.model.encode(e.dataset.grey()[:1].to(e.device))
+        if not z.is_floating_point():
+            return {}
+        spread = codes.std(0, correction=0)
+        units = spread.argsort(descending=True, stable=True)[:UNITS]
+        steps = torch.zeros(len(units), len(STEPS), z.shape[1], dtype=z.dtype, device=e.device)
+        for row, unit in zip(steps, units.tolist(), strict=True):
+            row[:, unit] = torch.tensor(STEPS, dtype=z.dtype, device=e.device) * spread[unit].item()
+        return {"traversal": bytes_of(e.model.decode((z + steps).flatten(0, 1))), "traversal_units": units}

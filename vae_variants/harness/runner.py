@@ -25,6 +25,7 @@ from vae_variants.harness.spec import RunSpec, prepared
 from vae_variants.harness.store import CHECKPOINT, MODEL, PICTURES, Store, finite, load_tensors, save_tensors
 from vae_variants.harness.terms import Engine, Losses, Quiet, Retry, Terms, Watcher
 from vae_variants.model import LatentVariable, MeanSampler
+from vae_variants.rates import product_rate, step_flops
 from vae_variants.registry import UserError
 from vae_variants.training import Population, Training
 from vae_variants.variants import build
@@ -296,7 +297,7 @@ def trained(
 
 
 def costs(training: Training, budget: float, held: int) -> dict[str, float]:
-    """Throughput and peak memory of single steps, less the `held` bytes, and what the whole training takes at that throughput.
+    """Throughput, its share of the machine's rate and peak memory of single steps, less the `held` bytes, and what all of them take so.
 
     Leaves the population as it was.
     """
@@ -305,8 +306,14 @@ def costs(training: Training, budget: float, held: int) -> dict[str, float]:
     throughput = training.images_per_second(budget)
     peak = peak_memory(population.device) - held
     population.restore(trained)
-    images = training.recipe.epochs * training.steps * training.batch * len(population)
-    return {"train_images_per_second": throughput, "train_seconds": images / throughput, "peak_memory_bytes": float(peak)}
+    images, step = training.recipe.epochs * training.steps * training.batch * len(population), training.batch * len(population)
+    share = step_flops(training) * throughput / step / product_rate(population.device, training.recipe.precision)
+    return {
+        "train_images_per_second": throughput,
+        "train_product_share": share,
+        "train_seconds": images / throughput,
+        "peak_memory_bytes": float(peak),
+    }
 
 
 def train(

@@ -24,7 +24,9 @@ __all__ = [
     "rank_intervals",
     "sign_flip",
     "smallest_p",
+    "t_test",
     "top_group",
+    "welch",
 ]
 
 BOOTSTRAP_FROM = 10  # seeds: below, the t-interval covers better than a bootstrap
@@ -154,6 +156,21 @@ def t_test(d: Sequence[float]) -> float:
     if s == 0:
         return 1.0 if mean == 0 else 0.0
     return float(2 * stdtr(n - 1, -abs(mean) / s * math.sqrt(n)))
+
+
+def welch(values: Sequence[float], baseline: Sequence[float], level: float = 0.95) -> tuple[Interval, float]:
+    """Difference of the means of two samples that are not paired, each of at least two values: its interval, n the smaller size, and p.
+
+    Student's t with Welch's degrees of freedom (s1^2/n1 + s2^2/n2)^2 / sum (s_i^2/n_i)^2 / (n_i - 1).
+    """
+    parts = [statistics.variance(sample) / len(sample) for sample in (values, baseline)]
+    mean, n = statistics.fmean(values) - statistics.fmean(baseline), min(len(values), len(baseline))
+    error = math.sqrt(sum(parts))
+    if error == 0:
+        return Interval(mean, mean, mean, n), 1.0 if mean == 0 else 0.0
+    freedom = sum(parts) ** 2 / sum(part**2 / (len(sample) - 1) for part, sample in zip(parts, (values, baseline), strict=True))
+    half = float(stdtrit(freedom, (1 + level) / 2)) * error
+    return Interval(mean, mean - half, mean + half, n), float(2 * stdtr(freedom, -abs(mean) / error))
 
 
 def top_group(table: Mapping[str, Mapping[int, float]], better: str, level: float = 0.95) -> list[str]:

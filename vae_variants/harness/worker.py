@@ -199,7 +199,7 @@ def work(pipe: Connection, folder: Path, plugins: tuple[Path, ...], last_words: 
             import sklearn.linear_model  # noqa: F401  (brings what has threads of its own, and takes seconds)
 
             os.chdir(folder)
-            load_plugins(plugins)
+            load_plugins(plugins, quiet=True)
             while True:
                 due, terms, code, jobs, threads, images = pipe.recv()
                 if due.spec.code != code:

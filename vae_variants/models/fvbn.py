@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vae_variants.likelihoods import Support
 from vae_variants.model import MODELS, Density, Model, Sampler
 from vae_variants.models.ancestral import ancestral
-from vae_variants.numerics import softplus
+from vae_variants.numerics import cross_entropy
 
 __all__ = ["FVBN"]
 
@@ -40,7 +40,7 @@ class FVBN(Model, Sampler, Density):
 
     def log_prob(self, x: Tensor) -> Tensor:
         h = self.logits(x)
-        return (x * h - softplus(h)).sum(-1)
+        return -cross_entropy(h, x).sum(-1)
 
     def loss(self, x: Tensor, t: Tensor) -> Tensor:
         return -self.log_prob(x).mean()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vae_variants.likelihoods import Support
 from vae_variants.model import MODELS, Density, Model, Sampler
 from vae_variants.models.ancestral import ancestral
-from vae_variants.numerics import softplus
+from vae_variants.numerics import cross_entropy
 
 __all__ = ["MADE"]
 
@@ -63,7 +63,7 @@ class MADE(Model, Sampler, Density):
 
     def _joint(self, x: Tensor, mask_in: Tensor, mask_out: Tensor) -> Tensor:
         h = self.logits(x, mask_in, mask_out)
-        return (x * h - softplus(h)).sum(-1)
+        return -cross_entropy(h, x).sum(-1)
 
     def log_prob(self, x: Tensor) -> Tensor:
         joints = [self._joint(x, self.mask_in[r], self.mask_out[r]) for r in range(self.orders)]

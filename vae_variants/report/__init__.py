@@ -10,12 +10,15 @@ from torch import Tensor
 
 from vae_variants.harness.record import Record
 from vae_variants.registry import UserError
+from vae_variants.report.content import content
 from vae_variants.report.entries import Entry
 from vae_variants.report.figures import draw_figures
+from vae_variants.report.html import LARGEST, Change, Claim, page
+from vae_variants.report.plots import plots
 from vae_variants.report.readme import readme
 from vae_variants.report.tables import results, summary, write_csv
 
-__all__ = ["write_index", "write_report"]
+__all__ = ["Change", "Claim", "write_index", "write_report"]
 
 
 def write_report(
@@ -26,10 +29,13 @@ def write_report(
     command: str,
     missing: Sequence[str] = (),
     older: Sequence[str] = (),
+    claims: Sequence[Claim] = (),
+    changes: Sequence[Change] = (),
 ) -> None:
-    """results.csv, summary.csv, README.md and figures/ from (label, record, what reads its pictures) in their order.
+    """results.csv, summary.csv, README.md, figures/ and report.html from (label, record, what reads its pictures) in their order.
 
-    `missing` are labels of runs that are not there, `older` of those that code before this one made.
+    `missing` are labels of runs that are not there, `older` of those that code before this one made. `claims` were tested on the same
+    data, `changes` are against a baseline; both are on the page alone.
     """
     entries = [Entry(label, record, load, index) for index, (label, record, load) in enumerate(runs)]
     try:
@@ -37,7 +43,11 @@ def write_report(
         write_csv(results(entries), folder / "results.csv")
         write_csv(summary(entries), folder / "summary.csv")
         figures = draw_figures(entries, folder / "figures")
-        (folder / "README.md").write_text(readme(suite, entries, figures, command, missing, older), encoding="utf-8")
+        found = content(suite, entries, command, missing, older)
+        (folder / "README.md").write_text(readme(found, figures), encoding="utf-8")
+        files = [folder / "summary.csv", folder / "results.csv"]
+        attached = {path.name: path.read_text(encoding="utf-8") for path in files if path.stat().st_size < LARGEST}
+        (folder / "report.html").write_text(page(found, plots(entries), claims, changes, attached), encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write the report {str(folder)!r}: {error.strerror or error}") from error
 

@@ -26,7 +26,7 @@ SUPPORTS = {
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F")  # Okabe & Ito, but the yellow
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 RANK_SEEDS = 5
-TIMINGS = ("images/s", "s")  # units
+TIMINGS = ("images/s", "s", "ms")  # units
 LINES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)))
 LOOKS = len(COLOURS) * len(LINES)  # how many variants can be told apart by their `style`
 

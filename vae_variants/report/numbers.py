@@ -1,4 +1,4 @@
-"""Figures as text, with as many digits as their intervals have meaning for."""
+"""Figures as text: with as many digits as their interval gives a meaning."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import math
 
 from vae_variants.harness.statistics import Interval
 
-__all__ = ["number"]
+__all__ = ["NOTHING", "grouped", "number", "short"]
+
+NOTHING = "–"
 
 
 def number(found: Interval | None, *, scale: float = 1.0, sign: bool = False) -> str:
     """`mean ± half-width`, as many digits as the interval has meaning for; a dash for nothing."""
     if found is None:
-        return "–"
+        return NOTHING
     mean, half = found.mean * scale, None if found.half is None else found.half * scale
     if not half or half <= abs(mean) * 1e-7:
         size = abs(mean)
@@ -25,3 +27,13 @@ def number(found: Interval | None, *, scale: float = 1.0, sign: bool = False) ->
     text = f"{mean:+,.{decimals}f}" if sign else f"{mean:,.{decimals}f}"
     text = text.replace("-", "−").replace(",", " ")
     return text if not half or half <= abs(mean) * 1e-7 else f"{text} ± {half:,.{decimals}f}".replace(",", " ")
+
+
+def grouped(count: int) -> str:
+    """A count with a space between thousands."""
+    return f"{count:,}".replace(",", " ")
+
+
+def short(value: object) -> str:
+    """A value of a configuration, as a selector would spell it."""
+    return "-".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)

@@ -7,21 +7,17 @@ import re
 from collections.abc import Sequence
 
 from vae_variants.evaluation import METRICS
-from vae_variants.evaluation.metrics import data_name
-from vae_variants.evaluation.sharpness import is_noise
-from vae_variants.harness.statistics import holm
-from vae_variants.report.advice import TITLE, advise
-from vae_variants.report.entries import LOOKS, SUPPORTS, Entry, best, distinct, prominent, ranks
+from vae_variants.report.advice import TITLE, Advice
+from vae_variants.report.content import ROWS, Cell, Content, Sheet
+from vae_variants.report.entries import Entry
+from vae_variants.report.facts import Failure, failed_runs, failed_values, same_runs
 from vae_variants.report.figures import WHOLE
-from vae_variants.report.numbers import number
-from vae_variants.report.sections import BESIDE, LIKELIHOOD, SECTIONS, SHARP
-from vae_variants.report.tables import metrics_of
+from vae_variants.report.numbers import short
+from vae_variants.report.sections import FIGURES_ARE, LEFT_OUT, LIKELIHOOD_TEXT
 
-__all__ = ["ROWS", "number", "readme"]
+__all__ = ["readme"]
 
-SIGNIFICANT = 0.05
 NAMED = 6  # runs that one reason takes a value from, or variants, that a line still names
-ROWS = 200  # of a table, at most: GitHub shows no page of 500 kB
 
 CAPTIONS = {
     "samples": "Samples of every variant from the first seed; noise-free (decoder means) where the model has such, draws otherwise.",
@@ -39,121 +35,26 @@ CAPTIONS = {
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Markdown, the first column to the left and the others to the right; columns that are empty throughout are left out."""
-    keep = [i for i in range(len(header)) if i == 0 or any(row[i] != "–" for row in rows)]
-    lines = ["| " + " | ".join(header[i] for i in keep) + " |"]
-    lines.append("|" + "|".join("---" if i == 0 else "--:" for i in keep) + "|")
-    return [*lines, *("| " + " | ".join(row[i] for i in keep) + " |" for row in rows), ""]
+    """Markdown, the first column to the left and the others to the right."""
+    lines = ["| " + " | ".join(header) + " |", "|" + "|".join("--:" if i else "---" for i in range(len(header))) + "|"]
+    return [*lines, *("| " + " | ".join(row) + " |" for row in rows), ""]
 
 
-def seeds(entry: Entry) -> str:
-    status = list(entry.record.status.values())
-    ok = status.count("ok")
-    return str(ok) if ok == len(status) else f"{ok} of {len(status)}"
+def cell(found: Cell) -> str:
+    return f"**{found.text}**" if found.best else found.text
+
+
+def sheet(level: str, found: Sheet) -> list[str]:
+    """A table with its heading, and what is said before and after it."""
+    rows = [[f"`{e.label}`", *(cell(cells[i]) for i in found.kept)] for e, cells in found.rows]
+    lines = [f"{level} {found.title}", "", *([found.text, ""] if found.text else [])]
+    lines += table(["variant", *(found.columns[i] for i in found.kept)], rows)
+    return [*lines, *left_out(len(rows), found.of), *([found.after, ""] if found.after else [])]
 
 
 def left_out(rows: int, of: int, what: str = "rows") -> list[str]:
     """A line that says what a table does not show."""
     return [f"{rows} of {of} {what}: all are in [summary.csv](summary.csv).", ""] if rows < of else []
-
-
-def likelihoods(entries: Sequence[Entry], shown: Sequence[Entry]) -> list[str]:
-    """A table for each kind of pixels: ranks and differences are over all `entries`, and those `shown` are its rows."""
-    lines = ["## Likelihood", ""]
-    lines += ["Nats per test image, higher is better; compared within one kind of pixels only. `≥` marks a lower bound:"]
-    lines += ["log p(x) is exact, or bounded by the importance-weighted bound of K draws whose effective number is in the next column."]
-    lines += [
-        "Bold: cannot be told from the best (paired t-tests over seeds, Holm-adjusted, 5 %; rows of one seed are left out), where",
-        "bounds stand beside exact values: a bound that is best is the best all the more, one that is not may be so for want of draws.",
-        "Rank: 95 % interval of the rank among those rows, from a joint bootstrap of the seeds that all have, if there are five.",
-        "Δ is over the seeds that both have. Gap: log p(x) − ELBO = KL(q(z|x) ‖ p(z|x)), where log p(x) is a bound at least that.",
-        "",
-    ]
-    for support, title in SUPPORTS.items():
-        group = [e for e in entries if e.record.support == support and e.interval("log_likelihood")]
-        if not group:
-            continue
-        baseline = group[0]
-        top = set(best(distinct(group), "log_likelihood"))
-        leaders = {e.record.key for e in group if e.label in top} if len(distinct(group)) > 1 else set()
-        compared = {e.record.key: c for e in group if e.record.key != baseline.record.key and (c := e.compared("log_likelihood", baseline))}
-        adjusted = dict(zip(compared, holm([c.p for c in compared.values()]), strict=True))
-        least = min((c.smallest_p for c in compared.values()), default=1.0) * len(compared)
-        tested = bool(compared) and least <= SIGNIFICANT
-        places = ranks(distinct(group), "log_likelihood")
-        place = {e.record.key: places[e.label] for e in distinct(group) if e.label in places and len(places) > 1}
-        header = ["variant", "log p(x) ↑", "rank", f"Δ to {baseline.label}", "p"]
-        header += ["ELBO ↑", "gap", "rate", "distortion", "K", "effective draws ↑"]
-        rows = []
-        for e in shown:
-            if e.record.support != support or not e.interval("log_likelihood"):
-                continue
-            mark = "≥ " if e.kind("log_likelihood") == "lower-bound" else ""
-            change, elbo = compared.get(e.record.key), e.interval("elbo")
-            value = mark + number(e.interval("log_likelihood"))
-            cells = [f"`{e.label}`", f"**{value}**" if e.record.key in leaders else value]
-            cells += ["–".join(map(str, dict.fromkeys(place[e.record.key]))) if e.record.key in place else "–"]
-            cells += [number(change.difference, sign=True) if change else "–"]
-            cells += [f"{adjusted[e.record.key]:.3f}" if change and tested else "–"]
-            cells += ["≥ " + number(elbo) if elbo else "–", mark + number(e.interval("gap")) if elbo else "–"]
-            cells += [number(e.interval("rate")), number(e.interval("distortion"))]
-            cells += [number(e.interval("bound_samples")), number(e.interval("ess"))]
-            rows.append(
-                [*cells, sign(e, "bits_per_dim") + number(e.interval("bits_per_dim")), number(e.interval("active_units")), seeds(e)]
-            )
-        lines += [f"### {title[0].upper()}{title[1:]}", "", *table([*header, "bits/dim ↓", "active units", "n"], rows)]
-        lines += left_out(len(rows), len(group))
-        if tested:
-            lines += [f"p: exact sign-flip test of Δ over seeds, Holm-adjusted; it cannot be under {least:.2g} here.", ""]
-        elif compared:
-            alone = min(c.smallest_p for c in compared.values())
-            lines += [f"No p is shown: over so few seeds an exact sign-flip test of Δ cannot give less than {alone:.2g}, "]
-            lines[-1] += f"and {min(1.0, least):.2g} when Holm-adjusted."
-            lines += [""]
-    return lines
-
-
-def section(
-    title: str, text: str, entries: Sequence[Entry], shown: Sequence[Entry], columns: Sequence[tuple[str, str, float]]
-) -> list[str]:
-    """A table with a column for each (header, metric, scale), of those `shown` that have any of them; `{data}` is the data set."""
-    data = data_name(entries[0].record.dataset["name"])
-    columns = [(header.format(data=data), metric.format(data=data), scale) for header, metric, scale in columns]
-
-    def has(e: Entry) -> bool:
-        return any(e.interval(metric) for _, metric, _ in columns)
-
-    of, rows = sum(map(has, entries)), []
-    if not of:
-        return []
-    for e in filter(has, shown):
-        marks = {m: "noise: " for m in SHARP if e.interval(m)} if noisy(e) else {}
-        cells = [marks.get(m, sign(e, m)) + number(e.interval(m), scale=scale) for _, m, scale in columns]
-        rows.append([f"`{e.label}`", *cells, seeds(e)])
-    header = ["variant", *(header for header, _, _ in columns), "n"]
-    return [f"## {title}", "", text, "", *table(header, rows), *left_out(len(rows), of)]
-
-
-def sign(entry: Entry, metric: str) -> str:
-    """What goes before a value: a bound is shown as one."""
-    if entry.interval(metric) is None:
-        return ""
-    above = metric == "marginal_kl" or (metric == "bits_per_dim" and entry.kind("log_likelihood") == "lower-bound")
-    return "≤ " if above else "≥ " if entry.kind(metric) == "lower-bound" else ""
-
-
-def noisy(entry: Entry) -> bool:
-    """Whether the noise control says that the samples of a row are sharp for the wrong reason."""
-    kept, ratio = entry.interval("noise_ratio"), entry.interval("sharpness_ratio")
-    return kept is not None and ratio is not None and is_noise(kept.mean, ratio.mean)
-
-
-def others(entries: Sequence[Entry], shown: Sequence[Entry], known: set[str]) -> list[str]:
-    """Metrics that no section names: a plug-in's."""
-    extra = [m for m in metrics_of(entries) if m not in known]
-    arrows = {"higher": " ↑", "lower": " ↓", "none": ""}
-    better = {r["metric"]: f"{arrows[r['better']]} ({r['unit']})" for e in entries for r in e.record.rows}
-    return section("Further metrics", "Not part of the tables above.", entries, shown, [(m + better[m], m, 1.0) for m in extra])
 
 
 def some(lines: Sequence[str], rest: str = "and {} more") -> list[str]:
@@ -166,112 +67,84 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*_\[\]#|])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 
+def failure(found: Failure) -> str:
+    metric = f", {found.metric}" if found.metric else ""
+    return f"- `{found.label}`, seed {found.seed}{metric}: {found.status}: {plain(found.reason)}"
+
+
 def notes(entries: Sequence[Entry], missing: Sequence[str], older: Sequence[str]) -> list[str]:
     lines = []
-    first = {e.record.key: e.label for e in reversed(entries)}
-    same = [f"`{e.label}` is the same run as `{first[e.record.key]}`" for e in entries if first[e.record.key] != e.label]
+    same = [f"`{label}` is the same run as `{first}`" for label, first in same_runs(entries)]
     lines += [f"{'; '.join(some(same))}.", ""] if same else []
     lines += [f"Not run yet: {', '.join(some([f'`{label}`' for label in missing]))}.", ""] if missing else []
     lines += [f"Made by older code than this page: {', '.join(some([f'`{label}`' for label in older]))}.", ""] if older else []
-    failures = [(e, s, status) for e in distinct(entries) for s, status in e.record.status.items() if status != "ok"]
-    failed = [f"- `{e.label}`, seed {s}: {status}: {plain(e.record.reason.get(s, ''))}" for e, s, status in failures]
-    failed += [f"- {line}" for line in without_value(entries)]
-    return [
-        *lines,
-        *(
-            ["## Failed or skipped", "", *some(failed, "- and {} more, with their status in [results.csv](results.csv)"), ""]
-            if failed
-            else []
-        ),
-    ]
+    failed = [*map(failure, failed_runs(entries)), *without_value(entries)]
+    rest = "- and {} more, with their status in [results.csv](results.csv)"
+    return [*lines, *(["## Failed or skipped", "", *some(failed, rest), ""] if failed else [])]
 
 
 def without_value(entries: Sequence[Entry]) -> list[str]:
-    """A line for each reason why there is no value: of a few runs it names them, of many it says how many."""
-    reasons: dict[tuple[str, str], list[tuple[Entry, int, str]]] = {}
-    for e in distinct(entries):
-        for row in e.record.rows:
-            if row["status"] != "ok":
-                reasons.setdefault((row["status"], row["reason"]), []).append((e, row["seed"], row["metric"]))
-    lines = []
-    for (status, reason), found in reasons.items():
-        labels = list(dict.fromkeys(e.label for e, _, _ in found))
-        if len(found) <= NAMED:
-            lines += [f"`{e.label}`, seed {seed}, {metric}: {status}: {plain(reason)}" for e, seed, metric in found]
+    """A line for each value that is not there; what one reason takes from many is one line."""
+    reasons: dict[tuple[str, str], list[Failure]] = {}
+    for found in failed_values(entries):
+        reasons.setdefault((found.status, found.reason), []).append(found)
+    lines = list[str]()
+    for (status, reason), group in reasons.items():
+        if len(group) <= NAMED:
+            lines += map(failure, group)
         else:
-            metrics = ", ".join(dict.fromkeys(metric for _, _, metric in found))
+            labels, metrics = (list(dict.fromkeys(getattr(each, name) for each in group)) for name in ("label", "metric"))
             names = ", ".join(f"`{label}`" for label in labels) if len(labels) <= NAMED else f"{len(labels)} variants"
-            lines.append(f"{names}: {metrics}: {status}: {plain(reason)}")
+            lines.append(f"- {names}: {', '.join(metrics)}: {status}: {plain(reason)}")
     return lines
 
 
-def which(entries: Sequence[Entry]) -> list[str]:
+def which(found: Advice) -> list[str]:
     """The section that a reader with data of their own looks for."""
-    found = advise(entries)
     lines = [f"## {TITLE}", "", *(f"- **{choice.purpose}.** {choice.text}" for choice in found.choices), ""]
     return [*lines, "What the evidence does not say:", "", *(f"- {limit}" for limit in found.limits), ""]
 
 
-def readme(
-    suite: str, entries: Sequence[Entry], figures: Sequence[str], command: str, missing: Sequence[str], older: Sequence[str] = ()
-) -> str:
+def readme(found: Content, figures: Sequence[str]) -> str:
     """The whole page. Intervals are 95 % t-intervals over seeds; n is how many seeds there are."""
-    records = [e.record for e in entries]
-    data, newest = records[0].dataset, max(records, key=lambda r: r.started)
-    sizes = " / ".join(f"{size:,}".replace(",", " ") for size in data["sizes"].values())
-    devices = sorted({r.environment.get("device", "?") for r in records})
-    versions = newest.environment.get("versions", {})
-    packages = ", ".join(f"{k} {versions[k]}" for k in ("torch", "scikit-learn") if versions.get(k))
-    shape = "×".join(map(str, data["shape"]))
+    f, entries = found.facts, found.entries
     lines = [
-        f"# {suite}",
+        f"# {found.suite}",
         "",
-        f"Made by `{command}` on {newest.started[:10]}, {', '.join(devices)}, Python {newest.environment.get('python', '?')}, {packages}.",
+        f"Made by `{found.command}` on {f.day}, {', '.join(f.devices)}, Python {f.python}, {', '.join(f.packages)}.",
         "",
-        f"Data: `{data['name']}`, {shape} pixels, {sizes} training, validation and test images, digest `{data['digest'][:12]}`. "
-        "Figures are means over n seeds ± the half-width of a 95 % interval (Student's t under 10 seeds, BCa bootstrap "
-        "from there on), which is left out where all seeds agree. "
-        "Arrows point to better. "
+        f"Data: `{f.data}`, {f.shape} pixels, {f.sizes} training, validation and test images, digest `{f.digest}`. {FIGURES_ARE} "
         "Everything is measured on the test images; every value is in [results.csv](results.csv), means in [summary.csv](summary.csv).",
         "",
     ]
-    shown, drawn = prominent(entries, ROWS), len(prominent(entries, LOOKS))
-    if drawn < len(entries):
-        lines += [
-            f"There are {len(entries)} variants. Tables show {len(shown)} of them and figures {drawn}: in turn, of each kind of pixels "
-            "the first and then the best by log p(x), and of those without log p(x) the first. Ranks, p and what is bold are of all.",
-            "",
-        ]
+    few = found.drawn < len(entries)
+    lines += [LEFT_OUT.format(all=len(entries), shown=len(found.shown), drawn=found.drawn), ""] if few else []
 
     def shows(name: str) -> list[str]:
-        few = f" Shown: {drawn} of {len(entries)} variants, see above." if drawn < len(entries) and name not in WHOLE else ""
-        return [f"![{name.replace('_', ' ')}](figures/{name}.png)\n*{CAPTIONS[name]}{few}*", ""]
+        some = f" Shown: {found.drawn} of {len(entries)} variants, see above." if few and name not in WHOLE else ""
+        return [f"![{name.replace('_', ' ')}](figures/{name}.png)\n*{CAPTIONS[name]}{some}*", ""]
 
     if "samples" in figures:
         lines += shows("samples")
-    lines += which(entries)
-    lines += likelihoods(entries, shown)
-    for title, text, columns in SECTIONS:
-        lines += section(title, text, entries, shown, columns)
-        if title == BESIDE and (found := next((r.classifier for r in records if r.classifier), None)):
-            lines += [f"The classifier: digest `{found['digest'][:12]}`, test accuracy {found['test_accuracy']:.4f}.", ""]
-    sectioned = {m.format(data=data_name(data["name"])) for _, _, columns in SECTIONS for _, m, _ in columns}
-    lines += others(entries, shown, LIKELIHOOD | sectioned)
-    lines += notes(entries, missing, older)
+    lines += which(found.advice)
+    lines += ["## Likelihood", "", *LIKELIHOOD_TEXT, ""]
+    for each in found.likelihood:
+        lines += sheet("###", each)
+    for each in found.sheets:
+        lines += sheet("##", each)
+    lines += notes(entries, found.missing, found.older)
     lines += ["## Figures", ""]
     for name in figures:
         if name != "samples":
             lines += shows(name)
     lines += ["## Variants", ""]
-    rows = [[f"`{e.label}`", e.record.support, ", ".join(f"{k}={short(v)}" for k, v in e.record.values.items())] for e in shown]
+    rows = [
+        [f"`{e.label}`", e.record.support, ", ".join(f"{k}={plain(short(v))}" for k, v in e.record.values.items())] for e in found.shown
+    ]
     lines += ["| variant | pixels | configuration |", "|---|---|---|", *("| " + " | ".join(row) + " |" for row in rows), ""]
     lines += left_out(len(rows), len(entries), "variants")
     lines += ["## What the metrics are", ""]
-    recorded = {r["metric"] for record in records for r in record.rows}
-    names = {m.published_for(data["name"]): m for m in METRICS.values()}
+    recorded = {r["metric"] for e in entries for r in e.record.rows}
+    names = {m.published_for(f.data): m for m in METRICS.values()}
     lines += [f"- `{name}` ({m.unit}): {m.description}" for name, m in names.items() if name in recorded]
     return "\n".join(lines) + "\n"
-
-
-def short(value: object) -> str:
-    return "-".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else plain(str(value))

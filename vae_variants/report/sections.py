@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vae_variants.evaluation.sharpness import NOISE, SHARPEST
 
-__all__ = ["BESIDE", "LIKELIHOOD", "SECTIONS", "SHARP"]
+__all__ = ["BESIDE", "FIGURES_ARE", "LEFT_OUT", "LIKELIHOOD", "LIKELIHOOD_TEXT", "OVERVIEW", "SECTIONS", "SHARP"]
 
 BESIDE = "Samples beside real images"
 SECTIONS = (
@@ -102,18 +102,61 @@ SECTIONS = (
     (
         "Cost",
         "Throughputs in images per second, all seeds of a run training together; sampling and encoding of one seed, 100 images "
-        "at a time: medians over seeds ± half of their interquartile range. Peak memory is that of the device while training, on a CPU "
-        "of the whole process with its libraries. "
+        "at a time, one at a time (ms), and as many as is fastest where that was measured (fidelity `thorough`, or its option "
+        "`sweep=true`): medians over seeds ± half of their interquartile range. The share is that of a training step in what the "
+        "machine's rate of bare matrix products would allow. Peak memory is that of the device while training, on a CPU of the whole "
+        "process with its libraries. "
         "Of the machine named above: not to be compared with another's.",
         (
             ("parameters", "parameters", 1.0),
             ("training ↑ (images/s)", "train_images_per_second", 1.0),
             ("training ↓ (s)", "train_seconds", 1.0),
+            ("share ↑", "train_product_share", 1.0),
             ("encoding ↑ (images/s)", "encode_images_per_second", 1.0),
+            ("one image ↓ (ms)", "encode_latency", 1.0),
+            ("fastest encoding ↑ (images/s)", "encode_images_per_second_saturated", 1.0),
             ("sampling ↑ (images/s)", "sample_images_per_second", 1.0),
+            ("one sample ↓ (ms)", "sample_latency", 1.0),
+            ("fastest sampling ↑ (images/s)", "sample_images_per_second_saturated", 1.0),
             ("peak memory ↓ (MB)", "peak_memory_bytes", 1e-6),
         ),
     ),
 )
 SHARP = ("sharpness", "sharpness_ratio", "blur_sigma", "reblur", "high_frequency_ratio")  # what noise or binarising can improve
-LIKELIHOOD = {"elbo", "rate", "distortion", "gap", "log_likelihood", "bound_samples", "ess", "bits_per_dim", "active_units"}
+LIKELIHOOD = {  # metric -> column
+    "log_likelihood": "log p(x) ↑",
+    "elbo": "ELBO ↑",
+    "gap": "gap",
+    "rate": "rate",
+    "distortion": "distortion",
+    "bound_samples": "K",
+    "ess": "effective draws ↑",
+    "bits_per_dim": "bits/dim ↓",
+    "active_units": "active units",
+}
+LIKELIHOOD_TEXT = (
+    "Nats per test image, higher is better; compared within one kind of pixels only. `≥` marks a lower bound:",
+    "log p(x) is exact, or bounded by the importance-weighted bound of K draws whose effective number is in the next column.",
+    "Bold: cannot be told from the best (paired t-tests over seeds, Holm-adjusted, 5 %; rows of one seed are left out), where",
+    "bounds stand beside exact values: a bound that is best is the best all the more, one that is not may be so for want of draws.",
+    "Rank: 95 % interval of the rank among those rows, from a joint bootstrap of the seeds that all have, if there are five.",
+    "Δ is over the seeds that both have. Gap: log p(x) − ELBO = KL(q(z|x) ‖ p(z|x)), where log p(x) is a bound at least that.",
+)
+FIGURES_ARE = (
+    "Figures are means over n seeds ± the half-width of a 95 % interval (Student's t under 10 seeds, BCa bootstrap "
+    "from there on), which is left out where all seeds agree. Arrows point to better."
+)
+LEFT_OUT = (
+    "There are {all} variants. Tables show {shown} of them and figures {drawn}: in turn, of each kind of pixels "
+    "the first and then the best by log p(x), and of those without log p(x) the first. Ranks, p and what is bold are of all."
+)
+OVERVIEW = (  # what one looks at first
+    ("log p(x) ↑", "log_likelihood", 1.0),
+    ("ELBO ↑", "elbo", 1.0),
+    ("MSE ↓", "reconstruction_mse", 1.0),
+    ("FD-{data}cnn ↓", "fd-{data}cnn", 1.0),
+    ("blur in pixels ↓", "blur_sigma", 1.0),
+    ("probe accuracy ↑", "probe_accuracy", 1.0),
+    ("training ↑ (images/s)", "train_images_per_second", 1.0),
+    ("parameters", "parameters", 1.0),
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from html import escape
@@ -13,13 +14,13 @@ import pandas as pd
 
 from vae_variants.harness.store import slug
 from vae_variants.registry import UserError
-from vae_variants.report import write_index
+from vae_variants.report import Claim, write_index
 from vae_variants.report.metrics_page import anchor, escaped
 from vae_variants.report.tables import write_csv
 from vae_variants.studies.record import StudyRecord, attempt, read_all
 from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Table, Verdict
 
-__all__ = ["TRIED", "cell", "effects_tables", "write_claims"]
+__all__ = ["TRIED", "cell", "claims_on", "effects_tables", "write_claims"]
 
 MARKS = {Verdict.SUPPORTED: "✔", Verdict.CONDITIONAL: "◐", Verdict.INCONCLUSIVE: "?", Verdict.REFUTED: "✘"}
 TRIED = "Smoke fidelity shows that a study runs: models of two epochs are no evidence, and this is no verdict."
@@ -232,6 +233,25 @@ def write_claims(record: StudyRecord, found: Findings, reports: Path) -> StudyRe
     except ValueError as error:
         raise UserError(f"what is in {str(folder / 'data')!r} cannot be read: {error}") from error
     return record
+
+
+def claims_on(dataset: str, reports: Path) -> list[Claim]:
+    """What the page of claims in `reports`/claims says of one data set, for a report beside it; full fidelity first.
+
+    Where it cannot be read, that costs a report no more than this.
+    """
+    try:
+        found = [r for r in read_all(reports / "claims" / "data") if r.dataset["name"] == dataset and not r.fidelity.startswith("smoke")]
+    except (UserError, OSError) as error:
+        print(f"the report says nothing of claims: {error}", file=sys.stderr)
+        return []
+    names = [*STUDIES, *(r.name for r in found if r.name not in STUDIES)]
+    found.sort(key=lambda r: (names.index(r.name), r.fidelity != "full"))
+    claims = []
+    for r in found:
+        reason = r.judgement.reason if r.judgement else f"There is no verdict: {r.error}"
+        claims.append(Claim(r.name, r.claim, verdict(r), reason, place(r), f"../claims/{stem(r)}.md"))
+    return claims
 
 
 def picture_file(folder: Path, record: StudyRecord, name: str) -> Path:

@@ -1,0 +1,284 @@
+"""Two reports beside each other: planted changes, each with what is said of it and its exit code."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+from tests.made_up import fill, grid, made_up
+from vae_variants.cli import app
+from vae_variants.harness import Store
+from vae_variants.harness.statistics import t_test, welch
+from vae_variants.harness.store import RECORD
+from vae_variants.report.compare import COMPARED, KINDS, Changes, compare
+from vae_variants.report.entries import Entry
+from vae_variants.report.tables import COLUMNS, results, write_csv
+
+SEEDS = 5
+METRICS = {  # name -> unit, better, kind
+    "elbo": ("nats", "higher", "lower-bound"),
+    "log_likelihood": ("nats", "higher", "exact"),
+    "reconstruction_mse": ("squared grey per pixel", "lower", "measurement"),
+    "rate": ("nats", "none", "exact"),
+    "train_seconds": ("s", "lower", "measurement"),
+}
+
+
+def frame(variants: tuple[str, ...] = ("a", "b", "c"), seeds: int = SEEDS) -> pd.DataFrame:
+    chance = np.random.default_rng(0)
+    rows = [
+        (v, "digits", "binary", seed, m, chance.normal(10, 0.1), *METRICS[m], "ok", "CPU (2 threads)", f"run-{v}", "full", "d" * 64)
+        for v in variants
+        for m in METRICS
+        for seed in range(seeds)
+    ]
+    return pd.DataFrame(rows, columns=COMPARED)
+
+
+def changed(table: pd.DataFrame, variant: str, metric: str, by: float, noise: float = 0.01) -> pd.DataFrame:
+    table = table.copy()
+    here = (table.variant == variant) & (table.metric == metric)
+    table.loc[here, "value"] += by + np.random.default_rng(1).normal(0, noise, int(here.sum()))
+    return table
+
+
+def kinds(found: Changes, *left_out: str) -> dict[tuple[str, str], str]:
+    return {(row.variant, row.metric): row.kind for row in found.rows if row.kind not in ("unchanged", *left_out)}
+
+
+def test_nothing_changed() -> None:
+    found = compare(frame(), frame())
+    assert not found.worse and found.tests == 0 and {row.kind for row in found.rows} == {"unchanged"}
+    assert len(found.rows) == 3 * len(METRICS)
+
+
+@pytest.mark.parametrize(
+    ("metric", "by", "kind"),
+    [
+        ("elbo", 1.0, "better"), ("elbo", -1.0, "worse"), ("reconstruction_mse", 1.0, "worse"), ("reconstruction_mse", -1.0, "better"),
+        ("rate", 1.0, "changed"), ("rate", -1.0, "changed"), ("elbo", 1e-6, "unchanged"),
+    ],
+)  # fmt: skip
+def test_a_shift_is_told_in_the_metrics_direction(metric: str, by: float, kind: str) -> None:
+    found = compare(frame(), changed(frame(), "b", metric, by, noise=0.01 if abs(by) > 0.1 else 0.0))
+    assert kinds(found) == ({} if kind == "unchanged" else {("b", metric): kind})
+    assert found.worse == (kind == "worse")
+    if kind != "unchanged":
+        (row,) = found.of(kind)
+        assert row.after is not None and row.before is not None and row.difference is not None and row.p is not None
+        assert row.after - row.before == pytest.approx(row.difference.mean) == pytest.approx(by, abs=0.02)
+        assert row.p < 0.05 and row.difference.n == SEEDS
+
+
+def test_seeds_are_paired() -> None:
+    """A shift of a hundredth of the spread over seeds, the same at each: seen by pairs alone."""
+    before = frame()
+    assert kinds(compare(before, changed(before, "b", "elbo", -0.001, noise=0.0))) == {("b", "elbo"): "worse"}
+    mixed = changed(before, "b", "elbo", -0.001, noise=0.0)
+    here = (mixed.variant == "b") & (mixed.metric == "elbo")
+    mixed.loc[here, "value"] = mixed.loc[here, "value"].to_numpy()[::-1]
+    assert kinds(compare(before, mixed)) == {}
+
+
+def test_what_is_looked_at_together_is_adjusted_together() -> None:
+    names = tuple(f"v{i}" for i in range(400))
+    before, after = frame(names), frame(names)
+    after["value"] += np.random.default_rng(2).normal(0, 0.1, len(after))
+    found = compare(before, after)
+    assert found.tests == 4 * len(names)  # timings are not tested
+    assert len(found.of("worse", "better", "changed")) <= 2
+    alone = [t_test(list(after.value[i : i + SEEDS] - before.value[i : i + SEEDS])) for i in range(0, len(after), SEEDS)]
+    assert sum(p < 0.05 for p in alone) > 50, "so many would be called different one by one"
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_few_seeds_cannot_tell(seeds: int) -> None:
+    found = compare(frame(seeds=seeds), changed(frame(seeds=seeds), "b", "elbo", -5.0))
+    assert kinds(found) == {("b", "elbo"): "cannot tell"} and not found.worse
+    assert f"{seeds} seed" in found.of("cannot tell")[0].note
+
+
+def test_other_seeds_are_compared_by_welch() -> None:
+    before, after = frame(("a",)), changed(frame(("a",)), "a", "elbo", -2.0, noise=0.1)
+    after["seed"] += 100
+    found = compare(before, after)
+    assert kinds(found, "advice") == {("a", "elbo"): "worse"} and "not paired" in found.of("worse")[0].note
+    x, y = np.random.default_rng(3).normal(0, 1, 6), np.random.default_rng(4).normal(0.5, 3, 4)
+    difference, p = welch(list(x), list(y))
+    known = stats.ttest_ind(x, y, equal_var=False)
+    assert p == pytest.approx(known.pvalue)
+    assert (difference.low, difference.high) == pytest.approx(tuple(known.confidence_interval(0.95)))
+
+
+def test_what_came_went_failed_and_was_mended() -> None:
+    before, after = frame(("a", "b", "c", "gone")), frame(("a", "b", "c", "new"))
+    failed = after[(after.variant == "b") & (after.seed == 3)].iloc[:1].assign(metric="", value=None, status="oom")
+    after = pd.concat([after[(after.variant != "b") | (after.seed != 3)], failed])
+    before = pd.concat([before[(before.variant != "c") | (before.seed != 1)], failed.assign(variant="c", seed=1, status="diverged")])
+    after = after[(after.variant != "a") | (after.metric != "rate")]
+    after.loc[(after.variant == "a") & (after.metric == "elbo") & (after.seed == 0), ["value", "status"]] = [None, "error"]
+    found = compare(before, after)
+    told = {("a", "rate"): "removed", ("a", "elbo"): "failed", ("b", ""): "failed", ("c", ""): "mended", ("gone", ""): "removed"}
+    assert kinds(found) == told | {("new", ""): "added"}
+    assert found.worse
+    assert [row.note for row in found.of("failed", "mended")] == ["error at 1 seeds", "seed 3: oom", "seed 1: diverged"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("support", "real", "another kind of pixels: binary before, real after"),
+        ("data", "e" * 64, "other images: digest dddddddddddd before, eeeeeeeeeeee after"),
+        ("fidelity", "smoke", "another fidelity: full before, smoke after"),
+    ],
+)
+def test_what_is_not_the_same_is_not_compared(column: str, value: str, words: str) -> None:
+    after = changed(frame(), "b", "elbo", -5.0)
+    after.loc[after.variant == "b", column] = value
+    found = compare(frame(), after)
+    assert kinds(found) == {("b", ""): "not compared"} and not found.worse
+    assert found.of("not compared")[0].note == words
+    assert kinds(compare(frame(), after.assign(**{column: ""}))) == {("b", "elbo"): "worse"}, "what is not known does not differ"
+
+
+def test_a_bound_is_not_compared_with_an_exact_value() -> None:
+    after = changed(frame(), "b", "log_likelihood", -5.0)
+    after.loc[(after.variant == "b") & (after.metric == "log_likelihood"), "kind"] = "lower-bound"
+    found = compare(frame(), after)
+    assert kinds(found) == {("b", "log_likelihood"): "not compared"} and not found.worse
+    assert "exact in nats before, lower-bound in nats after" in found.of("not compared")[0].note
+
+
+def test_timings_are_advice_on_one_device_alone() -> None:
+    after = changed(frame(), "b", "train_seconds", 5.0)
+    found = compare(frame(), after)
+    assert kinds(found) == {("b", "train_seconds"): "advice"} and not found.worse
+    assert "× 1.49, medians" in found.of("advice")[0].note
+    found = compare(frame(), after.assign(device="another"))
+    assert kinds(found) == {("", "timings and memory"): "not compared"} and not found.worse
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args: str) -> tuple[int, str, str]:
+        result = CliRunner().invoke(app, ["compare", *args])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, result.stdout, result.stderr
+
+    return run
+
+
+def report(folder: Path, table: pd.DataFrame, digest: str = "dddddddddddd", fidelity: str = "") -> Path:
+    folder.mkdir(parents=True)
+    write_csv(table[COLUMNS], folder / "results.csv")
+    made = f"Made by `vae-variants bench digits{fidelity}` on 2026-01-01.\n\nData: `digits`, digest `{digest}`.\n"
+    (folder / "README.md").write_text(made)
+    return folder
+
+
+def test_exit_codes_and_words(call: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    report(tmp_path / "a", frame())
+    report(tmp_path / "better", changed(frame(), "b", "elbo", 1.0))
+    report(tmp_path / "worse", changed(changed(frame(), "b", "elbo", -1.0), "c", "rate", 1.0))
+    report(tmp_path / "smoke", changed(frame(), "b", "elbo", -1.0), fidelity=" --fidelity smoke")
+    report(tmp_path / "other", changed(frame(), "b", "elbo", -1.0), digest="eeeeeeeeeeee")
+    assert call("a", "a") == (0, f"{3 * len(METRICS)} unchanged\n", "")
+    code, said, _ = call("a", "better/results.csv")
+    assert code == 0 and "1 better" in said
+    code, said, _ = call("a", "worse")
+    assert code == 1 and re.search(r"^b +elbo \(nats\) .*−0\.998", said, re.MULTILINE) and "1 worse, 1 changed, 13 unchanged" in said
+    for name, words in (("smoke", "another fidelity"), ("other", "other images")):
+        code, said, _ = call("a", name)
+        assert code == 0 and words in said and "3 not compared" in said
+
+
+def test_markdown_is_a_comment_that_github_shows(call: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    hostile = "vae[x=1|2]"
+    before = frame(("a", hostile, "c"))
+    report(tmp_path / "a", before)
+    report(tmp_path / "worse", changed(changed(before, hostile, "elbo", -1.0), "c", "rate", 1.0))
+    code, page, _ = call("a", "worse", "--markdown")
+    assert code == 1 and page.startswith("**Something is worse.** 1 worse, 1 changed, 13 unchanged")
+    lines = page.splitlines()
+    for i, line in enumerate(lines):
+        if line.startswith("|--"):
+            width = len(re.findall(r"(?<!\\)\|", line))
+            assert lines[i - 2] == "" and len(re.findall(r"(?<!\\)\|", lines[i - 1])) == width
+            assert len(re.findall(r"(?<!\\)\|", lines[i + 1])) == width
+    head, _, rest = page.partition("<details>")
+    assert "vae\\[x=1\\|2\\]" in head and "rate (nats)" not in head and "rate (nats)" in rest
+    assert page.count("<details>") == page.count("</details>") == 1
+    assert lines[lines.index("<details>") + 2] == "", "an empty line, after which GitHub takes Markdown"
+    assert call("a", "a", "--markdown")[1].startswith("**Nothing is worse.**")
+
+
+def test_json_has_every_row(call: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    report(tmp_path / "a", frame())
+    report(tmp_path / "worse", changed(frame(), "b", "elbo", -1.0))
+    code, said, _ = call("a", "worse", "--json")
+    rows = json.loads(said)["rows"]
+    assert code == 1 and len(rows) == 3 * len(METRICS) and {row["kind"] for row in rows} <= set(KINDS)
+    (worse,) = [row for row in rows if row["kind"] == "worse"]
+    assert worse["difference"]["mean"] == pytest.approx(-1.0, abs=0.02) and worse["difference"]["n"] == SEEDS
+
+
+def test_stores_are_compared_with_each_other_and_with_reports(call: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    specs = grid(3, (0, 1, 2))
+    fill(Store(tmp_path / "runs"), specs)
+    fill(Store(tmp_path / "later"), specs)
+    path = next(tmp_path.glob(f"later/*/*/{RECORD}"))
+    record = Store(tmp_path / "later").read(path)
+    assert record is not None
+    rows = [{**row, "value": row["value"] - 100.0} if row["metric"] == "elbo" else row for row in record.rows]
+    path.write_text(replace(record, rows=rows, status={**record.status, "2": "oom"}).to_json())
+    assert call("runs", "runs")[0] == 0
+    code, said, _ = call("runs", "later", "--json")
+    found = [(row["variant"], row["metric"], row["kind"]) for row in json.loads(said)["rows"] if row["kind"] in ("failed", "worse")]
+    assert code == 1 and found == [(record.label, "", "failed"), (record.label, "elbo", "worse")]
+    entries = [Entry(spec.label, made_up(spec)) for spec in specs]
+    (tmp_path / "page").mkdir()
+    write_csv(results(entries), tmp_path / "page" / "results.csv")
+    assert call("page", "runs")[0] == 0 and call("page", "later")[0] == 1
+    code, _, said = call("runs", "later", "--suite", "digits")
+    assert code == 2 and "no record of suite 'digits'" in said
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("absent", "a"), "'absent' is not there; give a report's folder"),
+        (("a", "empty"), "there is no record in 'empty'"),
+        (("a", "text.csv"), "it has no column 'dataset'"),
+        (("a", "rows.csv"), "has no rows"),
+        (("a", "broken.csv"), "seeds and values are numbers"),
+        (("a", "elsewhere"), "in both: a has a on digits, b on digits, c on digits; elsewhere has z on digits"),
+        (("a", "a", "--suite", "digits"), "--suite chooses from folders of records"),
+        (("a", "a", "--markdown", "--json"), "exclude each other"),
+        (("empty", "empty", "--suite", "digit"), "did you mean 'digits'"),
+    ],
+)  # fmt: skip
+def test_bad_usage_is_one_line(args: tuple[str, ...], says: str, call: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    report(tmp_path / "a", frame())
+    report(tmp_path / "elsewhere", frame(("z",)))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.csv").write_text("variant,x\na,1\n")
+    write_csv(frame()[COLUMNS].iloc[:0], tmp_path / "rows.csv")
+    write_csv(frame()[COLUMNS].assign(value="much"), tmp_path / "broken.csv")
+    code, _, said = call(*args)
+    (line,) = said.strip().splitlines()
+    assert code == 2 and says in line

@@ -1,0 +1,56 @@
+"""How much memory a piece of work takes, and how much there is."""
+
+from __future__ import annotations
+
+import re
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+__all__ = ["allocations", "available"]
+
+
+class Allocations(TorchDispatchMode):
+    """Adds up what operations inside give back that is no view of what there was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if not any(returned.alias_info for returned in func._schema.returns):
+            self.bytes += sum(a.numel() * a.element_size() for a in tree_leaves(found) if isinstance(a, Tensor))
+        return found
+
+
+def allocations(work: Callable[[], object]) -> int:
+    """Bytes of all that `work` makes, were none of it freed on the way: never less than it holds at once, often twice as much."""
+    with Allocations() as seen:
+        work()
+    return seen.bytes
+
+
+def available(device: torch.device) -> int:
+    """Bytes that this process can still have on `device`; of a CPU's memory also no more than its own limit leaves."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    own = [] if limit == resource.RLIM_INFINITY else [limit - kilobytes("/proc/self/status", "VmData") * 1024]
+    return max(0, min(kilobytes("/proc/meminfo", "MemAvailable") * 1024 or sys.maxsize, *own, sys.maxsize))
+
+
+def kilobytes(path: str, name: str) -> int:
+    """What Linux says under that name; 0 elsewhere."""
+    try:
+        return int(re.findall(rf"^{name}:\s*(\d+) kB$", Path(path).read_text(encoding="ascii"), re.MULTILINE)[0])
+    except (OSError, IndexError):
+        return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -32,6 +33,13 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
             registry.drop(name)
     for module in [module for module in loaded if module in sys.modules]:
         del sys.modules[module], loaded[module]
+
+
+def test_the_likelihood_of_the_readme_passes(call: Call) -> None:
+    text = Path(__file__).parents[1].joinpath("README.md").read_text(encoding="utf-8")
+    Path("laplace.py").write_text(next(code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "# laplace.py" in code))
+    result = call("check", "laplace.py")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "laplace.py: 9 laws hold")
 
 
 @pytest.mark.parametrize("kind", WHOLE)

@@ -246,9 +246,9 @@ def test_the_matrix_is_antisymmetric_and_what_is_compared():
         own = {e.label: e for e in group if e.record.support == plot.name.partition("-")[2]}
         labels = [row.get("data-variant") for row in rows]
         assert sorted(labels) == sorted(own)
-        heads = [th.get("data-variant") for th in parsed(plot.body).findall("div/table/thead/tr/th")]
+        heads = [th.get("title") for th in parsed(plot.body).findall("div/table/thead/tr/th")]
         assert heads == labels
-        cells = {(row.get("data-variant"), td.get("data-variant")): td for row in rows for td in row.findall("td")}
+        cells = {(row.get("data-variant"), head): td for row in rows for head, td in zip(heads, row.findall("td"), strict=True)}
         assert len(cells) == len(labels) ** 2
         for a, b in combinations(labels, 2):
             one, other = cells[a, b], cells[b, a]

@@ -5,22 +5,22 @@ from __future__ import annotations
 import functools
 import json
 import shlex
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from vae_variants.commands.check import check
 from vae_variants.commands.compare import compare
-from vae_variants.commands.export import EXAMPLES, export
+from vae_variants.commands.examples import examples
+from vae_variants.commands.export import export
 from vae_variants.commands.new import new
+from vae_variants.commands.status import status
 from vae_variants.datasets import DATASETS
 from vae_variants.evaluation import METRICS
-from vae_variants.harness import Record, RunSpec, Store, load_suite, parse_seeds, suite_files, unique
+from vae_variants.harness import Record, RunSpec, Store, load_suite, parse_seeds, suite_files
 from vae_variants.harness.spec import capped
 from vae_variants.harness.store import slug
 from vae_variants.launch import Launch
@@ -52,7 +52,7 @@ from vae_variants.options import (
     guarded,
 )
 from vae_variants.process import prepare, stoppable
-from vae_variants.progress import plan_table, results_table, states
+from vae_variants.progress import out, plan_table, results_table
 from vae_variants.registry import Registry, UserError, closest, load_plugins
 from vae_variants.variants import VARIANTS, configure
 
@@ -63,8 +63,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Trains variants of the variational autoencoder, scores all of them alike, and writes report tables.",
+    epilog=examples(""),
 )
-out = Console(width=None if sys.stdout.isatty() else 240, highlight=False, markup=False)  # labels have brackets
 
 REGISTRIES: dict[str, Registry[Any]] = {
     "variants": VARIANTS,
@@ -77,7 +77,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
 }
 
 
-@app.command("list")
+@app.command("list", epilog=examples("list"))
 @guarded
 def list_(
     kind: Annotated[str, typer.Argument(help=f"{', '.join(REGISTRIES)}, studies, suites")] = "variants",
@@ -126,7 +126,7 @@ def finish(records: list[Record]) -> None:
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(epilog=examples("run"))
 @guarded
 def run(
     selector: Annotated[list[str], typer.Argument(help='variants, or configurations such as "vae[likelihood=gaussian,latent=2|10]"')],
@@ -164,7 +164,7 @@ def run(
     finish(records)
 
 
-@app.command()
+@app.command(epilog=examples("bench"))
 @guarded
 def bench(
     suite: Annotated[str, typer.Argument(help="a suite's name (`list suites`), or the path of its .toml")] = "digits",
@@ -201,7 +201,7 @@ def bench(
     finish(records)
 
 
-@app.command()
+@app.command(epilog=examples("report"))
 @guarded
 def report(
     suite: Annotated[str, typer.Argument(help="a suite's name (`list suites`), or the path of its .toml")] = "digits",
@@ -250,7 +250,7 @@ def make_report(suite: str, plan: list[RunSpec], runs: Path, reports: Path, opti
     print(f"wrote {reports / name}")
 
 
-@app.command()
+@app.command(epilog=examples("study"))
 @guarded
 def study(
     name: Annotated[list[str] | None, typer.Argument(help="studies (`list studies`); all of them unless named")] = None,
@@ -304,42 +304,11 @@ def study(
         raise typer.Exit(1)
 
 
-@app.command()
-@guarded
-def status(
-    suite: Annotated[str, typer.Argument(help="a suite's name (`list suites`), or the path of its .toml")] = "digits",
-    dataset: Annotated[str | None, typer.Option(help="instead of the suite's")] = None,
-    seeds: Annotated[str | None, typer.Option(help="instead of the suite's")] = None,
-    fidelity: SuiteFidelity = None,
-    planned: Annotated[bool, typer.Option("--planned", help="instead of a suite: what was ever planned in the folder of records")] = False,
-    plugin: Plugin = None,
-    runs: Runs = Path("runs"),
-) -> None:
-    """What of a suite is done, failed, begun or missing."""
-    load_plugins(plugin or [])
-    if planned:
-        show_planned(Store(runs))
-        return
-    plan = load_suite(suite).plan(dataset=dataset, seeds=seeds, fidelity=fidelity)
-    out.print(plan_table(unique(plan), Store(runs)))
-
-
-def show_planned(store: Store) -> None:
-    """What the manifests say, beside the records that there are."""
-    records = {record.key: record for _, record in store.records()}
-    table = Table(box=None, pad_edge=False)
-    for column in ("variant", "data set", "seeds", "fidelity", "key", "state"):
-        table.add_column(column, no_wrap=column == "variant")
-    for key, run in store.planned().items():
-        state = states(records[key]) if key in records else "missing"
-        table.add_row(run["label"], run["dataset"], ",".join(map(str, run["seeds"])), run["fidelity"], key[:12], state)
-    out.print(table)
-
-
-app.command()(compare)
-app.command()(check)
-app.command()(new)
-app.command(epilog=EXAMPLES)(export)
+app.command(epilog=examples("status"))(status)
+app.command(epilog=examples("compare"))(compare)
+app.command(epilog=examples("check"))(check)
+app.command(epilog=examples("new"))(new)
+app.command(epilog=examples("export"))(export)
 
 
 def main() -> None:

@@ -14,7 +14,9 @@ from rich.table import Table
 from vae_variants.harness import Record, RunSpec, Store
 from vae_variants.harness.terms import Losses
 
-__all__ = ["Log", "plan_table", "results_table", "states"]
+__all__ = ["Log", "out", "plan_table", "results_table", "states"]
+
+out = Console(width=None if sys.stdout.isatty() else 240, highlight=False, markup=False)  # labels have brackets
 
 HEADLINES = {  # metric -> column, short enough for 80 characters in all
     "elbo": "ELBO",

@@ -175,7 +175,7 @@ def show(found: Changes) -> None:
     """On a terminal."""
     from rich.table import Table
 
-    from vae_variants.cli import out
+    from vae_variants.progress import out
     from vae_variants.report.compare import KINDS
 
     datasets = len({row.dataset for row in found.rows if row.dataset}) > 1

@@ -10,17 +10,9 @@ import typer
 from vae_variants.options import Plugin, Runs, guarded
 from vae_variants.registry import UserError, closest, load_plugins
 
-__all__ = ["EXAMPLES", "TARGETS", "export"]
+__all__ = ["TARGETS", "export"]
 
 TARGETS = ("safetensors", "onnx", "codes")
-EXAMPLES = """Examples, after vae-variants run vae-bernoulli --fidelity smoke:
-
-vae-variants export vae-bernoulli --to safetensors
-
-vae-variants export vae-bernoulli --to onnx --seed 1 --output onnx
-
-vae-variants export vae-bernoulli --to codes --output codes.csv
-"""
 
 
 @guarded

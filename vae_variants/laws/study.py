@@ -50,8 +50,8 @@ def says_what_it_claims(name: str) -> None:
             raise Broken(f"its {part} is not a sentence", f"end {part} with a full stop")
     if not record.source:
         raise Broken("it has no source", "say who claims it")
-    if len(record.description) <= 100:
-        raise Broken("its docstring does not say what is measured", "write a sentence or two of more than 100 characters")
+    if len(record.description) <= 60:
+        raise Broken("its docstring does not say what is measured", "write a sentence or two of more than 60 characters")
 
 
 @law("study", first=True)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from vae_variants.evaluation.metrics import data_name
 from vae_variants.harness.statistics import Interval
 from vae_variants.report.content import noisy, sign
-from vae_variants.report.entries import SUPPORTS, Entry, best, distinct
+from vae_variants.report.entries import SUPPORTS, TIMINGS, Entry, best, distinct
 from vae_variants.report.numbers import number
+from vae_variants.report.overview import trained
 from vae_variants.report.plot import Plot
 from vae_variants.report.sections import LIKELIHOOD, SECTIONS, SHARP
 from vae_variants.report.svg import Scale, colour, escaped, fitted, marker, panel, panels, tag, text, width_of, x_axis
@@ -51,8 +52,8 @@ NAMES = {metric: name for _, _, columns in SECTIONS for name, metric, _ in colum
 }
 CAPTION = (
     "Mean over seeds with its 95 % interval, where there are more than two; ticks are single seeds. The dashed line is at the first "
-    "variant that has the metric. Bold on grey: the best, and those that cannot be told from it (rows of one seed left out), unless that "
-    "is all. Hollow, with ≥: a lower bound."
+    "variant that has the metric. Bold on grey: the best, and those that cannot be told from it (rows of one seed and references left "
+    "out), unless that is all. Hollow, with ≥: a lower bound."
 )
 SHORT = (
     "As above: mean over seeds with its interval, single seeds as ticks, the first variant as a dashed line, bold on grey what cannot be "
@@ -101,14 +102,15 @@ def some_seeds(entry: Entry, metric: str) -> list[float]:
 
 
 def dot_panel(ident: str, title: str, metric: str, entries: Sequence[Entry], shown: Sequence[Entry], scope: str = "") -> str | None:
-    """One metric of those `shown`; what is best is decided among all `entries`."""
+    """One metric of those `shown`; what is best is decided among all `entries` that are trained."""
     group = [e for e in distinct(entries) if e.interval(metric)]
     rows = [(e, found) for e in distinct(shown) if (found := e.interval(metric))]
     if not rows:
         return None
     better, unit = rows[0][0].rows[metric][0]["better"], rows[0][0].unit(metric)
-    top = set(best(group, metric)) if better != "none" and len(group) > 1 else set()
-    top = top if len(top) < len(group) else set()
+    ours = [e for e in group if trained(e)]
+    top = set(best(ours, metric)) if better != "none" and unit not in TIMINGS and len(ours) > 1 else set()
+    top = top if len(top) < len(ours) else set()
     baseline = next(((e, found) for e, found in rows if e.record.key == group[0].record.key), rows[0])
     rows.sort(key=lambda row: row[1].mean if better == "lower" else -row[1].mean)
 

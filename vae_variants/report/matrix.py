@@ -35,16 +35,16 @@ def excludes(found: Comparison) -> bool:
 
 def cell(row: Entry, column: Entry) -> str:
     if row.record.key == column.record.key:
-        return tag("td", "·", style=f"{CELL};text-align:center;color:var(--muted)", data_variant=column.label)
+        return tag("td", "·", style=f"{CELL};text-align:center;color:var(--muted)")
     found = row.compared(METRIC, column)
     if found is None:
-        return tag("td", "–", style=f"{CELL};color:var(--muted)", data_variant=column.label, title="no seed is in both")
+        return tag("td", "–", style=f"{CELL};color:var(--muted)", title="no seed is in both")
     clear, d = excludes(found), found.difference
     shade = f"rgba({UP if d.mean > 0 else DOWN},{0.42 if clear else 0.1})" if d.mean else "none"
     weight = ";font-weight:600" if clear else ";color:var(--muted)"
     words = f"{row.label} less {column.label}: {number(d, sign=True)}, above in {found.wins} of {d.n} seeds"
     kind = "clear" if clear else "unclear"
-    return tag("td", brief(d.mean), class_=kind, style=f"{CELL}{weight};background:{shade}", data_variant=column.label, title=words)
+    return tag("td", brief(d.mean), class_=kind, style=f"{CELL}{weight};background:{shade}", title=words)
 
 
 def brief(value: float) -> str:
@@ -63,7 +63,7 @@ def differences(shown: Sequence[Entry]) -> list[Plot]:
             continue
         few.sort(key=lambda e: -p.mean if (p := e.interval(METRIC)) else 0.0)
         blank = tag("td", "", style=CELL)
-        heads = [tag("th", escaped(fitted(e.label, 150, 12)), scope="col", style=UPRIGHT, title=e.label, data_variant=e.label) for e in few]
+        heads = [tag("th", escaped(fitted(e.label, 150, 12)), scope="col", style=UPRIGHT, title=e.label) for e in few]
         rows = [
             tag(
                 "tr",

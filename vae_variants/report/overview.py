@@ -12,7 +12,7 @@ from vae_variants.report.content import Cell, Content, figure, leaders, seeds
 from vae_variants.report.entries import SUPPORTS, TIMINGS, Entry, best, distinct
 from vae_variants.report.sections import OVERVIEW
 
-__all__ = ["Bar", "Best", "Column", "Group", "Overview", "overview"]
+__all__ = ["Bar", "Best", "Column", "Group", "Overview", "overview", "trained"]
 
 NATS = ("nats", "bits")
 NO_LIKELIHOOD, REFERENCE, FAILED = "none", "reference", "failed"
@@ -71,6 +71,7 @@ class Overview:
 
 
 def trained(entry: Entry) -> bool:
+    """Whether it is no reference."""
     return "epochs" in entry.record.values
 
 

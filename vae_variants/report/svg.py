@@ -148,8 +148,10 @@ class Scale:
         return [k * step for k in range(first, last + 1)]
 
 
-def tick_labels(values: Sequence[float]) -> list[str]:
+def tick_labels(values: Sequence[float], log: bool = False) -> list[str]:
     """With no more digits than tell them apart; thousands and millions by a letter where that leaves few."""
+    if log:
+        return [suffixed(v) for v in values]
     largest = max(map(abs, values), default=0.0)
     error = 1e-3 * min((b - a for a, b in pairwise(values)), default=1e-3 * largest)
     if largest >= 1e4 and all(abs(float(f"{v:.6g}") - v) <= error for v in values):
@@ -163,13 +165,21 @@ def suffixed(value: float) -> str:
     return f"{value / size:.6g}{letter}".replace("-", "−")
 
 
+def fitting(scale: Scale, most: int) -> tuple[list[float], list[str]]:
+    """Ticks and their labels, fewer where those would touch."""
+    ticks = scale.ticks(most)
+    labels = tick_labels(ticks, scale.log)
+    spare = min((scale(b) - scale(a) for a, b in pairwise(ticks)), default=math.inf) - max((width_of(x, 11.5) for x in labels), default=0.0)
+    return (ticks, labels) if spare > 5 or most <= 2 else fitting(scale, most - 1)
+
+
 def x_axis(scale: Scale, top: float, bottom: float, most: int = 5, name: str = "") -> str:
     """Lines across the plot at the ticks, their values under it, and its name under those."""
-    ticks = scale.ticks(most)
+    ticks, labels = fitting(scale, most)
     parts = [
         tag("line", x1=scale(v), x2=scale(v), y1=float(top), y2=float(bottom), stroke="var(--line)")
         + text(scale(v), bottom + 15, label, text_anchor="middle", fill="var(--muted)")
-        for v, label in zip(ticks, tick_labels(ticks), strict=True)
+        for v, label in zip(ticks, labels, strict=True)
     ]
     if name:
         parts.append(text((scale.start + scale.end) / 2, bottom + 32, name, text_anchor="middle", fill="var(--muted)"))
@@ -182,7 +192,7 @@ def y_axis(scale: Scale, left: float, right: float, most: int = 5) -> str:
     parts = [
         tag("line", y1=scale(v), y2=scale(v), x1=float(left), x2=float(right), stroke="var(--line)")
         + text(left - 6, scale(v) + 4, label, text_anchor="end", fill="var(--muted)")
-        for v, label in zip(ticks, tick_labels(ticks), strict=True)
+        for v, label in zip(ticks, tick_labels(ticks, scale.log), strict=True)
     ]
     return tag("g", *parts, class_="y-axis", font_size=11.5)
 

@@ -155,7 +155,7 @@
   }
 
   // A figure as a file of its own: what the page's style says of it goes along.
-  const LOOK = ["fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "fill-opacity", "stroke-opacity", "font-size", "font-weight", "text-anchor", "visibility"];
+  const LOOK = ["fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "fill-opacity", "stroke-opacity", "font-size", "font-weight", "text-anchor", "visibility", "paint-order", "stroke-linejoin", "stroke-linecap"];
   function save(svg, name) {
     const copy = svg.cloneNode(true), from = all("*", svg), to = all("*", copy);
     to.forEach((element, i) => {

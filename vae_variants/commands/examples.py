@@ -1,0 +1,46 @@
+"""What the help of each command ends with; a test runs all of it."""
+
+from __future__ import annotations
+
+from rich.markup import escape
+
+__all__ = ["EXAMPLES", "examples"]
+
+EXAMPLES = {
+    "": (
+        "vae-variants list",
+        "vae-variants run vae-bernoulli iwae-8 --seeds 2 --fidelity smoke",
+        "vae-variants bench digits --dry-run",
+    ),
+    "list": ("vae-variants list", "vae-variants list metrics", "vae-variants list datasets --json"),
+    "run": (
+        "vae-variants run vae-bernoulli iwae-8 --seeds 2 --fidelity smoke",
+        'vae-variants run "vae[likelihood=gaussian,latent=2|10]" --seeds 2 --fidelity smoke',
+        "vae-variants run made --dataset mnist --seeds 0,3 --dry-run",
+    ),
+    "bench": (
+        "vae-variants bench digits --dry-run",
+        "vae-variants bench mnist --seeds 2 --fidelity quick --dry-run",
+        "vae-variants bench digits --jobs auto --timeout 10m --dry-run",
+    ),
+    "report": ("vae-variants report digits", "vae-variants report digits --reports elsewhere"),
+    "study": ("vae-variants study sampling-speed --fidelity smoke --seeds 2",),
+    "status": ("vae-variants status digits", "vae-variants status mnist --fidelity quick", "vae-variants status --planned"),
+    "compare": (
+        "vae-variants compare before/digits reports/digits",
+        "vae-variants compare before/digits reports/digits --markdown",
+        "vae-variants compare runs runs --suite digits",
+    ),
+    "check": ("vae-variants check my_likelihood.py", "vae-variants check my_likelihood.py my_metric.py --json"),
+    "export": (
+        "vae-variants export vae-bernoulli --to safetensors",
+        "vae-variants export vae-bernoulli --to onnx --seed 1 --output onnx",
+        "vae-variants export vae-bernoulli --to codes --output codes.csv",
+    ),
+    "new": ("vae-variants new likelihood student_t", "vae-variants new metric"),
+}
+
+
+def examples(command: str) -> str:
+    """The end of a help: each on a line of its own."""
+    return "\n\n".join(["Examples:", *map(escape, EXAMPLES[command])])

@@ -1,0 +1,47 @@
+"""What of a suite is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from vae_variants.harness import Store, load_suite, unique
+from vae_variants.options import Plugin, Runs, SuiteFidelity, guarded
+from vae_variants.progress import out, plan_table, states
+from vae_variants.registry import load_plugins
+
+__all__ = ["status"]
+
+
+@guarded
+def status(
+    suite: Annotated[str, typer.Argument(help="a suite's name (`list suites`), or the path of its .toml")] = "digits",
+    dataset: Annotated[str | None, typer.Option(help="instead of the suite's")] = None,
+    seeds: Annotated[str | None, typer.Option(help="instead of the suite's")] = None,
+    fidelity: SuiteFidelity = None,
+    planned: Annotated[bool, typer.Option("--planned", help="instead of a suite: what was ever planned in the folder of records")] = False,
+    plugin: Plugin = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """What of a suite is done, failed, begun or missing."""
+    load_plugins(plugin or [])
+    if planned:
+        show_planned(Store(runs))
+        return
+    plan = load_suite(suite).plan(dataset=dataset, seeds=seeds, fidelity=fidelity)
+    out.print(plan_table(unique(plan), Store(runs)))
+
+
+def show_planned(store: Store) -> None:
+    """What the manifests say, beside the records that there are."""
+    records = {record.key: record for _, record in store.records()}
+    table = Table(box=None, pad_edge=False)
+    for column in ("variant", "data set", "seeds", "fidelity", "key", "state"):
+        table.add_column(column, no_wrap=column == "variant")
+    for key, run in store.planned().items():
+        state = states(records[key]) if key in records else "missing"
+        table.add_row(run["label"], run["dataset"], ",".join(map(str, run["seeds"])), run["fidelity"], key[:12], state)
+    out.print(table)

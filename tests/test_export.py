@@ -177,7 +177,8 @@ def test_codes_come_with_labels_and_with_the_names_of_images(suffix, trained, ca
     model = vv.load(record, 5, trained / "runs")
     expected = {part: model.encode(dataset.grey(part)).numpy() for part in dataset.sizes}
     if suffix == "npz":
-        found = np.load(tmp_path / "out" / "codes.npz")
+        with np.load(tmp_path / "out" / "codes.npz") as archive:
+            found = dict(archive)
         assert found["classes"].tolist() == ["cat", "dog"]
         for part, codes in expected.items():
             np.testing.assert_allclose(found[part], codes, atol=1e-6)

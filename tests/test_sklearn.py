@@ -99,7 +99,7 @@ def test_a_bound_is_below_and_does_not_depend_on_the_company():
 
 @pytest.mark.parametrize("name", [n for n in MODELS if issubclass(MODELS[n], Encoder)])
 def test_every_model_with_an_encoder_is_a_transformer(name):
-    small = {"hidden": "[hidden=16]"}.get("hidden" if name in ("vae", "autoencoder") else "", "")
+    small = "[hidden=16]" if name in ("vae", "autoencoder") else ""
     fitted = quick(name + small, latent=3, epochs=2).fit(X[:100])
     codes = fitted.transform(X[:100])
     assert codes.shape == (100, len(fitted.get_feature_names_out()))
@@ -122,13 +122,13 @@ def test_other_likelihoods_see_what_they_are_made_for(likelihood):
     assert np.isfinite(fitted.score_samples(X[:3])).all()
     drawn = fitted.sample(20, random_state=0)
     assert (drawn >= X[:100].min(0) - 1e-9).all()
-    assert (drawn <= np.maximum(X[:100].max(0), X[:100].min(0) + 1) + 1e-9).all()
+    assert (drawn <= X[:100].max(0) + 1e-9).all()
 
 
 def test_networks_of_images_get_their_shape():
     fitted = quick("vae[network=conv,likelihood=gaussian,hidden=16]", shape=(1, 8, 8), scaling="all", epochs=1).fit(X[:100])
     assert fitted.model_.shape == (1, 8, 8)
-    assert len(set(fitted.range_)) == 1
+    assert len(set(fitted.span_)) == 1
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from vae_variants.harness import runner
 from vae_variants.harness.runner import costs
 from vae_variants.likelihoods import Bernoulli, Support
 from vae_variants.model import Encoder, Model, Sampler
+from vae_variants.models.gan import GAN
 from vae_variants.models.vae import VAE
 from vae_variants.rates import product_rate, step_flops
 from vae_variants.training import Population, Recipe, Training
@@ -150,3 +151,12 @@ def test_operations_of_a_step_are_counted(seeds, kind, digits: Dataset):
     assert torch.equal(torch.get_rng_state(), noise)
     assert all(torch.equal(state[k], v) for k, v in training.population.state().items())
     assert product_rate(CPU, "fp32") > 1e8
+
+
+def test_operations_are_counted_where_a_loss_has_a_gradient_in_it(digits: Dataset):
+    """The discriminator's penalty: at least its forward products, those of the generator, and as many again for each gradient."""
+    population = Population(lambda: GAN(digits.shape, latent=3, hidden=(7,)), range(2))
+    training = Training(population, digits.as_(Support.UNIT), Recipe(1, 100), "")
+    generator, discriminator = 3 * 7 + 7 * 64, 64 * 7 + 7
+    forward = 2 * generator + 3 * discriminator  # images for either player; real ones, and those for each of them
+    assert 2 * 2 * forward * 100 * 2 < step_flops(training) < 4 * 2 * forward * 100 * 2

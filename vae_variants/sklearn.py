@@ -53,7 +53,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     Models see numbers in [0, 1]. `scaling` takes X there: "features" by the least and largest value of each feature among the training
     rows, "all" by those of all of them together (pixels), "none" where they are in [0, 1] already. New rows may lie beyond, which a
     Gaussian likelihood, the default, has no trouble with; for other likelihoods they are cut off at 0 and 1, rounded to 256
-    levels where it is one of stored levels, and taken for the probability of a 1 where it is one of binary pixels.
+    levels where it is one of stored levels, and taken for the probability of a 1 where it is one of binary pixels. A feature that is
+    constant among the training rows comes back as that constant.
 
     `shape` is (channels, height, width) for networks that see images; rows are (1, 1, D) without it. `random_state` is the seed of
     initialisation, order and noise; `device` is auto, cpu or cuda, and what was learnt is kept on the CPU, in float64.
@@ -149,7 +150,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 model, t = cast(LatentVariable, self.model_), torch.ones((), dtype=torch.float64)
                 bound = torch.func.vmap(lambda row: model.infer(row[None], DRAWS, t).log_w, randomness="same", chunk_size=64)
                 found = bound(x).squeeze(-1).logsumexp(-1) - math.log(DRAWS)
-        jacobian = 0.0 if self.model_.support.discrete else float(np.log(self.range_).sum())
+        jacobian = 0.0 if self.model_.support.discrete else float(np.log(self.span_[self.span_ > 0]).sum())
         return found.numpy() - jacobian
 
     @available_if(can(Density, LatentVariable))
@@ -175,7 +176,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _learn_scale(self, X: np.ndarray) -> None:
-        """x = (X - low_) / range_; a feature that is constant has range 1."""
+        """x = (X - low_) / span_, and X = low_ + x span_; a feature that is constant is divided by 1, and comes back as that constant."""
         axis: Sequence[int] = (0,) if self.scaling == "features" else (0, 1)
         low, high = (np.zeros(1), np.ones(1)) if self.scaling == "none" else (X.min(axis), X.max(axis))
         with np.errstate(over="ignore"):
@@ -183,17 +184,17 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         if not np.isfinite(span).all():
             raise UserError("the values of X are too far apart to be scaled")
         self.low_ = np.broadcast_to(low, X.shape[1]).copy()
-        self.range_ = np.broadcast_to(np.where(span > 0, span, 1.0), X.shape[1]).copy()
+        self.span_ = np.broadcast_to(span, X.shape[1]).copy()
 
     def _seen(self, X: np.ndarray, support: Support) -> Tensor:
         """What the model sees of rows, (n, D) float64."""
-        x = torch.from_numpy((X - self.low_) / self.range_)
+        x = torch.from_numpy((X - self.low_) / np.where(self.span_ > 0, self.span_, 1.0))
         if support is not Support.REAL:
             x = x.clamp(0, 1)
         return (x * (LEVELS - 1)).round() / (LEVELS - 1) if support is Support.BYTE else x
 
     def _back(self, x: Tensor) -> np.ndarray:
-        return x.numpy() * self.range_ + self.low_
+        return x.numpy() * self.span_ + self.low_
 
     def _encode(self, X: np.ndarray) -> np.ndarray:
         with torch.no_grad():

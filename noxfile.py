@@ -29,9 +29,9 @@ def claims(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests."""
+    """Run the tests, a file at a time on each core."""
     install(session, "test")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "--numprocesses=auto", "--dist=loadfile", *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session

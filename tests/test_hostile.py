@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import EpsImagePlugin
 
 from tests.made_up import grid, made_up
 from vae_variants.datasets import load_dataset, own
 from vae_variants.datasets.builtin import batch
+from vae_variants.datasets.folder import SUFFIXES
 from vae_variants.harness import Record
 from vae_variants.registry import Registry, UserError, load_plugins
 from vae_variants.report.entries import Entry
@@ -122,6 +124,19 @@ def test_a_picture_of_huge_dimensions_takes_no_memory(tmp_path, size):
         (tmp_path / f"{i}.png").write_bytes(png(*size))
     with pytest.raises(UserError, match="not a readable picture"):
         load_dataset(f"images:{tmp_path}")
+
+
+def test_a_picture_that_is_a_program_is_not_run(tmp_path, monkeypatch):
+    def started(*_, **__):
+        pytest.fail("Ghostscript was started")
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", started)
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(/tmp/x) (w) file\nshowpage\n%%EOF\n"
+    for suffix in sorted(SUFFIXES):
+        (tmp_path / f"a{suffix}").write_bytes(eps)
+        with pytest.raises(UserError, match="not a readable picture"):
+            load_dataset(f"images:{tmp_path}")
+        (tmp_path / f"a{suffix}").unlink()
 
 
 @pytest.mark.parametrize("size", ["1025", "1000000000", "-5"])

@@ -19,6 +19,7 @@ from vae_variants.registry import UserError, closest
 __all__ = ["BROKEN", "Images", "album"]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # whatever a file is called: of others some start a program
 LONGEST = 1024  # pixels a side
 BROKEN = ("refuse", "skip")  # what is done where a picture cannot be read
 PARTS = dict.fromkeys(("test", "testing"), True) | dict.fromkeys(("train", "training", "val", "valid", "validation"), False)
@@ -112,7 +113,7 @@ def picture(file: Path, size: int, grey: bool) -> Tensor:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what a camera wrote beside the pixels
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as opened:
+            with Image.open(file, formats=FORMATS) as opened:
                 fitted = ImageOps.fit(eight_bit(ImageOps.exif_transpose(opened)).convert("L" if grey else "RGB"), (size, size))
     except (
         OSError,

@@ -6,6 +6,7 @@ import ast
 import os
 import pickle
 import struct
+import tracemalloc
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from PIL import EpsImagePlugin
 
 from tests.made_up import grid, made_up
-from vae_variants.datasets import load_dataset, own
+from vae_variants.datasets import folder, load_dataset, own
 from vae_variants.datasets.builtin import batch
 from vae_variants.datasets.folder import SUFFIXES
 from vae_variants.harness import Record
@@ -105,9 +106,36 @@ def test_reports_show_errors_as_text():
 
 def test_an_archive_that_unpacks_to_more_than_there_is_room_for_is_refused_unread(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "a.npz", x=np.zeros((3000, 28, 28), np.uint8))
-    monkeypatch.setattr(own, "LARGEST", 10**6)
+    monkeypatch.setattr(folder, "LARGEST", 10**6)
     with pytest.raises(UserError, match="GiB of arrays"):
         load_dataset(f"npz:{tmp_path / 'a.npz'}")
+    (tmp_path / "a.png").write_bytes(png(4, 4))
+    with pytest.raises(UserError, match=r"size=1024, and there is room for .* smaller size"):
+        load_dataset(f"images:{tmp_path}?size=1024")
+
+
+def test_an_archive_may_take_a_quarter_of_the_memory_and_says_so_where_even_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder, "kilobytes", lambda *_: 4096)
+    assert folder.room() == 2**20
+    monkeypatch.undo()
+    np.savez(tmp_path / "a.npz", x=np.zeros((40, 4, 4)))
+
+    def full(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(np, "empty", full)
+    with pytest.raises(UserError, match="than there is memory for"):
+        load_dataset(f"npz:{tmp_path / 'a.npz'}")
+
+
+def test_an_archive_takes_no_more_memory_than_its_arrays_and_the_images(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", x=np.ones((20_000, 28, 28), bool))
+    tracemalloc.start()
+    try:
+        own.archive(str(tmp_path / "a.npz"))
+        assert tracemalloc.get_traced_memory()[1] < 4 * 20_000 * 28 * 28
+    finally:
+        tracemalloc.stop()
 
 
 def png(width: int, height: int) -> bytes:

@@ -55,6 +55,13 @@ def test_pictures_of_any_size_mode_and_name_are_read(tmp_path):
         assert found.labels is None
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "MPO", "BMP", "GIF", "WEBP", "TIFF", "PPM"])
+def test_pictures_of_every_kind_are_read_whatever_they_are_called(kind, tmp_path):
+    path = fill(tmp_path / "photos", 30) / "other.png"
+    pattern(1, 20, 20).convert("RGB").save(path, format=kind)
+    assert sum(load_dataset(f"images:{path.parent}").sizes.values()) == 31
+
+
 def test_a_turned_photograph_stands_upright_and_what_a_camera_wrote_is_no_error(tmp_path):
     root = fill(tmp_path / "photos", 30)
     upright = pattern(3, 40, 40)

@@ -1,15 +1,11 @@
-"""scikit-learn's digits, and the image sets that torchvision downloads.
-
-Both libraries take seconds to import, so that happens where a set is loaded.
-"""
+"""scikit-learn's digits, and the image sets that torchvision downloads."""
 
 from __future__ import annotations
 
-import os
-import tarfile
-import zipfile
+import io
+import math
+import pickle  # of one published file, by `Arrays` alone
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,16 +13,26 @@ import torch
 from torch import Tensor
 
 from vae_variants.datasets.dataset import DATASETS, Dataset, split
-from vae_variants.registry import UserError
+from vae_variants.datasets.downloads import Source, fetch
 
-__all__ = ["data_root"]
+__all__ = ["SOURCES"]
 
-
-def data_root() -> Path:
-    """Where images are kept: `VAE_VARIANTS_DATA`, or a folder in the user's cache."""
-    if given := os.environ.get("VAE_VARIANTS_DATA"):
-        return Path(given).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "vae_variants"
+# from torchvision, which has none of the files that it unpacks from MNIST's archives: those of MNIST are published in many places
+MNIST = {
+    "train-images-idx3-ubyte": "sha256:ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "sha256:65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "sha256:0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "sha256:ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+CIFAR10 = {
+    "data_batch_1": "md5:c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "md5:d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "md5:54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "md5:634d18415352ddfa80567beed471001a",
+    "data_batch_5": "md5:482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "md5:40351d587109b95175f43aff81a1287e",
+}
+SVHN = {"train_32x32.mat": "md5:e26dedcc434d2e4c54c9b2d4a06d8373", "test_32x32.mat": "md5:eb5a983be6a315427106f1b164d9cef3"}
 
 
 @DATASETS.add
@@ -42,69 +48,110 @@ def digits() -> Dataset:
 Part = tuple[Tensor, Tensor]  # images (N, C, H, W) uint8, labels (N,)
 
 
-Load = Callable[[Any, Path, bool], Part]  # (torchvision.datasets, root, training part or test part)
+def idx(labels: range) -> Callable[[np.ndarray, str], Tensor]:
+    """Of a file in MNIST's format: images (N, 28, 28) uint8, or numbers of `labels` (N,)."""
+
+    def parse(content: np.ndarray, name: str) -> Tensor:
+        head = content[:16].tobytes()
+        axes = 3 if "images" in name else 1
+        if len(head) < 4 * (axes + 1) or head[:4] != bytes((0, 0, 8, axes)):
+            raise ValueError("it does not begin as such a file does")
+        shape = tuple(int.from_bytes(head[i : i + 4], "big") for i in range(4, 4 * (axes + 1), 4))
+        if shape[1:] != (28, 28)[: axes - 1] or len(content) != 4 * (axes + 1) + math.prod(shape):
+            raise ValueError(f"it has {len(content)} bytes and says that it is of {shape}")
+        numbers = torch.from_numpy(content[4 * (axes + 1) :]).reshape(shape)
+        if axes == 1 and not (len(numbers) and labels.start <= int(numbers.min()) <= int(numbers.max()) < labels.stop):
+            raise ValueError(f"it has labels that are not of {labels.start} to {labels.stop - 1}")
+        return numbers
+
+    return parse
 
 
-def fetch(name: str, load: Load) -> tuple[Part, Part]:
-    """Training and test part; whatever goes wrong with network or files becomes one line."""
-    from torchvision import datasets
+class Arrays(pickle.Unpickler):
+    """Of what is pickled, numbers, text and arrays of bytes; nothing else is looked up, so that nothing is run."""
 
-    root = data_root()
+    def find_class(self, module: str, name: str) -> Any:
+        match name:
+            case "_reconstruct":
+                return np.empty(0).__reduce__()[0]
+            case "ndarray":
+                return np.ndarray
+            case "dtype":
+                return self.of_bytes
+        raise pickle.UnpicklingError(f"{module}.{name} is not allowed")
+
+    @staticmethod
+    def of_bytes(name: str, *_: object) -> np.dtype[np.uint8]:
+        if name != "u1":
+            raise pickle.UnpicklingError(f"an array of {name} is not allowed")
+        return np.dtype(np.uint8)
+
+
+def batch(content: np.ndarray, _: str = "") -> Part:
+    """Of one of CIFAR-10's files, whose digest was right."""
     try:
-        return load(datasets, root, True), load(datasets, root, False)
-    except (OSError, RuntimeError, ValueError, AssertionError, EOFError, LookupError, tarfile.TarError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"data set {name!r} is not complete under {str(root)!r} and could not be downloaded ({first_line(error)}); connect to the "
-            "network, after deleting files that are damaged, or set VAE_VARIANTS_DATA to a folder that holds the data set"
-        ) from error
+        found = Arrays(io.BytesIO(content.tobytes()), encoding="latin1").load()
+        return torch.from_numpy(found["data"]).reshape(-1, 3, 32, 32), torch.tensor(found["labels"])
+    except (pickle.UnpicklingError, LookupError, TypeError, RuntimeError, EOFError) as error:
+        raise ValueError(f"it is no batch of CIFAR-10: {error}") from error
 
 
-def first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".split("\n")[0][:200].rstrip(" :")
+def matrix(content: np.ndarray, _: str = "") -> Part:
+    """Of one of SVHN's files, in Matlab's format: the label of the digit 0 is 10 there."""
+    from scipy.io import loadmat
+
+    found = loadmat(io.BytesIO(content.tobytes()))  # type: ignore[arg-type]
+    labels = torch.from_numpy(found["y"].astype(np.int64)).flatten()
+    return torch.from_numpy(np.ascontiguousarray(found["X"].transpose(3, 2, 0, 1))), labels % 10
 
 
-def torchvision_set(name: str, description: str, load: Load, validation: int) -> None:
+def unknown(prefix: str = "", test: str = "t10k") -> dict[str, str]:
+    return {f"{prefix}{part}-{kind}": "" for part in ("train", test) for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")}
+
+
+def house_numbers(part: str) -> dict[str, str]:
+    file = f"{part}_32x32.mat"
+    return {"split": part, "filename": file, "url": f"http://ufldl.stanford.edu/housenumbers/{file}"}
+
+
+SOURCES = {
+    "mnist": Source("MNIST", "MNIST/raw", MNIST, idx(range(10)), "MNIST/raw/*.gz"),
+    "fashion-mnist": Source("FashionMNIST", "FashionMNIST/raw", unknown(), idx(range(10)), "FashionMNIST/raw/*.gz"),
+    "kmnist": Source("KMNIST", "KMNIST/raw", unknown(), idx(range(10)), "KMNIST/raw/*.gz"),
+    "emnist-letters": Source(
+        "EMNIST", "EMNIST/raw", unknown("emnist-letters-", "test"), idx(range(1, 27)), "EMNIST/raw/gzip.zip", [{"split": "letters"}]
+    ),
+    "cifar10": Source("CIFAR10", "cifar-10-batches-py", CIFAR10, batch, "cifar-10-python.tar.gz"),
+    "svhn": Source("SVHN", "", SVHN, matrix, options=[house_numbers("train"), house_numbers("test")]),
+}
+
+
+def from_idx(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> tuple[Part, Part]:
+    return (train.unsqueeze(1), train_labels), (test.unsqueeze(1), test_labels)
+
+
+def from_letters(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> tuple[Part, Part]:
+    return from_idx(train.mT, train_labels - 1, test.mT, test_labels - 1)  # stored transposed, and counted from 1
+
+
+def from_parts(*parts: Part) -> tuple[Part, Part]:
+    """The last of them has the test images."""
+    images, labels = zip(*parts[:-1], strict=True)
+    return (torch.cat(images), torch.cat(labels)), parts[-1]
+
+
+def downloaded_set(name: str, description: str, parts: Callable[..., tuple[Part, Part]], validation: int) -> None:
     def loader() -> Dataset:
-        (images, labels), (test, test_labels) = fetch(name, load)
-        return split(name, images, labels, validation=validation, test=(test, test_labels))
+        (images, labels), test = parts(*fetch(name, SOURCES[name]))
+        return split(name, images, labels, validation=validation, test=test)
 
     loader.__doc__ = description
     DATASETS.add(loader, name=name)
 
 
-def like_mnist(kind: str) -> Load:
-    def load(datasets: Any, root: Path, train: bool) -> Part:
-        part = getattr(datasets, kind)(root, train=train, download=True)
-        return part.data.unsqueeze(1), part.targets
-
-    return load
-
-
-def letters(datasets: Any, root: Path, train: bool) -> Part:
-    part = datasets.EMNIST(root, split="letters", train=train, download=True)
-    return part.data.mT.unsqueeze(1).contiguous(), part.targets - 1  # stored transposed, and counted from 1
-
-
-def cifar10(datasets: Any, root: Path, train: bool) -> Part:
-    part = datasets.CIFAR10(root, train=train, download=True)
-    return torch.from_numpy(part.data).movedim(-1, 1).contiguous(), torch.tensor(part.targets)
-
-
-def svhn(datasets: Any, root: Path, train: bool) -> Part:
-    part = datasets.SVHN(root, split="train" if train else "test", download=True)
-    return torch.from_numpy(part.data), torch.from_numpy(part.labels)
-
-
-torchvision_set("mnist", "70 000 handwritten digits of 28x28 grey pixels (LeCun, Cortes & Burges)", like_mnist("MNIST"), validation=10_000)
-torchvision_set(
-    "fashion-mnist",
-    "70 000 pictures of clothing, 28x28 grey pixels (Xiao, Rasul & Vollgraf 2017)",
-    like_mnist("FashionMNIST"),
-    validation=10_000,
-)
-torchvision_set(
-    "kmnist", "70 000 cursive Japanese characters, 28x28 grey pixels (Clanuwat et al. 2018)", like_mnist("KMNIST"), validation=10_000
-)
-torchvision_set("emnist-letters", "handwritten letters, 28x28 grey pixels (Cohen et al. 2017)", letters, validation=14_800)
-torchvision_set("cifar10", "60 000 photographs of 32x32 colour pixels (Krizhevsky 2009)", cifar10, validation=5_000)
-torchvision_set("svhn", "house numbers, 32x32 colour pixels (Netzer et al. 2011)", svhn, validation=7_000)
+downloaded_set("mnist", "70 000 handwritten digits of 28x28 grey pixels (LeCun, Cortes & Burges)", from_idx, validation=10_000)
+downloaded_set("fashion-mnist", "70 000 pictures of clothing, 28x28 grey pixels (Xiao, Rasul & Vollgraf 2017)", from_idx, validation=10_000)
+downloaded_set("kmnist", "70 000 cursive Japanese characters, 28x28 grey pixels (Clanuwat et al. 2018)", from_idx, validation=10_000)
+downloaded_set("emnist-letters", "handwritten letters, 28x28 grey pixels (Cohen et al. 2017)", from_letters, validation=14_800)
+downloaded_set("cifar10", "60 000 photographs of 32x32 colour pixels (Krizhevsky 2009)", from_parts, validation=5_000)
+downloaded_set("svhn", "house numbers, 32x32 colour pixels (Netzer et al. 2011)", from_parts, validation=7_000)

@@ -14,11 +14,14 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from vae_variants.memory import kilobytes
 from vae_variants.registry import UserError, closest
 
-__all__ = ["BROKEN", "Images", "album"]
+__all__ = ["BROKEN", "Images", "album", "room"]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # whatever a file is called: of others some start a program
+LARGEST = 2**34  # bytes: what says that it has more is no data set
 LONGEST = 1024  # pixels a side
 BROKEN = ("refuse", "skip")  # what is done where a picture cannot be read
 PARTS = dict.fromkeys(("test", "testing"), True) | dict.fromkeys(("train", "training", "val", "valid", "validation"), False)
@@ -54,6 +57,9 @@ def album(path: str, size: int, grey: bool, labels: bool, broken: str) -> Images
     if labels and any(classes) and not all(classes):
         mend = "put each into the folder of its class, or say ?labels=false"
         raise UserError(f"{path!r} has pictures both beside and inside its subfolders; {mend}")
+    if (needed := len(files) * size**2 * (1 if grey else 3)) > room():
+        most = f"{needed / 2**30:.3g} GiB at size={size}, and there is room for {room() / 2**30:.3g} GiB"
+        raise UserError(f"the {len(files)} pictures in {path!r} take {most}; give a smaller size")
     kept, pictures, faults = list[int](), list[Tensor](), list[UserError]()
     for i, file in enumerate(files):
         try:
@@ -70,6 +76,11 @@ def album(path: str, size: int, grey: bool, labels: bool, broken: str) -> Images
     names = [files[i].relative_to(root).as_posix() for i in kept]
     known = [classes[i] for i in kept] if labels and all(classes) else None
     return Images(torch.stack(pictures), known, names, [test[i] for i in kept])
+
+
+def room() -> int:
+    """Bytes that images may take: a quarter of this machine's memory, for they are copied when they are split, and at most `LARGEST`."""
+    return min(LARGEST, kilobytes("/proc/meminfo", "MemTotal") * 1024 // 4 or LARGEST)
 
 
 def hidden(path: Path) -> bool:
@@ -112,7 +123,7 @@ def picture(file: Path, size: int, grey: bool) -> Tensor:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what a camera wrote beside the pixels
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as opened:
+            with Image.open(file, formats=FORMATS) as opened:
                 fitted = ImageOps.fit(eight_bit(ImageOps.exif_transpose(opened)).convert("L" if grey else "RGB"), (size, size))
     except (
         OSError,

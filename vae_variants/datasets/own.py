@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from vae_variants.datasets.dataset import DATASETS, Dataset, split
-from vae_variants.datasets.folder import Images, album
+from vae_variants.datasets.folder import Images, album, room
 from vae_variants.registry import UserError
 
 __all__ = ["images", "npz", "source_ids"]
 
 FEWEST = 30  # images that can still be split in three
-LARGEST = 2**34  # bytes of an archive's arrays: what says that it has more is no data set
+PIECE = 2**20  # numbers that are turned into levels at a time
 
 
 def own(name: str, found: Images) -> Dataset:
@@ -48,14 +48,17 @@ def archive(path: str) -> Images:
     """The images of an .npz file. Raises `UserError`."""
     try:
         with zipfile.ZipFile(path) as packed:
-            if sum(member.file_size for member in packed.infolist()) > LARGEST:
-                raise UserError(f"{path!r} has more than {LARGEST // 2**30} GiB of arrays")
+            if (size := sum(member.file_size for member in packed.infolist())) > room():
+                raise UserError(f"{path!r} has {size / 2**30:.3g} GiB of arrays, and there is room for {room() / 2**30:.3g} GiB")
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile) or "x" not in archive.files:
                 raise UserError(f"{path!r} has no array named 'x'; save it with numpy.savez(path, x=images, y=labels)")
             x, y = archive["x"], archive["y"] if "y" in archive.files else None
+        stored = levels_of(path, channels_first(path, x))
     except FileNotFoundError as error:
         raise UserError(f"there is no file {path!r}") from error
+    except MemoryError as error:
+        raise UserError(f"{path!r} says that it has more images than there is memory for; save fewer of them, or as uint8") from error
     except (
         OSError,
         ValueError,
@@ -63,7 +66,6 @@ def archive(path: str) -> Images:
         KeyError,
         AttributeError,
         TypeError,
-        MemoryError,
         RuntimeError,
         zipfile.BadZipFile,
         zlib.error,
@@ -72,7 +74,6 @@ def archive(path: str) -> Images:
             f"{path!r} is not a readable .npz file: truncated, of another format, or with arrays of objects; "
             "save it with numpy.savez(path, x=images, y=labels)"
         ) from error
-    stored = levels_of(path, channels_first(path, x))
     ids, test = list(map(str, range(len(x)))), [False] * len(x)
     if y is None:
         return Images(stored, None, ids, test)
@@ -96,10 +97,14 @@ def levels_of(path: str, x: np.ndarray) -> Tensor:
     """uint8 as it is, unless it is of 0 and 1 alone; numbers in [0, 1] to the nearest of 256 levels."""
     if x.dtype == np.uint8 and x.size and x.max() > 1:
         return torch.from_numpy(np.ascontiguousarray(x))
-    if x.dtype.kind not in "fbiu" or x.size == 0 or not np.isfinite(x).all() or x.min() < 0 or x.max() > 1:
-        found = f"{x.min()} to {x.max()}" if x.dtype.kind in "fbiu" and x.size else "nothing"
+    low, high = (x.min(), x.max()) if x.dtype.kind in "fbiu" and x.size else (1, 0)
+    if not 0 <= low <= high <= 1:  # nor where one is no number
+        found = f"{low} to {high}" if x.dtype.kind in "fbiu" and x.size else "nothing"
         raise UserError(f"{path!r}: x holds {x.dtype} from {found}; it must be uint8, or finite numbers from 0 to 1")
-    return torch.from_numpy(np.rint(x.astype(np.float64) * 255).astype(np.uint8))
+    stored, rows = np.empty(x.shape, np.uint8), max(1, PIECE // x[0].size)
+    for i in range(0, len(x), rows):
+        stored[i : i + rows] = np.rint(x[i : i + rows].astype(np.float64) * 255)
+    return torch.from_numpy(stored)
 
 
 @DATASETS.add

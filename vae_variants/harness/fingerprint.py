@@ -22,7 +22,7 @@ TRAINING = ("training", "datasets/dataset", "process", "variants")
 EVALUATION = ("evaluation/__init__", "harness/runner")
 COMPONENTS: dict[str, Registry[Any]] = {"model": MODELS, "likelihood": LIKELIHOODS, "objective": OBJECTIVES, "network": NETWORKS}
 # the registry finds things, data have a digest of their own, and the rest of the harness carries numbers about
-APART = {PACKAGE / name for name in ("registry.py", *(f"datasets/{name}.py" for name in ("__init__", "builtin", "own", "folder")))}
+APART = {PACKAGE / "registry.py", *(PACKAGE / f"datasets/{name}.py" for name in ("__init__", "builtin", "downloads", "own", "folder"))}
 ONLY = {PACKAGE / "harness/runner.py": {"train_and_evaluate", "costs"}}  # file -> functions of it that make numbers
 
 

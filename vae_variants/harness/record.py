@@ -16,7 +16,7 @@ from vae_variants.harness.spec import LATER, identifying
 from vae_variants.registry import UserError
 from vae_variants.variants import Configuration, canonical
 
-__all__ = ["STATUSES", "OtherSchema", "Record", "identity_of"]
+__all__ = ["STATUSES", "OtherSchema", "Record", "identity_of", "is_a"]
 
 
 class OtherSchema(ValueError):
@@ -41,7 +41,7 @@ def identity_of(text: str) -> str | None:
     try:
         parts = json.loads(text.partition(',\n "status": ')[0] + "}")
         return identity(MEANING, *(parts[name] for name in ("values", "dataset", "seeds", "fidelity")))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 

@@ -22,13 +22,14 @@ from vae_variants.harness.files import (
     set_aside,
     unseal,
 )  # fmt: skip
-from vae_variants.harness.record import OtherSchema, Record, identity_of
+from vae_variants.harness.record import OtherSchema, Record, identity_of, is_a
 from vae_variants.harness.spec import RunSpec
 
 __all__ = ["Store", "load_tensors", "load_with_metadata", "replace_file", "save_tensors", "slug"]
 
 RECORD, CHECKPOINT, MODEL, PICTURES = "record.json", "training.safetensors", "model.safetensors", "pictures.safetensors"
 PLANS = "plans"
+PLANNED = {"key": str, "label": str, "dataset": str, "seeds": list[int], "fidelity": str}  # what is read of a planned run
 BEGINNING = 8192  # characters of a record, by which it is looked at first
 
 
@@ -136,7 +137,7 @@ class Store:
         """Keeps the manifest of what is about to be run, under a name that is its digest: the same plan is the same file."""
         text = seal(json.dumps({"schema": 1, "runs": list(runs)}, indent=1, allow_nan=False))
         path = make_folder(self.root / PLANS) / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        if not path.is_file() or path.read_bytes() != text.encode():
             replace_file(path, text.encode())
         return path
 
@@ -145,8 +146,11 @@ class Store:
         found: dict[str, dict[str, Any]] = {}
         for path in sorted((self.root / PLANS).glob("*.json")):
             try:
-                found |= {run["key"]: run for run in json.loads(unseal(path.read_text(encoding="utf-8")))["runs"]}
-            except (ValueError, KeyError, TypeError, OSError) as error:
+                runs = json.loads(unseal(path.read_text(encoding="utf-8")))["runs"]
+                if not all(is_a(run[name], hint) for run in runs for name, hint in PLANNED.items()):
+                    raise ValueError("not a manifest")
+                found |= {run["key"]: run for run in runs}
+            except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
                 set_aside(path, str(error) or type(error).__name__)
         return found
 

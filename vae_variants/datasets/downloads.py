@@ -1,0 +1,172 @@
+"""Files of data sets that are downloaded: each is checked while it is read, and what is damaged is set aside and had again."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import shutil
+import sys
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from vae_variants.registry import UserError
+
+__all__ = ["Source", "data_root", "fetch"]
+
+SUMS = "SHA256SUMS"  # beside files of which no digest is known: what they held when they were first seen, as sha256sum writes it
+FAILURES = (OSError, RuntimeError, ValueError, AttributeError, EOFError, LookupError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
+
+
+def data_root() -> Path:
+    """Where images are kept: `VAE_VARIANTS_DATA`, or a folder in the user's cache."""
+    if given := os.environ.get("VAE_VARIANTS_DATA"):
+        return Path(given).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "vae_variants"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set's files lie, and what has to be in them.
+
+    `files` have the digest of each, as `sha256:...` or `md5:...`, empty where it is not known; `parse` is given a file's bytes and name,
+    and raises ValueError for what cannot be in it. `kind` is the set's class in torchvision.datasets, which downloads it, once for each
+    of `options`; `archives` are what it leaves of its downloads, from which files can be had again.
+    """
+
+    kind: str
+    folder: str
+    files: Mapping[str, str]
+    parse: Callable[[np.ndarray, str], Any]
+    archives: str = ""
+    options: Sequence[Mapping[str, str]] = ({},)
+
+
+def fetch(name: str, source: Source) -> list[Any]:
+    """What `parse` makes of each file, in their order; whatever goes wrong with network or files becomes one line.
+
+    Nothing is written where all is there and whole, but for the digests of files that have none; so a folder may be read-only.
+    """
+    root = data_root()
+    found, faults = look(source, root)
+    if faults:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            with FileLock(root / f".{source.kind}.lock"):
+                found, faults = look(source, root)  # another process may have mended it
+                if faults:
+                    found = had_again(source, root, faults)
+        except FAILURES as error:
+            path, fault = next(iter(faults.items()))
+            raise UserError(
+                f"data set {name!r}: {str(path)!r} {fault}, and it could not be downloaded ({first_line(error)}); connect to the "
+                "network, or set VAE_VARIANTS_DATA to a folder that holds the data set"
+            ) from error
+    return found
+
+
+def first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".split("\n")[0][:200].rstrip(" :")
+
+
+def look(source: Source, root: Path) -> tuple[list[Any], dict[Path, str]]:
+    """What is in the files, and for each that is not there or not whole what is wrong with it."""
+    folder, found, faults = root / source.folder, list[Any](), dict[Path, str]()
+    sums, seen = noted(folder), dict[str, str]()
+    for name, digest in source.files.items():
+        path = folder / name
+        try:
+            content = bytearray(path.read_bytes())
+            if digest:
+                algorithm, _, expected = digest.partition(":")
+            else:
+                algorithm, expected = "sha256", sums.get(name) or unpacked(path, source)
+            actual = hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
+            if expected and actual != expected:
+                raise ValueError("its content does not fit its digest")
+            found.append(source.parse(np.frombuffer(content, np.uint8), name))
+            seen |= {} if digest else {name: actual}
+        except FileNotFoundError:
+            faults[path] = "is not there"
+        except OSError as error:
+            raise UserError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
+        except ValueError as error:
+            faults[path] = f"is damaged ({error})"
+    if not faults and any(sums.get(name) != digest for name, digest in seen.items()):
+        note(folder, {**sums, **seen})
+    return found, faults
+
+
+def noted(folder: Path) -> dict[str, str]:
+    """name -> SHA-256, as they were noted; a line that is none says nothing."""
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    parts = (line.split(maxsplit=1) for line in lines)
+    return {part[1]: part[0] for part in parts if len(part) == 2 and len(part[0]) == 64}
+
+
+def note(folder: Path, digests: Mapping[str, str]) -> None:
+    """Keeps them for the next time, if the folder can be written."""
+    temporary = folder / f"{SUMS}.{os.getpid()}.tmp"
+    try:
+        temporary.write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())), encoding="utf-8")
+        os.replace(temporary, folder / SUMS)
+    except OSError:
+        return
+
+
+def unpacked(path: Path, source: Source) -> str:
+    """SHA-256 of what torchvision's archive of a file holds; empty if that isn't there, or is not the one that was published."""
+    archive = path.with_name(f"{path.name}.gz")
+    if not archive.is_file() or not os.access(path.parent, os.W_OK):  # else each process would do it anew
+        return ""
+    from torchvision import datasets
+
+    published = dict(getattr(datasets, source.kind).resources)
+    packed = archive.read_bytes()
+    if hashlib.md5(packed, usedforsecurity=False).hexdigest() != published.get(archive.name):
+        return ""
+    return hashlib.sha256(gzip.decompress(packed)).hexdigest()
+
+
+def had_again(source: Source, root: Path, faults: Mapping[Path, str]) -> list[Any]:
+    """Downloads all of it beside what is there, and puts it there if it is whole; damaged files are set aside in a line each."""
+    from torchvision import datasets
+
+    for left in root.glob(f".{source.kind}-*"):  # of a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f".{source.kind}-", dir=root) as name:
+        temporary = Path(name)
+        for archive in root.glob(source.archives) if source.archives else ():
+            copy = temporary / archive.relative_to(root)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(archive, copy)
+        kind = getattr(datasets, source.kind)
+        for options in source.options:
+            half_made = kind.__new__(kind)  # its constructor would read the files as well, and unpickle some
+            vars(half_made).update(root=name, train=True, **options)
+            half_made.download()
+        found, wrong = look(source, temporary)
+        for path, fault in wrong.items():
+            raise ValueError(f"what was downloaded as {path.name!r} {fault}")
+        for path, fault in faults.items():
+            if path.exists():
+                os.replace(path, path.with_name(f"{path.name}.damaged"))
+                print(f"{str(path)!r} {fault} and was set aside", file=sys.stderr)
+        for path in sorted(temporary.rglob("*")):
+            if path.is_file():
+                target = root / path.relative_to(temporary)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(path, target)
+    return found

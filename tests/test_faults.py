@@ -148,6 +148,7 @@ def test_a_full_disk_or_a_read_only_one_is_one_clear_line(tmp_path, option, says
     if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode:
         pytest.skip("mounting a small file system needs `unshare -rm`")
     command = [sys.executable, "-m", "vae_variants", "run", "vae[hidden=8,latent=2|3|4,epochs=2]", "--fidelity", "smoke", "--seeds", "1"]
+    command += ["--jobs", "0"]
     mount = f'mkdir runs && mount -t tmpfs -o {option} none runs && shift 0 && "$@"; code=$?; find runs -name "*.tmp"; exit $code'
     found = subprocess.run(["unshare", "-rm", "sh", "-c", mount, "sh", *command], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert found.returncode == 2, found.stderr

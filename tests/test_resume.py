@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.test_harness import CPU, figures, spec
+from vae_variants import training as training_module
 from vae_variants.harness import Store, run_all, runner
 from vae_variants.harness.store import MODEL, load_tensors
 from vae_variants.training import Population, Training
@@ -48,8 +49,10 @@ def state_after(first: Training, stop: int) -> dict[str, torch.Tensor]:
         return kept[0]
 
 
+@pytest.mark.parametrize("few", [training_module.FEW, 0], ids=["as it is", "traced"])
 @pytest.mark.parametrize("selector", SELECTORS.values(), ids=SELECTORS)
-def test_parameters_optimiser_and_curves_after_a_stop_at_any_step(selector, digits):
+def test_parameters_optimiser_and_curves_after_a_stop_at_any_step(selector, few, digits, monkeypatch):
+    monkeypatch.setattr(training_module, "FEW", few)
     whole = training(selector, digits)
     curves = [whole.run_epoch() for _ in range(3)]
     for stop in random.Random(selector).sample(range(1, 3 * whole.steps + 1), 4):

@@ -278,29 +278,33 @@ def test_what_another_invocation_is_at_waits_and_its_record_is_taken(done, tmp_p
         assert Queue([Due(spec(SMALL), record.key)], store).take() is None
 
 
-def both(root: Path, barrier, turn: int, out) -> None:
+def one_of_two(root: Path, barrier, turn: int) -> tuple[list[str], list[str]]:
+    """Labels of the runs that it makes, and the keys of all."""
     made = []
-    torch.set_num_threads(1)
 
     class Begun(Quiet):
         def begin(self, spec):
             made.append(spec.label)
 
     plan = [spec(f"vae[hidden=4,latent={latent},epochs=2]") for latent in (2, 3, 4, 5)]
-    barrier.wait()
+    barrier.wait(120)
     records = run_all(plan if turn else plan[::-1], Store(root), CPU, watcher=Begun())
-    out.put((turn, made, [record.key for record in (records if turn else records[::-1])]))
+    return made, [record.key for record in (records if turn else records[::-1])]
+
+
+def the_other(root: Path, barrier, out) -> None:
+    torch.set_num_threads(1)
+    out.put(one_of_two(root, barrier, 1))
 
 
 def test_two_invocations_on_one_store_share_the_work(tmp_path, monkeypatch):
     context = multiprocessing.get_context("spawn")
     barrier, out = context.Barrier(2), context.Queue()
-    processes = [context.Process(target=both, args=(tmp_path, barrier, turn, out)) for turn in (0, 1)]
-    for process in processes:
-        process.start()
-    (_, made, keys), (_, others, same) = (out.get(timeout=120) for _ in processes)
-    for process in processes:
-        process.join()
+    process = context.Process(target=the_other, args=(tmp_path, barrier, out))
+    process.start()
+    made, keys = one_of_two(tmp_path, barrier, 0)
+    others, same = out.get(timeout=120)
+    process.join()
     assert keys == same
     assert len(keys) == len(set(keys)) == len([*made, *others]) == 4
     assert set(made).isdisjoint(others)

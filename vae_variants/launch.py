@@ -51,6 +51,11 @@ class Launch:
             return torch.device("cuda")
         return choose_device(self.device)
 
+    @property
+    def limits(self) -> tuple[float | None, int | None]:
+        """Seconds and bytes of each run. On a cluster each machine sees to its own `auto`."""
+        return seconds(self.timeout), parse_memory(self.memory, getattr(self.engine, "jobs", 1) if self.kind == "local" else 1)
+
     @cached_property
     def engine(self) -> Engine:
         if self.kind not in ("local", "ray"):
@@ -64,7 +69,7 @@ class Launch:
         choose_engine(self.jobs, self.place)
         if self.jobs == "0":
             raise UserError("jobs 0, in this process, goes with --engine local")
-        return Cluster(self.jobs, self.address, tuple(self.plugins), self.cpus, self.gpus)
+        return Cluster(self.jobs, self.address, tuple(self.plugins), self.cpus, self.gpus, self.memory == "auto")
 
     def check(self, specs: Sequence[RunSpec]) -> list[RunSpec]:
         """Those that are different, after a look at every option; touches no data."""
@@ -74,26 +79,26 @@ class Launch:
             raise UserError(closest("log", self.log or "", LOGS))
         if self.log == "tensorboard":
             needs_tensorboard()
-        seconds(self.timeout)
-        parse_memory(self.memory)
-        assert self.engine
+        assert self.engine and self.limits
         for dataset in {spec.dataset for spec in specs}:
             parse(dataset)
         return unique(specs)
 
     def execute(self, specs: Sequence[RunSpec]) -> list[Record]:
         """Runs what is missing, and says what failed, and what older code made -> the records."""
-        specs, limits = self.check(specs), (seconds(self.timeout), parse_memory(self.memory))
+        specs = self.check(specs)
         retry = cast(Retry, self.retry)
         store = Store(self.runs)
         with closing(self.engine), Log(specs) as log, closing(Events(store)) as events:
             watcher = Together(log, events) if self.log == "tensorboard" else log
-            records = run_all(specs, store, self.place, retry, *limits, watcher=watcher, engine=self.engine)
+            records = run_all(specs, store, self.place, retry, *self.limits, watcher=watcher, engine=self.engine)
         bad, older = [record for record in records if not record.ok], [record.label for record in records if not record.current]
         for record in bad:
             for seed, reason in record.reason.items():
                 print(f"{record.label} seed {seed}: {record.status[seed]}: {reason}", file=sys.stderr)
-        if bad:
+        if any(record.interrupted for record in bad):
+            print("runs that were interrupted go on when the same command is started again", file=sys.stderr)
+        if not all(record.interrupted for record in bad):
             print("failed runs are kept as rows; --retry failed makes them again", file=sys.stderr)
         if older:
             names = ", ".join(older[:SHOWN]) + (", ..." if len(older) > SHOWN else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import resource
 import sys
@@ -14,7 +15,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["allocations", "available"]
+__all__ = ["allocations", "available", "exhausted"]
+
+# what libraries say of it in errors that are of no kind of their own
+SAID = ("can't allocate memory", "bad_alloc", "can't start new thread", "out of memory", "STATUS_ALLOC_FAILED")
 
 
 class Allocations(TorchDispatchMode):
@@ -29,6 +33,14 @@ class Allocations(TorchDispatchMode):
         if not any(returned.alias_info for returned in func._schema.returns):
             self.bytes += sum(a.numel() * a.element_size() for a in tree_leaves(found) if isinstance(a, Tensor))
         return found
+
+
+def exhausted(error: BaseException) -> bool:
+    """Whether an error says that there was no memory left: of this process, of the machine, or of a GPU."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    said = isinstance(error, RuntimeError) and any(text in str(error) for text in SAID)
+    return said or isinstance(error, (torch.OutOfMemoryError, MemoryError))
 
 
 def allocations(work: Callable[[], object]) -> int:

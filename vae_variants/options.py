@@ -57,7 +57,7 @@ Gpus = Annotated[float, typer.Option(min=0, help="GPUs of each run there with --
 JOBS = "runs side by side, in processes that share the threads: a count, or auto, one per core (1 on a GPU); 0: here, unprotected"
 Jobs = Annotated[str, typer.Option(help=JOBS)]
 Timeout = Annotated[str | None, typer.Option(help="limit of each run, such as 90s, 10m, 2h; what takes longer is stopped")]
-Memory = Annotated[str, typer.Option(help="limit of each run, such as 4g; auto: nine tenths of the machine's; none")]
+Memory = Annotated[str, typer.Option(help="limit of each run, such as 4g; auto: its part of nine tenths of the machine's; none")]
 RETRY = "make again: never; failed; older, what other code made; scores, from the models that were kept; all"
 RetryOption = Annotated[str, typer.Option(help=RETRY)]
 Plugin = Annotated[list[Path] | None, typer.Option(help="a Python file that registers something of yours; may be repeated")]

@@ -6,8 +6,11 @@ And what it does when it is told to end.
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
+import os
 import signal
 import sys
+from contextlib import suppress
 from functools import lru_cache
 from typing import NoReturn
 
@@ -37,6 +40,19 @@ def stoppable() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
             signal.signal(number, interrupt)
+    if signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL:
+        signal.signal(signal.SIGTSTP, suspend)
+
+
+def suspend(*_: object) -> None:
+    """A handler by which Ctrl-Z stops what this process has started as well, each in a group of its own, until it is told to go on."""
+    children = [child.pid for child in multiprocessing.active_children() if child.pid is not None]
+    for what in (signal.SIGSTOP, signal.SIGCONT):
+        for pid in children:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, what)
+        if what == signal.SIGSTOP:
+            os.kill(os.getpid(), what)
 
 
 def interrupt(number: int, _: object) -> NoReturn:

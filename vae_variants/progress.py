@@ -33,6 +33,7 @@ class Log:
     def __init__(self, specs: Sequence[RunSpec]) -> None:
         self.console = Console(file=sys.stderr, highlight=False)
         self.total, self.number, self.done = len(specs), 0, 0.0
+        self.waits = False
         self.running: dict[str, tuple[str, float]] = {}  # identity -> how a run goes on, and how much of its work is done
         columns = (
             TextColumn("{task.description}", markup=False),
@@ -52,7 +53,14 @@ class Log:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.progress.stop()
 
+    def held(self, runs: int) -> None:
+        if not self.waits:
+            self.waits = True
+            text = f"waiting for another command on this folder, which is at the {f'{runs} runs' if runs > 1 else 'run'} left"
+            self.console.print(text, markup=False, soft_wrap=True)
+
     def begin(self, spec: RunSpec) -> None:
+        self.waits = False
         self.show(spec, spec.label, 0.0)
 
     def epoch(self, spec: RunSpec, done: int, of: int) -> None:
@@ -113,8 +121,9 @@ def plan_table(specs: Sequence[RunSpec], store: Store) -> Table:
     newest = store.newest(spec.identity for spec in specs)
     for spec in specs:
         record = newest[identity][1] if (identity := spec.identity) in newest else None
-        done = 0 if record else store.epochs_done(spec)
-        state = states(record) if record else f"{done} epochs done" if done else "to be run"
+        done = 0 if record and not record.interrupted else store.epochs_done(spec)
+        begun = [f"{done} epochs done"] if done else []
+        state = ", ".join([states(record), *begun] if record else begun) or "to be run"
         epochs = str(spec.configuration.values.get("epochs", "-"))
         table.add_row(spec.label, spec.dataset, ",".join(map(str, spec.seeds)), spec.fidelity, epochs, state)
     return table

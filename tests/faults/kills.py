@@ -3,9 +3,10 @@
     python tests/faults/kills.py --kills 100                   # of the driver and of the processes that make runs
     python tests/faults/kills.py --kills 10 --engine ray       # and of Ray's workers
 
-In each round a fresh store is killed a few times, and then started once more: `results.csv`, timings aside, has to be byte for byte that
-of the uninterrupted suite. (With more than one job the name of the device says how many runs were made beside each other, which is
-another number where few are left.)
+In each round a fresh store is killed a few times, each time a moment after some files more are there than before, and then started once
+more: `results.csv`, timings aside, has to be byte for byte that of the uninterrupted suite. (With more than one job the name of the device
+says how many runs were made beside each other, which is another number where few are left.) A run that is killed at three starts has
+failed, and stays so: before that, the driver alone is killed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import csv
+import json
 import os
 import random
 import signal
@@ -40,7 +42,9 @@ epochs = {epochs}
 variants = {variants}
 """
 VARIANTS = ["vae-bernoulli", "vae-gaussian", "made", "gan", "reference-pca-2", "ae", "iwae-8", "fvbn", "vae-free-bits", "vae-categorical"]
-LONGEST = {"local": 12.0, "ray": 40.0}  # seconds between two kills: a driver needs some five before it has a child, and Ray some twenty
+FILES = 10  # new in the store between two kills, at most; a run makes some five
+LONGEST = 60.0  # seconds that these are waited for: Ray needs some twenty before it has a worker, a driver five before it has a child
+AFTER = 0.5  # seconds, at most, from there to the kill
 ROUND = 12  # kills of one store
 
 
@@ -57,16 +61,19 @@ def processes(group: int) -> dict[int, list[str]]:
 
 
 class Suite:
-    """A suite in a folder of its own, and how it is started."""
+    """A suite in a folder of its own, and how it is started; without a report if it is not to be `whole`."""
 
-    def __init__(self, folder: Path, engine: list[str], variants: list[str], epochs: int) -> None:
-        self.folder, self.engine = folder, engine
+    def __init__(self, folder: Path, engine: list[str], variants: list[str], epochs: int, whole: bool) -> None:
+        self.folder, self.engine, self.whole = folder, engine, whole
+        self.selectors = [f"{name}[epochs={epochs}]" if "reference" not in name else name for name in variants]
         (folder / "mine.toml").write_text(SUITE.format(variants=variants, epochs=epochs).replace("'", '"'))
 
     def start(self, store: str) -> subprocess.Popen[str]:
-        command = ["bench", "mine.toml", "--runs", store, "--reports", f"reports-{store}", "--retry", "failed", *self.engine]
+        plan = ["bench", "mine.toml", "--reports", f"reports-{store}"]
+        if not self.whole:
+            plan = ["run", *self.selectors, "--dataset", "digits", "--seeds", "2", "--fidelity", "smoke"]
         self.program = subprocess.Popen(
-            [sys.executable, "-m", "vae_variants", *command],
+            [sys.executable, "-m", "vae_variants", *plan, "--runs", store, *self.engine],
             cwd=self.folder,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -88,9 +95,17 @@ class Suite:
         _, said = program.communicate(timeout=600)
         if program.returncode != 0:
             raise SystemExit(f"the last start of {store} ended with {program.returncode}:\n{said}")
+        if not self.whole:
+            return "".join(sorted(line for path in (self.folder / store).glob("*/*/record.json") for line in lines_of(path)))
         with open(self.folder / f"reports-{store}" / "mine" / "results.csv", newline="") as file:
             lines = [line for line in file.read().splitlines(keepends=True) if not next(csv.reader([line]))[4].endswith(TIMINGS)]
         return "".join(lines)
+
+
+def lines_of(path: Path) -> list[str]:
+    """One for each row of a record, but for timings."""
+    record = json.loads(path.read_text())
+    return [f"{record['label']} {json.dumps(row)}\n" for row in record["rows"] if not row["metric"].endswith(TIMINGS)]
 
 
 def victims(driver: int) -> dict[str, list[int]]:
@@ -104,21 +119,27 @@ def victims(driver: int) -> dict[str, list[int]]:
     return {kind: pids for kind, pids in kinds.items() if pids}
 
 
-def kill_some(suite: Suite, store: str, most: int, longest: float, chance: random.Random) -> list[str]:
+def goes_on(program: subprocess.Popen[str], folder: Path, files: int) -> bool:
+    """Waits until so many files more are in the store, or for long -> whether the program is still there."""
+    before, until = set(folder.rglob("*")), time.monotonic() + LONGEST
+    while program.poll() is None and time.monotonic() < until and len(set(folder.rglob("*")) - before) < files:
+        time.sleep(0.01)
+    return program.poll() is None
+
+
+def kill_some(suite: Suite, store: str, most: int, chance: random.Random) -> list[str]:
     """Starts the suite and kills a process now and then, at most so many, until the driver is gone -> their kinds; none if it was done."""
-    program, killed = suite.start(store), list[str]()
-    while len(killed) < most:
-        try:
-            program.wait(timeout=chance.uniform(0.1, longest))
+    program, killed, folder = suite.start(store), list[str](), suite.folder / store
+    while len(killed) < most and goes_on(program, folder, chance.randint(1, FILES)):
+        time.sleep(chance.uniform(0, AFTER))
+        found = victims(program.pid)
+        last = any('"tries": 2' in path.read_text() for path in folder.glob("*/*/record.json"))
+        kind = "driver" if last else chance.choice(sorted(set(found) - {"driver"}) * 3 + ["driver"])
+        with suppress(ProcessLookupError):
+            os.kill(chance.choice(found[kind]), signal.SIGKILL)
+            killed.append(kind)
+        if kind == "driver":
             break
-        except subprocess.TimeoutExpired:
-            found = victims(program.pid)
-            kind = chance.choice(sorted(set(found) - {"driver"}) * 3 + ["driver"])
-            with suppress(ProcessLookupError):
-                os.kill(chance.choice(found[kind]), signal.SIGKILL)
-                killed.append(kind)
-            if kind == "driver":
-                break
     program.communicate(timeout=600)
     until = time.monotonic() + 20
     while (left := processes(program.pid)) and time.monotonic() < until:
@@ -129,18 +150,20 @@ def kill_some(suite: Suite, store: str, most: int, longest: float, chance: rando
     return killed
 
 
-def kill_and_compare(kills: int, engine: list[str], variants: list[str] = VARIANTS, epochs: int = 12, seed: int = 0) -> Counter[str]:
+def kill_and_compare(
+    kills: int, engine: list[str], variants: list[str] = VARIANTS, epochs: int = 12, seed: int = 0, whole: bool = True
+) -> Counter[str]:
     """Raises SystemExit where a round does not end as the uninterrupted suite -> how many of each kind were killed."""
     chance, killed, round_ = random.Random(seed), Counter[str](), 0
     with tempfile.TemporaryDirectory() as folder:
-        suite = Suite(Path(folder), engine, variants, epochs)
+        suite = Suite(Path(folder), engine, variants, epochs, whole)
         atexit.register(suite.end)
         expected = suite.finish("whole")
         while killed.total() < kills:
             store, before = f"killed-{round_}", killed.total()
             round_ += 1
             while (left := min(kills, before + ROUND) - killed.total()) > 0:
-                kinds = kill_some(suite, store, left, LONGEST["ray" if "ray" in engine else "local"], chance)
+                kinds = kill_some(suite, store, left, chance)
                 if not kinds:  # it came to its end: the next round begins afresh
                     break
                 killed.update(kinds)
@@ -149,7 +172,7 @@ def kill_and_compare(kills: int, engine: list[str], variants: list[str] = VARIAN
                 Path("expected.csv").write_text(expected)
                 Path("found.csv").write_text(found)
                 raise SystemExit(f"round {round_} after {dict(killed)}: results differ; see expected.csv and found.csv")
-            print(f"round {round_}: {dict(killed)} killed so far; {len(found.splitlines()) - 1} rows as expected", flush=True)
+            print(f"round {round_}: {dict(killed)} killed so far; {len(found.splitlines()) - whole} rows as expected", flush=True)
     return killed
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from vae_variants.evaluation.evaluation import Evaluation
+from vae_variants.memory import exhausted
 from vae_variants.model import Model
 from vae_variants.registry import Registry
 
@@ -129,7 +130,10 @@ def metric(
 
 
 def evaluate(e: Evaluation) -> list[Value]:
-    """Every metric that the model is capable of; one that fails is a value with its reason and stops no other."""
+    """Every metric that the model is capable of; one that fails is a value with its reason and stops no other.
+
+    Want of memory is nothing that a metric says of a model: that error is passed on.
+    """
     return [value_of(m, e) for m in METRICS.values() if m.asked_of(e)]
 
 
@@ -140,6 +144,8 @@ def value_of(m: Metric, e: Evaluation) -> Value:
     except Skip as skip:
         return Value(name, None, m.unit, m.better, kind, "skipped", str(skip))
     except Exception as error:
+        if exhausted(error):
+            raise
         reason = f"{type(error).__name__}: {error}".split("\n")[0][:300]
         return Value(name, None, m.unit, m.better, kind, "error", reason)
     if not math.isfinite(value):

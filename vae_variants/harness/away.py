@@ -5,24 +5,42 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from vae_variants.datasets import Dataset
 from vae_variants.harness.claims import Due
 from vae_variants.harness.engines import TICK
+from vae_variants.harness.failures import Death
 from vae_variants.harness.limits import ceiling
 from vae_variants.harness.record import Record
 from vae_variants.harness.spec import BROUGHT
 from vae_variants.harness.store import Store
 from vae_variants.harness.terms import Losses, Terms
-from vae_variants.harness.worker import Death, Worker
+from vae_variants.harness.worker import Worker
 from vae_variants.registry import UserError, load_plugins
 
-__all__ = ["Task", "make"]
+__all__ = ["Flight", "Task", "make"]
 
-idle: dict[tuple[str, ...], list[Worker]] = {}  # plug-ins -> processes of this one that have loaded them, and wait
+# plug-ins -> where their files are, as long as this process lives: its own, and those that it starts, read them there
+places: dict[tuple[str, ...], tempfile.TemporaryDirectory[str]] = {}
+# those, and the GPUs that one was started with, which stay its own -> processes of this one that wait
+idle: defaultdict[tuple[tuple[str, ...], str | None], list[Worker]] = defaultdict(list)
+
+
+@dataclass
+class Flight:
+    """A run that is somewhere in a cluster, as the driver sees it."""
+
+    due: Due
+    sent: int = 0
+    epochs: tuple[int, int] | None = None
+    back: set[str] = field(default_factory=set)  # names of the files that came back
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 class Task(NamedTuple):
@@ -34,32 +52,53 @@ class Task(NamedTuple):
     plugins: tuple[str, ...]
     jobs: int
     threads: int
+    auto: bool = False  # whether the ceiling of memory is that machine's own
+
+
+def place(plugins: tuple[str, ...]) -> tuple[Path, ...]:
+    """The files of these plug-ins, which this process has loaded."""
+    if plugins in places:
+        return tuple(sorted(Path(places[plugins].name).glob("*.py")))
+    kept = tempfile.TemporaryDirectory(prefix="vae-variants-")
+    paths = tuple(Path(kept.name) / f"plugin_{i:03}.py" for i in range(len(plugins)))
+    for path, text in zip(paths, plugins, strict=True):
+        path.write_text(text, encoding="utf-8")
+    load_plugins(paths, quiet=True)
+    places[plugins] = kept
+    return paths
 
 
 def make(task: Task, images: Dataset) -> Iterator[object]:
     """On that machine: about once a second epochs and the files that have changed, at last the record, an error or a death."""
     with tempfile.TemporaryDirectory(prefix="vae-variants-") as root:
         store, seen, epochs, told = Store(Path(root) / "runs"), dict[str, float](), None, time.monotonic()
-        folder, paths = store.folder(task.due.spec, task.due.key), [Path(root) / f"plugin_{i}.py" for i in range(len(task.plugins))]
+        folder, paths = store.folder(task.due.spec, task.due.key), place(task.plugins)
         store.unpack(folder, task.files)
-        for path, text in zip(paths, task.plugins, strict=True):
-            path.write_text(text, encoding="utf-8")
-        if task.plugins not in idle:
-            load_plugins(paths, quiet=True)
-            idle[task.plugins] = []
         BROUGHT[task.due.spec.dataset, task.due.spec.fidelity] = images
-        worker = idle[task.plugins].pop() if idle[task.plugins] else Worker(tuple(paths))
+        jobs = min(task.jobs, os.cpu_count() or 1)
         memory = task.terms.memory and min(task.terms.memory, ceiling() or task.terms.memory)  # this machine may have less
-        worker.give(task.due, task.terms._replace(store=store, memory=memory), min(task.jobs, os.cpu_count() or 1), task.threads)
+        terms = task.terms._replace(
+            store=store, memory=ceiling(max(1, min(jobs, (os.cpu_count() or 1) // task.threads))) if task.auto else memory
+        )
+        waiting = idle[task.plugins, os.environ.get("CUDA_VISIBLE_DEVICES")]
+        worker = waiting.pop() if waiting else Worker(paths)
+        worker.give(task.due, terms, jobs, task.threads)
         while True:
             found = worker.answer() if worker.pipe.poll(TICK) else worker.exceeded()
-            if isinstance(found, (Record, UserError, Death)):
+            if isinstance(found, Death) and worker.made and worker.began is None:  # it was no more when the run came
+                worker = Worker(paths)
+                worker.give(task.due, terms, jobs, task.threads)
+                continue
+            if isinstance(found, Death):
+                found = store.get(task.due.spec, task.due.key) or found  # it may have been killed with its work done
+                break
+            if isinstance(found, Record):
+                waiting.append(worker)
+            if isinstance(found, (Record, UserError)):
                 break
             epochs = epochs if found is None or isinstance(found, Losses) else found  # losses come with the record
             if time.monotonic() - told > 1:
                 told = time.monotonic()
                 yield epochs, store.packed(folder, seen)
         yield epochs, store.packed(folder, seen)
-        if isinstance(found, Record):
-            idle[task.plugins].append(worker)
         yield found

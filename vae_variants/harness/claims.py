@@ -27,8 +27,8 @@ class Due(NamedTuple):
 
 
 def lock(store: Store, training_key: str) -> FileLock:
-    """The system lets go of it when the process ends, however that happens."""
-    return FileLock(make_folder(store.root / LOCKS) / f"{training_key[:32]}.lock")
+    """The system lets go of it when the process ends, however that happens; where it cannot, nothing else takes its place."""
+    return FileLock(make_folder(store.root / LOCKS) / f"{training_key[:32]}.lock", fallback_to_soft=False)
 
 
 @contextmanager
@@ -44,15 +44,15 @@ def claimed(store: Store, training_key: str) -> Iterator[None]:
 class Queue:
     """Gives out runs in their order: of those that share a training one at a time, and none that another invocation is at.
 
-    True as long as some wait.
+    As long as the runs that wait.
     """
 
     def __init__(self, due: Sequence[Due], store: Store) -> None:
         self.waiting, self.store, self.held = list(due), store, dict[str, FileLock]()
         self.training = {one.key: one.spec.training_key() for one in due}
 
-    def __bool__(self) -> bool:
-        return bool(self.waiting)
+    def __len__(self) -> int:
+        return len(self.waiting)
 
     def take(self) -> Due | Record | None:
         """A run that is now this invocation's; the record of one that another invocation has made; None while others are at all of them."""

@@ -12,11 +12,12 @@ import torch
 
 from vae_variants.harness.claims import Due, Queue
 from vae_variants.harness.environment import environment
+from vae_variants.harness.failures import Death, lost
 from vae_variants.harness.limits import resident
 from vae_variants.harness.record import Record
-from vae_variants.harness.runner import Here, lost
+from vae_variants.harness.runner import Here
 from vae_variants.harness.terms import Engine, Losses, Terms, Watcher
-from vae_variants.harness.worker import Death, Worker, stop
+from vae_variants.harness.worker import Worker, stop
 from vae_variants.registry import UserError
 
 __all__ = ["Workers", "choose_engine"]
@@ -61,6 +62,7 @@ class Workers:
                             worker.give(one, terms, jobs, threads)
                             continue
                 if not busy:
+                    watcher.held(len(queue))
                     time.sleep(TICK)
                     continue
                 ready = wait([worker.pipe for worker in busy], TICK)

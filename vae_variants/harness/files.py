@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ __all__ = [
     "load_tensors",
     "load_with_metadata",
     "make_folder",
+    "read_file",
     "replace_file",
     "save_tensors",
     "seal",
@@ -37,7 +39,7 @@ BLANK = "0" * 64
 PLACE = re.compile(rb'"digest":"([0-9a-f]{64})"')  # in the header of a file of tensors
 HEADER = 8  # bytes that say how long the header is
 LONGEST = 2**27  # bytes of a header, at most
-DAMAGE = (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+DAMAGE = (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 class StoreError(UserError):
@@ -62,15 +64,41 @@ def unseal(text: str) -> str:
 
 
 def make_folder(folder: Path) -> Path:
+    """With those above it, each of them there after a power cut."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for path in missing:
+            sync_names(path.parent)
     except OSError as error:
         raise StoreError(f"cannot make the folder {str(folder)!r}: {error.strerror or error}") from error
     return folder
 
 
+def sync_names(folder: Path) -> None:
+    """What a folder says of its files, new and renamed ones, is on disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that does that by itself, or not at all
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def read_file(path: Path) -> bytes | None:
+    """None where there is none, or another process has just set it aside. What cannot be read is not damaged: raises `StoreError`."""
+    try:
+        return path.read_bytes() if path.is_file() else None
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
+
+
 def replace_file(path: Path, content: bytes) -> None:
-    """All of `content` or nothing new: temporary name, fsync, rename."""
+    """All of `content` or nothing new: temporary name, fsync, rename, fsync of the folder."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         try:
@@ -79,6 +107,7 @@ def replace_file(path: Path, content: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
+            sync_names(path.parent)
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
@@ -108,10 +137,10 @@ def load_tensors(path: Path, **expected: str) -> dict[str, Tensor] | None:
 
 def load_with_metadata(path: Path, **expected: str) -> tuple[dict[str, Tensor], dict[str, str]] | None:
     """The same, and the metadata."""
-    if not path.is_file():
+    if (content := read_file(path)) is None:
         return None
     try:
-        tensors, metadata = unpacked(path.read_bytes())
+        tensors, metadata = unpacked(content)
     except DAMAGE as error:
         set_aside(path, str(error) or type(error).__name__)
         return None
@@ -132,7 +161,7 @@ def announces(path: Path, **expected: str) -> bool:
         with open(path, "rb") as file:
             header = file.read(min(int.from_bytes(file.read(HEADER), "little"), LONGEST))
         return agrees(dict(json.loads(header).get("__metadata__", {})), expected)
-    except DAMAGE:
+    except (OSError, *DAMAGE):
         return False
 
 

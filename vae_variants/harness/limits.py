@@ -5,23 +5,25 @@ from __future__ import annotations
 import re
 import resource
 import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
 from vae_variants.registry import UserError
 
-__all__ = ["ceiling", "kills", "limit", "parse_memory", "resident", "size"]
+__all__ = ["ceiling", "fitting", "granted", "kills", "limit", "parse_memory", "resident", "size"]
 
 UNITS = {"m": 2**20, "g": 2**30, "t": 2**40}
 LEAST = 2**30  # bytes: Python, torch and scikit-learn are there before a run is
 SHARE = 0.9  # of the machine's memory, beyond which a run is stopped before the system stops something else
 
 
-def parse_memory(text: str) -> int | None:
-    """Bytes of `4g`, `1500m`; `auto` is nine tenths of the machine's memory; `none` is None. Raises `UserError`."""
+def parse_memory(text: str, jobs: int = 1) -> int | None:
+    """Bytes of `4g`, `1500m`; `auto` is a run's part of nine tenths of the machine's memory; `none` is None. Raises `UserError`."""
     if text == "auto":
-        return ceiling()
+        return ceiling(jobs)
     if text == "none":
         return None
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*([mgt])i?b?", text.strip().lower(), re.ASCII)
@@ -39,19 +41,35 @@ def size(count: int) -> str:
     return f"{count / 2**30:.3g} GiB"
 
 
-def ceiling() -> int | None:
-    """Bytes that a run may take unless told otherwise; None where the machine does not say how much it has."""
+def ceiling(jobs: int = 1) -> int | None:
+    """Bytes that each of `jobs` runs may take unless told otherwise; None where the machine does not say how much it has."""
     found = []
     try:
         found += [int(re.findall(r"^MemTotal:\s*(\d+) kB$", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)[0]) * 1024]
     except (OSError, IndexError):
         return None
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            found += [int(Path(path).read_text(encoding="ascii"))]
-        except (OSError, ValueError):  # of the other version, or "max"
-            continue
-    return int(SHARE * min(found))
+    return max(LEAST, int(SHARE * min(found + granted()) / jobs))
+
+
+def granted(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> list[int]:
+    """Bytes that the control groups of this process allow: its own, which a scheduler or systemd made, and all above it."""
+    try:
+        lines = proc.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    files = [root / "memory.max", root / "memory/memory.limit_in_bytes"]  # of version 2 and 1; in a container its own
+    for line in lines:
+        _, kinds, path = line.split(":", 2)
+        for folder in (Path(path.lstrip("/")), *Path(path.lstrip("/")).parents):
+            if not kinds:
+                files.append(root / folder / "memory.max")
+            elif "memory" in kinds.split(","):
+                files.append(root / "memory" / folder / "memory.limit_in_bytes")
+    found = []
+    for file in files:
+        with suppress(OSError, ValueError):  # not there, or "max"
+            found.append(int(file.read_text(encoding="ascii")))
+    return found
 
 
 def limit(memory: int | None, device: torch.device) -> None:
@@ -65,7 +83,15 @@ def limit(memory: int | None, device: torch.device) -> None:
         torch.cuda.set_per_process_memory_fraction(min(1.0, (memory or total) / total), index)
     elif sys.platform == "linux":
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        resource.setrlimit(resource.RLIMIT_DATA, (hard if memory is None else memory, hard))
+        least = hard if memory is None else memory if hard == resource.RLIM_INFINITY else min(memory, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (least, hard))
+
+
+def fitting(machines: Sequence[Mapping[str, float]], needed: Mapping[str, float]) -> None:
+    """Raises `UserError` where no machine of a cluster has what a run is to be given: that would be waited for without a word."""
+    if not any(all(machine.get(name, 0) >= count for name, count in needed.items()) for machine in machines):
+        wanted, *there = (" and ".join(f"{one.get(name, 0):g} {name}s" for name in needed) for one in (needed, *machines))
+        raise UserError(f"no machine of the cluster has {wanted} for a run: there is {'; '.join(sorted(set(there))) or 'none'}")
 
 
 def resident(pid: int) -> int:

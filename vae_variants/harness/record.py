@@ -28,6 +28,7 @@ SIMPLE: dict[Any, set[type]] = {str: {str}, int: {int}, float: {float, int}, flo
 TEXTS = ("metric", "unit", "better", "kind", "status", "reason")
 ROW = {"seed": int, "value": float | None, **dict.fromkeys(TEXTS, str)}  # what each of a record's rows has, and of which type
 DATASET = {"name": str, "digest": str, "shape": list[int], "levels": int, "sizes": dict[str, int]}
+# of a seed: `interrupted` is by no fault of the run's, which the next start makes again
 STATUSES = ("ok", "diverged", "oom", "timeout", "error", "skipped", "interrupted")
 
 
@@ -49,7 +50,8 @@ def identity_of(text: str) -> str | None:
 class Record:
     """One run, its seeds' values and states. Keys of `status` and `reason` are seeds as text, as JSON wants them.
 
-    `failure` says of a run that failed as a whole how many epochs were done, `epoch`, and has the end of the `traceback`, if there is one.
+    `failure` says of a run that failed as a whole how many epochs were done, `epoch`, and has the end of the `traceback`, if there is one;
+    of one that was interrupted it says how often so far, `tries`.
     """
 
     key: str
@@ -78,6 +80,11 @@ class Record:
     @property
     def ok(self) -> bool:
         return all(status == "ok" for status in self.status.values())
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether something from outside ended it, so that it is to be gone on with."""
+        return "interrupted" in self.status.values()
 
     @property
     def current(self) -> bool:

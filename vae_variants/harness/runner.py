@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-import traceback
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict
@@ -18,6 +18,7 @@ from vae_variants.evaluation import Evaluation, evaluate, fidelity
 from vae_variants.evaluation.features import classifier
 from vae_variants.harness.claims import Due, Queue
 from vae_variants.harness.environment import allocated, environment, peak_memory, reset_peak_memory
+from vae_variants.harness.failures import TimedOut, classified, end_of, failed, written
 from vae_variants.harness.files import StoreError, sweep
 from vae_variants.harness.pictures import pictures
 from vae_variants.harness.record import Record
@@ -26,15 +27,13 @@ from vae_variants.harness.store import CHECKPOINT, MODEL, PICTURES, Store, finit
 from vae_variants.harness.terms import Engine, Losses, Quiet, Retry, Terms, Watcher
 from vae_variants.model import LatentVariable, MeanSampler
 from vae_variants.rates import product_rate, step_flops
-from vae_variants.registry import UserError
 from vae_variants.training import Population, Training
 from vae_variants.variants import build
 
-__all__ = ["Here", "is_due", "lost", "run", "run_all", "trained"]
+__all__ = ["Here", "is_due", "run", "run_all", "trained"]
 
 CHECKPOINT_SECONDS = 30.0
 HELD_SECONDS = 1.0  # between two looks at runs that another invocation is at
-LINES = 16  # of a traceback that are kept
 MEASUREMENT_SECONDS = 4  # times what the fidelity gives to a throughput: a training step is slower than a sample
 
 
@@ -52,13 +51,9 @@ class Reached(Quiet):
         self.watcher.losses(spec, found)
 
 
-class TimedOut(Exception):
-    """Training took longer than the limit."""
-
-
 def is_due(record: Record | None, retry: Retry) -> bool:
     """Whether a run is to be made, given what there is; `scores` makes figures again, from the models that were kept."""
-    if record is None or retry in ("all", "scores"):
+    if record is None or record.interrupted or retry in ("all", "scores"):
         return True
     return (retry == "failed" and not record.ok) or (retry == "older" and not record.current)
 
@@ -139,6 +134,7 @@ class Here:
                         queue.done(one)
                         yield record
                     case None:
+                        watcher.held(len(queue))
                         time.sleep(HELD_SECONDS)
         finally:
             queue.close()
@@ -161,63 +157,14 @@ def run(due: Due, terms: Terms, watcher: Watcher) -> Record:
     except StoreError:
         raise
     except (Exception, SystemExit) as error:
-        status, reason = classified(error)
-        trace = "".join(traceback.format_exception(error)).splitlines()[-LINES:]
-        failed(found, spec, status, reason, reached.epochs, "\n".join(trace))
-    return written(due, terms, found, started, time.perf_counter() - begin, environment(terms.device))
-
-
-def classified(error: BaseException) -> tuple[str, str]:
-    """Status and reason of what stopped a run."""
-    first = str(error).split("\n")[0]
-    if isinstance(error, UserError):
-        return "error", first
-    if isinstance(error, TimedOut):
-        return "timeout", first
-    memory = isinstance(error, RuntimeError) and ("can't allocate memory" in str(error) or "bad_alloc" in str(error))
-    if memory or isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return "oom", first or "out of memory"
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return "error", f"{type(error).__name__}: {first} ({Path(where.filename).name}:{where.lineno})"
-
-
-def lost(
-    due: Due, terms: Terms, how: tuple[str, str, str], started: datetime, epochs: tuple[int, int] | None, where: dict[str, Any]
-) -> Record:
-    """The record of a run whose process ended before it: `how` is status, reason, traceback."""
-    found: dict[str, Any] = {"status": {}, "reason": {}}
-    status, reason, trace = how
-    failed(found, due.spec, status, reason, epochs or (0, 0), trace)
-    return written(due, terms, found, started, max(0.0, (datetime.now(UTC) - started).total_seconds()), where)
-
-
-def written(due: Due, terms: Terms, found: dict[str, Any], started: datetime, seconds: float, where: dict[str, Any]) -> Record:
-    spec = due.spec
-    record = Record(
-        key=due.key,
-        label=spec.label,
-        values=dict(spec.configuration.values),
-        dataset=prepared(spec.dataset, spec.fidelity).recorded(),
-        support=spec.configuration.support.value,
-        fidelity=fidelity(spec.fidelity).name,
-        seeds=list(spec.seeds),
-        environment=where,
-        started=started.isoformat(timespec="microseconds"),  # two runs of a second have an order, too
-        seconds=round(seconds, 3),
-        code=spec.code,
-        **found,
-    )
-    terms.store.put(terms.store.folder(spec, due.key), record)
-    return record
-
-
-def failed(found: dict[str, Any], spec: RunSpec, status: str, reason: str, epochs: tuple[int, int], trace: str) -> None:
-    """Every seed that has no state yet gets this one."""
-    done, of = epochs[0], epochs[1] or spec.configuration.values.get("epochs", 0)
-    for seed in map(str, spec.seeds):
-        if seed not in found["status"]:
-            found["status"][seed], found["reason"][seed] = status, f"{reason[:450]} (after {done} of {of} epochs)" if of else reason[:500]
-    found["failure"] = {"epoch": done, "traceback": trace}
+        failed(found, spec, *classified(error), reached.epochs, end_of(error))
+    where = environment(terms.device)
+    try:
+        return written(due, terms, found, started, time.perf_counter() - begin, where)
+    except (ValueError, TypeError) as error:  # something in it that JSON has not
+        found = {"status": {}, "reason": {}}
+        failed(found, spec, *classified(error), reached.epochs, end_of(error))
+        return written(due, terms, found, started, time.perf_counter() - begin, where)
 
 
 def train_and_evaluate(spec: RunSpec, key: str, terms: Terms, watcher: Watcher, found: dict[str, Any]) -> None:
@@ -244,8 +191,8 @@ def train_and_evaluate(spec: RunSpec, key: str, terms: Terms, watcher: Watcher, 
             continue
         e = Evaluation(member, dataset, seed, level, device, cost)
         rows += [{"seed": seed, **asdict(value)} for value in evaluate(e)]
-        if isinstance(member, LatentVariable):
-            found["series"].setdefault("kl_units", {})[str(seed)] = [round(v, 6) for v in e.elbo.rate_units.tolist()]
+        if isinstance(member, LatentVariable) and all(map(math.isfinite, units := e.elbo.rate_units.tolist())):
+            found["series"].setdefault("kl_units", {})[str(seed)] = [round(v, 6) for v in units]
         if isinstance(member, MeanSampler) and dataset.labels is not None:
             model, accuracy = classifier(dataset)
             found["classifier"] = {"digest": model.digest, "test_accuracy": accuracy}
@@ -354,7 +301,7 @@ def train(
             now, last = time.perf_counter(), training.epoch == epochs
             if now - saved > (CHECKPOINT_SECONDS / 6 if last else CHECKPOINT_SECONDS):
                 keep(pending)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, TimedOut):
         if pending:
             keep(pending)
         raise

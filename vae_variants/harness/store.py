@@ -16,6 +16,7 @@ from vae_variants.harness.files import (
     load_tensors,
     load_with_metadata,
     make_folder,
+    read_file,
     replace_file,
     save_tensors,
     seal,
@@ -24,12 +25,14 @@ from vae_variants.harness.files import (
 )  # fmt: skip
 from vae_variants.harness.record import OtherSchema, Record, identity_of, is_a
 from vae_variants.harness.spec import RunSpec
+from vae_variants.registry import UserError
 
 __all__ = ["Store", "load_tensors", "load_with_metadata", "replace_file", "save_tensors", "slug"]
 
 RECORD, CHECKPOINT, MODEL, PICTURES = "record.json", "training.safetensors", "model.safetensors", "pictures.safetensors"
 PLANS = "plans"
 PLANNED = {"key": str, "label": str, "dataset": str, "seeds": list[int], "fidelity": str}  # what is read of a planned run
+UNFINISHED = {"error", "timeout", "oom", "interrupted"}  # states of a run that has not come to its end
 BEGINNING = 8192  # characters of a record, by which it is looked at first
 
 
@@ -63,21 +66,34 @@ class Store:
                 yield path.parent, record
 
     def read(self, path: Path) -> Record | None:
-        if not path.is_file():
-            return None
+        """None where there is none, it is damaged, or a younger version of the program wrote it."""
         try:
-            return Record.from_json(path.read_text(encoding="utf-8"))
+            return self.strictly(path)
         except OtherSchema:
             return None
-        except FileNotFoundError:  # set aside by another process just now
+
+    def strictly(self, path: Path) -> Record | None:
+        """The same, but raises OtherSchema."""
+        if (content := read_file(path)) is None:
             return None
-        except (ValueError, OSError) as error:
+        try:
+            return Record.from_json(content.decode())
+        except OtherSchema:
+            raise
+        except ValueError as error:
             set_aside(path, str(error))
             return None
 
     def get(self, spec: RunSpec, key: str) -> Record | None:
-        """The record of that key; one that calls its data otherwise, as once was done, would not be found for a report."""
-        record = self.read(self.locate(spec, key) / RECORD)
+        """The record of that key; one that calls its data otherwise, as once was done, would not be found for a report.
+
+        Raises `UserError` where a younger version of the program wrote it: it is not for this one to write over.
+        """
+        path = self.locate(spec, key) / RECORD
+        try:
+            record = self.strictly(path)
+        except OtherSchema as error:
+            raise UserError(f"{str(path)!r} is {error}: update vae-variants, or name another folder with --runs") from error
         return record if record is not None and record.key == key and record.identity == spec.identity else None
 
     def epochs_done(self, spec: RunSpec) -> int:
@@ -130,8 +146,10 @@ class Store:
         return max((found for found in self.records() if wanted(found[1])), key=lambda found: found[1].started, default=None)
 
     def put(self, folder: Path, record: Record) -> None:
+        """Keeps the record; of a run that may yet be gone on with, the checkpoint as well."""
         replace_file(folder / RECORD, record.to_json().encode())
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+        if UNFINISHED.isdisjoint(record.status.values()):
+            (folder / CHECKPOINT).unlink(missing_ok=True)
 
     def plan(self, runs: Sequence[Mapping[str, Any]]) -> Path:
         """Keeps the manifest of what is about to be run, under a name that is its digest: the same plan is the same file."""
@@ -156,10 +174,12 @@ class Store:
 
     def packed(self, folder: Path, seen: dict[str, float]) -> dict[str, bytes]:
         """What beside the record lies in a run's folder, of what is not as `seen` has it, to be sent to another machine."""
-        files = [folder / name for name in (CHECKPOINT, MODEL, PICTURES) if (folder / name).is_file()]
-        new = [path for path in files if seen.get(path.name) != modified(path)]
-        seen.update({path.name: modified(path) for path in new})
-        return {path.name: path.read_bytes() for path in new}
+        found = dict[str, bytes]()
+        for path in (folder / name for name in (CHECKPOINT, MODEL, PICTURES)):
+            at = modified(path)
+            if at != seen.get(path.name) and (content := read_file(path)) is not None:  # else the run's end has just removed it
+                seen[path.name], found[path.name] = at, content
+        return found
 
     def unpack(self, folder: Path, files: Mapping[str, bytes]) -> None:
         """Puts there what `packed` gave on another machine, and nothing else."""

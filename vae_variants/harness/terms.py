@@ -31,6 +31,7 @@ class Watcher(Protocol):
     def epoch(self, spec: RunSpec, done: int, of: int) -> None: ...
     def losses(self, spec: RunSpec, found: Losses) -> None: ...
     def end(self, spec: RunSpec, record: Record, reused: bool) -> None: ...
+    def held(self, runs: int) -> None: ...
 
 
 class Quiet:
@@ -47,6 +48,9 @@ class Quiet:
 
     def end(self, spec: RunSpec, record: Record, reused: bool) -> None:
         """There is a record; `reused` says that it had been there before."""
+
+    def held(self, runs: int) -> None:
+        """So many are left, and another invocation is at all of them; is said again and again while that is so."""
 
 
 class Together(Quiet):
@@ -89,8 +93,8 @@ class Terms(NamedTuple):
 class Engine(Protocol):
     """Makes runs somewhere else, all of them different, and yields their records as they come, in any order.
 
-    The watcher is told of beginnings and epochs. Closed early, it leaves no process behind; else processes may stay for the next call,
-    until `close`.
+    The watcher is told of beginnings and epochs, and when all that is left is another invocation's. Closed early, it leaves no
+    process behind; else processes may stay for the next call, until `close`.
     """
 
     def __call__(self, due: Sequence[Due], terms: Terms, watcher: Watcher) -> Generator[Record]: ...

@@ -17,12 +17,14 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import DupFd
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple
 
 from vae_variants.datasets import Dataset
 from vae_variants.harness.claims import Due
 from vae_variants.harness.environment import share
+from vae_variants.harness.failures import Death, classified, end_of
 from vae_variants.harness.limits import kills, limit, resident, size
 from vae_variants.harness.runner import run
 from vae_variants.harness.spec import BROUGHT, RunSpec, prepared
@@ -30,19 +32,13 @@ from vae_variants.harness.terms import Losses, Quiet, Terms
 from vae_variants.process import interrupt, prepare
 from vae_variants.registry import UserError, load_plugins
 
-__all__ = ["Death", "Worker", "death", "stop"]
+__all__ = ["Worker", "death", "stop"]
 
 SPAWN = multiprocessing.get_context("spawn")
 GRACE = 10.0  # seconds that a process has to end by itself
 FRAMES = 12  # of a traceback
-
-
-class Death(NamedTuple):
-    """How the process of a run ended before the run did."""
-
-    status: str
-    reason: str
-    traceback: str = ""
+START = 120.0  # seconds that a run has to begin, at least, if its time is limited at all
+OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT}  # what others send, and no fault of a run's
 
 
 class Job(NamedTuple):
@@ -68,9 +64,8 @@ class Worker:
         self.began: float | None = None
         self.epochs: tuple[int, int] | None = None
         self.pipe, other = SPAWN.Pipe()
-        descriptor, name = tempfile.mkstemp(prefix="vae-variants-", suffix=".traceback")
-        os.close(descriptor)
-        self.last_words = Path(name)
+        self.given = self.looked = time.monotonic()
+        self.last_words = Words(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))  # noqa: SIM115
         arguments = (other, Path.cwd(), plugins, self.last_words)
         self.process = SPAWN.Process(target=work, args=arguments, daemon=True)
         resource_tracker.ensure_running()  # else `start` does that, and unblocks signals (python/cpython#110844)
@@ -83,7 +78,7 @@ class Worker:
 
     def give(self, due: Due, terms: Terms, jobs: int, threads: int) -> None:
         self.due, self.terms, self.started, self.began, self.epochs = due, terms, datetime.now(UTC), None, None
-        self.kills = kills()
+        self.kills, self.given, self.looked = kills(), time.monotonic(), time.monotonic()
         try:
             self.pipe.send(Job(due, terms, due.spec.code, jobs, threads, BROUGHT.get((due.spec.dataset, due.spec.fidelity))))
         except OSError:  # it died; `answer` says how
@@ -91,45 +86,96 @@ class Worker:
 
     def answer(self) -> object:
         """None when the run begins, epochs done and planned, their losses, the record, an error of the user's, or the process's death."""
+        self.look()
         try:
             found = self.pipe.recv()
         except (EOFError, OSError):
-            self.process.join()
-            return self.died(death(self.process.exitcode or 0, kills() > self.kills))
+            return self.gone()
         if found is None:
             self.began = time.monotonic()
         elif isinstance(found, Losses):
             return found
+        elif isinstance(found, Death):
+            return self.end(found)
         elif isinstance(found, tuple):
             self.epochs = found
         else:
             self.made += 1
         return found
 
+    def look(self) -> float:
+        """The time; what this process was stopped for, by Ctrl-Z or with its machine, its runs were stopped for as well."""
+        now, before = time.monotonic(), self.looked
+        if now - before > GRACE:
+            self.given += now - before
+            self.began = None if self.began is None else self.began + now - before
+        self.looked = now
+        return now
+
     def exceeded(self) -> Death | None:
-        """Ends the process if the run takes more than it may."""
-        timeout, memory = self.terms.timeout, self.terms.memory
-        if timeout is not None and self.began is not None and time.monotonic() - self.began > timeout:
-            os.kill(self.process.pid or 0, signal.SIGUSR1)  # it writes down where it is
-            time.sleep(0.2)
-            return self.end(Death("timeout", f"took longer than {timeout:g} s"))
+        """Ends the process if the run takes more than it may, or if the process is no more, though others hold its end of the pipe."""
+        now, timeout, memory = self.look(), self.terms.timeout, self.terms.memory
+        if self.process.exitcode is not None and not self.pipe.poll():
+            return self.gone()
+        if timeout is not None and self.began is None and now - self.given > (least := max(timeout, START)):
+            return self.too_long(f"did not begin within {least:g} s")
+        if timeout is not None and self.began is not None and now - self.began > timeout:
+            return self.too_long(f"took longer than {timeout:g} s")
         if memory is not None and (used := resident(self.process.pid or 0)) > memory:
             return self.end(Death("oom", f"took {size(used)} of memory; {size(memory)} are allowed"))
         return None
 
+    def too_long(self, reason: str) -> Death:
+        os.kill(self.process.pid or 0, signal.SIGUSR1)  # it writes down where it is
+        time.sleep(0.2)
+        return self.end(Death("timeout", reason))
+
+    def gone(self) -> Death:
+        """How it ended, if it did: one that has but closed its end of the pipe is ended."""
+        if (code := self.ended(time.monotonic() + GRACE)) is None:
+            return self.end(Death("error", "the process of this run closed what it had open, and went on"))
+        return self.end(death(code, kills() > self.kills))
+
+    def ended(self, until: float) -> int | None:
+        """The exit code, waited for at most until then. (`Process.join` waits for ever for one that has closed its descriptors.)"""
+        while self.process.exitcode is None and time.monotonic() < until:
+            time.sleep(0.01)
+        return self.process.exitcode
+
     def end(self, found: Death) -> Death:
+        """Nothing of it stays, nor of what it has started."""
+        self.kill()
+        return found._replace(traceback=found.traceback or frames(self.forget()))
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid or 0, signal.SIGKILL)
         self.process.kill()
         self.process.join()
-        return self.died(found)
 
-    def died(self, found: Death) -> Death:
-        traceback = frames(self.last_words.read_text(encoding="utf-8", errors="replace"))
-        self.forget()
-        return found._replace(traceback=traceback)
-
-    def forget(self) -> None:
+    def forget(self) -> str:
+        """Its last words."""
         self.pipe.close()
-        self.last_words.unlink(missing_ok=True)
+        return self.last_words.read()
+
+
+class Words:
+    """A file without a name, that this process has open and one that it starts."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return received, (DupFd(self.file.fileno()),)
+
+    def read(self) -> str:
+        with self.file:
+            self.file.seek(0)
+            return self.file.read()
+
+
+def received(descriptor: Any) -> Words:
+    return Words(os.fdopen(descriptor.detach(), "w"))
 
 
 def death(code: int, memory: bool = False) -> Death:
@@ -137,8 +183,8 @@ def death(code: int, memory: bool = False) -> Death:
     names = {-s: s.name for s in signal.Signals}
     end = f"was killed by {names.get(code, f'signal {-code}')}" if code < 0 else f"ended with exit code {code}"
     if code == -signal.SIGKILL and memory:
-        return Death("oom", f"the process of this run {end}: the machine ran out of memory")
-    return Death("error", f"the process of this run {end}")
+        return Death("interrupted", f"the process of this run {end}: the machine ran out of memory", at_last="oom")
+    return Death("interrupted" if -code in OUTSIDE else "error", f"the process of this run {end}")
 
 
 def frames(text: str) -> str:
@@ -160,11 +206,10 @@ def stop(workers: Sequence[Worker]) -> None:
     try:
         until = time.monotonic() + GRACE
         for worker in workers:
-            worker.process.join(max(0.0, until - time.monotonic()))
+            worker.ended(until)
     finally:
         for worker in workers:
-            worker.process.kill()
-            worker.process.join()
+            worker.kill()
             worker.forget()
 
 
@@ -187,12 +232,13 @@ class Sender(Quiet):
             raise KeyboardInterrupt from None
 
 
-def work(pipe: Connection, folder: Path, plugins: tuple[Path, ...], last_words: Path) -> None:
+def work(pipe: Connection, folder: Path, plugins: tuple[Path, ...], last_words: Words) -> None:
     """In a process of its own: makes the runs that come through the pipe, until it is stopped or its parent is gone."""
     try:
         signal.signal(signal.SIGTERM, interrupt)
+        os.setpgrp()  # with what a run may start, so that all of it can be ended
         end_with_parent()
-        with open(last_words, "w", encoding="utf-8") as words:
+        with last_words.file as words:
             faulthandler.enable(words)
             faulthandler.register(signal.SIGUSR1, words, all_threads=True)
             prepare()
@@ -210,6 +256,8 @@ def work(pipe: Connection, folder: Path, plugins: tuple[Path, ...], last_words: 
                     prepared.cache_clear()
                 limit(terms.memory, terms.device)
                 pipe.send(None)
+                if due.spec.key() != due.key:
+                    raise UserError(f"the data set {due.spec.dataset!r} has changed since this command was started; start it again")
                 pipe.send(run(due, terms, Sender(pipe)))
     except UserError as error:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the parent says it as soon as it has read this
@@ -217,6 +265,9 @@ def work(pipe: Connection, folder: Path, plugins: tuple[Path, ...], last_words: 
             pipe.send(error)
     except (KeyboardInterrupt, EOFError, BrokenPipeError):
         pass
+    except (Exception, SystemExit) as error:  # outside of what `run` sees to
+        with suppress(OSError):
+            pipe.send(Death(*classified(error), end_of(error)))
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.raise_signal(signal.SIGTERM)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import statistics
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from vae_variants.precision import autocast, precision
 from vae_variants.steps import Gradient
@@ -40,6 +41,23 @@ def product_rate(device: torch.device, name: str) -> float:
     return 2 * n * k * m / statistics.median(times[5:])
 
 
+class Products(TorchDispatchMode):
+    """Adds up the operations of products and convolutions by torch's own formulas.
+
+    `FlopCounterMode` would follow modules backwards too, which fails where a loss has a gradient in it, as a GAN's penalty has.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if (formula := flop_registry.get(func.overloadpacket)) is not None:
+            self.total += formula(*args, **(kwargs or {}), out_val=found)
+        return found
+
+
 def step_flops(training: Training) -> int:
     """Floating-point operations of all products and convolutions in one step of all players and members: additions and multiplications.
 
@@ -47,7 +65,7 @@ def step_flops(training: Training) -> int:
     """
     population, device = training.population, training.population.device
     x, t = next(training.batches()), torch.zeros((), device=device)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), FlopCounterMode(display=False) as counter:
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), Products() as counter:
         for player in training.players:
             gradient = Gradient(population, player, training.recipe.precision, trace=False)
             if population.models:
@@ -55,4 +73,4 @@ def step_flops(training: Training) -> int:
             else:
                 loss, mine, rest = gradient.loss(slice(0, 1))
                 loss(mine, rest, x[:1], t)
-    return int(counter.get_total_flops()) * (1 if population.models else len(population))
+    return int(counter.total) * (1 if population.models else len(population))

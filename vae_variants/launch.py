@@ -73,6 +73,7 @@ class Launch:
         """Those that are different, after a look at every option; touches no data."""
         if self.retry not in get_args(Retry):
             raise UserError(closest("retry", self.retry, get_args(Retry)))
+        assert self.engine
         assert self.limits
         for dataset in {spec.dataset for spec in specs}:
             parse(dataset)

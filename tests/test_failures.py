@@ -35,7 +35,7 @@ from vae_variants.harness.spec import prepared
 from vae_variants.harness.store import CHECKPOINT, MODEL, RECORD
 from vae_variants.harness.terms import Quiet, Terms
 from vae_variants.harness.worker import SPAWN, death
-from vae_variants.progress import Log
+from vae_variants.progress import Log, plan_table
 from vae_variants.registry import UserError
 
 SMALL = "vae[hidden=4,latent=2,epochs=4]"
@@ -93,6 +93,7 @@ def test_the_next_start_goes_on_with_a_run_that_was_killed_from_its_checkpoint(b
     assert record.status == {"0": "interrupted", "1": "interrupted"}
     assert (record.failure["tries"], record.failure["epoch"]) == (1, 1)
     assert begun.epochs_done(spec(SMALL)) == 2
+    assert list(plan_table([spec(SMALL)], begun).columns[-1].cells) == ["interrupted, 2 epochs done"]
     (again,) = run_all([spec(SMALL)], begun, CPU, watcher=(told := Told()))
     assert told.epochs == [2, 3, 4]
     assert figures(again) == figures(whole)

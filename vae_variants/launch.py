@@ -79,7 +79,8 @@ class Launch:
             raise UserError(closest("log", self.log or "", LOGS))
         if self.log == "tensorboard":
             needs_tensorboard()
-        assert self.engine and self.limits
+        assert self.engine
+        assert self.limits
         for dataset in {spec.dataset for spec in specs}:
             parse(dataset)
         return unique(specs)

@@ -65,8 +65,8 @@ def unseal(text: str) -> str:
 
 def make_folder(folder: Path) -> Path:
     """With those above it, each of them there after a power cut."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         for path in missing:
             sync_names(path.parent)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import inspect
+import itertools
 import re
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TypeVar, cast, overload
@@ -80,10 +82,19 @@ def load_plugins(paths: Iterable[str | Path] = ()) -> None:
     for path in map(Path, paths):
         if not path.is_file():
             raise UserError(f"plug-in {str(path)!r} is not a file")
-        spec = importlib.util.spec_from_file_location(f"vae_variants_plugin_{path.stem}", path)
+        name = next(n for n in names_of(path) if n not in sys.modules)
+        spec = importlib.util.spec_from_file_location(name, path.resolve())
         if spec is None or spec.loader is None:
             raise UserError(f"plug-in {str(path)!r} is not a Python file (.py)")
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)  # where a class's own file is looked up
         try:
-            spec.loader.exec_module(importlib.util.module_from_spec(spec))
+            spec.loader.exec_module(module)
         except Exception as error:
+            del sys.modules[name]
             raise UserError(f"plug-in {str(path)!r} failed to import: {type(error).__name__}: {error}") from error
+
+
+def names_of(path: Path) -> Iterator[str]:
+    """Names for a plug-in's module, until one is free."""
+    yield (first := f"vae_variants_plugin_{path.stem}")
+    yield from (f"{first}_{i}" for i in itertools.count(2))

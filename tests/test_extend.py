@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import subprocess
@@ -9,6 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from vae_variants.evaluation import METRICS
+from vae_variants.harness import fingerprint
+from vae_variants.model import MODELS
+from vae_variants.objectives import OBJECTIVES
+from vae_variants.registry import load_plugins
 
 TOYS = '''
 """A toy of each kind."""
@@ -154,3 +161,104 @@ def test_the_study_of_the_readme_runs(tmp_path):
     assert "bigger-codes" in program(path, "list", "studies")
     page = (tmp_path / "reports" / "claims" / "README.md").read_text(encoding="utf-8")
     assert "A code with more units reconstructs better" in page and "figures/digits-smoke-bigger-codes-error.png" in page
+
+
+BARE = """
+from vae_variants.models.vae import VAE
+from vae_variants.model import MODELS
+
+@MODELS.add
+class {name}(VAE):
+    \"\"\"A VAE with another number.\"\"\"
+    extent = 1
+"""
+
+
+@pytest.fixture
+def keyed(tmp_path, monkeypatch):
+    """Loads a text as a plug-in, and forgets it -> fingerprints of training and of all for some values, were the files as they are."""
+    registries = (MODELS, OBJECTIVES, METRICS)
+    before = [dict(registry) for registry in registries]
+    modules = set(sys.modules)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def forget() -> None:
+        for registry, names in zip(registries, before, strict=True):
+            for name in set(registry) - set(names):
+                del registry[name]
+        for name in set(sys.modules) - modules:
+            if getattr(sys.modules[name], "__file__", None) and Path(sys.modules[name].__file__).is_relative_to(tmp_path):
+                del sys.modules[name]
+        for cache in (fingerprint.sources, fingerprint.digest, fingerprint.read, fingerprint.elsewhere):
+            cache.cache_clear()
+        importlib.invalidate_caches()
+
+    def load(text: str, **values: str) -> tuple[str, str]:
+        forget()
+        (tmp_path / "plugin.py").write_text(text)
+        load_plugins([tmp_path / "plugin.py"])
+        return tuple(fingerprint.fingerprint({"model": "vae", **values}, evaluation) for evaluation in (False, True))
+
+    yield load
+    forget()
+
+
+def test_a_model_of_no_methods_is_in_the_key_with_what_it_inherits(keyed):
+    text = BARE.format(name="Bare")
+    one = keyed(text, model="bare")
+    assert keyed(text.replace("another number", "some other number"), model="bare") == one
+    other = keyed(text.replace("extent = 1", "extent = 2"), model="bare")
+    assert one[0] != other[0] and one[1] != other[1]
+    inherited = {path.name for path in fingerprint.sources(MODELS["bare"])}
+    assert {"plugin.py", "vae.py", "model.py"} <= inherited
+    assert "module.py" not in inherited, "torch's"
+
+
+HELPERS = ["import helper", "from helper import factor", "import parts.helper", "from parts import helper", "from parts.deeper import more"]
+
+
+@pytest.mark.parametrize("said", HELPERS)
+def test_what_a_plugin_imports_is_in_the_key(said, keyed, tmp_path):
+    (tmp_path / "parts").mkdir()
+    files = [tmp_path / "helper.py", *(tmp_path / "parts" / name for name in ("__init__.py", "helper.py", "deeper.py", "unused.py"))]
+    for path in files:
+        path.write_text("factor = 2\n")
+    (tmp_path / "parts" / "deeper.py").write_text("from .helper import factor as more\n")
+    text = f"{said}\nimport torch, numpy as np\nfrom vae_variants import OBJECTIVES\n\n@OBJECTIVES.add\ndef helped(d):\n    return d.kl\n"
+    one = keyed(text, objective="helped")
+    used = {path for path in files if path.name != "unused.py"} & ({files[0]} if "parts" not in said else set(files[1:4]))
+    if "deeper" not in said:
+        used -= {files[3]}
+    for path in files:
+        before = path.read_text()
+        path.write_text(before + "more_of_it = 3\n")
+        other = keyed(text, objective="helped")
+        assert (one[0] != other[0], one[1] != other[1]) == ((path in used,) * 2), path
+        path.write_text(before)
+    assert keyed(text, objective="helped") == one
+
+
+def test_a_metric_of_a_plugin_is_in_the_key_of_what_is_measured_alone(keyed):
+    text = """
+from vae_variants import metric
+from vae_variants.model import {need}
+
+@metric(needs=({need},), unit="", better="none")
+def mine(e):
+    return 1
+"""
+    none = keyed("")
+    one = keyed(text.format(need="Encoder"))
+    other = keyed(text.format(need="Encoder").replace("return 1", "return 2"))
+    assert none[0] == one[0] == other[0]
+    assert len({none[1], one[1], other[1]}) == 3
+    assert keyed(text.format(need="DataDependent")) == none, "a VAE is not asked for what it cannot be"
+
+
+def test_plugins_of_one_name_are_modules_of_their_own(keyed, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "plugin.py").write_text(BARE.format(name="Second"))
+    keyed(BARE.format(name="First"))
+    load_plugins([tmp_path / "other" / "plugin.py"])
+    assert tmp_path / "plugin.py" in fingerprint.sources(MODELS["first"])
+    assert tmp_path / "other" / "plugin.py" in fingerprint.sources(MODELS["second"])

@@ -175,14 +175,14 @@ def test_a_record_without_its_seal_is_none(done):
 @pytest.fixture
 def changed(tmp_path, monkeypatch):
     """The package's files in a folder of their own, that can be changed: what its fingerprints are of."""
-    package, root, real = fingerprint.PACKAGE, tmp_path / "vae_variants", fingerprint.source
+    package, root, real = fingerprint.PACKAGE, tmp_path / "vae_variants", fingerprint.sources
     shutil.copytree(package, root, ignore=shutil.ignore_patterns("__pycache__"))
 
     def move(path: Path) -> Path:
         return root / path.relative_to(package)
 
     monkeypatch.setattr(fingerprint, "PACKAGE", root)
-    monkeypatch.setattr(fingerprint, "source", lambda part: move(real(part)))
+    monkeypatch.setattr(fingerprint, "sources", lambda part: frozenset(map(move, real(part))))
     monkeypatch.setattr(fingerprint, "APART", set(map(move, fingerprint.APART)))
     monkeypatch.setattr(fingerprint, "ONLY", {move(path): names for path, names in fingerprint.ONLY.items()})
 
@@ -214,6 +214,10 @@ CHANGES = [  # file, what stands there, what would: whether training, and whethe
     ("datasets/dataset.py", "BINARISATION_SEED = 777", "BINARISATION_SEED = 778", True, True),
     ("evaluation/probe.py", "import", "import sys, ", False, True),
     ("harness/runner.py", "images / throughput", "images / throughput / 2", False, True),
+    ("harness/environment.py", "* 1024\n", "* 1000\n", False, True),
+    ("harness/environment.py", "PACKAGES = (", "PACKAGES = (None, ", False, False),
+    ("rates.py", "return ", "return 2 * ", False, True),
+    ("datasets/downloads.py", "return ", "return 2 * ", False, False),
 ]  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def fetch(name: str, source: Source) -> list[Any]:
     if faults:
         try:
             root.mkdir(parents=True, exist_ok=True)
-            with FileLock(root / f".{source.kind}.lock"):
+            with FileLock(root / f".{source.kind}.lock", fallback_to_soft=False):
                 found, faults = look(source, root)  # another process may have mended it
                 if faults:
                     found = had_again(source, root, faults)

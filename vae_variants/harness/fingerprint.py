@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Mapping
+import inspect
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping
 from functools import lru_cache, partial
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from vae_variants.evaluation import METRICS
 from vae_variants.likelihoods import LIKELIHOODS
 from vae_variants.model import MODELS
 from vae_variants.networks import NETWORKS
@@ -19,31 +25,56 @@ __all__ = ["fingerprint"]
 
 NAME, PACKAGE = "vae_variants", Path(__file__).parents[1]
 TRAINING = ("training", "datasets/dataset", "process", "variants")
-EVALUATION = ("evaluation/__init__", "harness/runner")
+EVALUATION = ("evaluation/__init__", "harness/runner", "harness/environment", "rates")
 COMPONENTS: dict[str, Registry[Any]] = {"model": MODELS, "likelihood": LIKELIHOODS, "objective": OBJECTIVES, "network": NETWORKS}
 # the registry finds things, data have a digest of their own, and the rest of the harness carries numbers about
 APART = {PACKAGE / "registry.py", *(PACKAGE / f"datasets/{name}.py" for name in ("__init__", "builtin", "downloads", "own", "folder"))}
-ONLY = {PACKAGE / "harness/runner.py": {"train_and_evaluate", "costs"}}  # file -> functions of it that make numbers
+ONLY = {  # file -> functions of it that make numbers; of what they import no more counts than is in `EVALUATION`
+    PACKAGE / "harness/runner.py": {"train_and_evaluate", "costs"},
+    PACKAGE / "harness/environment.py": {"reset_peak_memory", "allocated", "peak_memory"},
+}
+LIBRARY = {"site-packages", "dist-packages"}
 
 
 def fingerprint(values: Mapping[str, Any], evaluation: bool = True) -> str:
     """Of the sources behind a configuration and what it imports: training, and unless told otherwise what is measured.
 
-    A variant's entry does not count, nor a model that is not this one. Raises `UserError` for a component that is not registered.
+    Metrics of plug-ins count where the model may be asked them. A variant's entry does not count, nor a model that is not this one.
+    Raises `UserError` for a component that is not registered.
     """
     used = [registry[values[name]] for name, registry in COMPONENTS.items() if name in values]
-    files = {path for part in used if (path := source(part)) is not None}
+    files = {path for part in used for path in sources(part)}
+    if evaluation and "model" in values and isinstance(model := MODELS[values["model"]], type):
+        asked = [m for m in METRICS.values() if all(issubclass(model, need) for need in m.needs)]
+        files |= {path for m in asked for path in sources(m.fn) if not path.is_relative_to(PACKAGE)}
     return digest(frozenset(files), evaluation)
 
 
 @lru_cache(maxsize=1024)
-def source(part: Any) -> Path | None:
-    """The file of a function, a class or a value that is made of functions; None of what was typed in."""
+def sources(part: Any) -> frozenset[Path]:
+    """The files of a function, of a class and its bases, or of a value that is made of functions; none of what was typed in."""
     part = part.func if isinstance(part, partial) else part
     parts = part if isinstance(part, tuple) else vars(part).values() if hasattr(part, "__dict__") else ()
-    members = (part, *parts)
-    files = (Path(member.__code__.co_filename) for member in members if hasattr(member, "__code__"))
-    return next((path for path in files if path.is_file()), None)
+    classes = [cls for member in (part, *parts) if isinstance(member, type) for cls in member.__mro__]
+    functions = [inspect.unwrap(member) for member in (part, *parts) if callable(member) and hasattr(member, "__code__")]
+    names = [getattr(sys.modules.get(cls.__module__), "__file__", None) for cls in (*classes, type(part))]
+    paths = [Path(name) for name in (*names, *(f.__code__.co_filename for f in functions if hasattr(f, "__code__"))) if name]
+    return frozenset(path for path in paths if path.is_file() and counts(path))
+
+
+def counts(path: Path) -> bool:
+    """Whether a file is the project's, a plug-in's, or the user's: what a library has does not change from one day to the next."""
+    if path.is_relative_to(PACKAGE) or any(path.is_relative_to(root) for root in installed()):
+        return True
+    return LIBRARY.isdisjoint(path.parts) and not path.is_relative_to(sysconfig.get_path("stdlib"))
+
+
+@lru_cache(maxsize=1)
+def installed() -> frozenset[Path]:
+    """Packages, or single modules, that register things by an entry point."""
+    specs = [find_spec(name) for name in {point.module.partition(".")[0] for point in entry_points(group=f"{NAME}.plugins")}]
+    places = [place for spec in specs if spec for place in (*(spec.submodule_search_locations or ()), spec.origin or "") if place]
+    return frozenset(map(Path, places))
 
 
 @lru_cache(maxsize=64)
@@ -62,13 +93,13 @@ def digest(components: frozenset[Path], evaluation: bool) -> str:
 
 @lru_cache(maxsize=256)
 def read(path: Path) -> tuple[str, tuple[Path, ...]]:
-    """The code of a file as it is when one first asks, and the files of this package that it imports."""
+    """The code of a file as it is when one first asks, and the files that it imports, of those that count."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     if path in ONLY:
         tree.body = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in ONLY[path]]
     if path == PACKAGE / "variants.py":  # its entries are names for values, which stand in the key themselves
         tree.body = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom))]
-    imported = tuple(file for node in statements(tree) for file in files_of(node))
+    imported = tuple(file for node in statements(tree) for file in files_of(node, path))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
@@ -83,17 +114,44 @@ def statements(tree: ast.Module) -> list[ast.stmt]:
     return [node for node in ast.walk(tree) if isinstance(node, ast.stmt) and id(node) not in skipped]
 
 
-def files_of(node: ast.stmt) -> list[Path]:
-    """The files of this package that an import statement names."""
-    if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-        names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+def files_of(node: ast.stmt, path: Path) -> list[Path]:
+    """The files that an import statement of the file `path` names: of this package, and of what else counts."""
+    if isinstance(node, ast.ImportFrom):
+        inner = [node.module] if node.module else []
+        names = [".".join(parts) for parts in ([*inner], *([*inner, alias.name] for alias in node.names)) if parts]
+        if node.level:
+            return [file for name in names for file in below([path.parents[node.level - 1]], name.split("."))]
     elif isinstance(node, ast.Import):
         names = [alias.name for alias in node.names]
     else:
         return []
     found: list[Path] = []
     for name in names:
-        top, _, rest = name.partition(".")
-        if top == NAME and rest:
-            found += [path for path in (PACKAGE / f"{rest.replace('.', '/')}.py",) if path.is_file()]
+        top, *rest = name.split(".")
+        if top == NAME:
+            found += [file for file in (PACKAGE.joinpath(*rest).with_suffix(".py"),) if rest and file.is_file()]
+        elif not path.is_relative_to(PACKAGE) and top not in sys.stdlib_module_names:
+            found += [file for file in elsewhere(top, tuple(rest)) if counts(file)]
     return found
+
+
+@lru_cache(maxsize=256)
+def elsewhere(top: str, rest: tuple[str, ...]) -> tuple[Path, ...]:
+    """The files of a module that is not this package's, and of the packages that it is in; none where there is no source."""
+    try:
+        spec = find_spec(top)
+    except (ImportError, ValueError):
+        return ()
+    if spec is None:
+        return ()
+    roots = list(map(Path, spec.submodule_search_locations or ()))
+    own = [Path(spec.origin)] if spec.origin and spec.origin.endswith(".py") else []
+    return (*own, *below(roots, list(rest)))
+
+
+def below(roots: list[Path], names: list[str]) -> Iterator[Path]:
+    """Of a dotted name, the file of each of its parts, a module's or a package's."""
+    for root in roots:
+        for i in range(1, len(names) + 1):
+            place = root.joinpath(*names[:i])
+            yield from (file for file in (place.with_name(f"{place.name}.py"), place / "__init__.py") if file.is_file())

@@ -151,8 +151,8 @@ def test_a_toy_is_in_a_report(plugin):
     assert "likelihood=toy-laplace, objective=toy-half" in page
 
 
-def test_the_study_of_the_readme_runs(tmp_path):
-    text = Path(__file__).parents[1].joinpath("README.md").read_text(encoding="utf-8")
+def test_the_study_of_the_documentation_runs(tmp_path):
+    text = Path(__file__).parents[1].joinpath("docs", "claims.md").read_text(encoding="utf-8")
     code = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "# bigger_codes.py" in block)
     path = tmp_path / "bigger_codes.py"
     path.write_text(code, encoding="utf-8")

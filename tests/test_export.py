@@ -265,11 +265,11 @@ def test_of_the_same_run_twice_the_newest_is_taken(tmp_path):
 def test_the_examples_of_its_help_run(tmp_path, monkeypatch):
     import shlex
 
-    from vae_variants.commands.export import EXAMPLES
+    from vae_variants.commands.examples import EXAMPLES
 
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
     monkeypatch.chdir(tmp_path)
-    lines = [line for line in EXAMPLES.splitlines() if line.startswith("vae-variants")]
+    lines = EXAMPLES["export"]
     assert len(lines) == 3
     vv.run("vae-bernoulli", seeds=2, fidelity="smoke")
     help_text = CliRunner().invoke(app, ["export", "--help"], terminal_width=200).stdout

@@ -243,7 +243,7 @@ def test_a_metric_of_a_plugin_is_in_the_key_of_what_is_measured_alone(keyed):
 from vae_variants import metric
 from vae_variants.model import {need}
 
-@metric(needs=({need},), unit="", better="none")
+@metric(needs=({need},), unit="images", better="none")
 def mine(e):
     return 1
 """

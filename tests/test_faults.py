@@ -53,7 +53,7 @@ faulty("crashes", lambda: ctypes.string_at(0))
 """
 SAYS = {  # objective -> state, reason, what the end of the traceback has
     "raises": ("error", "ArithmeticError: no such luck", "in raises"),
-    "loops": ("timeout", "longer than 8 s", "in loops"),
+    "loops": ("timeout", "longer than 20 s", "in loops"),
     "takes": ("oom", "can't allocate memory", "torch.ones"),
     "exits": ("error", "exit code 3", ""),
     "leaves": ("error", "SystemExit: 4", "in <lambda>"),
@@ -77,7 +77,7 @@ def made(tmp_path_factory):
         engine = Workers(1, (Path("faulty.py"),))
         plan = [*map(faulty, SAYS), spec("vae[hidden=8,latent=2,epochs=2]", dataset="npz:plain.npz")]
         try:
-            records = run_all(plan, Store("runs"), CPU, timeout=8.0, memory=parse_memory("8g"), engine=engine)
+            records = run_all(plan, Store("runs"), CPU, timeout=20.0, memory=parse_memory("8g"), engine=engine)
         finally:
             engine.close()
         assert run_all(plan, Store("runs"), CPU) == records  # they are there, and not made again

@@ -20,7 +20,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from tests.made_up import grid, made_up
-from vae_variants.cli import show_planned
+from vae_variants.commands.status import show_planned
 from vae_variants.datasets import load_dataset
 from vae_variants.datasets.folder import SUFFIXES, album
 from vae_variants.evaluation import fidelity

@@ -198,7 +198,7 @@ def bench(
         out.print(plan_table(launch.check(plan), Store(runs)))
         return
     records = launch.execute(plan)
-    make_report(suite, plan, runs, reports, given, baseline)
+    make_report(suite, plan, runs, reports, given, baseline, plugin or ())
     finish(records)
 
 
@@ -220,7 +220,7 @@ def report(
     load_plugins(plugin or [])
     given: dict[str, Any] = {"dataset": dataset, "seeds": seeds, "fidelity": fidelity, "epochs": epochs, "precision": precision}
     plan = load_suite(suite).plan(**given)
-    make_report(suite, plan, runs, reports, given, baseline)
+    make_report(suite, plan, runs, reports, given, baseline, plugin or ())
 
 
 @app.command(epilog=examples("study"))

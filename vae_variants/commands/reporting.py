@@ -21,9 +21,19 @@ if TYPE_CHECKING:
 __all__ = ["make_report"]
 
 
-def make_report(suite: str, plan: list[RunSpec], runs: Path, reports: Path, options: dict[str, Any], baseline: Path | None = None) -> None:
-    """`options` are those that replace what the suite says: they are part of the report's name and of the command in it. Changes against
-    `baseline`, whatever `compare` takes, are on the page. Raises `UserError` where there is no record, and for a baseline that is none.
+def make_report(
+    suite: str,
+    plan: list[RunSpec],
+    runs: Path,
+    reports: Path,
+    options: dict[str, Any],
+    baseline: Path | None = None,
+    plugins: Sequence[Path] = (),
+) -> None:
+    """`options` replace what the suite says: they are part of the report's name, and with `plugins` of the command in it.
+
+    Changes against `baseline`, whatever `compare` takes, are on the page. Raises `UserError` where there is no record, and for a
+    baseline that is none.
     """
     from vae_variants.report import write_index, write_report  # brings pandas and matplotlib, which the rest does without
     from vae_variants.studies.page import claims_on
@@ -33,7 +43,8 @@ def make_report(suite: str, plan: list[RunSpec], runs: Path, reports: Path, opti
     newest = store.newest(spec.identity for spec in plan)
     usual = load_suite(suite).fidelity
     given = {key: value for key, value in options.items() if value is not None and (key, value) != ("fidelity", usual)}
-    command = shlex.join(["vae-variants", "bench", suite, *(part for k, v in given.items() for part in (f"--{k}", str(v)))])
+    pairs = [*given.items(), *(("plugin", path) for path in plugins)]
+    command = shlex.join(["vae-variants", "bench", suite, *(part for k, v in pairs for part in (f"--{k}", str(v)))])
     kind, _, path = given.get("dataset", "").partition(":")
     parts = [Path(suite).stem, kind, Path(path.partition("?")[0]).stem, given.get("fidelity", "")]
     parts += [f"{key}-{given[key]}" for key in ("seeds", "epochs", "precision") if key in given]

@@ -17,7 +17,7 @@ __all__: list[str] = []
 
 USUAL = ("vae", "made", "autoencoder", "gan", "pca", "linear-vae", "categorical-vae")  # between them they have every capability
 COST = {"train_seconds": 1.0, "train_images_per_second": 1000.0, "peak_memory_bytes": 1e8}
-CHANCE = ("images/s", "s", "bytes")  # units of what a machine does, which is never the same twice
+CHANCE = ("images/s", "s", "ms", "bytes")  # units of what a machine does, which is never the same twice
 
 
 @lru_cache(maxsize=64)

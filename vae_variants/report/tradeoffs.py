@@ -152,7 +152,7 @@ def rate_distortion(ident: str, shown: Sequence[Entry], title: str) -> str | Non
     parts += [clip, tag("g", *lines, class_="levels", clip_path=f"url(#{ident}-clip)"), *names]
     parts.append(marks(found, "rate", "distortion", across, up, {found[0][0].record.key}, ()))
     described = f"{len(found)} variants, {title}; dotted lines have the same ELBO, and better is to the lower left."
-    return panel(ident, "distortion: −E log p(x|z), nats", described, WIDTH, HEIGHT, *parts, aside=title)
+    return panel(ident, "distortion, nats", described, WIDTH, HEIGHT, *parts, aside=title)
 
 
 def tradeoffs(shown: Sequence[Entry]) -> list[Plot]:

@@ -107,6 +107,8 @@ def program(words: list[str]) -> None:
     else:
         words = [*words, *TRIAL.get(command, [])]
     result = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+    if command == "export" and (key := re.search(r"name one by its key: (\w+)", result.output)):  # one label on two data sets
+        result = CliRunner().invoke(app, [command, key[1], *words[2:]], env={"COLUMNS": "200"})
     assert result.exit_code == 0, f"{text}\n{result.output}"
     assert result.output.strip()
 

@@ -82,8 +82,8 @@ def vendor() -> str:
 def multiplies_fast() -> bool:
     """Whether casting pays on this CPU, which does not round by itself.
 
-    AMD's multiply bfloat16 at twice the rate of float32. Intel's do with AMX, and where a virtual machine hides that, by AVX512
-    instructions that take 1.7 times as long as float32's (a Xeon of the fifth generation, 5 x 128 x 784 by 784 x 512).
+    AMD's multiply bfloat16 faster than float32 (`nox -s peers`, reports/speed). Intel's do with AMX, and where a virtual machine hides
+    that, by AVX512 instructions that take longer than float32's.
     """
     return bool(capabilities().get("avx512_bf16")) and vendor() != "GenuineIntel"
 

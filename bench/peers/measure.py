@@ -1,7 +1,7 @@
 """Measures what `report.py` shows, contestants in turn within each round: `python bench/peers/measure.py [WHAT...] [--out FOLDER]`.
 
-What: training, seeds, scoring, stacks, sampling, target, steps, parts; all of them unless named. Each writes its own CSV, one row per measurement,
-beside what other machines measured.
+What: training, seeds, scoring, stacks, sampling, target, steps, parts; all of them unless named. Each writes its own CSV, one row per
+measurement, beside what other machines measured.
 """
 
 from __future__ import annotations

@@ -216,7 +216,9 @@ def sections(frames: dict[str, pd.DataFrame], figures: Path, suffix: str) -> Ite
             words, figure = write(frames[name])
             figure.savefig(figures / f"{name}{suffix}.png", metadata={"Software": None})
             yield f"{words}\n![{name}](figures/{name}{suffix}.png)\n"
-    yield from (write(frames[name]) for name, write in {"scoring": scoring, "stacks": stacks, "sampling": sampling}.items() if name in frames)
+    yield from (
+        write(frames[name]) for name, write in {"scoring": scoring, "stacks": stacks, "sampling": sampling}.items() if name in frames
+    )
     if {"steps", "parts"} <= set(frames):
         yield steps(frames["steps"], frames["parts"])
 

@@ -22,10 +22,11 @@ from vae_variants.datasets import load_dataset
 from vae_variants.harness import Store, claims, run_all, worker
 from vae_variants.harness.claims import Due
 from vae_variants.harness.files import StoreError
-from vae_variants.harness.limits import ceiling, fitting, granted, limit
+from vae_variants.harness.limits import ceiling, fitting, limit
 from vae_variants.harness.spec import prepared
 from vae_variants.harness.terms import Terms
 from vae_variants.harness.worker import SPAWN
+from vae_variants.memory import granted
 from vae_variants.progress import Log
 from vae_variants.registry import UserError
 

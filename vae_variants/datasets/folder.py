@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from vae_variants.memory import kilobytes
+from vae_variants.memory import installed
 from vae_variants.registry import UserError, closest
 
 __all__ = ["BROKEN", "Images", "album", "room"]
@@ -79,8 +79,8 @@ def album(path: str, size: int, grey: bool, labels: bool, broken: str) -> Images
 
 
 def room() -> int:
-    """Bytes that images may take: a quarter of this machine's memory, for they are copied when they are split, and at most `LARGEST`."""
-    return min(LARGEST, kilobytes("/proc/meminfo", "MemTotal") * 1024 // 4 or LARGEST)
+    """Bytes that images may take: a quarter of what this process is granted, for they are copied when they are split; at most `LARGEST`."""
+    return min(LARGEST, (installed() or 4 * LARGEST) // 4)
 
 
 def hidden(path: Path) -> bool:

@@ -19,7 +19,7 @@ from vae_variants.cli import app
 from vae_variants.harness import Store, load_suite
 from vae_variants.harness.statistics import t_test, welch
 from vae_variants.harness.store import RECORD
-from vae_variants.report.compare import COMPARED, KINDS, Changes, compare
+from vae_variants.report.compare import COMPARED, KINDS, Changes, brief, compare
 from vae_variants.report.entries import Entry
 from vae_variants.report.tables import COLUMNS, results, write_csv
 
@@ -36,7 +36,7 @@ METRICS = {  # name -> unit, better, kind
 def frame(variants: tuple[str, ...] = ("a", "b", "c"), seeds: int = SEEDS) -> pd.DataFrame:
     chance = np.random.default_rng(0)
     rows = [
-        (v, "digits", "binary", seed, m, chance.normal(10, 0.1), *METRICS[m], "ok", "CPU (2 threads)", f"run-{v}", "full", "d" * 64)
+        (v, "digits", "binary", seed, m, chance.normal(10, 0.1), *METRICS[m], "ok", "CPU (2 threads)", f"run-{v}", "full", "d" * 64, "", "")
         for v in variants
         for m in METRICS
         for seed in range(seeds)
@@ -101,17 +101,20 @@ def test_what_is_looked_at_together_is_adjusted_together() -> None:
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
-def test_few_seeds_cannot_tell(seeds: int) -> None:
+def test_few_seeds_cannot_tell_and_show_the_plain_difference(seeds: int) -> None:
     found = compare(frame(seeds=seeds), changed(frame(seeds=seeds), "b", "elbo", -5.0))
     assert kinds(found) == {("b", "elbo"): "cannot tell"} and not found.worse
-    assert f"{seeds} seed" in found.of("cannot tell")[0].note
+    (row,) = found.of("cannot tell")
+    assert row.note == f"no verdict under 3 seeds: {seeds} in common" and row.p is None and row.difference is not None
+    assert row.difference.mean == pytest.approx(-5.0, abs=0.05) == row.after - row.before  # type: ignore[operator]
+    assert (row.difference.low, row.difference.high, row.difference.n) == (None, None, seeds)
 
 
 def test_other_seeds_are_compared_by_welch() -> None:
     before, after = frame(("a",)), changed(frame(("a",)), "a", "elbo", -2.0, noise=0.1)
     after["seed"] += 100
     found = compare(before, after)
-    assert kinds(found, "advice") == {("a", "elbo"): "worse"} and "not paired" in found.of("worse")[0].note
+    assert kinds(found, "advice", "altered") == {("a", "elbo"): "worse"} and "not paired" in found.of("worse")[0].note
     x, y = np.random.default_rng(3).normal(0, 1, 6), np.random.default_rng(4).normal(0.5, 3, 4)
     difference, p = welch(list(x), list(y))
     known = stats.ttest_ind(x, y, equal_var=False)
@@ -148,6 +151,44 @@ def test_what_is_not_the_same_is_not_compared(column: str, value: str, words: st
     assert kinds(found) == {("b", ""): "not compared"} and not found.worse
     assert found.of("not compared")[0].note == words
     assert kinds(compare(frame(), after.assign(**{column: ""}))) == {("b", "elbo"): "worse"}, "what is not known does not differ"
+
+
+@pytest.mark.parametrize(
+    ("changes", "notes"),
+    [
+        ({}, []),
+        ({"options": "epochs=50, latent=20"}, ["epochs: 25 before, 50 after"]),
+        ({"options": "epochs=25, latent=20, k=v, decay=cosine"}, ["decay: constant before, cosine after", "k: unset before, v after"]),
+        ({"code": "other", "run": "run-d"}, ["other sources: fingerprint today before, other after"]),
+        ({"code": "", "run": "run-d"}, ["other sources: run run-b before, run-d after"]),
+        ({"code": "", "run": "run-d", "options": ""}, ["other sources or options: run run-b before, run-d after"]),
+        ({"seed": 1}, ["seeds: 0–4 before, 1–5 after"]),
+        ({"seed": 1, "options": "epochs=25, latent=2", "run": "run-d"}, ["latent: 20 before, 2 after", "seeds: 0–4 before, 1–5 after"]),
+    ],
+)
+def test_another_run_under_the_same_name_is_said(changes: dict[str, str | int], notes: list[str]) -> None:
+    before = frame().assign(options="epochs=25, latent=20", code="today")
+    after = before.copy()
+    for column, value in changes.items():
+        here = after.variant == "b"
+        after.loc[here, column] = after.loc[here, "seed"] + value if column == "seed" else value
+    found = compare(before, after)
+    assert [(row.variant, row.note) for row in found.of("altered")] == [("b", note) for note in notes]
+    assert found.tests == (4 if "seed" in changes else 0) and not found.worse, "and it is compared all the same"
+
+
+def test_sources_that_are_others_throughout_are_one_line() -> None:
+    names = tuple("abcdefg")
+    before = frame(names).assign(code="x", options="epochs=25")
+    after = before.assign(code="y")
+    after.loc[after.variant == "c", "options"] = "epochs=50"
+    rows = compare(before, after).of("altered")
+    assert len(rows) == len(names) + 1
+    assert [(row.variant, row.note) for row in brief(rows)] == [
+        ("c", "epochs: 25 before, 50 after"),
+        ("7 variants", "other sources before and after"),
+    ]
+    assert brief(rows[:3]) == rows[:3]
 
 
 def test_a_bound_is_not_compared_with_an_exact_value() -> None:
@@ -286,16 +327,24 @@ def test_bad_usage_is_one_line(args: tuple[str, ...], says: str, call: Callable[
 
 def test_a_report_with_a_baseline_says_what_changed_on_its_page(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    fill(Store("runs"), load_suite("digits").plan())
-    made = CliRunner().invoke(app, ["report", "digits"])
-    assert made.exit_code == 0 and "Changes against the baseline" not in (tmp_path / "reports/digits/report.html").read_text()
-    rows = pd.read_csv("reports/digits/results.csv")
+    suite = 'dataset = "digits"\nseeds = 3\n[[runs]]\nvariants = ["vae-bernoulli", "iwae-8", "made"]\n'
+    (tmp_path / "mine.toml").write_text(suite)
+    fill(Store("runs"), load_suite("mine.toml").plan())
+    made = CliRunner().invoke(app, ["report", "mine.toml"])
+    assert made.exit_code == 0 and "Changes against the baseline" not in (tmp_path / "reports/mine/report.html").read_text()
+    rows = pd.read_csv("reports/mine/results.csv")
     rows.loc[rows.variant == "iwae-8", "value"] += 1e3
     rows[rows.variant != "made"].to_csv("before.csv", index=False)
-    made = CliRunner().invoke(app, ["report", "digits", "--baseline", "before.csv"])
+    made = CliRunner().invoke(app, ["report", "mine.toml", "--baseline", "before.csv"])
     assert made.exit_code == 0, made.output
-    page = (tmp_path / "reports/digits/report.html").read_text()
+    page = (tmp_path / "reports/mine/report.html").read_text()
     section = page.partition('<section id="changes"')[2].partition("</section>")[0]
     assert '<td>added</td><th scope="row">made</th>' in section and ">iwae-8<" in section and ">vae-bernoulli<" not in section
-    wrong = CliRunner().invoke(app, ["report", "digits", "--baseline", "nowhere"])
+    (tmp_path / "mine.toml").write_text(suite + "[defaults]\nepochs = 7\n")
+    fill(Store("longer"), load_suite("mine.toml").plan())
+    made = CliRunner().invoke(app, ["report", "mine.toml", "--runs", "longer", "--baseline", "reports/mine"])
+    assert made.exit_code == 0, made.output
+    section = (tmp_path / "reports/mine/report.html").read_text().partition('<section id="changes"')[2].partition("</section>")[0]
+    assert re.search(r"<td>altered</td><th scope=\"row\">made</th>.*<td>epochs: \d+ before, 7 after</td></tr>", section)
+    wrong = CliRunner().invoke(app, ["report", "mine.toml", "--baseline", "nowhere"])
     assert wrong.exit_code == 2 and "'nowhere' is not there" in wrong.stderr

@@ -23,7 +23,7 @@ from vae_variants.report.facts import failed_runs, failed_values, same_runs
 from vae_variants.report.numbers import NOTHING
 from vae_variants.report.overview import overview
 from vae_variants.report.plot import Plot
-from vae_variants.report.sections import FIGURES_ARE, LEFT_OUT, LIKELIHOOD_TEXT
+from vae_variants.report.sections import FIGURES_ARE, LEFT_OUT, likelihood_text
 
 __all__ = ["LARGEST", "Change", "Claim", "page"]
 
@@ -56,6 +56,7 @@ class Change(NamedTuple):
     metric: str
     before: str
     after: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ def page(
         "most": ROWS,
         "nothing": NOTHING,
         "advice_title": TITLE,
-        "likelihood_text": " ".join(LIKELIHOOD_TEXT),
+        "likelihood_text": " ".join(likelihood_text(found.advice.few)),
         "figures_are": FIGURES_ARE,
         "left_out": LEFT_OUT.format(all=len(found.entries), shown=len(found.shown), drawn=found.drawn),
         "style": Markup(style),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vae_variants.harness.statistics import Comparison
+from vae_variants.harness.statistics import LEAST_SEEDS, Comparison
 from vae_variants.report.entries import SUPPORTS, Entry, distinct, prominent
 from vae_variants.report.numbers import number
 from vae_variants.report.plot import Plot
@@ -18,7 +18,7 @@ UP, DOWN = "0,114,178", "213,94,0"  # that the row is above, below: blue and ver
 CAPTION = (
     "Row less column in log p(x), nats per image, mean over the seeds that both have: blue where the row is above, orange where below. "
     "Full colour and bold: the 95 % interval of the difference is on one side of 0; these intervals are not adjusted for their number. "
-    "Pale: it holds 0, or there is one seed. Best rows on top; a bound stands for log p(x) where there is no more."
+    "Pale: it holds 0, or there are fewer than three seeds. Best rows on top; a bound stands for log p(x) where there is no more."
 )
 CELL = (
     "padding:2px 5px;text-align:right;white-space:nowrap;font-size:11.5px;font-variant-numeric:tabular-nums;border:1px solid var(--paper)"
@@ -28,9 +28,9 @@ UPRIGHT = f"{NAME};writing-mode:vertical-rl;transform:rotate(180deg);text-align:
 
 
 def excludes(found: Comparison) -> bool:
-    """Whether the interval of the difference is on one side of 0."""
+    """Whether the interval of the difference is on one side of 0, over as many seeds as a verdict takes."""
     low, high = found.difference.low, found.difference.high
-    return low is not None and high is not None and (low > 0 or high < 0)
+    return found.difference.n >= LEAST_SEEDS and low is not None and high is not None and (low > 0 or high < 0)
 
 
 def cell(row: Entry, column: Entry) -> str:

@@ -172,7 +172,7 @@ def label_budgets(shown: Sequence[Entry]) -> str | None:
     found = [[(size, p.mean) for size, m in BUDGETS if (p := e.interval(m))] for e in group]
     left, bottom = min(LABEL, max(width_of(e.label) for e in group)) + 14, TOP + ROW * len(group)
     scale = Scale.over([v for points in found for _, v in points], left, WIDTH - 12)
-    parts = [x_axis(scale, TOP - 4, bottom + 2, 5)]
+    parts = [x_axis(scale, TOP - 4, bottom + 2, 5, within=WIDTH)]
     for i, (entry, points) in enumerate(zip(group, found, strict=True)):
         middle, ink, places = TOP + ROW * (i + 0.5), colour(entry), [scale(v) for _, v in points]
         words = f"{entry.label}: {', '.join(number(Interval(v, None, None, 1)) for _, v in points)}"

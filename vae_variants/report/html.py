@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -96,6 +97,11 @@ def words(text: object) -> Markup:
     return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else escape(part) for i, part in enumerate(parts))
 
 
+def breakable(label: str) -> Markup:
+    """A name that may be broken between its parts where there is little room."""
+    return Markup("<wbr>").join(re.findall(r"[^\[=,:|?_]*[\[=,:|?_]|[^\[=,:|?_]+", label))
+
+
 def data_uri(text: str) -> str:
     return "data:text/csv;charset=utf-8," + quote(text, safe=",:;()[]=|/+*")
 
@@ -135,7 +141,7 @@ def environment() -> Environment:
     found = Environment(
         loader=PackageLoader("vae_variants.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    found.filters.update(words=words, half=half, first_direction=first_direction, plain=plain)
+    found.filters.update(breakable=breakable, words=words, half=half, first_direction=first_direction, plain=plain)
     return found
 
 

@@ -24,6 +24,7 @@ CELL = (
     "padding:2px 5px;text-align:right;white-space:nowrap;font-size:11.5px;font-variant-numeric:tabular-nums;border:1px solid var(--paper)"
 )
 NAME = "padding:2px 6px;font-size:12px;font-weight:400;white-space:nowrap;color:var(--ink)"
+ROW = f"{NAME};text-align:right;text-indent:0;max-width:none"
 UPRIGHT = f"{NAME};writing-mode:vertical-rl;transform:rotate(180deg);text-align:left;vertical-align:bottom"
 
 
@@ -67,7 +68,13 @@ def differences(shown: Sequence[Entry]) -> list[Plot]:
         rows = [
             tag(
                 "tr",
-                tag("th", escaped(fitted(e.label, 190, 12)), scope="row", style=f"{NAME};text-align:right", title=e.label),
+                tag(
+                    "th",
+                    escaped(fitted(e.label, 190, 12)),
+                    scope="row",
+                    style=ROW,
+                    title=e.label,
+                ),
                 *(cell(e, other) for other in few),
                 data_variant=e.label,
             )
@@ -76,7 +83,7 @@ def differences(shown: Sequence[Entry]) -> list[Plot]:
         style = "border-collapse:collapse;margin:0;width:auto"
         table = tag("table", tag("thead", tag("tr", blank, *heads)), tag("tbody", *rows), class_="matrix", style=style)
         named = f"differences in log p(x), {title}"
-        body = tag("div", table, style="overflow-x:auto", role="region", tabindex=0, aria_label=named)
+        body = tag("div", table, class_="wide", role="region", tabindex=0, aria_label=named)
         left_out = f" Shown: {len(few)} of {len(group)} variants, the first and the best." if len(few) < len(group) else ""
         found.append(Plot(f"differences-{support}", f"Paired differences: {title}", CAPTION + left_out, "quality", body))
     return found

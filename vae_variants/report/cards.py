@@ -13,6 +13,7 @@ from vae_variants.model import MODELS
 from vae_variants.objectives import OBJECTIVES
 from vae_variants.registry import Registry, UserError
 from vae_variants.report.entries import Entry
+from vae_variants.report.facts import collapsed
 from vae_variants.report.numbers import short
 from vae_variants.variants import Configuration, complete, configure
 
@@ -23,7 +24,10 @@ CHOSEN: dict[str, Registry[Any]] = {"model": MODELS, "likelihood": LIKELIHOODS, 
 
 @dataclass(frozen=True)
 class Card:
-    """`documents` are (what it is, its name, paragraphs of its documentation); `differs` and `values` are of the configuration."""
+    """`documents` are (what it is, its name, paragraphs of its documentation); `differs` and `values` are of the configuration.
+
+    `silent` says that its codes carry nothing, of those that do not.
+    """
 
     entry: Entry
     description: str
@@ -31,6 +35,7 @@ class Card:
     documents: tuple[tuple[str, str, tuple[str, ...]], ...]
     differs: tuple[tuple[str, str], ...]
     values: tuple[tuple[str, str], ...]
+    silent: str = ""
 
 
 def cards(entries: Sequence[Entry]) -> list[Card]:
@@ -60,7 +65,8 @@ def card_of(entry: Entry) -> Card:
             documents.append((kind, name, tuple(" ".join(part.split()) for part in text.split("\n\n") if part.strip())))
     pairs = tuple((key, short(value)) for key, value in values.items())
     reference = known.reference if known else ""
-    return Card(entry, known.description if known else "", reference, tuple(documents), tuple(differences(values)), pairs)
+    silent = f"Its codes carry nothing: {found}." if (found := collapsed(entry)) else ""
+    return Card(entry, known.description if known else "", reference, tuple(documents), tuple(differences(values)), pairs, silent)
 
 
 def configured(entry: Entry) -> Configuration | None:

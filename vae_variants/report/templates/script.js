@@ -173,7 +173,19 @@
     setTimeout(() => URL.revokeObjectURL(url), 1000);
   }
 
+  // Tables that are wider than their place say so; those that fit do not.
+  function measure() {
+    for (const place of all(".wide")) {
+      if (!place.clientWidth) continue;
+      place.classList.toggle("scrolls", place.scrollWidth > place.clientWidth);
+      place.classList.toggle("fits", place.scrollWidth <= place.clientWidth);
+    }
+  }
+
   function equip() {
+    const sizes = new ResizeObserver(() => requestAnimationFrame(measure));
+    for (const table of all(".wide > table")) sizes.observe(table);
+    for (const place of all(".wide")) sizes.observe(place);
     for (const [, table] of tables) {
       for (const th of all("thead th[data-column]", table)) {
         const button = made("button", { type: "button" }, ...th.childNodes);

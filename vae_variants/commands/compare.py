@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vae_variants.harness import Store, load_suite, suite_files
 from vae_variants.options import Plugin, guarded
 from vae_variants.registry import UserError, load_plugins
 
@@ -113,6 +112,8 @@ def reported(file: Path) -> pd.DataFrame:
 
 def fidelity_of(command: str) -> str:
     """Of the command by which a report was made; nothing where that does not tell."""
+    from vae_variants.harness import load_suite, suite_files
+
     try:
         suite, *options = shlex.split(command)
     except ValueError:
@@ -125,6 +126,7 @@ def stored(folder: Path, suite: str | None) -> pd.DataFrame:
     """Of a store: of each variant, data set and fidelity the last record, one of today's code before others."""
     import pandas as pd
 
+    from vae_variants.harness import Store, load_suite
     from vae_variants.report.entries import Entry
     from vae_variants.report.tables import results
 

@@ -6,17 +6,12 @@ import importlib.util
 import keyword
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from vae_variants.datasets import DATASETS
-from vae_variants.evaluation import METRICS
-from vae_variants.likelihoods import LIKELIHOODS
-from vae_variants.model import MODELS
-from vae_variants.objectives import OBJECTIVES
 from vae_variants.options import guarded
-from vae_variants.registry import Registry, UserError, closest, load_plugins
+from vae_variants.registry import UserError, closest, load_plugins, registry_of
 
 __all__ = ["KINDS", "new"]
 
@@ -29,23 +24,6 @@ KINDS = {  # -> how it is tried, once it is checked
     "dataset": "run vae-bernoulli --dataset {kebab} --plugin {file} --seeds 2 --fidelity smoke",
     "study": "study {kebab} --plugin {file} --seeds 2 --fidelity smoke",
 }
-
-
-REGISTRIES: dict[str, Registry[Any]] = {
-    "likelihood": LIKELIHOODS,
-    "objective": OBJECTIVES,
-    "model": MODELS,
-    "metric": METRICS,
-    "dataset": DATASETS,
-}
-
-
-def registry_of(kind: str) -> Registry[Any]:
-    if kind == "study":
-        from vae_variants.studies import STUDIES  # brings matplotlib
-
-        return STUDIES
-    return REGISTRIES[kind]
 
 
 @guarded

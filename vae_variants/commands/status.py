@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from vae_variants.harness import Store, load_suite, unique
 from vae_variants.options import Plugin, Runs, SuiteFidelity, guarded
-from vae_variants.progress import out, plan_table, states
 from vae_variants.registry import load_plugins
+
+if TYPE_CHECKING:
+    from vae_variants.harness import Store
 
 __all__ = ["status"]
 
@@ -27,6 +27,9 @@ def status(
     runs: Runs = Path("runs"),
 ) -> None:
     """What of a suite is done, failed, begun or missing."""
+    from vae_variants.harness import Store, load_suite, unique
+    from vae_variants.progress import out, plan_table
+
     load_plugins(plugin or [])
     if planned:
         show_planned(Store(runs))
@@ -37,6 +40,10 @@ def status(
 
 def show_planned(store: Store) -> None:
     """What the manifests say, beside the records that there are."""
+    from rich.table import Table
+
+    from vae_variants.progress import out, states
+
     records = {record.key: record for _, record in store.records()}
     table = Table(box=None, pad_edge=False)
     for column in ("variant", "data set", "seeds", "fidelity", "key", "state"):

@@ -164,10 +164,11 @@ def test_a_template_passes_its_check_and_runs(kind: str, call: Call) -> None:
     result = call("new", kind)
     assert result.exit_code == 0, result.output
     wrote, check, run = result.stdout.splitlines()
-    assert wrote == f"wrote my_{kind}.py; next:" and check.split() == ["vae-variants", "check", f"my_{kind}.py"]
+    assert wrote.startswith(f"wrote my_{kind}.py, with ") and "put your own in its place" in wrote
+    assert check.split() == ["vae-variants", "check", f"my_{kind}.py"]
     assert f"--plugin my_{kind}.py" in run and "--fidelity smoke" in run
     text = Path(f"my_{kind}.py").read_text()
-    assert "emplate" not in text and len(text.splitlines()) < 60
+    assert "emplate" not in text and "worked example: put your own" in " ".join(text.split()) and len(text.splitlines()) < 60
     result = call("check", f"my_{kind}.py")
     assert result.exit_code == 0, result.output
     name = f"my_{kind}" if kind == "metric" else f"my-{kind}"

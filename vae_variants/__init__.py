@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from vae_variants.evaluation import METRICS, evaluate, metric
     from vae_variants.harness import Record
     from vae_variants.likelihoods import LIKELIHOODS
-    from vae_variants.model import MODELS
+    from vae_variants.models import MODELS
     from vae_variants.objectives import OBJECTIVES
     from vae_variants.registry import UserError
     from vae_variants.studies import STUDIES
@@ -26,7 +26,7 @@ HOMES = {  # module -> names that are imported from it when they are first asked
     "evaluation": ("METRICS", "evaluate", "metric"),
     "harness": ("Record",),
     "likelihoods": ("LIKELIHOODS",),
-    "model": ("MODELS",),
+    "models": ("MODELS",),
     "objectives": ("OBJECTIVES",),
     "registry": ("UserError",),
     "studies": ("STUDIES",),  # brings pandas and matplotlib, which the rest does without

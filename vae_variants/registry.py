@@ -15,12 +15,12 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar, cast, overload
 
-__all__ = ["Place", "Registry", "UserError", "closest", "load_plugin", "load_plugins", "registry_of"]
+__all__ = ["Place", "Registry", "UserError", "closest", "load_plugin", "load_plugins", "nearest", "registry_of"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}", re.ASCII)
 GROUP, PACKAGE = "vae_variants.plugins", Path(__file__).parent
 BETWEEN = (__name__, "vae_variants.evaluation.metrics")  # modules that register what others have written
-FEW = 8  # choices that are named though one is near
+FEW = 5  # choices that are named though one is near
 T = TypeVar("T")
 S = TypeVar("S")
 
@@ -35,13 +35,18 @@ def closest(kind: str, name: str, choices: Iterable[str]) -> str:
     Of what a plug-in can register the line says how its file is given.
     """
     choices = sorted(set(choices))
-    near = difflib.get_close_matches(name, choices, n=1)
-    parts = [f"did you mean {near[0]!r}?"] if near else []
+    near = nearest(name, choices)
+    parts = [f"did you mean {near!r}?"] if near else []
     parts += [] if near and len(choices) > FEW else [f"choices: {', '.join(choices)}"]
     if {*kind.split(" or ")} & {registry.kind for registry in Registry.every}:
         parts[-1] += " " if parts[-1].endswith("?") else "; "
         parts[-1] += "if it is a plug-in's, give its file with --plugin FILE"
     return f"unknown {kind} {name!r}; {' '.join(parts)}"
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """What was probably meant by `name`; empty where nothing is near."""
+    return next(iter(difflib.get_close_matches(name, list(choices), n=1)), "")
 
 
 class Refused(ValueError):
@@ -238,8 +243,8 @@ def mend(error: BaseException) -> str:
         case ModuleNotFoundError(name=str(name)) if name.partition(".")[0] != __package__:
             return f"; install it (python -m pip install {name.partition('.')[0]}), or correct its name"
         case ImportError(name=str(module)) if found := re.match(r"cannot import name '(\w+)'", str(error)):
-            near = difflib.get_close_matches(found[1], dir(sys.modules.get(module)), n=1)
-            return f"; did you mean {near[0]!r}?" if near else f"; {module} has no such name"
+            near = nearest(found[1], dir(sys.modules.get(module)))
+            return f"; did you mean {near!r}?" if near else f"; {module} has no such name"
         case NameError(name=str(name)):
             homes = [m for m in list(sys.modules) if m.startswith(f"{__package__}.") and name in getattr(sys.modules[m], "__all__", ())]
             return f"; add: from {homes[0]} import {name}" if homes else "; define or import it first"

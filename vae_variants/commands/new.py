@@ -16,6 +16,14 @@ from vae_variants.registry import UserError, closest, load_plugins, registry_of
 __all__ = ["KINDS", "new"]
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
+EXAMPLE = {  # what a template has, to be replaced
+    "likelihood": "a logistic density",
+    "objective": "Renyi's bound",
+    "model": "a mixture of Bernoullis",
+    "metric": "the largest error of a pixel",
+    "dataset": "random rectangles",
+    "study": "a claim about larger codes",
+}
 KINDS = {  # -> how it is tried, once it is checked
     "likelihood": 'run "vae[likelihood={kebab}]" vae-gaussian --plugin {file} --seeds 2 --fidelity smoke',
     "objective": 'run "vae[objective={kebab},samples=8]" vae-bernoulli --plugin {file} --seeds 2 --fidelity smoke',
@@ -57,4 +65,5 @@ def new(
             file.write(text)
     except OSError as error:
         raise UserError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
-    print(f"wrote {path}; next:\n  vae-variants check {path}\n  vae-variants {KINDS[kind].format(kebab=kebab, file=path)}")
+    print(f"wrote {path}, with {EXAMPLE[kind]} as a worked example: put your own in its place. It runs as it is:")
+    print(f"  vae-variants check {path}\n  vae-variants {KINDS[kind].format(kebab=kebab, file=path)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,8 +35,13 @@ def status(
     if planned:
         show_planned(Store(runs))
         return
-    plan = load_suite(suite).plan(dataset=dataset, seeds=seeds, fidelity=fidelity)
-    out.print(plan_table(unique(plan), Store(runs)))
+    given = {"dataset": dataset, "seeds": seeds, "fidelity": fidelity}
+    plan, store = load_suite(suite).plan(**given), Store(runs)
+    out.print(plan_table(unique(plan), store))
+    if not store.newest(spec.identity for spec in plan):
+        options = [part for key, value in given.items() if value is not None for part in (f"--{key}", value)]
+        options += [part for path in plugin or [] for part in ("--plugin", str(path))]
+        print(f"no run of it has ended in {str(runs)!r}; make them with: {shlex.join(['vae-variants', 'bench', suite, *options])}")
 
 
 def show_planned(store: Store) -> None:

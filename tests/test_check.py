@@ -15,10 +15,11 @@ from typer.testing import CliRunner, Result
 
 import vae_variants.studies  # noqa: F401  (its registry)
 from tests.planted import BROKEN, LIKELIHOOD, OBJECTIVE, WHOLE, WRONG
+from tests.trying import forget
 from vae_variants.cli import app
 from vae_variants.commands.new import KINDS
 from vae_variants.form import FORMS
-from vae_variants.registry import Registry, UserError, left_out, load_plugin, load_plugins, loaded
+from vae_variants.registry import Registry, UserError, left_out, load_plugin, load_plugins
 
 Call = Callable[..., Result]
 
@@ -27,12 +28,8 @@ Call = Callable[..., Result]
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
     """The program in this process and in a folder of its own; what plug-ins there register is forgotten at the end."""
     monkeypatch.chdir(tmp_path)
-    yield lambda *args: CliRunner().invoke(app, [*args, *(["--jobs", "0"] if args[0] == "run" else [])])
-    for registry in Registry.every:
-        for name in [name for name in registry if Path(registry.places[name].file).is_relative_to(tmp_path)]:
-            registry.drop(name)
-    for module in [module for module in loaded if module in sys.modules]:
-        del sys.modules[module], loaded[module]
+    yield lambda *args: CliRunner().invoke(app, [*args, *(["--jobs", "0"] if args[0] in ("run", "study") else [])])
+    forget(tmp_path)
 
 
 def test_the_likelihood_of_the_readme_passes(call: Call) -> None:

@@ -116,7 +116,7 @@ class Launch:
 
     def suspects(self, record: Record) -> list[Path]:
         """The plug-ins that a run which failed was made of, and those whose metrics did."""
-        failed = [] if "error" not in record.status.values() else [(r, record.values.get(kind)) for kind, r in COMPONENTS.items()]
+        failed = [] if "error" not in record.status.values() else [(r, str(record.values.get(kind))) for kind, r in COMPONENTS.items()]
         wrong, data = {row["metric"] for row in record.rows if row["status"] == "error"}, record.dataset["name"]
         failed += [(METRICS, name) for name, m in METRICS.items() if m.published_for(data) in wrong]
         places = {registry.places[name].file for registry, name in failed if name in registry}

@@ -35,10 +35,10 @@ def status(
     if planned:
         show_planned(Store(runs))
         return
-    given = {"dataset": dataset, "seeds": seeds, "fidelity": fidelity}
-    plan, store = load_suite(suite).plan(**given), Store(runs)
+    plan, store = load_suite(suite).plan(dataset=dataset, seeds=seeds, fidelity=fidelity), Store(runs)
     out.print(plan_table(unique(plan), store))
     if not store.newest(spec.identity for spec in plan):
+        given = {"dataset": dataset, "seeds": seeds, "fidelity": fidelity}
         options = [part for key, value in given.items() if value is not None for part in (f"--{key}", value)]
         options += [part for path in plugin or [] for part in ("--plugin", str(path))]
         print(f"no run of it has ended in {str(runs)!r}; make them with: {shlex.join(['vae-variants', 'bench', suite, *options])}")

@@ -10,6 +10,7 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 
 
 def install(session: nox.Session, *groups: str) -> None:
+    session.env["PYTHONDONTWRITEBYTECODE"] = ""  # uv compiles nothing, and each of some hundred processes would compile torch for itself
     session.install("--constraint", "constraints.txt", "--editable", ".", *nox.project.dependency_groups(PROJECT, *groups))
 
 

@@ -170,7 +170,7 @@ WRONG = [  # what cannot even be registered: kind, what is written, what instead
     ("likelihood", "(Likelihood):", ":", "is not a class derived from Likelihood; write class Mine(Likelihood)"),
     ("likelihood", "Support.REAL, 1", "Support.BYTE, 1", "write levels: int = 256 among the arguments of Mine.__init__"),
     ("likelihood", "class Mine", "class Gaussian", "likelihood 'gaussian' is registered twice, first at "),
-    ("likelihood", "class Mine(Likelihood):", "class Mine(Likelihood)", "line 8: SyntaxError: expected ':'; correct 'class Mine(Likelihood)'"),
+    ("likelihood", "class Mine(Likelihood):", "class Mine(Likelihood)", "line 8: SyntaxError: expected ':'; mend this line: class Mine(Likelihood)"),
     ("likelihood", "import torch", "import torch\nimport absent_package", "line 4: ModuleNotFoundError: No module named 'absent_package'; install it"),
     ("likelihood", "Likelihood, Support", "Likelihod, Support", "line 4: ImportError"),
     ("likelihood", "Likelihood, Support", "Likelihod, Support", "did you mean 'Likelihood'?"),

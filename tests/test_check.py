@@ -15,10 +15,11 @@ from typer.testing import CliRunner, Result
 
 import vae_variants.studies  # noqa: F401  (its registry)
 from tests.planted import BROKEN, LIKELIHOOD, OBJECTIVE, WHOLE, WRONG
+from tests.trying import forget
 from vae_variants.cli import app
 from vae_variants.commands.new import KINDS
 from vae_variants.form import FORMS
-from vae_variants.registry import Registry, UserError, left_out, load_plugin, load_plugins, loaded
+from vae_variants.registry import Registry, UserError, left_out, load_plugin, load_plugins
 
 Call = Callable[..., Result]
 
@@ -27,12 +28,8 @@ Call = Callable[..., Result]
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
     """The program in this process and in a folder of its own; what plug-ins there register is forgotten at the end."""
     monkeypatch.chdir(tmp_path)
-    yield lambda *args: CliRunner().invoke(app, [*args, *(["--jobs", "0"] if args[0] == "run" else [])])
-    for registry in Registry.every:
-        for name in [name for name in registry if Path(registry.places[name].file).is_relative_to(tmp_path)]:
-            registry.drop(name)
-    for module in [module for module in loaded if module in sys.modules]:
-        del sys.modules[module], loaded[module]
+    yield lambda *args: CliRunner().invoke(app, [*args, *(["--jobs", "0"] if args[0] in ("run", "study") else [])])
+    forget(tmp_path)
 
 
 def test_the_likelihood_of_the_readme_passes(call: Call) -> None:
@@ -164,10 +161,11 @@ def test_a_template_passes_its_check_and_runs(kind: str, call: Call) -> None:
     result = call("new", kind)
     assert result.exit_code == 0, result.output
     wrote, check, run = result.stdout.splitlines()
-    assert wrote == f"wrote my_{kind}.py; next:" and check.split() == ["vae-variants", "check", f"my_{kind}.py"]
+    assert wrote.startswith(f"wrote my_{kind}.py, with ") and "put your own in its place" in wrote
+    assert check.split() == ["vae-variants", "check", f"my_{kind}.py"]
     assert f"--plugin my_{kind}.py" in run and "--fidelity smoke" in run
     text = Path(f"my_{kind}.py").read_text()
-    assert "emplate" not in text and len(text.splitlines()) < 60
+    assert "emplate" not in text and "worked example: put your own" in " ".join(text.split()) and len(text.splitlines()) < 60
     result = call("check", f"my_{kind}.py")
     assert result.exit_code == 0, result.output
     name = f"my_{kind}" if kind == "metric" else f"my-{kind}"

@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import shutil
-import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,8 +16,8 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
+from tests.trying import forget
 from vae_variants.cli import app
-from vae_variants.registry import Registry, loaded
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))]
@@ -84,11 +83,7 @@ def folder(begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     shutil.copytree(begun, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     yield tmp_path
-    for registry in Registry.every:
-        for name in [name for name in registry if Path(registry.places[name].file).is_relative_to(tmp_path)]:
-            registry.drop(name)
-    for module in [module for module in loaded if module in sys.modules]:
-        del sys.modules[module], loaded[module]
+    forget(tmp_path)
 
 
 def program(words: list[str]) -> None:

@@ -7,10 +7,14 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from tests.trying import forget
+from vae_variants.cli import app
 from vae_variants.evaluation import METRICS
 from vae_variants.harness import fingerprint
 from vae_variants.model import MODELS
@@ -94,11 +98,18 @@ def plugin(tmp_path_factory) -> Path:
     return path
 
 
-def program(plugin: Path, *args: str) -> str:
-    command = [sys.executable, "-m", "vae_variants", *args, "--plugin", str(plugin)]
-    done = subprocess.run(command, cwd=plugin.parent, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def program(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """The program in this process, beside the plug-in, which is forgotten at the end."""
+    monkeypatch.chdir(plugin.parent)
+
+    def call(*args: str, plugin: Path = plugin) -> str:
+        result = CliRunner().invoke(app, [*args, "--plugin", str(plugin)])
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    yield call
+    forget(plugin.parent)
 
 
 @pytest.mark.parametrize(
@@ -108,8 +119,8 @@ def program(plugin: Path, *args: str) -> str:
         ("datasets", "toy-squares"), ("variants", "toy-variant"),
     ],
 )  # fmt: skip
-def test_a_toy_is_in_list(kind, name, plugin):
-    names = [entry["name"] for entry in json.loads(program(plugin, "list", kind, "--json"))]
+def test_a_toy_is_in_list(kind, name, program):
+    names = [entry["name"] for entry in json.loads(program("list", kind, "--json"))]
     assert name in names
 
 
@@ -144,22 +155,24 @@ def test_a_toy_is_in_the_laws(plugin):
 
 
 def test_a_toy_is_in_a_report(plugin):
-    program(plugin, "bench", "toys.toml", "--fidelity", "smoke")
+    command = [sys.executable, "-m", "vae_variants", "bench", "toys.toml", "--fidelity", "smoke", "--plugin", str(plugin)]
+    done = subprocess.run(command, cwd=plugin.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     page = (plugin.parent / "reports" / "toys-smoke" / "README.md").read_text()
     assert "`toy-variant`" in page
     assert "toy_metric ↓ (toys)" in page
     assert "likelihood=toy-laplace, objective=toy-half" in page
 
 
-def test_the_study_of_the_documentation_runs(tmp_path):
+def test_the_study_of_the_documentation_runs(program, plugin):
     text = Path(__file__).parents[1].joinpath("docs", "claims.md").read_text(encoding="utf-8")
     code = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "# bigger_codes.py" in block)
-    path = tmp_path / "bigger_codes.py"
+    path = plugin.with_name("bigger_codes.py")
     path.write_text(code, encoding="utf-8")
-    said = program(path, "study", "bigger-codes", "--fidelity", "smoke", "--seeds", "2")
+    said = program("study", "bigger-codes", "--fidelity", "smoke", "--seeds", "2", "--jobs", "0", plugin=path)
     assert "inconclusive" in said and "2 to 5" in said  # two seeds are too few for any verdict
-    assert "bigger-codes" in program(path, "list", "studies")
-    page = (tmp_path / "reports" / "claims" / "README.md").read_text(encoding="utf-8")
+    assert "bigger-codes" in program("list", "studies", plugin=path)
+    page = (plugin.parent / "reports" / "claims" / "README.md").read_text(encoding="utf-8")
     assert "A code with more units reconstructs better" in page and "figures/digits-smoke-bigger-codes-error.png" in page
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +15,10 @@ import typer
 from typer.testing import CliRunner
 
 from tests.made_up import fill
+from tests.trying import forget
 from vae_variants.cli import app
 from vae_variants.commands.examples import EXAMPLES
 from vae_variants.harness import Store, load_suite
-from vae_variants.registry import Registry
 
 COMMANDS = ["", *typer.main.get_command(app).commands]  # type: ignore[attr-defined]
 REPORT = Path(__file__).parents[1] / "reports" / "digits"
@@ -41,6 +43,15 @@ def test_every_help_ends_with_examples_of_its_command(command: str) -> None:
     )
 
 
+def test_help_does_without_torch() -> None:
+    """Whose import takes seconds; nor does a name of the package bring it before it is asked for."""
+    script = "import sys, vae_variants.cli as cli; cli.app(sys.argv[1:], standalone_mode=False); import vae_variants; print(*sys.modules)"
+    for words in (["--help"], ["bench", "--help"]):
+        done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=True)
+        assert "Examples:" in done.stdout
+        assert not {"torch", "numpy", "pandas", "matplotlib", "sklearn"} & set(done.stdout.split()), words
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where somebody has worked for a while: a store, reports, plug-ins."""
@@ -56,9 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert CliRunner().invoke(app, trained).exit_code == 0
     yield path
     os.chdir(before)
-    for registry in Registry.every:
-        for name in [name for name in registry if Path(registry.places[name].file).is_relative_to(path)]:
-            registry.drop(name)
+    forget(path)
 
 
 ALL = list(dict.fromkeys(line for command in ("new", *EXAMPLES) for line in EXAMPLES[command]))

@@ -1,12 +1,16 @@
-"""How a law is tried by a test."""
+"""How a law is tried by a test, and how a test leaves no plug-in behind."""
 
 from __future__ import annotations
+
+import sys
+from pathlib import Path
 
 import pytest
 
 from vae_variants.laws import Broken, Law, Untried
+from vae_variants.registry import Registry, loaded
 
-__all__ = ["broken"]
+__all__ = ["broken", "forget"]
 
 
 def broken(law: Law, name: str) -> str:
@@ -18,3 +22,12 @@ def broken(law: Law, name: str) -> str:
     except Broken as found:
         return str(found)
     return ""
+
+
+def forget(folder: Path) -> None:
+    """What plug-ins in a folder have registered in this process."""
+    for registry in Registry.every:
+        for name in [name for name in registry if Path(registry.places[name].file).is_relative_to(folder)]:
+            registry.drop(name)
+    for module in [module for module in loaded if module in sys.modules]:
+        del sys.modules[module], loaded[module]

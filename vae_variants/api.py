@@ -11,7 +11,7 @@ from vae_variants.harness.environment import choose_device
 from vae_variants.harness.spec import capped
 from vae_variants.harness.store import MODEL, RECORD, load_tensors
 from vae_variants.model import DataDependent, Model
-from vae_variants.registry import UserError
+from vae_variants.registry import UserError, load_plugins
 from vae_variants.variants import configure
 
 __all__ = ["load", "rank", "run"]
@@ -54,12 +54,20 @@ def rank(records: Sequence[Record], metric: str) -> list[tuple[str, float, tuple
     return sorted(found, key=lambda row: sign * row[1])
 
 
-def load(record: Record | str | Path, seed: int | None = None, runs: str | Path = "runs") -> Model:
+def load(
+    record: Record | str | Path,
+    seed: int | None = None,
+    runs: str | Path = "runs",
+    *,
+    plugin: str | Path | Sequence[str | Path] = (),
+) -> Model:
     """The trained model of one seed, in evaluation mode, from a record, the path of a run's folder, or a file of `vae-variants export`.
 
-    Without `seed` it is that of the first seed, or the one in the file. Raises `UserError` where there is no such run or seed, or its
-    model was not kept.
+    Without `seed` it is that of the first seed, or the one in the file. `plugin` is the file, or are the files, of what the model is
+    made of and this package does not have. Raises `UserError` where there is no such run or seed, its model was not kept, or a plug-in
+    is missing.
     """
+    load_plugins([plugin] if isinstance(plugin, str | Path) else plugin)
     if not isinstance(record, Record) and Path(record).suffix == ".safetensors":
         return read_model(Path(record), seed)
     store = Store(runs)

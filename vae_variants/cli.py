@@ -1,4 +1,4 @@
-"""The command line."""
+"""The command line. Help needs no torch, whose import takes seconds: commands import what they work with when they begin."""
 
 from __future__ import annotations
 
@@ -6,27 +6,16 @@ import json
 import shlex
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from vae_variants.commands.check import check
 from vae_variants.commands.compare import compare
 from vae_variants.commands.examples import examples
 from vae_variants.commands.export import export
 from vae_variants.commands.new import new
-from vae_variants.commands.reporting import make_report
 from vae_variants.commands.status import status
-from vae_variants.datasets import DATASETS
-from vae_variants.evaluation import METRICS
-from vae_variants.harness import Record, RunSpec, Store, load_suite, parse_seeds, suite_files
-from vae_variants.harness.spec import capped
-from vae_variants.launch import Launch
-from vae_variants.likelihoods import LIKELIHOODS
-from vae_variants.model import MODELS
-from vae_variants.networks import NETWORKS
-from vae_variants.objectives import OBJECTIVES
 from vae_variants.options import (
     Address,
     Baseline,
@@ -49,12 +38,13 @@ from vae_variants.options import (
     Seeds,
     SuiteFidelity,
     Timeout,
+    beginning,
     guarded,
 )
-from vae_variants.process import prepare, stoppable
-from vae_variants.progress import out, plan_table, results_table
-from vae_variants.registry import Registry, UserError, closest, load_plugins
-from vae_variants.variants import VARIANTS, configure
+from vae_variants.registry import UserError, closest, load_plugins, registry_of
+
+if TYPE_CHECKING:
+    from vae_variants.harness import Record
 
 __all__ = ["app", "main"]
 
@@ -66,32 +56,28 @@ app = typer.Typer(
     epilog=examples(""),
 )
 
-REGISTRIES: dict[str, Registry[Any]] = {
-    "variants": VARIANTS,
-    "datasets": DATASETS,
-    "metrics": METRICS,
-    "likelihoods": LIKELIHOODS,
-    "objectives": OBJECTIVES,
-    "models": MODELS,
-    "networks": NETWORKS,
-}
+KINDS = ("variants", "datasets", "metrics", "likelihoods", "objectives", "models", "networks", "studies", "suites")
 
 
 @app.command("list", epilog=examples("list"))
 @guarded
 def list_(
-    kind: Annotated[str, typer.Argument(help=f"{', '.join(REGISTRIES)}, studies, suites")] = "variants",
+    kind: Annotated[str, typer.Argument(help=", ".join(KINDS))] = "variants",
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="of metrics: the page METRICS.md")] = False,
     plugin: Plugin = None,
 ) -> None:
     """What there is: variants, datasets, metrics, likelihoods, objectives, models, networks, studies or suites."""
-    from vae_variants.studies import STUDIES  # brings matplotlib
+    from rich.table import Table
+
+    from vae_variants.evaluation import METRICS
+    from vae_variants.harness import load_suite, suite_files
+    from vae_variants.progress import out
+    from vae_variants.variants import VARIANTS
 
     load_plugins(plugin or [])
-    registries = {**REGISTRIES, "studies": STUDIES}
-    if kind not in registries and kind != "suites":
-        raise UserError(closest("kind", kind, [*registries, "suites"]))
+    if kind not in KINDS:
+        raise UserError(closest("kind", kind, KINDS))
     if markdown:
         if kind != "metrics":
             raise UserError("--markdown is for metrics alone")
@@ -102,7 +88,8 @@ def list_(
     if kind == "suites":
         entries: list[dict[str, Any]] = [{"name": name, "description": load_suite(name).description} for name in suite_files()]
     else:
-        entries = [{"name": name, "description": registries[kind].describe(name)} for name in registries[kind]]
+        registry = registry_of("study" if kind == "studies" else kind.removesuffix("s"))
+        entries = [{"name": name, "description": registry.describe(name)} for name in registry]
     for entry in entries:
         if kind == "variants":
             variant = VARIANTS[entry["name"]]
@@ -150,6 +137,12 @@ def run(
     dry_run: DryRun = False,
 ) -> None:
     """Train and score variants or configurations."""
+    from vae_variants.harness import RunSpec, Store, parse_seeds
+    from vae_variants.harness.spec import capped
+    from vae_variants.launch import Launch
+    from vae_variants.progress import out, plan_table, results_table
+    from vae_variants.variants import configure
+
     load_plugins(plugin or [])
     configurations = [c for text in selector for c in configure(text, capped({}, fidelity))]
     changed = {key: value for key, value in {"epochs": epochs, "precision": precision}.items() if value is not None}
@@ -190,6 +183,11 @@ def bench(
     dry_run: DryRun = False,
 ) -> None:
     """Run what is missing of a suite, then write its report."""
+    from vae_variants.commands.reporting import make_report
+    from vae_variants.harness import Store, load_suite
+    from vae_variants.launch import Launch
+    from vae_variants.progress import out, plan_table
+
     load_plugins(plugin or [])
     given: dict[str, Any] = {"dataset": dataset, "seeds": seeds, "fidelity": fidelity, "epochs": epochs, "precision": precision}
     plan = load_suite(suite).plan(**given)
@@ -217,6 +215,9 @@ def report(
     baseline: Baseline = None,
 ) -> None:
     """Write a suite's report from the records that there are."""
+    from vae_variants.commands.reporting import make_report
+    from vae_variants.harness import load_suite
+
     load_plugins(plugin or [])
     given: dict[str, Any] = {"dataset": dataset, "seeds": seeds, "fidelity": fidelity, "epochs": epochs, "precision": precision}
     plan = load_suite(suite).plan(**given)
@@ -238,6 +239,11 @@ def study(
     reports: Reports = Path("reports"),
 ) -> None:
     """Put claims to the test: measure what is missing, judge, and write the page of claims."""
+    from rich.table import Table
+
+    from vae_variants.harness import Store, parse_seeds
+    from vae_variants.launch import Launch
+    from vae_variants.progress import out
     from vae_variants.studies import STUDIES, Lab  # bring matplotlib
     from vae_variants.studies.page import TRIED, effects_tables, write_claims
     from vae_variants.studies.record import run_study
@@ -284,8 +290,15 @@ app.command(epilog=examples("new"))(new)
 app.command(epilog=examples("export"))(export)
 
 
-def main() -> None:
-    """Entry point of `vae-variants`."""
+def begin() -> None:
+    """What the process of a command does first; its help does without."""
+    from vae_variants.process import prepare, stoppable
+
     stoppable()
     prepare()
+
+
+def main() -> None:
+    """Entry point of `vae-variants`."""
+    beginning.append(begin)
     app()

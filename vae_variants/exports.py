@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +23,7 @@ from vae_variants.datasets import Dataset, parse
 from vae_variants.datasets.own import images, npz, source_ids
 from vae_variants.harness import Record, Store
 from vae_variants.harness.files import DAMAGE, make_folder, replace_file, save_tensors, unpacked
+from vae_variants.harness.fingerprint import COMPONENTS
 from vae_variants.harness.store import RECORD
 from vae_variants.model import Coder, Encoder, Model
 from vae_variants.registry import UserError
@@ -38,8 +39,11 @@ AT_ONCE = 1000  # images
 TRIED = (1, 3)  # images in a batch, when an ONNX file is checked: the number is not to be fixed in it
 
 
-def find_run(name: str, store: Store) -> tuple[Path, Record]:
-    """A run by its folder, its label, or the beginning of its key: of several that are the same run the newest. Raises `UserError`."""
+def find_run(name: str, store: Store, dataset: str | None = None, seed: int | None = None) -> tuple[Path, Record]:
+    """A run by its folder, its label, or the beginning of its key: of several that are the same run the newest.
+
+    Of different runs of a name those that were made with `dataset` and have `seed`, if any are. Raises `UserError`.
+    """
     folder = Path(name).parent if Path(name).name == RECORD else Path(name)
     if (folder / RECORD).is_file():
         record = store.read(folder / RECORD)
@@ -51,10 +55,33 @@ def find_run(name: str, store: Store) -> tuple[Path, Record]:
     if not found:
         labels = ", ".join(dict.fromkeys(r.label for _, r in records)) or "none"
         raise UserError(f"there is no run {name!r} in {str(store.root)!r}: give its folder, its label or its key; labels: {labels}")
+    found = [(path, r) for path, r in found if r.dataset["name"] == dataset] or found
+    found = [(path, r) for path, r in found if seed in r.seeds] or found
     if len({r.identity for _, r in found}) > 1:
-        which = ", ".join(f"{r.key[:12]} ({r.dataset['name']}, {r.fidelity}, {len(r.seeds)} seeds)" for _, r in found)
-        raise UserError(f"{len(found)} runs are called {name!r}; name one by its key: {which}")
+        runs = [r for _, r in found]
+        how = "choose by --dataset, or name one" if len({r.dataset["name"] for r in runs}) > 1 else "name one"
+        raise UserError(f"{len(runs)} runs are called {name!r}; {how} by its key: {'; '.join(told_apart(runs))}")
     return max(found, key=lambda item: item[1].started)
+
+
+def told_apart(records: Sequence[Record]) -> list[str]:
+    """Of each its key, its data set, when it was made, and those of its options that not all have."""
+    said = [{key: json.dumps(value).strip('"') for key, value in r.values.items()} for r in records]
+    own = [key for key in dict.fromkeys(key for values in said for key in values) if len({values.get(key) for values in said}) > 1]
+    return [
+        f"{r.key[:12]} ("
+        + ", ".join(
+            [
+                r.dataset["name"],
+                r.fidelity,
+                f"{len(r.seeds)} seed{'s' * (len(r.seeds) > 1)}",
+                *(f"{key}={values[key]}" for key in own if key in values),
+                r.started[:16].replace("T", " "),
+            ]
+        )
+        + ")"
+        for r, values in zip(records, said, strict=True)
+    ]
 
 
 def write_model(model: Model, record: Record, seed: int, path: Path) -> None:
@@ -84,7 +111,11 @@ def read_model(path: Path, seed: int | None = None) -> Model:
 
 
 def rebuilt(label: str, values: dict[str, Any], dataset: dict[str, Any]) -> Model:
-    """An untrained model of a configuration and what is recorded of its data."""
+    """An untrained model of a configuration and what is recorded of its data. Raises `UserError` where a part of it is a plug-in's."""
+    for kind, registry in COMPONENTS.items():
+        if kind in values and values[kind] not in registry:
+            mend = "if that is a plug-in's, give its file: load(..., plugin=FILE), or --plugin FILE of a command"
+            raise UserError(f"{label!r} was trained with the {kind} {values[kind]!r}, which is not registered; {mend}")
     like = SimpleNamespace(shape=tuple(dataset["shape"]), levels=dataset["levels"])
     return build(Configuration(label, values), cast(Dataset, like))
 

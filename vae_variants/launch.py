@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -13,11 +14,14 @@ from typing import cast, get_args
 import torch
 
 from vae_variants.datasets import parse
+from vae_variants.evaluation import METRICS
 from vae_variants.events import LOGS, Events, needs_tensorboard
 from vae_variants.harness import Record, RunSpec, Store, run_all, unique
 from vae_variants.harness.engines import choose_engine
 from vae_variants.harness.environment import choose_device
+from vae_variants.harness.fingerprint import COMPONENTS
 from vae_variants.harness.limits import parse_memory
+from vae_variants.harness.spec import prepared
 from vae_variants.harness.terms import Engine, Retry, Together
 from vae_variants.options import seconds
 from vae_variants.progress import Log
@@ -88,6 +92,8 @@ class Launch:
     def execute(self, specs: Sequence[RunSpec]) -> list[Record]:
         """Runs what is missing, and says what failed, and what older code made -> the records."""
         specs = self.check(specs)
+        for dataset, fidelity in dict.fromkeys((spec.dataset, spec.fidelity) for spec in specs):
+            prepared(dataset, fidelity)  # what is wrong with the data is said before anything else
         retry = cast(Retry, self.retry)
         store = Store(self.runs)
         with closing(self.engine), Log(specs) as log, closing(Events(store)) as events:
@@ -101,7 +107,17 @@ class Launch:
             print("runs that were interrupted go on when the same command is started again", file=sys.stderr)
         if not all(record.interrupted for record in bad):
             print("failed runs are kept as rows; --retry failed makes them again", file=sys.stderr)
+        for file in dict.fromkeys(file for record in records for file in self.suspects(record)):
+            print(f"what {file} registers failed; what is wrong with it says: vae-variants check {shlex.quote(str(file))}", file=sys.stderr)
         if older:
             names = ", ".join(older[:SHOWN]) + (", ..." if len(older) > SHOWN else "")
             print(f"{len(older)} of {len(records)} runs were made by older code ({names}); --retry older makes them again", file=sys.stderr)
         return records
+
+    def suspects(self, record: Record) -> list[Path]:
+        """The plug-ins that a run which failed was made of, and those whose metrics did."""
+        failed = [] if "error" not in record.status.values() else [(r, str(record.values.get(kind))) for kind, r in COMPONENTS.items()]
+        wrong, data = {row["metric"] for row in record.rows if row["status"] == "error"}, record.dataset["name"]
+        failed += [(METRICS, name) for name, m in METRICS.items() if m.published_for(data) in wrong]
+        places = {registry.places[name].file for registry, name in failed if name in registry}
+        return [file for file in self.plugins if str(Path(file).absolute()) in places]

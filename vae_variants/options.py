@@ -35,6 +35,7 @@ __all__ = [
     "Seeds",
     "SuiteFidelity",
     "Timeout",
+    "beginning",
     "guarded",
     "seconds",
 ]
@@ -67,6 +68,8 @@ Reports = Annotated[Path, typer.Option(help="the folder of reports")]
 LogOption = Annotated[str | None, typer.Option("--log", help="tensorboard: event files for each run and seed, in the run's folder")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be run, and stop")]
 
+beginning: list[Callable[[], None]] = []  # what the program does before a command, and not before its help
+
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
     """One clear line and an exit code instead of a traceback: 2 for bad usage or no data, 130 when interrupted."""
@@ -74,6 +77,8 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> None:
         try:
+            for begin in beginning:
+                begin()
             command(*args, **kwargs)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)

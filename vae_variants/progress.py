@@ -18,6 +18,7 @@ __all__ = ["Log", "out", "plan_table", "results_table", "states"]
 
 out = Console(width=None if sys.stdout.isatty() else 240, highlight=False, markup=False)  # labels have brackets
 
+FIRST = "the first takes longer than the rest: PyTorch is loaded, and the classifier by which samples are scored is trained"
 HEADLINES = {  # metric -> column, short enough for 80 characters in all
     "elbo": "ELBO",
     "log_likelihood": "log p(x)",
@@ -33,7 +34,7 @@ class Log:
     def __init__(self, specs: Sequence[RunSpec]) -> None:
         self.console = Console(file=sys.stderr, highlight=False)
         self.total, self.number, self.done = len(specs), 0, 0.0
-        self.waits = False
+        self.waits = self.begun = False
         self.running: dict[str, tuple[str, float]] = {}  # identity -> how a run goes on, and how much of its work is done
         columns = (
             TextColumn("{task.description}", markup=False),
@@ -60,6 +61,9 @@ class Log:
             self.console.print(text, markup=False, soft_wrap=True)
 
     def begin(self, spec: RunSpec) -> None:
+        if not self.begun:
+            self.begun = True
+            self.console.print(FIRST, markup=False, soft_wrap=True)
         self.waits = False
         self.show(spec, spec.label, 0.0)
 
@@ -79,8 +83,9 @@ class Log:
         self.running.pop(spec.identity, None)
         self.progress.update(self.task, completed=self.done + sum(work for _, work in self.running.values()))
         state = ", ".join(sorted(set(record.status.values())))
-        took = "was there" if reused else f"{record.seconds:.1f} s"
-        self.console.print(f"[{self.number}/{self.total}] {spec.label}: {state}, {took}, {headline(record)}", markup=False, soft_wrap=True)
+        parts = [state, "was there" if reused else f"{record.seconds:.1f} s", headline(record)]
+        text = f"[{self.number}/{self.total}] {spec.label}: {', '.join(filter(None, parts))}"
+        self.console.print(text, markup=False, soft_wrap=True)
 
 
 def results_table(records: Sequence[Record]) -> Table:

@@ -15,11 +15,12 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar, cast, overload
 
-__all__ = ["Place", "Registry", "UserError", "closest", "load_plugin", "load_plugins"]
+__all__ = ["Place", "Registry", "UserError", "closest", "load_plugin", "load_plugins", "nearest", "registry_of"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}", re.ASCII)
 GROUP, PACKAGE = "vae_variants.plugins", Path(__file__).parent
 BETWEEN = (__name__, "vae_variants.evaluation.metrics")  # modules that register what others have written
+FEW = 5  # choices that are named though one is near
 T = TypeVar("T")
 S = TypeVar("S")
 
@@ -29,11 +30,23 @@ class UserError(Exception):
 
 
 def closest(kind: str, name: str, choices: Iterable[str]) -> str:
-    """One line for an unknown `name`: a suggestion if one is near, and the choices."""
+    """One line for an unknown `name`: a suggestion if one is near, and the choices, unless that leaves out a long list of them.
+
+    Of what a plug-in can register the line says how its file is given.
+    """
     choices = sorted(set(choices))
-    near = difflib.get_close_matches(name, choices, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown {kind} {name!r}; {hint}choices: {', '.join(choices)}"
+    near = nearest(name, choices)
+    parts = [f"did you mean {near!r}?"] if near else []
+    parts += [] if near and len(choices) > FEW else [f"choices: {', '.join(choices)}"]
+    if {*kind.split(" or ")} & {registry.kind for registry in Registry.every}:
+        parts[-1] += " " if parts[-1].endswith("?") else "; "
+        parts[-1] += "if it is a plug-in's, give its file with --plugin FILE"
+    return f"unknown {kind} {name!r}; {' '.join(parts)}"
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """What was probably meant by `name`; empty where nothing is near."""
+    return next(iter(difflib.get_close_matches(name, list(choices), n=1)), "")
 
 
 class Refused(ValueError):
@@ -84,10 +97,13 @@ class Registry(dict[str, T]):
             raise Refused(f"{self.kind} name {key!r} is not valid: letters, digits and . _ + - in between")
         if key in self:
             raise Refused(f"{self.kind} {key!r} is registered twice, first at {self.places.get(key)}; give this one another name")
+        place = caller()
+        if not Path(place.file).is_relative_to(PACKAGE):
+            import_all()
         if self.form is not None and (fault := self.form(obj)):
             raise Refused(f"{self.kind} {key!r} {fault}")
         self[key] = cast(T, obj)
-        self.places[key] = caller()
+        self.places[key] = place
         return obj
 
     def drop(self, name: str) -> None:
@@ -103,6 +119,19 @@ class Registry(dict[str, T]):
         obj = self[name]
         text = getattr(obj, "description", None) or inspect.getdoc(obj) or ""
         return text.strip().split("\n")[0]
+
+
+def import_all() -> None:
+    """Everything that is built in, and how registries look at what others add to them."""
+    importlib.import_module(f"{__package__}.form")
+
+
+def registry_of(kind: str) -> Registry[Any]:
+    """That of likelihoods, if `kind` is "likelihood", and so on."""
+    import_all()
+    if kind == "study":
+        importlib.import_module(f"{__package__}.studies")  # brings matplotlib
+    return next(registry for registry in Registry.every if registry.kind.replace(" ", "") == kind.replace(" ", ""))
 
 
 def kebab(name: str) -> str:
@@ -130,6 +159,7 @@ def load_plugins(paths: Iterable[str | Path] = (), *, quiet: bool = False) -> No
     A file that fails raises `UserError`, since it was asked for. An entry point that fails is left out, with a line on stderr unless
     `quiet`, and nothing of it stays: what does not need it goes on.
     """
+    import_all()
     for point in entry_points(group=GROUP):
         place = f"{point.value} of {point.dist.name} {point.dist.version}" if point.dist else point.value
         if place in left_out:
@@ -151,6 +181,7 @@ def load_plugin(path: str | Path) -> Added:
 
     Raises `UserError` with file, line and mend.
     """
+    import_all()
     path = Path(path).absolute()
     shown = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
     if not path.is_file():
@@ -212,13 +243,13 @@ def mend(error: BaseException) -> str:
         case ModuleNotFoundError(name=str(name)) if name.partition(".")[0] != __package__:
             return f"; install it (python -m pip install {name.partition('.')[0]}), or correct its name"
         case ImportError(name=str(module)) if found := re.match(r"cannot import name '(\w+)'", str(error)):
-            near = difflib.get_close_matches(found[1], dir(sys.modules.get(module)), n=1)
-            return f"; did you mean {near[0]!r}?" if near else f"; {module} has no such name"
+            near = nearest(found[1], dir(sys.modules.get(module)))
+            return f"; did you mean {near!r}?" if near else f"; {module} has no such name"
         case NameError(name=str(name)):
             homes = [m for m in list(sys.modules) if m.startswith(f"{__package__}.") and name in getattr(sys.modules[m], "__all__", ())]
             return f"; add: from {homes[0]} import {name}" if homes else "; define or import it first"
         case SyntaxError(text=str(text)):
-            return f"; correct {text.strip()!r}"
+            return f"; mend this line: {text.strip()}"
         case SystemExit():
             return "; a plug-in registers things and does not end the program"
         case TypeError() if found := re.search(r"missing \d+ required .*argument", str(error)):

@@ -52,7 +52,8 @@ def check(
         broken += states.count("broken")
         if not as_json:
             ends = f"; {states.count('broken')} broken" if "broken" in states else ""
-            print(f"{path}: {states.count('passed')} laws hold{ends}")
+            holding = states.count("passed")
+            print(f"{path}: {holding} law{' holds' if holding == 1 else 's hold'}{ends}")
     if as_json:
         print(json.dumps(found, indent=1))
     if broken:

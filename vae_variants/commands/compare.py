@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vae_variants.harness import Store, load_suite, suite_files
 from vae_variants.options import Plugin, guarded
 from vae_variants.registry import UserError, load_plugins
 
@@ -122,6 +121,8 @@ def configurations(page: str) -> dict[str, str]:
 
 def fidelity_of(command: str) -> str:
     """Of the command by which a report was made; nothing where that does not tell."""
+    from vae_variants.harness import load_suite, suite_files
+
     try:
         suite, *options = shlex.split(command)
     except ValueError:
@@ -132,6 +133,7 @@ def fidelity_of(command: str) -> str:
 
 def stored(folder: Path, suite: str | None) -> pd.DataFrame:
     """Of a store: of each variant, data set and fidelity the last record, one of today's code before others."""
+    from vae_variants.harness import Store, load_suite
     from vae_variants.report.compare import table_of
     from vae_variants.report.entries import Entry
 

@@ -12,6 +12,7 @@ from vae_variants.registry import UserError, closest, load_plugins
 
 __all__ = ["TARGETS", "export"]
 
+DATASET = "of runs of one name that which was made with this data set; for codes: that whose codes are written"
 TARGETS = ("safetensors", "onnx", "codes")
 
 
@@ -21,7 +22,7 @@ def export(
     to: Annotated[str, typer.Option(help="safetensors, the model; onnx, its encoder and decoder; codes, of a data set")] = "safetensors",
     seed: Annotated[int | None, typer.Option(help="which of the run's models; the first that was trained")] = None,
     output: Annotated[Path | None, typer.Option(help="a file, of codes .npz or .csv; for onnx a folder")] = None,
-    dataset: Annotated[str | None, typer.Option(help="for codes: instead of the one that the run was made with")] = None,
+    dataset: Annotated[str | None, typer.Option(help=DATASET)] = None,
     plugin: Plugin = None,
     runs: Runs = Path("runs"),
 ) -> None:
@@ -41,9 +42,9 @@ def export(
     load_plugins(plugin or [])
     if to not in TARGETS:
         raise UserError(closest("target", to, TARGETS))
-    if dataset is not None and to != "codes":
-        raise UserError("--dataset goes with --to codes")
-    folder, record = find_run(run, Store(runs))
+    folder, record = find_run(run, Store(runs), dataset, seed)
+    if dataset not in (None, made := record.dataset["name"]) and to != "codes":
+        raise UserError(f"{run!r} was made with --dataset {made}, not {dataset}; codes alone can be of another data set")
     if seed is None:
         seed = next((s for s in record.seeds if record.status[str(s)] == "ok"), record.seeds[0])
     model = load(folder, seed)

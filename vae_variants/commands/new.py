@@ -6,21 +6,24 @@ import importlib.util
 import keyword
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from vae_variants.datasets import DATASETS
-from vae_variants.evaluation import METRICS
-from vae_variants.likelihoods import LIKELIHOODS
-from vae_variants.model import MODELS
-from vae_variants.objectives import OBJECTIVES
 from vae_variants.options import guarded
-from vae_variants.registry import Registry, UserError, closest, load_plugins
+from vae_variants.registry import UserError, closest, load_plugins, registry_of
 
 __all__ = ["KINDS", "new"]
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
+EXAMPLE = {  # what a template has, to be replaced
+    "likelihood": "a logistic density",
+    "objective": "Renyi's bound",
+    "model": "a mixture of Bernoullis",
+    "metric": "the largest error of a pixel",
+    "dataset": "random rectangles",
+    "study": "a claim about larger codes",
+}
 KINDS = {  # -> how it is tried, once it is checked
     "likelihood": 'run "vae[likelihood={kebab}]" vae-gaussian --plugin {file} --seeds 2 --fidelity smoke',
     "objective": 'run "vae[objective={kebab},samples=8]" vae-bernoulli --plugin {file} --seeds 2 --fidelity smoke',
@@ -29,23 +32,6 @@ KINDS = {  # -> how it is tried, once it is checked
     "dataset": "run vae-bernoulli --dataset {kebab} --plugin {file} --seeds 2 --fidelity smoke",
     "study": "study {kebab} --plugin {file} --seeds 2 --fidelity smoke",
 }
-
-
-REGISTRIES: dict[str, Registry[Any]] = {
-    "likelihood": LIKELIHOODS,
-    "objective": OBJECTIVES,
-    "model": MODELS,
-    "metric": METRICS,
-    "dataset": DATASETS,
-}
-
-
-def registry_of(kind: str) -> Registry[Any]:
-    if kind == "study":
-        from vae_variants.studies import STUDIES  # brings matplotlib
-
-        return STUDIES
-    return REGISTRIES[kind]
 
 
 @guarded
@@ -79,4 +65,5 @@ def new(
             file.write(text)
     except OSError as error:
         raise UserError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
-    print(f"wrote {path}; next:\n  vae-variants check {path}\n  vae-variants {KINDS[kind].format(kebab=kebab, file=path)}")
+    print(f"wrote {path}, with {EXAMPLE[kind]} as a worked example: put your own in its place. It runs as it is:")
+    print(f"  vae-variants check {path}\n  vae-variants {KINDS[kind].format(kebab=kebab, file=path)}")

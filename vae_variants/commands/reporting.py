@@ -62,7 +62,7 @@ def make_report(
     changes = [] if held is None else against(held, [(label, record) for label, _, record in found])
     write_report(name, entries, reports / name, command=command, missing=missing, older=older, claims=claims, changes=changes)
     write_index(reports)
-    print(f"wrote {reports / name}")
+    print(f"wrote {reports / name}; open {reports / name / 'report.html'}")
 
 
 def against(baseline: pd.DataFrame, found: Sequence[tuple[str, Record]]) -> list[Change]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from vae_variants.harness import Store, load_suite, unique
 from vae_variants.options import Plugin, Runs, SuiteFidelity, guarded
-from vae_variants.progress import out, plan_table, states
 from vae_variants.registry import load_plugins
+
+if TYPE_CHECKING:
+    from vae_variants.harness import Store
 
 __all__ = ["status"]
 
@@ -27,16 +28,28 @@ def status(
     runs: Runs = Path("runs"),
 ) -> None:
     """What of a suite is done, failed, begun or missing."""
+    from vae_variants.harness import Store, load_suite, unique
+    from vae_variants.progress import out, plan_table
+
     load_plugins(plugin or [])
     if planned:
         show_planned(Store(runs))
         return
-    plan = load_suite(suite).plan(dataset=dataset, seeds=seeds, fidelity=fidelity)
-    out.print(plan_table(unique(plan), Store(runs)))
+    plan, store = load_suite(suite).plan(dataset=dataset, seeds=seeds, fidelity=fidelity), Store(runs)
+    out.print(plan_table(unique(plan), store))
+    if not store.newest(spec.identity for spec in plan):
+        given = {"dataset": dataset, "seeds": seeds, "fidelity": fidelity}
+        options = [part for key, value in given.items() if value is not None for part in (f"--{key}", value)]
+        options += [part for path in plugin or [] for part in ("--plugin", str(path))]
+        print(f"no run of it has ended in {str(runs)!r}; make them with: {shlex.join(['vae-variants', 'bench', suite, *options])}")
 
 
 def show_planned(store: Store) -> None:
     """What the manifests say, beside the records that there are."""
+    from rich.table import Table
+
+    from vae_variants.progress import out, states
+
     records = {record.key: record for _, record in store.records()}
     table = Table(box=None, pad_edge=False)
     for column in ("variant", "data set", "seeds", "fidelity", "key", "state"):

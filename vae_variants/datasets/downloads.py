@@ -146,6 +146,7 @@ def had_again(source: Source, root: Path, faults: Mapping[Path, str]) -> list[An
 
     for left in root.glob(f".{source.kind}-*"):  # of a process that was killed
         shutil.rmtree(left, ignore_errors=True)
+    print(f"downloading {source.kind} to {str(root)!r}", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix=f".{source.kind}-", dir=root) as name:
         temporary = Path(name)
         for archive in root.glob(source.archives) if source.archives else ():

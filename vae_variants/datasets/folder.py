@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +15,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from vae_variants.memory import installed
-from vae_variants.registry import UserError, closest
+from vae_variants.registry import UserError, closest, nearest
 
-__all__ = ["BROKEN", "Images", "album", "room"]
+__all__ = ["BROKEN", "Images", "album", "beside", "room"]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # whatever a file is called: of others some start a program
@@ -43,7 +43,7 @@ def album(path: str, size: int, grey: bool, labels: bool, broken: str) -> Images
     """The pictures under a folder, in the order of their names. Says in one line what it leaves out; raises `UserError`."""
     root = Path(path)
     if not os.path.isdir(path):  # which says no to what cannot be a path, too
-        raise UserError(f"there is no folder {path!r}")
+        raise UserError(f"there is no folder {path!r}{beside(path, Path.is_dir)}")
     if not 4 <= size <= LONGEST:
         raise UserError(f"size={size} is too {'small' if size < 4 else 'large'}; give 4 to {LONGEST} pixels a side")
     if broken not in BROKEN:
@@ -76,6 +76,16 @@ def album(path: str, size: int, grey: bool, labels: bool, broken: str) -> Images
     names = [files[i].relative_to(root).as_posix() for i in kept]
     known = [classes[i] for i in kept] if labels and all(classes) else None
     return Images(torch.stack(pictures), known, names, [test[i] for i in kept])
+
+
+def beside(path: str, wanted: Callable[[Path], bool]) -> str:
+    """What may have been meant by a path that is not there: a part of a sentence, or nothing."""
+    try:
+        names = [place.name for place in Path(path).parent.iterdir() if wanted(place)]
+    except (OSError, ValueError):
+        return ""
+    near = nearest(Path(path).name, names)
+    return f"; did you mean {str(Path(path).with_name(near))!r}?" if near else ""
 
 
 def room() -> int:

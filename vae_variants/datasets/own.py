@@ -7,13 +7,14 @@ import zlib
 from collections.abc import Callable
 from functools import partial
 from inspect import signature
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vae_variants.datasets.dataset import DATASETS, Dataset, split
-from vae_variants.datasets.folder import Images, album, room
+from vae_variants.datasets.folder import Images, album, beside, room
 from vae_variants.registry import UserError
 
 __all__ = ["images", "npz", "source_ids"]
@@ -56,7 +57,7 @@ def archive(path: str) -> Images:
             x, y = archive["x"], archive["y"] if "y" in archive.files else None
         stored = levels_of(path, channels_first(path, x))
     except FileNotFoundError as error:
-        raise UserError(f"there is no file {path!r}") from error
+        raise UserError(f"there is no file {path!r}{beside(path, Path.is_file)}") from error
     except MemoryError as error:
         raise UserError(f"{path!r} says that it has more images than there is memory for; save fewer of them, or as uint8") from error
     except (

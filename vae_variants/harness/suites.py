@@ -3,19 +3,68 @@
 from __future__ import annotations
 
 import itertools
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vae_variants.harness.spec import RunSpec, capped, parse_seeds
-from vae_variants.registry import UserError, closest
+from vae_variants.registry import UserError, closest, nearest
 from vae_variants.variants import configure
 
 __all__ = ["Suite", "load_suite", "suite_files"]
 
 PLACES = (Path("bench/suites"), Path(__file__).parents[2] / "bench" / "suites", Path(__file__).parents[1] / "suites")
+
+
+class Form(NamedTuple):
+    """What stands behind a key of a suite."""
+
+    fits: Callable[[Any], bool]
+    says: str
+    example: str
+
+
+def text(example: str) -> Form:
+    return Form(lambda value: isinstance(value, str), "a text in quotes", example)
+
+
+SEEDS = Form(lambda value: type(value) in (int, str), 'a count such as 5, or a list in quotes such as "0,3"', "seeds = 5")
+TABLE = Form(lambda value: isinstance(value, dict), "a table of options", "[defaults]")
+RUNS = Form(lambda value: isinstance(value, list) and all(isinstance(b, dict) for b in value), "blocks, each [[runs]]", "[[runs]]")
+VARIANTS = Form(
+    lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
+    "a list of names in quotes",
+    'variants = ["vae-bernoulli"]',
+)
+KEYS = {
+    "dataset": text('dataset = "digits"'),
+    "seeds": SEEDS,
+    "description": text('description = "..."'),
+    "fidelity": text('fidelity = "full"'),
+    "defaults": TABLE,
+    "runs": RUNS,
+}
+BLOCK = {"variants": VARIANTS, "seeds": SEEDS, "defaults": TABLE}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A suite's file."""
+
+    path: Path
+    text: str
+
+    def line(self, key: str, block: int | None = None) -> str:
+        """Where a key stands, for the beginning of a message: in its `block` of runs, or anywhere."""
+        lines = self.text.splitlines()
+        begins = [i for i, line in enumerate(lines) if re.match(r"\s*\[\[\s*runs\s*\]\]", line)]
+        first = begins[block] if block is not None and block < len(begins) else 0
+        pattern = re.compile(rf"""\s*(\[+\s*(runs\s*\.\s*)?)?["']?{re.escape(key)}["']?\s*[\].=]""")
+        number = next((i + 1 for i in range(first, len(lines)) if pattern.match(lines[i])), None)
+        return f"suite {str(self.path)!r}" + (f", line {number}" if number else "")
 
 
 @dataclass(frozen=True)
@@ -29,6 +78,7 @@ class Suite:
     fidelity: str = "full"
     defaults: dict[str, Any] = field(default_factory=dict)
     blocks: tuple[dict[str, Any], ...] = ()
+    source: Source | None = None
 
     def plan(
         self,
@@ -52,7 +102,9 @@ class Suite:
         known = {key for spec in found for key in spec.configuration.values}
         for key in itertools.chain(self.defaults, *(block.get("defaults", {}) for block in self.blocks)):
             if key not in known:
-                raise UserError(f"suite {self.name!r}: {closest('option', key, known)}")
+                where = self.source.line(key) if self.source else f"suite {self.name!r}"
+                meant = "; it belongs before [defaults] and [[runs]]" if key in KEYS else ""
+                raise UserError(f"{where}: {closest('option', key, known)}{meant}")
         return found
 
 
@@ -66,25 +118,40 @@ def load_suite(name: str) -> Suite:
     known = suite_files()
     path = Path(name) if name.endswith(".toml") else known.get(name)
     if path is None or not path.is_file():
-        raise UserError(closest("suite", name, known) + "; or the path of a .toml file")
+        raise UserError(absent(name, known))
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        source = Source(path, path.read_text(encoding="utf-8"))
+        found = tomllib.loads(source.text)
     except (ValueError, OSError, RecursionError) as error:
         raise UserError(f"suite {str(path)!r} cannot be read: {' '.join(str(error).split())}") from error
-    blocks = found.pop("runs", None)
-    needed, optional = {"dataset", "seeds"}, {"description", "fidelity", "defaults"}
-    if not isinstance(blocks, list) or not needed <= set(found) <= needed | optional or not sound(found):
-        may = "and may have description, fidelity and [defaults]"
-        raise UserError(f"suite {str(path)!r} is not valid: it has dataset, seeds, [[runs]], {may}")
-    for block in blocks:
-        if not isinstance(block, dict) or not {"variants"} <= set(block) <= {"variants", "seeds", "defaults"} or not sound(block):
-            raise UserError(f"suite {str(path)!r} is not valid: each [[runs]] has variants = [...], and may have seeds and [runs.defaults]")
-    return Suite(path.stem, str(found.pop("dataset")), str(found.pop("seeds")), blocks=tuple(blocks), **found)
+    sound(source, found, KEYS, ("dataset", "seeds", "runs"))
+    blocks = found.pop("runs")
+    for i, block in enumerate(blocks):
+        sound(source, block, BLOCK, ("variants",), i)
+    return Suite(path.stem, str(found.pop("dataset")), str(found.pop("seeds")), blocks=tuple(blocks), source=source, **found)
 
 
-def sound(found: Mapping[str, Any]) -> bool:
-    """Whether what stands in a suite or a block is of the right kind: names are text, variants a list of them, defaults a table."""
-    variants, defaults, texts = found.get("variants", []), found.get("defaults", {}), ("dataset", "description", "fidelity")
-    names = isinstance(variants, list) and all(isinstance(name, str) for name in variants)
-    seeds = type(found.get("seeds", "")) in (int, str)
-    return names and isinstance(defaults, dict) and seeds and all(isinstance(found.get(name, ""), str) for name in texts)
+def absent(name: str, known: Iterable[str]) -> str:
+    """What is said of a suite that is not there."""
+    if Path(f"{name}.toml").is_file():
+        return f"no suite is called {name!r}; of the file give the path: {name}.toml"
+    if not name.endswith(".toml"):
+        return closest("suite", name, known) + "; or give the path of a .toml file"
+    folder, near = Path(name).parent, ""
+    if folder.is_dir():
+        near = nearest(Path(name).name, [path.name for path in folder.glob("*.toml")])
+    hint = f"did you mean {str(folder / near)!r}?" if near else f"suites that have a name: {', '.join(sorted(known))}"
+    return f"there is no file {name!r}; {hint}"
+
+
+def sound(source: Source, found: Any, keys: Mapping[str, Form], needed: Iterable[str], block: int | None = None) -> None:
+    """Raises `UserError` for a key that a suite, or a block of one, does not have, for a value of the wrong kind, for what is missing."""
+    for key, value in found.items():
+        if key not in keys:
+            raise UserError(f"{source.line(key, block)}: {closest('key', key, keys)}")
+        if not keys[key].fits(value):
+            raise UserError(f"{source.line(key, block)}: {key} is {keys[key].says}")
+    for key in needed:
+        if key not in found:
+            where = f"suite {str(source.path)!r}" if block is None else source.line("runs", block)
+            raise UserError(f"{where}: {key} is missing; write {keys[key].example}")

@@ -2,6 +2,6 @@
 # ruff: noqa: F401  (importing adds the laws)
 
 from vae_variants.laws import dataset, likelihood, metric, model, network, objective, stacking, study, variant
-from vae_variants.laws.law import LAWS, Broken, Law, Outcome, Untried, law, outcomes, registry_of
+from vae_variants.laws.law import LAWS, Broken, Law, Outcome, Untried, law, outcomes
 
-__all__ = ["LAWS", "Broken", "Law", "Outcome", "Untried", "law", "outcomes", "registry_of"]
+__all__ = ["LAWS", "Broken", "Law", "Outcome", "Untried", "law", "outcomes"]

@@ -8,13 +8,13 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
-from vae_variants.registry import Registry, UserError
+from vae_variants.registry import UserError, registry_of
 
-__all__ = ["LAWS", "Broken", "Law", "Outcome", "Untried", "law", "outcomes", "registry_of"]
+__all__ = ["LAWS", "Broken", "Law", "Outcome", "Untried", "law", "outcomes"]
 
 
 class Broken(AssertionError):
@@ -70,10 +70,6 @@ def law(kind: str, *, first: bool = False) -> Callable[[Callable[[str], None]], 
         return check
 
     return add
-
-
-def registry_of(kind: str) -> Registry[Any]:
-    return next(registry for registry in Registry.every if registry.kind == kind)
 
 
 def outcomes(kind: str, name: str) -> list[Outcome]:

@@ -20,6 +20,8 @@ from vae_variants.variants import Configuration, complete, configure
 __all__ = ["Card", "cards", "common"]
 
 CHOSEN: dict[str, Registry[Any]] = {"model": MODELS, "likelihood": LIKELIHOODS, "objective": OBJECTIVES}
+# of an objective that says so: `bound = False`
+NO_BOUND = "No bound on log p(x), nor meant to be one: it trains, and every bound on this page is estimated alike for all variants."
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,9 @@ def card_of(entry: Entry) -> Card:
         name = str(values.get(kind))
         if name in registry:
             text = inspect.getdoc(registry[name]) or ""
-            documents.append((kind, name, tuple(" ".join(part.split()) for part in text.split("\n\n") if part.strip())))
+            paragraphs = [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
+            no_bound = [] if getattr(registry[name], "bound", True) else [NO_BOUND]
+            documents.append((kind, name, (*paragraphs, *no_bound)))
     pairs = tuple((key, short(value)) for key, value in values.items())
     reference = known.reference if known else ""
     silent = f"Its codes carry nothing: {found}." if (found := collapsed(entry)) else ""

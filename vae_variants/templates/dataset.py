@@ -1,4 +1,4 @@
-"""A data set of one's own."""
+"""A data set of one's own. The rectangles are a worked example: put your own images in their place."""
 
 import torch
 

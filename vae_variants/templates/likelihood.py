@@ -1,4 +1,7 @@
-"""A likelihood of one's own: p(x | h), of pixels x given what the decoder puts out, h."""
+"""A likelihood of one's own: p(x | h), of pixels x given what the decoder puts out, h.
+
+The logistic density is a worked example: put your own law in its place, in `log_prob`, `sample` and `mean` alike.
+"""
 
 import math
 

@@ -1,4 +1,7 @@
-"""A metric of one's own: a number that every model gets that is capable of it."""
+"""A metric of one's own: a number that every model gets that is capable of it.
+
+The largest error of a pixel is a worked example: put your own figure in its place.
+"""
 
 from vae_variants import metric
 from vae_variants.model import Coder

@@ -1,4 +1,7 @@
-"""A model of one's own; its base classes say what can be asked of it, and so which metrics it gets."""
+"""A model of one's own; its base classes say what can be asked of it, and so which metrics it gets.
+
+The mixture of Bernoullis is a worked example: put your own model in its place.
+"""
 
 import torch
 

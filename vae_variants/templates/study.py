@@ -1,4 +1,4 @@
-"""A claim of one's own, put to the test."""
+"""A claim of one's own, put to the test. That of larger codes is a worked example: put your own in its place."""
 
 from itertools import pairwise
 

@@ -200,6 +200,10 @@ def test_long_names_are_whole_in_tables(browser, tmp_path, width):
         return [e.textContent.trim(), a.left >= b.left - 1 && a.right <= b.right + 1]})"""
     found = tab.evaluate(cut)
     assert len(found) > 20 and [label for label, whole in found if not whole] == []
+    figures = tab.locator("figure").all()
+    drawings = [(figure.locator("svg[role=img]").count(), figure.locator("details.saves button, h3 button").count()) for figure in figures]
+    assert all(there == buttons for there, buttons in drawings)
+    assert [there > 8 for there, _ in drawings] == [figure.locator("details.saves").count() == 1 for figure in figures]
     tab.close()
 
 

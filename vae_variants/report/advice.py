@@ -17,6 +17,7 @@ __all__ = ["TITLE", "Advice", "Choice", "advise"]
 TITLE = "Which variant for this data?"
 DEFAULT = "vae-bernoulli"
 SHORT = ("smoke", "quick")  # fidelities that are there to see that it runs
+TRIAL = "fidelity"
 FEW_TRAINING, FEW_TEST = 5000, 2000  # images, under which the choice of images may matter as much as the variant
 SHOWN = 6  # labels in a sentence
 KINDS = {
@@ -137,7 +138,7 @@ def choice(purpose: Purpose, group: Sequence[Entry], references: Sequence[Entry]
     labels = best(rivals, metric)
     baseline = next((e for e in rivals if e.label == DEFAULT), rivals[0])
     if why := too_thin(rivals, labels, metric):
-        reason = "" if few and not labels else f" ({why})"
+        reason = f" ({why})" if not few or why.startswith(TRIAL) else ""  # that of all is said once
         said = f"No verdict{reason}. The {'highest' if sign > 0 else 'lowest'} mean is that of `{first.label}` ({value(first, purpose)})."
         return Choice(purpose.title, metric, "open", (), baseline.label, None, joined(said, purpose.remark))
     first = next(e for e in rivals if e.label == labels[0])
@@ -162,7 +163,7 @@ def too_thin(rivals: Sequence[Entry], labels: Sequence[str], metric: str) -> str
     """Why these results carry no verdict; empty where they do."""
     trial = sorted({name for e in rivals if (name := e.record.fidelity.partition("[")[0]) in SHORT})
     if trial:
-        return f"fidelity {listed(trial, '')}"
+        return f"{TRIAL} {listed(trial, '')}"
     if labels:
         return ""
     most = max(len(e.values(metric)) for e in rivals)

@@ -182,6 +182,7 @@
     }
   }
 
+  const MANY = 8; // pictures of a figure, of which each has its button beside the title
   function equip() {
     const sizes = new ResizeObserver(() => requestAnimationFrame(measure));
     for (const table of all(".wide > table")) sizes.observe(table);
@@ -202,13 +203,15 @@
     }
     for (const figure of all(".plot")) {
       const drawings = all("svg", figure).filter((svg) => svg.getAttribute("role") === "img");
+      const many = drawings.length > MANY && made("details", { className: "saves" }, made("summary", { textContent: `${drawings.length} SVG` }));
+      if (many) one("h3", figure).after(many);
       drawings.forEach((svg, i) => {
         const name = figure.id.replace(/^figure-/, "") + (drawings.length > 1 ? `-${i + 1}` : "");
         const title = one("title", svg)?.textContent ?? name;
         const button = made("button", { type: "button", className: "save", textContent: drawings.length > 1 ? `SVG ${i + 1}` : "SVG" });
         button.setAttribute("aria-label", `Save as SVG: ${title}`);
         button.addEventListener("click", () => save(svg, name));
-        one("h3", figure).append(button);
+        (many || one("h3", figure)).append(button);
       });
       figure.addEventListener("click", (event) => {
         const found = event.target.closest("svg [data-variant]");

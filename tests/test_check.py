@@ -14,12 +14,18 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import vae_variants.studies  # noqa: F401  (its registry)
-from tests.planted import BROKEN, LIKELIHOOD, OBJECTIVE, WHOLE, WRONG
+from tests.made_up import made_up
+from tests.planted import BROKEN, LIKELIHOOD, METRIC, OBJECTIVE, WHOLE, WRONG
 from tests.trying import forget
 from vae_variants.cli import app
 from vae_variants.commands.new import KINDS
+from vae_variants.evaluation import METRICS
 from vae_variants.form import FORMS
+from vae_variants.harness import RunSpec, Store
 from vae_variants.registry import Registry, UserError, left_out, load_plugin, load_plugins
+from vae_variants.report.cards import NO_BOUND, cards
+from vae_variants.report.entries import Entry
+from vae_variants.variants import configure
 
 Call = Callable[..., Result]
 
@@ -72,6 +78,49 @@ def test_a_wrong_plug_in_is_one_line_everywhere(kind: str, old: str, new: str, w
         assert line.startswith("error: plug-in 'mine.py' failed to import: ") and words in line
     assert {registry.kind: set(registry) for registry in Registry.every} == before, "nothing of it stays"
     assert not [name for name in sys.modules if name.startswith("vae_variants_plugin_mine_")]
+
+
+def test_an_objective_that_is_to_be_no_bound_says_so(call: Call) -> None:
+    Path("mine.py").write_text(OBJECTIVE.replace("weight: float = 1.0", "weight: float = 0.5"))
+    result = call("check", "mine.py")
+    assert result.exit_code == 1 and "if it is meant to be none, write mine.bound = False below it" in result.stdout
+    Path("mine.py").write_text(Path("mine.py").read_text() + "\nmine.bound = False\n")
+    result = call("check", "mine.py")
+    assert result.exit_code == 0
+    (line,) = [line for line in result.stdout.splitlines() if "a-bound-when-training-ends" in line]
+    assert line.split()[0] == "-" and "it says that it is no bound" in line
+    entry = Entry("mine", made_up(RunSpec(configure("vae[objective=mine]")[0], "digits", (0, 1), "smoke")))
+    (card,) = cards([entry])
+    assert NO_BOUND in next(texts for kind, _, texts in card.documents if kind == "objective")
+
+
+def test_the_value_of_an_objective_is_in_no_figure_of_a_record(call: Call) -> None:
+    """One that is a million nats better by its own account trains as the ELBO does, and is measured as that is."""
+    Path("mine.py").write_text(OBJECTIVE.replace("d.log_px.mean(0)", "d.log_px.mean(0) - 1e6") + "\nmine.bound = False\n")
+    for objective in ("elbo", "mine"):
+        selector = f"vae[objective={objective},hidden=8,latent=2]"
+        assert call("run", selector, "--plugin", "mine.py", "--fidelity", "smoke", "--seeds", "0,").exit_code == 0
+    one, other = (r for _, r in Store("runs").records())
+    speed = {name for name, m in METRICS.items() if m.module == "vae_variants.evaluation.speed"}
+    figures = [{r["metric"]: r["value"] for r in record.rows if r["metric"] not in speed} for record in (one, other)]
+    assert figures[0] == figures[1] and len(figures[0]) > 20
+    assert one.curves["validation_log_prob"] == other.curves["validation_log_prob"]
+
+
+def test_a_run_that_a_plug_in_fails_says_how_it_is_looked_at(call: Call) -> None:
+    Path("mine.py").write_text(LIKELIHOOD.replace("return (-u - 2", "return None and (-u - 2"))
+    result = call("run", "vae[likelihood=mine]", "--plugin", "mine.py", "--fidelity", "smoke", "--seeds", "0,")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].endswith("what is wrong with it says: vae-variants check mine.py")
+    Path("other.py").write_text(METRIC.replace("return (e", "raise ValueError(1)\n    return (e").replace("def mine", "def other"))
+    result = call("run", "reference-pca-2", "--plugin", "mine.py", "--plugin", "other.py", "--fidelity", "smoke", "--seeds", "0,")
+    (line,) = [line for line in result.stderr.splitlines() if "vae-variants check" in line]
+    assert line.endswith("vae-variants check other.py")
+
+
+def test_one_law_is_not_several(call: Call) -> None:
+    Path("mine.py").write_text(WHOLE["variant"].replace('"own"', '""'))
+    assert call("check", "mine.py").stdout.splitlines()[-1] == "mine.py: 1 law holds; 1 broken"
 
 
 def test_what_registers_nothing_or_is_no_file_is_bad_usage(call: Call) -> None:

@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from tests.made_up import made_up
 from vae_variants.cli import app
 from vae_variants.evaluation import METRICS
+from vae_variants.harness import load_suite
+from vae_variants.progress import Log
 from vae_variants.variants import VARIANTS
 
 
@@ -45,6 +49,13 @@ def test_the_grid_of_the_design_gives_four_finite_results(call):
     [
         (("run", "vae-bernouli"), "did you mean 'vae-bernoulli'"),
         (("run", "vae[latnet=3]"), "did you mean 'latent'"),
+        (
+            ("run", "vae[likelihood=laplace]"),
+            "gaussian, gaussian-learnt; if it is a plug-in's, give its file with --plugin FILE",
+        ),
+        (("run", "vae[likelihood=gausian]"), "did you mean 'gaussian'? if it is a plug-in's, give its file with --plugin FILE"),
+        (("run", "laplace-vae"), "if it is a plug-in's, give its file with --plugin FILE"),
+        (("run", "ae", "--dataset", "npz:absent.npz"), "there is no file 'absent.npz'"),
         (("run", "vae[latent=-3]"), "positive whole number"),
         (("run", "vae[latent"), "not of the form"),
         (("run", "ae", "--dataset", "mnits"), "did you mean 'mnist'"),
@@ -60,6 +71,7 @@ def test_the_grid_of_the_design_gives_four_finite_results(call):
         (("run", "ae", "--retry", "perhaps"), "unknown retry"),
         (("run", "ae", "--plugin", "absent.py"), "not a file"),
         (("bench", "digit"), "did you mean 'digits'"),
+        (("bench", "absent.toml"), "there is no file 'absent.toml'; suites that have a name: bounds, digits, mnist"),
         (("report", "digits"), "vae-variants bench digits"),
         (("list", "variant"), "did you mean 'variants'"),
     ],
@@ -71,12 +83,60 @@ def test_bad_usage_gets_one_clear_line(args, says, call):
     assert says in line
 
 
+@pytest.mark.parametrize("command", ["bench", "status", "report"])
+def test_a_suite_file_is_named_by_its_path_and_the_nearest_one_is_offered(command, call, tmp_path):
+    (tmp_path / "mine.toml").write_text(SUITE)
+    for name, says in (("mine", "of the file give the path: mine.toml"), ("mien.toml", "did you mean 'mine.toml'?")):
+        result = call(command, name)
+        (line,) = result.stderr.strip().splitlines()
+        assert result.exit_code == 2 and says in line
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("seeds = 2", "seed = 2", "suite 'mine.toml', line 3: unknown key 'seed'; did you mean 'seeds'?"),
+        ("seeds = 2\n", "", "suite 'mine.toml': seeds is missing; write seeds = 5"),
+        ("seeds = 2", "seeds = true", "line 3: seeds is a count such as 5, or a list in quotes"),
+        ("[defaults]", "[default]", "line 4: unknown key 'default'; did you mean 'defaults'?"),
+        ("latent = 2", "latnt = 2", "line 6: unknown option 'latnt'; did you mean 'latent'?"),
+        ("latent = 2", 'latent = 2\nfidelity = "smoke"', "line 7: unknown option 'fidelity'"),
+        ('variants = ["reference', 'variant = ["reference', "line 12: unknown key 'variant'; did you mean 'variants'?"),
+        ('variants = ["vae', 'variants = 3 # ["vae', "line 9: variants is a list of names in quotes"),
+        ("[[runs]]", "[[run]]", "line 8: unknown key 'run'; did you mean 'runs'?"),
+        ('"vae-bernoulli", "vae-latent-2"', '"vae-bernouli"', "did you mean 'vae-bernoulli'?"),
+    ],
+)
+def test_a_mistake_in_a_suite_is_named_with_its_line_and_what_was_meant(old, new, says, call, tmp_path):
+    (tmp_path / "mine.toml").write_text(SUITE.replace(old, new, 1))
+    result = call("status", "mine.toml")
+    (line,) = result.stderr.strip().splitlines()
+    assert result.exit_code == 2 and says in line, line
+
+
+def test_a_folder_of_pictures_that_is_not_there_is_all_that_is_said(call, tmp_path):
+    (tmp_path / "photos").mkdir()
+    result = call("bench", "digits", "--dataset", "images:fotos?size=8")
+    assert result.exit_code == 2
+    assert result.output == result.stderr == "error: there is no folder 'fotos'; did you mean 'photos'?\n"
+
+
+def test_a_line_of_a_run_without_figures_ends_with_its_time(capsys):
+    (spec,) = load_suite("digits").plan(seeds="1")[:1]
+    log = Log([spec])
+    for reused, says in ((False, "1.5 s"), (True, "was there")):
+        log.end(spec, replace(made_up(spec), rows=[], seconds=1.5), reused)
+        assert capsys.readouterr().err.splitlines()[-1].endswith(f"ok, {says}")
+
+
 def test_a_dry_run_says_what_is_to_be_done_and_does_nothing(call, tmp_path):
     result = call("bench", "--dry-run", "--fidelity", "smoke")
     assert result.exit_code == 0
     assert "to be run" in result.stdout
     assert list(tmp_path.iterdir()) == []
-    assert "to be run" in call("status").stdout
+    status = call("status", "--fidelity", "smoke").stdout
+    assert "to be run" in status
+    assert status.endswith("no run of it has ended in 'runs'; make them with: vae-variants bench digits --fidelity smoke\n")
 
 
 SUITE = """
@@ -102,10 +162,13 @@ def test_bench_writes_a_report_that_is_a_pure_function_of_the_records(call, tmp_
     (tmp_path / "mine.toml").write_text(SUITE)
     result = call("bench", "mine.toml", "--fidelity", "smoke")
     assert result.exit_code == 0, result.output
+    assert result.stdout.endswith("wrote reports/mine-smoke; open reports/mine-smoke/report.html\n")
+    assert result.stderr.count("the first takes longer than the rest") == 1
     first = files(tmp_path / "reports")
     assert call("report", "mine.toml", "--fidelity", "smoke").exit_code == 0
     assert files(tmp_path / "reports") == first
-    assert call("bench", "mine.toml", "--fidelity", "smoke").exit_code == 0
+    again = call("bench", "mine.toml", "--fidelity", "smoke")
+    assert again.exit_code == 0 and "the first takes longer" not in again.stderr
     assert files(tmp_path / "reports") == first
     assert {name for name in first if name.endswith(".png")} == {
         f"mine-smoke/figures/{name}.png"
@@ -154,7 +217,8 @@ def test_failed_and_missing_runs_are_in_the_report(call, tmp_path, monkeypatch):
     (tmp_path / "mine.toml").write_text(SUITE)
     assert call("report", "mine.toml", "--fidelity", "smoke").exit_code == 0
     assert "Not run yet: `gan`, `reference-data`" in (tmp_path / "reports" / "mine-smoke" / "README.md").read_text()
-    assert "error" in call("status", "mine.toml", "--fidelity", "smoke").stdout
+    status = call("status", "mine.toml", "--fidelity", "smoke").stdout
+    assert "error" in status and "no run of it has ended" not in status
 
 
 def test_an_interruption_is_exit_code_130(call, monkeypatch):

@@ -14,9 +14,10 @@ from safetensors import safe_open
 from typer.testing import CliRunner
 
 import vae_variants as vv
+from tests.trying import forget
 from vae_variants.cli import app
 from vae_variants.datasets import Dataset
-from vae_variants.exports import TOLERANCE, find_run, read_model, write_model, write_onnx
+from vae_variants.exports import TOLERANCE, find_run, read_model, told_apart, write_model, write_onnx
 from vae_variants.harness import Record, Store
 from vae_variants.model import MODELS, Coder, DataDependent, Encoder, Model
 from vae_variants.registry import UserError
@@ -211,7 +212,7 @@ def test_the_command_writes_onnx(trained, call, tmp_path):
         (("made[hidden=8]", "--to", "codes"), "has no encoder"),
         (("made[hidden=8]", "--to", "onyx"), "did you mean 'onnx'"),
         (("made[hidden=8]", "--seed", "7"), "its seeds are [0]"),
-        (("made[hidden=8]", "--dataset", "digits"), "goes with --to codes"),
+        (("made[hidden=8]", "--dataset", "mnist"), "was made with --dataset digits, not mnist"),
         (("made[hidden=8]", "--output", "/dev/null/a.safetensors"), "cannot make the folder"),
     ],
 )
@@ -222,10 +223,55 @@ def test_bad_usage_gets_one_clear_line(args, says, call):
     assert says in line
 
 
+def test_runs_of_one_name_are_told_apart_and_chosen_by_their_data(trained, call, tmp_path):
+    name = "vae[likelihood=gaussian,hidden=8,latent=2]"
+    (line,) = call(name).stderr.strip().splitlines()
+    for _, record in Store(trained / "runs").records():
+        if record.label == name:
+            seeds = "1 seed" if len(record.seeds) == 1 else "2 seeds"
+            when = record.started[:16].replace("T", " ")
+            assert f"{record.key[:12]} ({record.dataset['name']}, smoke, {seeds}, {when})" in line
+    assert "choose by --dataset, or name one by its key" in line
+    assert call(name, "--dataset", "digits", "--output", "a.safetensors").exit_code == 0
+    assert vv.load("a.safetensors").shape == (1, 8, 8)
+    assert call(name, "--seed", 5, "--output", "b.safetensors").exit_code == 0, "one of them has that seed"
+    assert vv.load("b.safetensors").shape == (1, 3, 4)
+
+
+def test_runs_of_one_name_and_data_are_told_apart_by_their_options(tiny):
+    records = [recorded("vae", small("vae", tiny, latent=n)[1], tiny) for n in (3, 4)]
+    for n, said in zip((3, 4), told_apart(records), strict=True):
+        assert f"latent={n}" in said and "hidden" not in said
+
+
 def test_codes_of_other_images_have_to_fit(trained, call):
     folder, _ = mine(trained)
     assert "takes images of (1, 3, 4)" in call(folder, "--to", "codes", "--dataset", "digits").stderr
     assert ".npz or .csv" in call(folder, "--to", "codes", "--output", "codes.json").stderr
+
+
+PLUGIN = """
+from vae_variants.likelihoods import LIKELIHOODS, Gaussian
+
+@LIKELIHOODS.add
+class OfAPlugin(Gaussian):
+    \"\"\"A Gaussian by another name.\"\"\"
+"""
+
+
+def test_a_model_with_a_part_of_a_plugin_asks_for_its_file(tiny, tmp_path):
+    path, plugin = tmp_path / "a.safetensors", tmp_path / "of_a_plugin.py"
+    plugin.write_text(PLUGIN)
+    model, values = small("vae-gaussian", tiny)
+    write_model(model, recorded("mine", {**values, "likelihood": "of-a-plugin"}, tiny), 4, path)
+    with pytest.raises(UserError, match=r"trained with the likelihood 'of-a-plugin', which is not reg.*plugin=FILE.*--plugin FILE"):
+        vv.load(path)
+    try:
+        for given in (plugin, [str(plugin)]):
+            x = tiny.grey()
+            assert torch.equal(vv.load(path, plugin=given).encode(x), model.encode(x))
+    finally:
+        forget(tmp_path)
 
 
 def test_what_is_no_exported_model_gets_one_clear_line(tiny, tmp_path):

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from vae_variants.datasets import Dataset, load_dataset, split
-from vae_variants.process import prepare
 from vae_variants.registry import load_plugins
 
 
@@ -19,15 +18,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
-    prepare()
     load_plugins(config.getoption("--plugin"))
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup() -> None:
-    """As `prepare` leaves it, and as onnxruntime does not: without it a step of a classifier that knows its images by heart takes 20 times
-    as long."""
-    torch.set_flush_denormal(True)
 
 
 @pytest.fixture(scope="session")

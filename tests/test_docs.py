@@ -17,7 +17,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from tests.trying import forget
+from tests.trying import flushed, forget
 from vae_variants.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -102,7 +102,8 @@ def program(words: list[str]) -> None:
         words = [*words, "--jobs", "0", *([] if small else ["--fidelity", "smoke", "--seeds", "2"])]
     else:
         words = [*words, *TRIAL.get(command, [])]
-    result = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+    with flushed():
+        result = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
     if command == "export" and (key := re.search(r"name one by its key: (\w+)", result.output)):  # one label on two data sets
         result = CliRunner().invoke(app, [command, key[1], *words[2:]], env={"COLUMNS": "200"})
     assert result.exit_code == 0, f"{text}\n{result.output}"

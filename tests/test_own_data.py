@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from tests.trying import flushed
 from vae_variants.cli import app
 from vae_variants.datasets import load_dataset, parse
 from vae_variants.datasets.own import source_ids
@@ -195,7 +196,8 @@ def report(tmp_path: Path, dataset: str, monkeypatch, others: str = "") -> tuple
     """The page and the names of the figures that `bench` makes for a data set."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.toml").write_text(SUITE.replace("OTHERS", others))
-    result = CliRunner().invoke(app, ["bench", "mine.toml", "--dataset", dataset, "--jobs", "0"])
+    with flushed():
+        result = CliRunner().invoke(app, ["bench", "mine.toml", "--dataset", dataset, "--jobs", "0"])
     assert result.exit_code == 0, result.output
     (folder,) = (tmp_path / "reports").glob("mine-*")
     assert {path.name for path in folder.iterdir()} >= {"README.md", "results.csv", "summary.csv", "figures"}

@@ -32,7 +32,9 @@ def claims(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests, a file at a time on each core."""
     install(session, "test")
-    session.run("pytest", "--numprocesses=auto", "--dist=loadfile", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    session.run(
+        "pytest", "--numprocesses=auto", "--dist=loadfile", "--no-loadscope-reorder", *session.posargs, env={"OMP_NUM_THREADS": "1"}
+    )
 
 
 @nox.session

@@ -1,27 +1,14 @@
-"""Two reports beside each other: planted changes, each with what is said of it and its exit code."""
+"""Two reports beside each other: planted changes, each with what is said of it."""
 
 from __future__ import annotations
-
-import json
-import re
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from typer.testing import CliRunner
 
-from tests.made_up import fill, grid, made_up
-from vae_variants.cli import app
-from vae_variants.harness import Store, load_suite
 from vae_variants.harness.statistics import t_test, welch
-from vae_variants.harness.store import RECORD
-from vae_variants.report.compare import COMPARED, KINDS, Changes, compare
-from vae_variants.report.entries import Entry
-from vae_variants.report.tables import COLUMNS, results, write_csv
+from vae_variants.report.compare import COMPARED, Changes, brief, compare
 
 SEEDS = 5
 METRICS = {  # name -> unit, better, kind
@@ -36,7 +23,7 @@ METRICS = {  # name -> unit, better, kind
 def frame(variants: tuple[str, ...] = ("a", "b", "c"), seeds: int = SEEDS) -> pd.DataFrame:
     chance = np.random.default_rng(0)
     rows = [
-        (v, "digits", "binary", seed, m, chance.normal(10, 0.1), *METRICS[m], "ok", "CPU (2 threads)", f"run-{v}", "full", "d" * 64)
+        (v, "digits", "binary", seed, m, chance.normal(10, 0.1), *METRICS[m], "ok", "CPU (2 threads)", f"run-{v}", "full", "d" * 64, "", "")
         for v in variants
         for m in METRICS
         for seed in range(seeds)
@@ -101,17 +88,20 @@ def test_what_is_looked_at_together_is_adjusted_together() -> None:
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
-def test_few_seeds_cannot_tell(seeds: int) -> None:
+def test_few_seeds_cannot_tell_and_show_the_plain_difference(seeds: int) -> None:
     found = compare(frame(seeds=seeds), changed(frame(seeds=seeds), "b", "elbo", -5.0))
     assert kinds(found) == {("b", "elbo"): "cannot tell"} and not found.worse
-    assert f"{seeds} seed" in found.of("cannot tell")[0].note
+    (row,) = found.of("cannot tell")
+    assert row.note == f"no verdict under 3 seeds: {seeds} in common" and row.p is None and row.difference is not None
+    assert row.difference.mean == pytest.approx(-5.0, abs=0.05) == row.after - row.before  # type: ignore[operator]
+    assert (row.difference.low, row.difference.high, row.difference.n) == (None, None, seeds)
 
 
 def test_other_seeds_are_compared_by_welch() -> None:
     before, after = frame(("a",)), changed(frame(("a",)), "a", "elbo", -2.0, noise=0.1)
     after["seed"] += 100
     found = compare(before, after)
-    assert kinds(found, "advice") == {("a", "elbo"): "worse"} and "not paired" in found.of("worse")[0].note
+    assert kinds(found, "advice", "altered") == {("a", "elbo"): "worse"} and "not paired" in found.of("worse")[0].note
     x, y = np.random.default_rng(3).normal(0, 1, 6), np.random.default_rng(4).normal(0.5, 3, 4)
     difference, p = welch(list(x), list(y))
     known = stats.ttest_ind(x, y, equal_var=False)
@@ -150,6 +140,44 @@ def test_what_is_not_the_same_is_not_compared(column: str, value: str, words: st
     assert kinds(compare(frame(), after.assign(**{column: ""}))) == {("b", "elbo"): "worse"}, "what is not known does not differ"
 
 
+@pytest.mark.parametrize(
+    ("changes", "notes"),
+    [
+        ({}, []),
+        ({"options": "epochs=50, latent=20"}, ["epochs: 25 before, 50 after"]),
+        ({"options": "epochs=25, latent=20, k=v, decay=cosine"}, ["decay: constant before, cosine after", "k: unset before, v after"]),
+        ({"code": "other", "run": "run-d"}, ["other sources: fingerprint today before, other after"]),
+        ({"code": "", "run": "run-d"}, ["other sources: run run-b before, run-d after"]),
+        ({"code": "", "run": "run-d", "options": ""}, ["other sources or options: run run-b before, run-d after"]),
+        ({"seed": 1}, ["seeds: 0–4 before, 1–5 after"]),
+        ({"seed": 1, "options": "epochs=25, latent=2", "run": "run-d"}, ["latent: 20 before, 2 after", "seeds: 0–4 before, 1–5 after"]),
+    ],
+)
+def test_another_run_under_the_same_name_is_said(changes: dict[str, str | int], notes: list[str]) -> None:
+    before = frame().assign(options="epochs=25, latent=20", code="today")
+    after = before.copy()
+    for column, value in changes.items():
+        here = after.variant == "b"
+        after.loc[here, column] = after.loc[here, "seed"] + value if column == "seed" else value
+    found = compare(before, after)
+    assert [(row.variant, row.note) for row in found.of("altered")] == [("b", note) for note in notes]
+    assert found.tests == (4 if "seed" in changes else 0) and not found.worse, "and it is compared all the same"
+
+
+def test_sources_that_are_others_throughout_are_one_line() -> None:
+    names = tuple("abcdefg")
+    before = frame(names).assign(code="x", options="epochs=25")
+    after = before.assign(code="y")
+    after.loc[after.variant == "c", "options"] = "epochs=50"
+    rows = compare(before, after).of("altered")
+    assert len(rows) == len(names) + 1
+    assert [(row.variant, row.note) for row in brief(rows)] == [
+        ("c", "epochs: 25 before, 50 after"),
+        ("7 variants", "other sources before and after"),
+    ]
+    assert brief(rows[:3]) == rows[:3]
+
+
 def test_a_bound_is_not_compared_with_an_exact_value() -> None:
     after = changed(frame(), "b", "log_likelihood", -5.0)
     after.loc[(after.variant == "b") & (after.metric == "log_likelihood"), "kind"] = "lower-bound"
@@ -165,137 +193,3 @@ def test_timings_are_advice_on_one_device_alone() -> None:
     assert "× 1.49, medians" in found.of("advice")[0].note
     found = compare(frame(), after.assign(device="another"))
     assert kinds(found) == {("", "timings and memory"): "not compared"} and not found.worse
-
-
-# -- the command -------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
-    monkeypatch.chdir(tmp_path)
-
-    def run(*args: str) -> tuple[int, str, str]:
-        result = CliRunner().invoke(app, ["compare", *args])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result.exit_code, result.stdout, result.stderr
-
-    return run
-
-
-def report(folder: Path, table: pd.DataFrame, digest: str = "dddddddddddd", fidelity: str = "") -> Path:
-    folder.mkdir(parents=True)
-    write_csv(table[COLUMNS], folder / "results.csv")
-    made = f"Made by `vae-variants bench digits{fidelity}` on 2026-01-01.\n\nData: `digits`, digest `{digest}`.\n"
-    (folder / "README.md").write_text(made)
-    return folder
-
-
-def test_exit_codes_and_words(call: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
-    report(tmp_path / "a", frame())
-    report(tmp_path / "better", changed(frame(), "b", "elbo", 1.0))
-    report(tmp_path / "worse", changed(changed(frame(), "b", "elbo", -1.0), "c", "rate", 1.0))
-    report(tmp_path / "smoke", changed(frame(), "b", "elbo", -1.0), fidelity=" --fidelity smoke")
-    report(tmp_path / "other", changed(frame(), "b", "elbo", -1.0), digest="eeeeeeeeeeee")
-    assert call("a", "a") == (0, f"{3 * len(METRICS)} unchanged\n", "")
-    code, said, _ = call("a", "better/results.csv")
-    assert code == 0 and "1 better" in said
-    code, said, _ = call("a", "worse")
-    assert code == 1 and re.search(r"^b +elbo \(nats\) .*−0\.998", said, re.MULTILINE) and "1 worse, 1 changed, 13 unchanged" in said
-    for name, words in (("smoke", "another fidelity"), ("other", "other images")):
-        code, said, _ = call("a", name)
-        assert code == 0 and words in said and "3 not compared" in said
-
-
-def test_markdown_is_a_comment_that_github_shows(call: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
-    hostile = "vae[x=1|2]"
-    before = frame(("a", hostile, "c"))
-    report(tmp_path / "a", before)
-    report(tmp_path / "worse", changed(changed(before, hostile, "elbo", -1.0), "c", "rate", 1.0))
-    code, page, _ = call("a", "worse", "--markdown")
-    assert code == 1 and page.startswith("**Something is worse.** 1 worse, 1 changed, 13 unchanged")
-    lines = page.splitlines()
-    for i, line in enumerate(lines):
-        if line.startswith("|--"):
-            width = len(re.findall(r"(?<!\\)\|", line))
-            assert lines[i - 2] == "" and len(re.findall(r"(?<!\\)\|", lines[i - 1])) == width
-            assert len(re.findall(r"(?<!\\)\|", lines[i + 1])) == width
-    head, _, rest = page.partition("<details>")
-    assert "vae\\[x=1\\|2\\]" in head and "rate (nats)" not in head and "rate (nats)" in rest
-    assert page.count("<details>") == page.count("</details>") == 1
-    assert lines[lines.index("<details>") + 2] == "", "an empty line, after which GitHub takes Markdown"
-    assert call("a", "a", "--markdown")[1].startswith("**Nothing is worse.**")
-
-
-def test_json_has_every_row(call: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
-    report(tmp_path / "a", frame())
-    report(tmp_path / "worse", changed(frame(), "b", "elbo", -1.0))
-    code, said, _ = call("a", "worse", "--json")
-    rows = json.loads(said)["rows"]
-    assert code == 1 and len(rows) == 3 * len(METRICS) and {row["kind"] for row in rows} <= set(KINDS)
-    (worse,) = [row for row in rows if row["kind"] == "worse"]
-    assert worse["difference"]["mean"] == pytest.approx(-1.0, abs=0.02) and worse["difference"]["n"] == SEEDS
-
-
-def test_stores_are_compared_with_each_other_and_with_reports(call: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
-    specs = grid(3, (0, 1, 2))
-    fill(Store(tmp_path / "runs"), specs)
-    fill(Store(tmp_path / "later"), specs)
-    path = next(tmp_path.glob(f"later/*/*/{RECORD}"))
-    record = Store(tmp_path / "later").read(path)
-    assert record is not None
-    rows = [{**row, "value": row["value"] - 100.0} if row["metric"] == "elbo" else row for row in record.rows]
-    path.write_text(replace(record, rows=rows, status={**record.status, "2": "oom"}).to_json())
-    assert call("runs", "runs")[0] == 0
-    code, said, _ = call("runs", "later", "--json")
-    found = [(row["variant"], row["metric"], row["kind"]) for row in json.loads(said)["rows"] if row["kind"] in ("failed", "worse")]
-    assert code == 1 and found == [(record.label, "", "failed"), (record.label, "elbo", "worse")]
-    entries = [Entry(spec.label, made_up(spec)) for spec in specs]
-    (tmp_path / "page").mkdir()
-    write_csv(results(entries), tmp_path / "page" / "results.csv")
-    assert call("page", "runs")[0] == 0 and call("page", "later")[0] == 1
-    code, _, said = call("runs", "later", "--suite", "digits")
-    assert code == 2 and "no record of suite 'digits'" in said
-
-
-@pytest.mark.parametrize(
-    ("args", "says"),
-    [
-        (("absent", "a"), "'absent' is not there; give a report's folder"),
-        (("a", "empty"), "there is no record in 'empty'"),
-        (("a", "text.csv"), "it has no column 'dataset'"),
-        (("a", "rows.csv"), "has no rows"),
-        (("a", "broken.csv"), "seeds and values are numbers"),
-        (("a", "elsewhere"), "in both: a has a on digits, b on digits, c on digits; elsewhere has z on digits"),
-        (("a", "a", "--suite", "digits"), "--suite chooses from folders of records"),
-        (("a", "a", "--markdown", "--json"), "exclude each other"),
-        (("empty", "empty", "--suite", "digit"), "did you mean 'digits'"),
-    ],
-)  # fmt: skip
-def test_bad_usage_is_one_line(args: tuple[str, ...], says: str, call: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
-    report(tmp_path / "a", frame())
-    report(tmp_path / "elsewhere", frame(("z",)))
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "text.csv").write_text("variant,x\na,1\n")
-    write_csv(frame()[COLUMNS].iloc[:0], tmp_path / "rows.csv")
-    write_csv(frame()[COLUMNS].assign(value="much"), tmp_path / "broken.csv")
-    code, _, said = call(*args)
-    (line,) = said.strip().splitlines()
-    assert code == 2 and says in line
-
-
-def test_a_report_with_a_baseline_says_what_changed_on_its_page(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    fill(Store("runs"), load_suite("digits").plan())
-    made = CliRunner().invoke(app, ["report", "digits"])
-    assert made.exit_code == 0 and "Changes against the baseline" not in (tmp_path / "reports/digits/report.html").read_text()
-    rows = pd.read_csv("reports/digits/results.csv")
-    rows.loc[rows.variant == "iwae-8", "value"] += 1e3
-    rows[rows.variant != "made"].to_csv("before.csv", index=False)
-    made = CliRunner().invoke(app, ["report", "digits", "--baseline", "before.csv"])
-    assert made.exit_code == 0, made.output
-    page = (tmp_path / "reports/digits/report.html").read_text()
-    section = page.partition('<section id="changes"')[2].partition("</section>")[0]
-    assert '<td>added</td><th scope="row">made</th>' in section and ">iwae-8<" in section and ">vae-bernoulli<" not in section
-    wrong = CliRunner().invoke(app, ["report", "digits", "--baseline", "nowhere"])
-    assert wrong.exit_code == 2 and "'nowhere' is not there" in wrong.stderr

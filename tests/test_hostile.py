@@ -119,7 +119,7 @@ def test_an_archive_that_unpacks_to_more_than_there_is_room_for_is_refused_unrea
 
 
 def test_an_archive_may_take_a_quarter_of_the_memory_and_says_so_where_even_that_is_not_there(tmp_path, monkeypatch):
-    monkeypatch.setattr(folder, "kilobytes", lambda *_: 4096)
+    monkeypatch.setattr(folder, "installed", lambda: 2**22)
     assert folder.room() == 2**20
     monkeypatch.undo()
     np.savez(tmp_path / "a.npz", x=np.zeros((40, 4, 4)))

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from tests.test_page import entries, whole_page
+from vae_variants.report.content import content
 from vae_variants.report.entries import Entry
+from vae_variants.report.html import page
+from vae_variants.report.plots import plots
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None)
 HERE = BROWSER is not None and all(map(find_spec, ("playwright", "axe_playwright_python")))
@@ -159,6 +163,48 @@ def test_no_serious_fault_for_those_who_see_or_hear_otherwise(opened, scheme, wi
     tab.evaluate("document.querySelectorAll('main details').forEach(e => e.open = true)")
     found = Axe().run(tab).response["violations"]
     assert [(v["id"], v["impact"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("serious", "critical")] == []
+
+
+MORE = """[...document.querySelectorAll('.wide')].filter(e => e.clientWidth).map(e => [
+    e.scrollWidth > e.clientWidth,
+    getComputedStyle(e, '::before').content.includes('scroll') && getComputedStyle(e, '::before').display !== 'none'])"""
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_a_table_that_is_wider_than_the_screen_says_so(opened, script):
+    tab = opened(width=500, script=script)
+    tab.wait_for_timeout(200)
+    found = tab.evaluate(MORE)
+    assert [True, True] in found
+    assert all(said for wider, said in found if wider)
+    if script:
+        assert all(wider == said for wider, said in found)
+        tab.set_viewport_size({"width": 1400, "height": 900})
+        tab.wait_for_timeout(200)
+        assert all(wider == said for wider, said in tab.evaluate(MORE))
+        assert sum(said for _, said in tab.evaluate(MORE)) < sum(said for _, said in found)
+
+
+@pytest.mark.parametrize("width", [380, 500, 1400])
+def test_long_names_are_whole_in_tables(browser, tmp_path, width):
+    long = ["vae[likelihood=my_plugin:student_t,latent=20]", "vae[likelihood=my_plugin:laplace,b=0.05]"]
+    group = [replace(e, label=label) for e, label in zip(entries(3), [*long, "vae-continuous-bernoulli-of-some-length"], strict=True)]
+    group += [e for e in entries(16) if e.record.support == "binary"][1:]
+    (tmp_path / "report.html").write_text(page(content("digits", group, "a command"), plots(group)), encoding="utf-8")
+    tab = browser.new_page(viewport={"width": width, "height": 900})
+    tab.goto((tmp_path / "report.html").as_uri())
+    tab.evaluate("document.querySelectorAll('main details').forEach(e => e.open = true)")
+    cut = """[...document.querySelectorAll('tbody th[scope=row]')].filter(e => e.offsetParent).map(e => {
+        const words = document.createRange(); words.selectNodeContents(e);
+        const [a, b] = [words.getBoundingClientRect(), e.getBoundingClientRect()];
+        return [e.textContent.trim(), a.left >= b.left - 1 && a.right <= b.right + 1]})"""
+    found = tab.evaluate(cut)
+    assert len(found) > 20 and [label for label, whole in found if not whole] == []
+    figures = tab.locator("figure").all()
+    drawings = [(figure.locator("svg[role=img]").count(), figure.locator("details.saves button, h3 button").count()) for figure in figures]
+    assert all(there == buttons for there, buttons in drawings)
+    assert [there > 8 for there, _ in drawings] == [figure.locator("details.saves").count() == 1 for figure in figures]
+    tab.close()
 
 
 @pytest.mark.parametrize("width", [380, 1400])

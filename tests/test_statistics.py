@@ -81,7 +81,7 @@ def test_the_top_group_holds_what_cannot_be_told_from_the_best():
     assert top_group(table, "higher") == ["best", "as good"]
     flipped = {label: {s: -v for s, v in values.items()} for label, values in table.items()}
     assert top_group(flipped, "lower") == ["best", "as good"]
-    table["once"] = {0: 1e6}  # a single seed that shines
+    table["once"], table["twice"] = {0: 1e6}, {0: 1e6, 1: 1e6}  # seeds that shine, and are too few
     assert top_group(table, "higher") == ["best", "as good"]
     assert top_group({}, "higher") == []
 

@@ -7,6 +7,7 @@ import re
 import resource
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["allocations", "available", "exhausted"]
+__all__ = ["allocations", "available", "exhausted", "granted", "installed"]
 
 # what libraries say of it in errors that are of no kind of their own
 SAID = ("can't allocate memory", "bad_alloc", "can't start new thread", "out of memory", "STATUS_ALLOC_FAILED")
@@ -58,6 +59,33 @@ def available(device: torch.device) -> int:
     limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
     own = [] if limit == resource.RLIM_INFINITY else [limit - kilobytes("/proc/self/status", "VmData") * 1024]
     return max(0, min(kilobytes("/proc/meminfo", "MemAvailable") * 1024 or sys.maxsize, *own, sys.maxsize))
+
+
+def installed() -> int | None:
+    """Bytes of memory that this machine has, or of them what this process is granted; None where it does not say so."""
+    there = kilobytes("/proc/meminfo", "MemTotal") * 1024
+    return min([there, *granted()]) if there else None
+
+
+def granted(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> list[int]:
+    """Bytes that the control groups of this process allow: its own, which a scheduler or systemd made, and all above it."""
+    try:
+        lines = proc.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    files = [root / "memory.max", root / "memory/memory.limit_in_bytes"]  # of version 2 and 1; in a container its own
+    for line in lines:
+        _, kinds, path = line.split(":", 2)
+        for folder in (Path(path.lstrip("/")), *Path(path.lstrip("/")).parents):
+            if not kinds:
+                files.append(root / folder / "memory.max")
+            elif "memory" in kinds.split(","):
+                files.append(root / "memory" / folder / "memory.limit_in_bytes")
+    found = []
+    for file in files:
+        with suppress(OSError, ValueError):  # not there, or "max"
+            found.append(int(file.read_text(encoding="ascii")))
+    return found
 
 
 def kilobytes(path: str, name: str) -> int:

@@ -1,7 +1,7 @@
 """Measures what `report.py` shows, contestants in turn within each round: `python bench/peers/measure.py [WHAT...] [--out FOLDER]`.
 
-What: training, seeds, scoring, sampling, target, steps, parts; all of them unless named. Each writes its own CSV, one row per measurement,
-beside what other machines measured.
+What: training, seeds, scoring, stacks, sampling, target, steps, parts; all of them unless named. Each writes its own CSV, one row per
+measurement, beside what other machines measured.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from typing import Any
 
 import pandas as pd
 import torch
-from models import HIDDEN, LATENT, VAE, ours, plain, pythae, returned
+from models import HIDDEN, LATENT, VAE, ours, ours_model, plain, pythae, returned
 from parts import STEPS, operations, ways
 from torch import Tensor
 
 from vae_variants.datasets import load_dataset, split
 from vae_variants.evaluation import Evaluation, fidelity
+from vae_variants.evaluation.evaluation import ELEMENTS
 from vae_variants.harness.environment import environment
 from vae_variants.likelihoods import Support
 from vae_variants.models.fvbn import FVBN
@@ -33,6 +34,7 @@ from vae_variants.models.made import MADE
 from vae_variants.objectives import elbo
 from vae_variants.precision import has_effect
 from vae_variants.process import prepare
+from vae_variants.training import Population
 
 ROUNDS = 5
 BATCHES = (32, 128, 512)
@@ -155,6 +157,34 @@ def scoring() -> Rows:
     return rows
 
 
+def stacks() -> Rows:
+    """log w of 1000 draws of 100 images by five models of one shape: one after the other, and all in one call, in pieces of one size."""
+    x, k, t, n = images()[-100:], 1000, torch.ones(()), 5
+    population = Population(ours_model, range(n))
+    members, together = list(population.members()), population.stacked("infer", (None, None, None))
+    state = population.params | population.buffers
+    piece = ELEMENTS // x.numel()
+    rows: Rows = []
+
+    def in_turn() -> None:
+        for member in members:
+            for start in range(0, k, piece):
+                member.infer(x, min(piece, k - start), t)  # type: ignore[operator]
+
+    def at_once() -> None:
+        for start in range(0, k, piece // n):
+            together(state, x, min(piece // n, k - start), t)
+
+    for round_ in range(ROUNDS + 1):  # the first to warm up
+        for way, score in {"in turn": in_turn, "at once": at_once}.items():
+            begin = time.perf_counter()
+            with torch.no_grad():
+                score()
+            if round_:
+                rows.append({"round": round_, "way": way, "models": n, "seconds": time.perf_counter() - begin})
+    return rows
+
+
 def sampling() -> Rows:
     """MADE and FVBN of 784 pixels: whole passes for each pixel, and each unit evaluated once."""
     torch.manual_seed(0)
@@ -228,7 +258,7 @@ def parts() -> Rows:
     return [{"when": when, "kind": kind, "milliseconds": value} for when, kinds in found.items() for kind, value in kinds.items()]
 
 
-WHAT: dict[str, Callable[[], Rows]] = {f.__name__: f for f in (training, seeds, scoring, sampling, target, steps, parts)}
+WHAT: dict[str, Callable[[], Rows]] = {f.__name__: f for f in (training, seeds, scoring, stacks, sampling, target, steps, parts)}
 
 
 def main() -> None:

@@ -150,6 +150,14 @@ def target(frame: pd.DataFrame) -> tuple[str, Figure]:
     return text, figure
 
 
+def stacks(frame: pd.DataFrame) -> str:
+    by = frame.pivot_table(index="round", columns="way", values="seconds")
+    return (
+        f"{frame.models.iloc[0]} models of one shape scored in one call take × {cell(by['at once'] / by['in turn'])} of the time that they "
+        "take one after the other: the products are large enough without, and each model is scored on its own.\n"
+    )
+
+
 def scoring(frame: pd.DataFrame) -> str:
     frame = frame.set_index("round")
     mine, theirs = frame[frame.who == "ours"], frame[frame.who == "pythae"]
@@ -208,7 +216,9 @@ def sections(frames: dict[str, pd.DataFrame], figures: Path, suffix: str) -> Ite
             words, figure = write(frames[name])
             figure.savefig(figures / f"{name}{suffix}.png", metadata={"Software": None})
             yield f"{words}\n![{name}](figures/{name}{suffix}.png)\n"
-    yield from (write(frames[name]) for name, write in {"scoring": scoring, "sampling": sampling}.items() if name in frames)
+    yield from (
+        write(frames[name]) for name, write in {"scoring": scoring, "stacks": stacks, "sampling": sampling}.items() if name in frames
+    )
     if {"steps", "parts"} <= set(frames):
         yield steps(frames["steps"], frames["parts"])
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["compare", "markdown", "side"]
 
-SHOWN = ("failed", "worse", "mended", "better", "not compared")  # what a pull request has to show; the rest is folded
+SHOWN = ("failed", "worse", "mended", "better", "not compared", "altered")  # what a pull request has to show; the rest is folded
 FOLDED = ("changed", "added", "removed", "cannot tell", "advice")
 ROWS = 40  # of a table, at most
 SIDE = "a report's folder, a results.csv, or a folder of records such as runs"
@@ -40,8 +40,9 @@ def compare(
     """Compare two reports or folders of records: what failed, got worse or better, came or went.
 
     Worse and better are beyond the interval: a t-test of the differences over the seeds that both have, all of them adjusted together
-    (Holm, 5 %). Fewer than three seeds cannot tell. Bounds are not compared with exact values, nor other images, kinds of pixels or
-    fidelities; timings are advice, on one device alone. The exit code is 1 if something is worse or failed that was ok, else 0.
+    (Holm, 5 %). Fewer than three seeds cannot tell, and show the plain difference of means. Bounds are not compared with exact values, nor
+    other images, kinds of pixels or fidelities; other options, seeds or sources under the same name are said. Timings are advice, on one
+    device alone. The exit code is 1 if something is worse or failed that was ok, else 0.
     """
     from vae_variants.report.compare import compare as compared  # brings pandas
 
@@ -86,7 +87,7 @@ def side(path: Path, suite: str | None = None) -> pd.DataFrame:
 
 
 def reported(file: Path) -> pd.DataFrame:
-    """Of a results.csv: with the fidelity and the digest of the data that the README.md beside it shows, if there is one."""
+    """Of a results.csv: with the fidelity, the digest of the data and the options that the README.md beside it shows, if there is one."""
     import pandas as pd
 
     from vae_variants.report.tables import COLUMNS
@@ -107,7 +108,15 @@ def reported(file: Path) -> pd.DataFrame:
         re.search(r"digest `([0-9a-f]{12,64})`", text),
         re.search(r"^Made by `vae-variants bench ([^`]+)`", text, re.MULTILINE),
     )
-    return frame.assign(data=digest[1] if digest else "", fidelity=fidelity_of(command[1]) if command else "")
+    known = configurations(text)
+    options = [known.get(label, "") for label in frame.variant.astype(str)]
+    return frame.assign(data=digest[1] if digest else "", fidelity=fidelity_of(command[1]) if command else "", options=options)
+
+
+def configurations(page: str) -> dict[str, str]:
+    """label -> options, of the table of a report's README.md."""
+    rows = re.findall(r"^\| `(.+?)` \| \w+ \| (.+=.*) \|$", page.partition("\n## Variants\n")[2], re.MULTILINE)
+    return {label: html.unescape(re.sub(r"\\([\\`*_\[\]#|])", r"\1", options)) for label, options in rows}
 
 
 def fidelity_of(command: str) -> str:
@@ -124,11 +133,9 @@ def fidelity_of(command: str) -> str:
 
 def stored(folder: Path, suite: str | None) -> pd.DataFrame:
     """Of a store: of each variant, data set and fidelity the last record, one of today's code before others."""
-    import pandas as pd
-
     from vae_variants.harness import Store, load_suite
+    from vae_variants.report.compare import table_of
     from vae_variants.report.entries import Entry
-    from vae_variants.report.tables import results
 
     store = Store(folder)
     if suite is None:
@@ -139,8 +146,7 @@ def stored(folder: Path, suite: str | None) -> pd.DataFrame:
     newest = {(r.dataset["name"], r.label, r.fidelity): r for r in sorted(records, key=lambda r: (r.current, r.started))}
     if not newest:
         raise UserError(f"there is no record{f' of suite {suite!r}' if suite else ''} in {str(folder)!r}; give {SIDE}")
-    parts = [results([Entry(r.label, r)]).assign(fidelity=r.fidelity, data=r.dataset["digest"]) for r in newest.values()]
-    return pd.concat([part for part in parts if len(part)], ignore_index=True)
+    return table_of(Entry(r.label, r) for r in newest.values())
 
 
 # -- words -------------------------------------------------------------------------------------------------------------
@@ -178,11 +184,11 @@ def show(found: Changes) -> None:
     from rich.table import Table
 
     from vae_variants.progress import out
-    from vae_variants.report.compare import KINDS
+    from vae_variants.report.compare import KINDS, brief
 
     datasets = len({row.dataset for row in found.rows if row.dataset}) > 1
     for kind in (*FOLDED, *reversed(SHOWN)):  # what matters comes last, where one looks
-        if rows := found.of(kind):
+        if rows := brief(found.of(kind)):
             print(f"{kind}: {KINDS[kind]}")
             table = Table(box=None, pad_edge=False)
             for column in HEADER:
@@ -196,7 +202,7 @@ def show(found: Changes) -> None:
 
 def markdown(found: Changes, before: str, after: str) -> str:
     """A comment of a pull request: what is to be seen first, and the rest folded."""
-    from vae_variants.report.compare import KINDS
+    from vae_variants.report.compare import KINDS, brief
     from vae_variants.report.readme import plain as escaped
     from vae_variants.report.readme import table
 
@@ -205,7 +211,7 @@ def markdown(found: Changes, before: str, after: str) -> str:
     lines = [f"**{verdict}** {summary(found)}: `{after}` held against `{before}`.", ""]
 
     def block(kind: str) -> list[str]:
-        rows = found.of(kind)
+        rows = brief(found.of(kind))
         shown = [[escaped(cell) or "–" for cell in cells(row, datasets)] for row in rows[:ROWS]]
         left = [f"And {len(rows) - ROWS} more.", ""] if len(rows) > ROWS else []
         return [f"{kind[0].upper()}{kind[1:]} ({KINDS[kind]}):", "", *table([*HEADER[:-1], "note"], shown), *left]

@@ -67,14 +67,11 @@ def make_report(
 
 def against(baseline: pd.DataFrame, found: Sequence[tuple[str, Record]]) -> list[Change]:
     """What is not as in the baseline, of the records of a report."""
-    import pandas as pd
-
     from vae_variants.report import Change
-    from vae_variants.report.compare import COMPARED, KINDS, compare
+    from vae_variants.report.compare import KINDS, brief, compare, table_of
     from vae_variants.report.entries import Entry
-    from vae_variants.report.tables import results
 
-    parts = [results([Entry(label, r)]).assign(fidelity=r.fidelity, data=r.dataset["digest"]) for label, r in found]
-    now = pd.concat([part for part in parts if len(part)] or [pd.DataFrame(columns=COMPARED)], ignore_index=True)
+    now = table_of(Entry(label, record) for label, record in found)
     rows = compare(baseline[baseline.dataset.isin(now.dataset)], now).of(*(kind for kind in KINDS if kind not in ("unchanged", "advice")))
-    return [Change(row.kind, *cells(row, datasets=False)[:4]) for row in rows]
+    told = [(row, cells(row, datasets=False)) for row in brief(rows)]
+    return [Change(row.kind, name, metric, before, after, row.note) for row, (name, metric, before, after, *_) in told]

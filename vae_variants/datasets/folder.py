@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from vae_variants.memory import kilobytes
+from vae_variants.memory import installed
 from vae_variants.registry import UserError, closest, nearest
 
 __all__ = ["BROKEN", "Images", "album", "beside", "room"]
@@ -89,8 +89,8 @@ def beside(path: str, wanted: Callable[[Path], bool]) -> str:
 
 
 def room() -> int:
-    """Bytes that images may take: a quarter of this machine's memory, for they are copied when they are split, and at most `LARGEST`."""
-    return min(LARGEST, kilobytes("/proc/meminfo", "MemTotal") * 1024 // 4 or LARGEST)
+    """Bytes that images may take: a quarter of what this process is granted, for they are copied when they are split; at most `LARGEST`."""
+    return min(LARGEST, (installed() or 4 * LARGEST) // 4)
 
 
 def hidden(path: Path) -> bool:

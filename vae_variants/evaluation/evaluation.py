@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Bound", "Elbo", "Evaluation", "spread"]
 
 LEVELS = (1, 10, 100, 1000)  # draws for which the bound is kept beside that of all of them
+IMAGES = 25  # whose bound is estimated at a time
 ELEMENTS = 2**21  # numbers per tensor in one chunk: 8 MiB in float32, near enough to a cache
 
 
@@ -117,12 +118,12 @@ class Evaluation:
 
     @cached_property
     def bound(self) -> Bound:
-        """From K draws for each image: decoded in chunks that fit a cache, and reduced for 100 images at a time."""
+        """From K draws for each image, decoded in chunks that fit a cache: few images and many draws, since a chunk encodes its images."""
         assert isinstance(self.model, LatentVariable)
         total, t, parts = self.fidelity.bound_samples, torch.ones((), device=self.device), []
         ks = sorted({k for k in LEVELS if k < total} | {total})
         index = spread(len(self.test), self.fidelity.bound_images)
-        images = min(len(index), 100)
+        images = min(len(index), IMAGES)
         chunk = max(1, min(total, self.rows(images)))
         with self.noise("bound"):
             for x in self.test[index.to(self.device)].split(images):

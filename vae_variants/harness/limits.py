@@ -6,14 +6,14 @@ import re
 import resource
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import torch
 
+from vae_variants.memory import installed
 from vae_variants.registry import UserError
 
-__all__ = ["ceiling", "fitting", "granted", "kills", "limit", "parse_memory", "resident", "size"]
+__all__ = ["ceiling", "fitting", "kills", "limit", "parse_memory", "resident", "size"]
 
 UNITS = {"m": 2**20, "g": 2**30, "t": 2**40}
 LEAST = 2**30  # bytes: Python, torch and scikit-learn are there before a run is
@@ -43,33 +43,8 @@ def size(count: int) -> str:
 
 def ceiling(jobs: int = 1) -> int | None:
     """Bytes that each of `jobs` runs may take unless told otherwise; None where the machine does not say how much it has."""
-    found = []
-    try:
-        found += [int(re.findall(r"^MemTotal:\s*(\d+) kB$", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)[0]) * 1024]
-    except (OSError, IndexError):
-        return None
-    return max(LEAST, int(SHARE * min(found + granted()) / jobs))
-
-
-def granted(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> list[int]:
-    """Bytes that the control groups of this process allow: its own, which a scheduler or systemd made, and all above it."""
-    try:
-        lines = proc.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    files = [root / "memory.max", root / "memory/memory.limit_in_bytes"]  # of version 2 and 1; in a container its own
-    for line in lines:
-        _, kinds, path = line.split(":", 2)
-        for folder in (Path(path.lstrip("/")), *Path(path.lstrip("/")).parents):
-            if not kinds:
-                files.append(root / folder / "memory.max")
-            elif "memory" in kinds.split(","):
-                files.append(root / "memory" / folder / "memory.limit_in_bytes")
-    found = []
-    for file in files:
-        with suppress(OSError, ValueError):  # not there, or "max"
-            found.append(int(file.read_text(encoding="ascii")))
-    return found
+    there = installed()
+    return None if there is None else max(LEAST, int(SHARE * there / jobs))
 
 
 def limit(memory: int | None, device: torch.device) -> None:

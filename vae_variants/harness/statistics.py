@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 __all__ = [
+    "LEAST_SEEDS",
     "Comparison",
     "Interval",
     "bca",
@@ -29,6 +30,7 @@ __all__ = [
     "welch",
 ]
 
+LEAST_SEEDS = 3  # for a verdict: fewer say nothing of a spread
 BOOTSTRAP_FROM = 10  # seeds: below, the t-interval covers better than a bootstrap
 RESAMPLES = 9999
 
@@ -177,16 +179,16 @@ def top_group(table: Mapping[str, Mapping[int, float]], better: str, level: floa
     """The best by mean, and those that cannot be told from it: label -> seed -> value; the best first.
 
     A variant is told apart where the paired t-test of its difference to the best, Holm-adjusted over all variants, rejects at
-    1 - level. Without two seeds there is no test: such a variant is neither the best nor one of the others.
+    1 - level. Under `LEAST_SEEDS` seeds there is no verdict: such a variant is neither the best nor one of the others.
     """
     sign = {"higher": 1.0, "lower": -1.0}[better]
-    means = {label: sign * math.fsum(v.values()) / len(v) for label, v in table.items() if len(v) > 1}
+    means = {label: sign * math.fsum(v.values()) / len(v) for label, v in table.items() if len(v) >= LEAST_SEEDS}
     if not means:
         return []
     best = max(means, key=means.__getitem__)
     others = sorted((label for label in means if label != best), key=means.__getitem__, reverse=True)
     differences = {label: paired(table[label], table[best]) for label in others}
-    tested = [label for label in others if len(differences[label]) > 1]
+    tested = [label for label in others if len(differences[label]) >= LEAST_SEEDS]
     p = dict(zip(tested, holm([t_test(differences[label]) for label in tested]), strict=True))
     return [best, *(label for label in tested if p[label] > 1 - level)]
 

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vae_variants.evaluation.metrics import data_name
-from vae_variants.harness.statistics import Interval
-from vae_variants.report.entries import SUPPORTS, Entry, best, distinct
+from vae_variants.harness.statistics import LEAST_SEEDS, Interval
+from vae_variants.report.entries import SUPPORTS, Entry, best, distinct, enough, judges, trained
+from vae_variants.report.facts import collapsed
 from vae_variants.report.numbers import number
 
-__all__ = ["LEAST_SEEDS", "TITLE", "Advice", "Choice", "advise"]
+__all__ = ["TITLE", "Advice", "Choice", "advise"]
 
 TITLE = "Which variant for this data?"
 DEFAULT = "vae-bernoulli"
-LEAST_SEEDS = 3  # for a verdict, as in the studies
 SHORT = ("smoke", "quick")  # fidelities that are there to see that it runs
+TRIAL = "fidelity"
 FEW_TRAINING, FEW_TEST = 5000, 2000  # images, under which the choice of images may matter as much as the variant
 SHOWN = 6  # labels in a sentence
 KINDS = {
@@ -34,7 +35,8 @@ class Choice:
 
     `verdict` is `told` where one variant is best, `tied` where several cannot be told apart, `measured` where nothing was tested
     (timings), `open` where the evidence is too thin, `none` where there is nothing to choose by or among. `best` are the labels, the
-    best first; `gain` is how much better that is than `baseline`, over the seeds that both have. `text` has labels in backticks.
+    best first, none where it is open; `gain` is how much better that is than `baseline`, over the seeds that both have. `text` has
+    labels in backticks.
     """
 
     purpose: str
@@ -48,10 +50,11 @@ class Choice:
 
 @dataclass(frozen=True)
 class Advice:
-    """A choice for each purpose, and sentences on what none of them rests on."""
+    """A choice for each purpose, sentences on what none of them rests on, and one that says why there is no verdict at all, or nothing."""
 
     choices: tuple[Choice, ...]
     limits: tuple[str, ...]
+    few: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,16 +71,16 @@ class Purpose:
 
 def purposes(entries: Sequence[Entry]) -> list[tuple[Purpose, list[Entry]]]:
     """Each with the variants that compete for it: those that were trained, of one kind of pixels where it is about nats."""
-    trained = [e for e in distinct(entries) if "epochs" in e.record.values]
+    ours = [e for e in distinct(entries) if trained(e)]
     data = data_name(entries[0].record.dataset["name"])
     found = []
     for support, title in SUPPORTS.items():
-        group = [e for e in trained if e.record.support == support and e.values("log_likelihood")]
+        group = [e for e in ours if e.record.support == support and e.values("log_likelihood")]
         if group:
             compression = " and compression" if support in ("binary", "byte") else ""
             kind = Purpose(f"Likelihood{compression}, {title}", "log_likelihood", " nats per image", remark=KINDS[support])
             found.append((kind, group))
-    by_features = any(e.values(f"fd-{data}cnn") for e in trained)
+    by_features = any(e.values(f"fd-{data}cnn") for e in ours)
     samples = (
         Purpose("Samples", f"fd-{data}cnn", " in Fréchet distance to test images", share=True)
         if by_features
@@ -93,9 +96,9 @@ def purposes(entries: Sequence[Entry]) -> list[tuple[Purpose, list[Entry]]]:
     larger = "More latent units lower it, whatever the variant."
     return [
         *found,
-        (Purpose("Reconstruction", "reconstruction_mse", " in mean squared error per pixel", share=True, remark=larger), trained),
-        (samples, trained),
-        (Purpose("Codes for classification", "probe_accuracy", " percentage points of accuracy", 100.0), trained),
+        (Purpose("Reconstruction", "reconstruction_mse", " in mean squared error per pixel", share=True, remark=larger), ours),
+        (samples, ours),
+        (Purpose("Codes for classification", "probe_accuracy", " percentage points of accuracy", 100.0), ours),
     ]
 
 
@@ -105,12 +108,22 @@ def advise(entries: Sequence[Entry]) -> Advice:
     A pure function of the entries. The best and those that cannot be told from it are those of `best`: paired t-tests over seeds,
     Holm-adjusted, 5 %. There is no verdict under `LEAST_SEEDS` seeds, nor from runs of a fidelity that is no more than a trial.
     """
-    references = [e for e in distinct(entries) if "epochs" not in e.record.values]
-    choices = [choice(purpose, group, references) for purpose, group in purposes(entries)]
-    return Advice((*choices, speed(entries)), tuple(limits(entries)))
+    references, few = [e for e in distinct(entries) if not trained(e)], too_few(entries)
+    choices = [choice(purpose, group, references, few) for purpose, group in purposes(entries)]
+    return Advice((*choices, speed(entries)), tuple(limits(entries)), few)
 
 
-def choice(purpose: Purpose, group: Sequence[Entry], references: Sequence[Entry]) -> Choice:
+def too_few(entries: Sequence[Entry]) -> str:
+    """What is said, once, where seeds are too few for any verdict; nothing where two runs or more have enough."""
+    seeds = [n for e in distinct(entries) if trained(e) and (n := list(e.record.status.values()).count("ok"))]
+    if len(seeds) < 2 or judges(entries):
+        return ""
+    have = "only one has so many" if max(seeds) >= LEAST_SEEDS else f"these have at most {counted(max(seeds), 'seed').split()[0]}"
+    takes = f"a verdict takes {counted(LEAST_SEEDS, 'seed')} of each run"
+    return f"No variant is called best here: {takes}, and {have}. `--seeds 5` makes enough."
+
+
+def choice(purpose: Purpose, group: Sequence[Entry], references: Sequence[Entry], few: str = "") -> Choice:
     metric = purpose.metric
     rivals = [e for e in group if e.values(metric)]
     if not rivals:
@@ -119,27 +132,29 @@ def choice(purpose: Purpose, group: Sequence[Entry], references: Sequence[Entry]
     sign = {"higher": 1.0, "lower": -1.0}[rivals[0].rows[metric][0]["better"]]
     first = max(rivals, key=lambda e: sign * mean_of(e, metric))
     if len(rivals) == 1:
-        only = f"`{first.label}` ({value(first, purpose)}) is the only variant that was measured for it: there is nothing to choose among."
+        kind = "variant of this kind of pixels here" if metric == "log_likelihood" else "variant here that has a value"
+        only = f"`{first.label}` ({value(first, purpose)}) is the only {kind}: there is nothing to choose among."
         return Choice(purpose.title, metric, "none", (first.label,), first.label, None, joined(only, purpose.remark))
     labels = best(rivals, metric)
     baseline = next((e for e in rivals if e.label == DEFAULT), rivals[0])
     if why := too_thin(rivals, labels, metric):
-        said = f"No verdict ({why}). Ahead so far is `{first.label}` ({value(first, purpose)})."
-        gain = gained(first, baseline, metric, sign)
-        return Choice(purpose.title, metric, "open", (first.label,), baseline.label, gain, joined(said, purpose.remark))
+        reason = f" ({why})" if not few or why.startswith(TRIAL) else ""  # that of all is said once
+        said = f"No verdict{reason}. The {'highest' if sign > 0 else 'lowest'} mean is that of `{first.label}` ({value(first, purpose)})."
+        return Choice(purpose.title, metric, "open", (), baseline.label, None, joined(said, purpose.remark))
     first = next(e for e in rivals if e.label == labels[0])
     gain = gained(first, baseline, metric, sign)
-    told = [f"`{first.label}` ({value(first, purpose)})"]
+    told, others = [f"`{first.label}` ({value(first, purpose)})"], len(enough(rivals, metric)) - 1
     if len(labels) == 1:
-        told[0] += f" is ahead of {'the other one' if len(rivals) == 2 else f'all {len(rivals) - 1} others'}."
-    elif len(labels) == len(rivals):
-        told[0] += f" has the best mean, but none of the {len(rivals)} can be told from it."
+        told[0] += f" is ahead of {'the other one' if others == 1 else f'all {others} others'}."
+    elif len(labels) > others:
+        them = "the other one" if others == 1 else f"any of the {others} others"
+        told[0] += f" has the best mean, but is not shown to be better than {them}."
     else:
-        told[0] += f" has the best mean, and {listed(labels[1:])} cannot be told from it, of {len(rivals)}."
+        told[0] += f" has the best mean, and is not shown to be better than {listed(labels[1:], joint='or')}, of {others} others."
     told.append(against(purpose, first, baseline, labels, gain))
-    lone = [e.label for e in rivals if len(e.values(metric)) < 2]
-    if lone:
-        told.append(f"Not compared, with a value of one seed alone: {listed(lone)}.")
+    thin = [e.label for e in rivals if len(e.values(metric)) < LEAST_SEEDS]
+    if thin:
+        told.append(f"Not compared, with values of fewer than {counted(LEAST_SEEDS, 'seed')}: {listed(thin)}.")
     told += [scale(purpose, first, references, sign), purpose.remark]
     return Choice(purpose.title, metric, "told" if len(labels) == 1 else "tied", tuple(labels), baseline.label, gain, joined(*told))
 
@@ -148,9 +163,12 @@ def too_thin(rivals: Sequence[Entry], labels: Sequence[str], metric: str) -> str
     """Why these results carry no verdict; empty where they do."""
     trial = sorted({name for e in rivals if (name := e.record.fidelity.partition("[")[0]) in SHORT})
     if trial:
-        return f"fidelity {listed(trial, '')}"
-    seeds = min((len(e.values(metric)) for e in rivals if e.label in labels), default=1)
-    return f"{counted(seeds, 'seed')}, where a verdict takes {LEAST_SEEDS}" if seeds < LEAST_SEEDS else ""
+        return f"{TRIAL} {listed(trial, '')}"
+    if labels:
+        return ""
+    most = max(len(e.values(metric)) for e in rivals)
+    few = f"{counted(most, 'seed')}, where a verdict takes {LEAST_SEEDS}"
+    return few if most < LEAST_SEEDS else f"one variant alone has {counted(LEAST_SEEDS, 'seed')}"
 
 
 def gained(first: Entry, baseline: Entry, metric: str, sign: float) -> Interval | None:
@@ -165,7 +183,7 @@ def gained(first: Entry, baseline: Entry, metric: str, sign: float) -> Interval 
 
 def against(purpose: Purpose, first: Entry, baseline: Entry, labels: Sequence[str], gain: Interval | None) -> str:
     """The same in words; nothing is said to be better than what it could not be told from."""
-    name = f"the default `{DEFAULT}`" if baseline.label == DEFAULT else f"`{baseline.label}`, the first of them in the suite"
+    name = f"the default `{DEFAULT}`" if baseline.label == DEFAULT else f"`{baseline.label}` (the first of them in the suite)"
     if first is baseline:
         return f"It is {name.split(' `')[0]}." if baseline.label == DEFAULT else "It is the first of them in the suite."
     if baseline.label in labels:
@@ -198,15 +216,13 @@ SPEEDS = (
 
 def speed(entries: Sequence[Entry]) -> Choice:
     """Of the machine that the page names; other programs on it and the order of runs are in it, and so nothing is tested."""
-    trained = [e for e in distinct(entries) if "epochs" in e.record.values]
     said, firsts = [], []
     for what, metric, unit, pick in SPEEDS:
-        rivals = [e for e in trained if e.values(metric)]
+        rivals = [e for e in distinct(entries) if trained(e) and e.values(metric)]
         if len(rivals) > 1:
             first = pick(rivals, key=lambda e: mean_of(e, metric))
             baseline = next((e for e in rivals if e.label == DEFAULT), rivals[0])
-            times = mean_of(first, metric) / mean_of(baseline, metric)
-            ratio = f"; {times if pick is max else 1 / times:.1f} times as fast as `{baseline.label}`" if first is not baseline else ""
+            ratio = "" if first is baseline else f"; {faster(first, baseline, metric)} `{baseline.label}`"
             said.append(f"The fastest {what} is `{first.label}` ({number(Interval(mean_of(first, metric), None, None, 1))} {unit}{ratio}).")
             firsts.append(first.label)
     if not said:
@@ -215,12 +231,21 @@ def speed(entries: Sequence[Entry]) -> Choice:
     return Choice("Speed", SPEEDS[0][1], "measured", tuple(dict.fromkeys(firsts)), DEFAULT, None, " ".join(said))
 
 
+def faster(first: Entry, baseline: Entry, metric: str) -> str:
+    """By which factor, in words; where the quartiles over seeds meet, or the factor is rounded away, it is none."""
+    a, b = first.interval(metric), baseline.interval(metric)
+    assert a is not None and b is not None
+    times = max(a.mean / b.mean, b.mean / a.mean)
+    meet = None not in (a.low, a.high, b.low, b.high) and a.low <= b.high and b.low <= a.high  # type: ignore[operator]
+    return "about as fast as" if meet or times < 1.05 else f"{times:.1f} times as fast as"
+
+
 def limits(entries: Sequence[Entry]) -> list[str]:
     """What none of the choices rests on, of this table."""
     runs = distinct(entries)
-    trained = [e for e in runs if "epochs" in e.record.values]
+    ours = [e for e in runs if trained(e)]
     sizes = entries[0].record.dataset["sizes"]
-    seeds = sorted({len(e.record.seeds) for e in trained})
+    seeds = sorted({len(e.record.seeds) for e in ours})
     found = []
     trial = sorted({name for e in runs if (name := e.record.fidelity.partition("[")[0]) in SHORT})
     if trial:
@@ -229,25 +254,29 @@ def limits(entries: Sequence[Entry]) -> list[str]:
             "Choose by `--fidelity full`."
         )
     if seeds:
-        few = f"; fewer than {LEAST_SEEDS} carry no verdict, and five or more are better" if seeds[0] < LEAST_SEEDS else ""
         found.append(
             f"Over {'–'.join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))} seed{'s' * (seeds[-1] > 1)}: intervals have the chance of "
-            f"initialisation and training in them, not that of which images were there to train on and to test with{few}."
+            f"initialisation and training in them, not that of which images were there to train on and to test with."
         )
     if sizes["test"] < FEW_TEST:
         share = 100 / sizes["test"]
-        accuracies = [a for e in trained if e.values("probe_accuracy") and 0 < (a := mean_of(e, "probe_accuracy")) < 1]
+        accuracies = [a for e in ours if e.values("probe_accuracy") and 0 < (a := mean_of(e, "probe_accuracy")) < 1]
         error = f", and the standard error of the best one ±{standard_error(max(accuracies), sizes['test']):.1f}" if accuracies else ""
         points = f"; one image is {share:.2g} percentage points of accuracy{error}" if accuracies else ""
         found.append(f"{sizes['test']} test images: other images could give another order{points}.")
     if sizes["train"] < FEW_TRAINING:
         found.append(f"{sizes['train']} training images: large models may do worse here than with more images, and small ones better.")
-    epochs = sorted({e.record.values["epochs"] for e in trained})
+    epochs = sorted({e.record.values["epochs"] for e in ours})
     if epochs:
         length = f"{epochs[0]} epochs" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]} epochs, each its own"
         found.append(
             f"One training length ({length}) and one recipe, neither tuned on these data: a variant that is behind may need longer, or "
             "another rate. Among many variants the one that comes out best is a little flattered by having been chosen."
+        )
+    if silent := [f"`{e.label}` ({said})" for e in runs if (said := collapsed(e))]:
+        found.append(
+            f"Codes that carry nothing about the image: {', '.join(silent[:SHOWN])}{rest(silent)}. Probe, clusters and traversals of such "
+            "codes say nothing, and what is decoded from them is much the same for every image."
         )
     failed = [e for e in runs if not e.record.ok]
     if failed:
@@ -277,12 +306,12 @@ def counted(n: int, what: str) -> str:
     return f"{words[n] if n < len(words) else n} {what}{'s' * (n != 1)}"
 
 
-def listed(labels: Sequence[str], mark: str = "`") -> str:
+def listed(labels: Sequence[str], mark: str = "`", joint: str = "and") -> str:
     """`a`, `b` and `c`, the first of them if there are many."""
     names = [f"{mark}{label}{mark}" for label in labels[:SHOWN]]
     if len(labels) > SHOWN:
-        return f"{', '.join(names)}{rest(labels)}"
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+        return f"{', '.join(names)} {joint}{rest(labels).removeprefix(' and')}"
+    return f" {joint} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def rest(found: Sequence[object]) -> str:

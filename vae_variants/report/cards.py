@@ -13,6 +13,7 @@ from vae_variants.model import MODELS
 from vae_variants.objectives import OBJECTIVES
 from vae_variants.registry import Registry, UserError
 from vae_variants.report.entries import Entry
+from vae_variants.report.facts import collapsed
 from vae_variants.report.numbers import short
 from vae_variants.variants import Configuration, complete, configure
 
@@ -25,7 +26,10 @@ NO_BOUND = "No bound on log p(x), nor meant to be one: it trains, and every boun
 
 @dataclass(frozen=True)
 class Card:
-    """`documents` are (what it is, its name, paragraphs of its documentation); `differs` and `values` are of the configuration."""
+    """`documents` are (what it is, its name, paragraphs of its documentation); `differs` and `values` are of the configuration.
+
+    `silent` says that its codes carry nothing, of those that do not.
+    """
 
     entry: Entry
     description: str
@@ -33,6 +37,7 @@ class Card:
     documents: tuple[tuple[str, str, tuple[str, ...]], ...]
     differs: tuple[tuple[str, str], ...]
     values: tuple[tuple[str, str], ...]
+    silent: str = ""
 
 
 def cards(entries: Sequence[Entry]) -> list[Card]:
@@ -64,7 +69,8 @@ def card_of(entry: Entry) -> Card:
             documents.append((kind, name, (*paragraphs, *no_bound)))
     pairs = tuple((key, short(value)) for key, value in values.items())
     reference = known.reference if known else ""
-    return Card(entry, known.description if known else "", reference, tuple(documents), tuple(differences(values)), pairs)
+    silent = f"Its codes carry nothing: {found}." if (found := collapsed(entry)) else ""
+    return Card(entry, known.description if known else "", reference, tuple(documents), tuple(differences(values)), pairs, silent)
 
 
 def configured(entry: Entry) -> Configuration | None:

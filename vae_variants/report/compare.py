@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from vae_variants.harness.statistics import Interval, holm, interval, paired, t_test, welch
-from vae_variants.report.entries import TIMINGS
-from vae_variants.report.tables import COLUMNS
+from vae_variants.harness.spec import LATER
+from vae_variants.harness.statistics import LEAST_SEEDS, Interval, holm, interval, paired, t_test, welch
+from vae_variants.report.entries import TIMINGS, Entry
+from vae_variants.report.numbers import short
+from vae_variants.report.tables import COLUMNS, results
 
-__all__ = ["COMPARED", "KINDS", "Change", "Changes", "compare"]
+__all__ = ["COMPARED", "KINDS", "Change", "Changes", "brief", "compare", "options_of", "table_of"]
 
-COMPARED = [*COLUMNS, "fidelity", "data"]  # of results.csv, and what is known beside it: fidelity, digest of the data, or nothing
+# of results.csv, and what is known beside it, or nothing: digest of the data, options as `options_of`, fingerprint of the sources
+COMPARED = [*COLUMNS, "fidelity", "data", "options", "code"]
 KINDS = {  # in the order in which they are shown
     "failed": "a run, or a metric, that was ok before",
     "worse": "beyond the interval",
@@ -26,14 +29,16 @@ KINDS = {  # in the order in which they are shown
     "added": "not there before",
     "removed": "not there any more",
     "not compared": "not the same thing before and after",
-    "cannot tell": "too few seeds for a test",
+    "altered": "another run under the same name, which is compared all the same",
+    "cannot tell": f"too few seeds: no verdict under {LEAST_SEEDS}",
     "advice": "timings and memory, which other programs move as well: never a verdict",
     "unchanged": "the same, or within the interval",
 }
 BAD = ("failed", "worse")
 COSTS = (*TIMINGS, "bytes")  # units of what the machine takes
-SEEDS = 3  # fewer say nothing of a spread
 LEVEL = 0.05  # of all tests together, by Holm
+PARTS = ("dataset", "variant", "support", "fidelity", "data", "device", "run", "options", "code")
+SOURCES, FEW = "other sources", 3  # runs of which each has a line
 ROUNDING = 1e-6  # of a value: differences below are those of float32
 
 
@@ -89,6 +94,9 @@ class Run:
     fidelity: str
     data: str
     device: str
+    run: str  # the beginning of its key
+    options: str
+    code: str
     status: dict[int, str] = field(default_factory=dict)
     figures: dict[str, Figure] = field(default_factory=dict)
 
@@ -96,11 +104,11 @@ class Run:
 def runs(frame: pd.DataFrame) -> dict[tuple[str, str, str], Run]:
     """(data set, variant, fidelity) -> run."""
     texts = [name for name in COMPARED if name not in ("seed", "value")]
-    table, found = frame.reindex(columns=COMPARED), dict[tuple[str, str, str], Run]()
+    table, found = frame.reindex(columns=COMPARED, fill_value=""), dict[tuple[str, str, str], Run]()
     table[texts] = table[texts].fillna("").astype(str)
     for row in table.to_dict("records"):
         key, seed, metric = (row["dataset"], row["variant"], row["fidelity"]), int(row["seed"]), row["metric"]
-        run = found.setdefault(key, Run(*(row[name] for name in ("dataset", "variant", "support", "fidelity", "data", "device"))))
+        run = found.setdefault(key, Run(*(row[name] for name in PARTS)))
         if not metric:
             run.status[seed] = row["status"]
             continue
@@ -133,12 +141,70 @@ def differing(a: Run, b: Run) -> str:
     return f"other images: digest {a.data[:12]} before, {b.data[:12]} after" if a.data[:n] != b.data[:n] else ""
 
 
+def altered(a: Run, b: Run) -> Iterator[Change]:
+    """What is not the same of two runs of one name: options, seeds, and where neither explains another key, the sources."""
+    parts = []
+    x, y = options(a), options(b)
+    if x and y:
+        parts += [f"{key}: {x.get(key, 'unset')} before, {y.get(key, 'unset')} after" for key in {**x, **y} if x.get(key) != y.get(key)]
+    if a.status.keys() != b.status.keys():
+        parts.append(f"seeds: {spans(a.status)} before, {spans(b.status)} after")
+    if a.code and b.code and a.code != b.code:
+        parts.append(f"{SOURCES}: fingerprint {a.code[:12]} before, {b.code[:12]} after")
+    elif not parts and a.run and b.run and a.run != b.run:
+        parts.append(f"{SOURCES}{'' if x and y else ' or options'}: run {a.run} before, {b.run} after")
+    yield from (Change("altered", a.dataset, a.variant, note=part) for part in parts)
+
+
+def options(run: Run) -> dict[str, str]:
+    """Name -> value as text, of a run that was trained also of those options that there were not yet."""
+    found = dict(part.split("=", 1) for part in run.options.split(", ") if "=" in part)
+    return {**{key: short(value) for key, value in LATER.items()}, **found} if "epochs" in found else found
+
+
+def brief(rows: Iterable[Change]) -> list[Change]:
+    """Many that are altered in their sources alone as one line, for the eye."""
+    rows = list(rows)
+    same = [row for row in rows if row.kind == "altered" and row.note.startswith(SOURCES)]
+    if len(same) <= FEW:
+        return rows
+    one = Change("altered", "", f"{len(same)} variants", note=f"{SOURCES} before and after")
+    return [row for row in rows if row not in same] + [one]
+
+
+def spans(seeds: Iterable[int]) -> str:
+    """0–4, 7."""
+    found = list[list[int]]()
+    for seed in sorted(seeds):
+        if found and seed == found[-1][-1] + 1:
+            found[-1] = [found[-1][0], seed]
+        else:
+            found.append([seed])
+    return ", ".join("–".join(map(str, part)) for part in found)
+
+
+def options_of(values: Mapping[str, object]) -> str:
+    """A configuration as reports have it: `name=value`, with commas between."""
+    return ", ".join(f"{key}={short(value)}" for key, value in values.items())
+
+
+def table_of(entries: Iterable[Entry]) -> pd.DataFrame:
+    """What `compare` takes, of records."""
+    parts = [
+        results([e]).assign(fidelity=r.fidelity, data=r.dataset["digest"], options=options_of(r.values), code=r.code)
+        for e in entries
+        for r in [e.record]
+    ]
+    return pd.concat([part for part in parts if len(part)] or [pd.DataFrame(columns=COMPARED)], ignore_index=True)
+
+
 def compare(before: pd.DataFrame, after: pd.DataFrame) -> Changes:
-    """Both tidy, as `COMPARED`, of which the last two columns may be missing.
+    """Both tidy, as `COMPARED`, of which the last four columns may be missing.
 
     Of each metric with a better direction: Student's t-test of the differences over the seeds that both have, or Welch's where they have
     none in common, all of them adjusted together (Holm), at 5 %; those without a direction apart from these. Values that are the same
-    need no test. Fewer than three seeds cannot tell. Timings and memory are advice, and of one device alone.
+    need no test. Fewer than three seeds cannot tell: of them there is the plain difference of means. Timings and memory are advice, and of
+    one device alone. What is `altered` under the same name is said, and compared.
     """
     rows, tests, places = list[Change](), {True: list[tuple[Change, float, str]](), False: list[tuple[Change, float, str]]()}, set[str]()
     for a, b in pairs(runs(before), runs(after)):
@@ -149,7 +215,7 @@ def compare(before: pd.DataFrame, after: pd.DataFrame) -> Changes:
         elif reason := differing(a, b):
             rows.append(Change("not compared", a.dataset, a.variant, note=reason))
         else:
-            rows += fates(a, b)
+            rows += [*fates(a, b), *altered(a, b)]
             for metric in dict.fromkeys([*a.figures, *b.figures]):
                 change, p = judged(a, b, metric, places)
                 if change is not None and p is not None:
@@ -207,9 +273,9 @@ def judged(a: Run, b: Run, metric: str, places: set[str]) -> tuple[Change | None
     if common and all(math.isclose(p, q, rel_tol=ROUNDING) for p, q in zip(old, new, strict=True)):
         return change, None
     n = min(len(old), len(new))
-    if n < SEEDS:
-        missing = f"{n} seed{'s' if n > 1 else ''}{' in common' if common else ' and none in common'}: a test wants {SEEDS}"
-        return change._replace(kind="cannot tell", note=missing), None
+    if n < LEAST_SEEDS:
+        missing = f"no verdict under {LEAST_SEEDS} seeds: {n} {'in common' if common else 'each and none in common'}"
+        return change._replace(kind="cannot tell", difference=Interval(mean(new) - mean(old), None, None, n), note=missing), None
     if common:
         d = paired(y.values, x.values)
         return change._replace(difference=interval(d)), t_test(d)
@@ -223,7 +289,8 @@ def advice(a: Run, b: Run, change: Change, places: set[str]) -> Change | None:
         places.add(f"another device: {a.device or 'not known'} before, {b.device or 'not known'} after")
         return None
     old, new = (np.quantile(list(run.figures[change.metric].values.values()), (0.25, 0.5, 0.75)).tolist() for run in (a, b))
-    if min(len(run.figures[change.metric].values) for run in (a, b)) < SEEDS or (old[2] >= new[0] and new[2] >= old[0]) or old[1] == 0:
+    n = min(len(run.figures[change.metric].values) for run in (a, b))
+    if n < LEAST_SEEDS or (old[2] >= new[0] and new[2] >= old[0]) or old[1] == 0:
         return change._replace(before=old[1], after=new[1])
     return change._replace(kind="advice", before=old[1], after=new[1], note=f"× {new[1] / old[1]:.3g}, medians whose quartiles are apart")
 

@@ -11,13 +11,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from vae_variants.report.drawing import DPI, axes, bar, groups, legend
+from vae_variants.report.drawing import DPI, axes, bar, groups, legend, shortened
 from vae_variants.report.entries import COLOURS, Entry, distinct, style
 
 __all__ = ["bounds", "labels", "latent_units"]
 
 LEVELS = (1, 10, 100, 1000)
 BUDGETS = (10, 100, 1000)
+NAME = 1.9  # inches of a name beside a row, at most
 SHOWN = 50  # latent units, at most
 
 
@@ -73,7 +74,7 @@ def latent_units(entries: Sequence[Entry]) -> Figure | None:
     high = max(float(np.nanmax(rows)), 0.2)
     shown = ax.imshow(rows[:, :width].clip(0.01), aspect="auto", cmap="viridis", norm=LogNorm(0.01, high), interpolation="nearest",
                       extent=(0.5, width + 0.5, len(group) - 0.5, -0.5))  # fmt: skip
-    ax.set_yticks(range(len(group)), [e.label for e in group], fontsize=7)
+    ax.set_yticks(range(len(group)), [shortened(e.label, NAME, 7) for e in group], fontsize=7)
     ax.set_xlabel("latent unit, by its KL (grey: there is none)")
     figure.colorbar(shown, ax=ax, label="KL of the unit, nats", extend="min")
     return figure
@@ -93,7 +94,7 @@ def labels(entries: Sequence[Entry]) -> Figure | None:
         if found:
             look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 3.5, "elinewidth": 0.8, "linestyle": ""}
             ax.errorbar([p.mean for _, p in found], [y for y, _ in found], xerr=[bar(p) for _, p in found], label=name, **look)
-    ax.set_yticks(range(len(group)), [e.label for e in group], fontsize=7)
+    ax.set_yticks(range(len(group)), [shortened(e.label, NAME, 7) for e in group], fontsize=7)
     ax.set_ylim(-0.7, len(group) - 0.3)
     ax.set_xlabel("test accuracy of the probe")
     ax.grid(alpha=0.3)

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from vae_variants.evaluation.metrics import data_name
 from vae_variants.harness.statistics import Interval
 from vae_variants.report.content import noisy, sign
-from vae_variants.report.entries import SUPPORTS, TIMINGS, Entry, best, distinct
+from vae_variants.report.entries import SUPPORTS, TIMINGS, Entry, best, distinct, enough, judges, trained
 from vae_variants.report.numbers import number
-from vae_variants.report.overview import trained
 from vae_variants.report.plot import Plot
 from vae_variants.report.sections import LIKELIHOOD, SECTIONS, SHARP
 from vae_variants.report.svg import Scale, colour, escaped, fitted, marker, panel, panels, tag, text, width_of, x_axis
@@ -52,13 +51,14 @@ NAMES = {metric: name for _, _, columns in SECTIONS for name, metric, _ in colum
 }
 CAPTION = (
     "Mean over seeds with its 95 % interval, where there are more than two; ticks are single seeds. The dashed line is at the first "
-    "variant that has the metric. Bold on grey: the best, and those that cannot be told from it (rows of one seed and references left "
-    "out), unless that is all. Hollow, with ≥: a lower bound."
+    "variant that has the metric. {best}Hollow, with ≥: a lower bound."
 )
-SHORT = (
-    "As above: mean over seeds with its interval, single seeds as ticks, the first variant as a dashed line, bold on grey what cannot be "
-    "told from the best."
+BEST = (
+    "Bold on grey: the best, and those that cannot be told from it (rows of under three seeds and references left out), unless that is "
+    "all. "
 )
+SHORT = "As above: mean over seeds with its interval, single seeds as ticks, the first variant as a dashed line"
+SHORT_BEST = ", bold on grey what cannot be told from the best"
 MEDIANS = (
     "Median over seeds with its quartiles, of what was timed; ticks are single seeds. The dashed line is at the first variant that has "
     "the metric. Of the machine named above: not to be compared with another's."
@@ -110,7 +110,7 @@ def dot_panel(ident: str, title: str, metric: str, entries: Sequence[Entry], sho
     better, unit = rows[0][0].rows[metric][0]["better"], rows[0][0].unit(metric)
     ours = [e for e in group if trained(e)]
     top = set(best(ours, metric)) if better != "none" and unit not in TIMINGS and len(ours) > 1 else set()
-    top = top if len(top) < len(ours) else set()
+    top = top if len(top) < len(enough(ours, metric)) else set()
     baseline = next(((e, found) for e, found in rows if e.record.key == group[0].record.key), rows[0])
     rows.sort(key=lambda row: row[1].mean if better == "lower" else -row[1].mean)
 
@@ -172,7 +172,7 @@ def label_budgets(shown: Sequence[Entry]) -> str | None:
     found = [[(size, p.mean) for size, m in BUDGETS if (p := e.interval(m))] for e in group]
     left, bottom = min(LABEL, max(width_of(e.label) for e in group)) + 14, TOP + ROW * len(group)
     scale = Scale.over([v for points in found for _, v in points], left, WIDTH - 12)
-    parts = [x_axis(scale, TOP - 4, bottom + 2, 5)]
+    parts = [x_axis(scale, TOP - 4, bottom + 2, 5, within=WIDTH)]
     for i, (entry, points) in enumerate(zip(group, found, strict=True)):
         middle, ink, places = TOP + ROW * (i + 0.5), colour(entry), [scale(v) for _, v in points]
         words = f"{entry.label}: {', '.join(number(Interval(v, None, None, 1)) for _, v in points)}"
@@ -189,6 +189,7 @@ def label_budgets(shown: Sequence[Entry]) -> str | None:
 def dots(entries: Sequence[Entry], shown: Sequence[Entry]) -> list[Plot]:
     """Log-likelihoods, of one kind of pixels after the other, then everything that compares between them."""
     data, found = data_name(entries[0].record.dataset["name"]), list[Plot]()
+    caption, short = (CAPTION.format(best=BEST), f"{SHORT}{SHORT_BEST}.") if judges(entries) else (CAPTION.format(best=""), f"{SHORT}.")
     known = set(LIKELIHOOD) | {m.format(data=data) for _, _, columns in SECTIONS for _, m, _ in columns}
     further = [m for m in metrics_of(entries) if m not in known][:FURTHER]
     themes = [
@@ -207,7 +208,7 @@ def dots(entries: Sequence[Entry], shown: Sequence[Entry]) -> list[Plot]:
             for metric in apart:
                 content.append(dot_panel(f"plot-{name}-{len(content)}", heading(metric, entries, data), metric, own, rows, scope))
         if kept := [c for c in content if c is not None]:
-            caption = MEDIANS if name == "costs" else SHORT if found else CAPTION
+            caption = MEDIANS if name == "costs" else short if found else caption
             found.append(Plot(name, title, caption, section, panels(*kept)))
     if (drawn := label_budgets(shown)) is not None:
         found.append(Plot("labels", "What labels bring", LABELS, "latent", panels(drawn)))

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from vae_variants.harness.statistics import Interval
 from vae_variants.report.entries import SUPPORTS, Entry, distinct, style
+from vae_variants.report.svg import fitted
 
-__all__ = ["DPI", "axes", "bar", "frame", "grid", "groups", "legend", "scatter", "shape_of", "show"]
+__all__ = ["DPI", "axes", "bar", "frame", "grid", "groups", "legend", "scatter", "shape_of", "shortened", "show"]
 
 DPI = 110
+LEGEND = 1.8  # inches of a name in a legend, at most
 GAP = 2  # pixels between two images of a grid
 
 
@@ -39,6 +41,11 @@ def grid(images: Tensor, shape: Sequence[int], columns: int) -> np.ndarray:
     return canvas
 
 
+def shortened(words: str, inches: float, points: float) -> str:
+    """The text, without its middle where it is wider than that in letters of that size."""
+    return fitted(words, inches * 72, points)
+
+
 def show(ax: Axes, picture: np.ndarray, title: str) -> None:
     ax.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="equal")
     ax.set_title(title, fontsize=8)
@@ -56,7 +63,9 @@ def groups(entries: Sequence[Entry], has: Callable[[Entry], object]) -> list[tup
 
 
 def legend(ax: Axes, entries: int) -> None:
-    ax.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, ncols=1 if entries <= 22 else 2)
+    handles, labels = ax.get_legend_handles_labels()
+    names = [shortened(label, LEGEND, 7) for label in labels]
+    ax.legend(handles, names, fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, ncols=1 if entries <= 22 else 2)
 
 
 def bar(found: Interval) -> float:

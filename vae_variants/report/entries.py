@@ -12,10 +12,25 @@ import numpy as np
 from torch import Tensor
 
 from vae_variants.harness.record import Record
-from vae_variants.harness.statistics import Comparison, Interval, compare, interval, rank_intervals, top_group
+from vae_variants.harness.statistics import LEAST_SEEDS, Comparison, Interval, compare, interval, rank_intervals, top_group
 from vae_variants.registry import UserError
 
-__all__ = ["COLOURS", "LINES", "LOOKS", "SUPPORTS", "Entry", "best", "distinct", "prominent", "rankable", "ranks", "style"]
+__all__ = [
+    "COLOURS",
+    "LINES",
+    "LOOKS",
+    "SUPPORTS",
+    "Entry",
+    "best",
+    "distinct",
+    "enough",
+    "judges",
+    "prominent",
+    "rankable",
+    "ranks",
+    "style",
+    "trained",
+]
 
 SUPPORTS = {
     "binary": "binary pixels",
@@ -101,10 +116,28 @@ def rankable(entries: Sequence[Entry], metric: str) -> str:
     return str(rows[0]["better"])
 
 
+def trained(entry: Entry) -> bool:
+    """Whether it is no reference."""
+    return "epochs" in entry.record.values
+
+
+def enough(entries: Sequence[Entry], metric: str) -> list[Entry]:
+    """Those with as many seeds as a verdict takes."""
+    return [e for e in entries if len(e.values(metric)) >= LEAST_SEEDS]
+
+
+def judges(entries: Sequence[Entry]) -> bool:
+    """Whether two runs that were trained have the seeds that a verdict takes; else a report calls nothing best."""
+    return sum(list(e.record.status.values()).count("ok") >= LEAST_SEEDS for e in distinct(entries) if trained(e)) > 1
+
+
 def best(entries: Sequence[Entry], metric: str) -> list[str]:
-    """Labels of the best by `metric`, and of those that cannot be told from it: see `top_group`. Raises as `rankable` does."""
-    better = rankable(entries, metric)
-    return top_group({e.label: e.values(metric) for e in entries}, better)
+    """Labels of the best by `metric`, and of those that cannot be told from it: see `top_group`. Raises as `rankable` does.
+
+    None where fewer than two have `enough` seeds.
+    """
+    better, rivals = rankable(entries, metric), enough(entries, metric)
+    return top_group({e.label: e.values(metric) for e in rivals}, better) if len(rivals) > 1 else []
 
 
 def ranks(entries: Sequence[Entry], metric: str) -> dict[str, tuple[int, int]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from vae_variants.report.entries import Entry, distinct
 from vae_variants.report.numbers import grouped
 
-__all__ = ["Facts", "Failure", "facts", "failed_runs", "failed_values", "same_runs"]
+__all__ = ["Facts", "Failure", "collapsed", "facts", "failed_runs", "failed_values", "same_runs"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,13 @@ def same_runs(entries: Sequence[Entry]) -> list[tuple[str, str]]:
     """(label, that of the entry before it which is the same run)."""
     first = {e.record.key: e.label for e in reversed(entries)}
     return [(e.label, first[e.record.key]) for e in entries if first[e.record.key] != e.label]
+
+
+def collapsed(entry: Entry) -> str:
+    """Of a model with latent units none of which is active, in how many seeds; nothing of others."""
+    units = list(entry.values("active_units").values())
+    silent = sum(n < 1 for n in units)
+    return "" if not silent else "no active unit" + ("" if silent == len(units) else f" in {silent} of {len(units)} seeds")
 
 
 def failed_runs(entries: Sequence[Entry]) -> list[Failure]:

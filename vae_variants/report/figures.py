@@ -17,7 +17,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatt
 from vae_variants.harness.pictures import GRID
 from vae_variants.harness.statistics import interval
 from vae_variants.report.diagnostics import bounds, labels, latent_units
-from vae_variants.report.drawing import DPI, axes, bar, frame, grid, groups, legend, scatter, shape_of, show
+from vae_variants.report.drawing import DPI, axes, bar, frame, grid, groups, legend, scatter, shape_of, shortened, show
 from vae_variants.report.entries import COLOURS, LINES, LOOKS, Entry, distinct, prominent, style
 
 __all__ = ["FIGURES", "WHOLE", "draw_figures"]
@@ -40,7 +40,7 @@ def samples(entries: Sequence[Entry]) -> Figure | None:
             ax.axis("off")
         else:
             draws = "" if entry.interval("sharpness") else " (draws)"  # sharpness is of noise-free images, where there are such
-            show(ax, grid(entry.pictures["samples"][:36], shape_of(entry), 6), entry.label + draws)
+            show(ax, grid(entry.pictures["samples"][:36], shape_of(entry), 6), shortened(entry.label, 1.9 - len(draws) / 15, 8) + draws)
     return figure
 
 
@@ -57,7 +57,7 @@ def reconstructions(entries: Sequence[Entry]) -> Figure | None:
     rows = [("originals", first.pictures["originals"], first), *((e.label, e.pictures["reconstructions"], e) for e in group)]
     for ax, (label, images, entry) in zip(panels, rows, strict=True):
         show(ax, grid(images, shape_of(entry), len(images)), "")
-        ax.text(-0.02, 0.5, label, transform=ax.transAxes, ha="right", va="center", fontsize=8)
+        ax.text(-0.02, 0.5, shortened(label, 1.9, 8), transform=ax.transAxes, ha="right", va="center", fontsize=8)
     return figure
 
 
@@ -116,7 +116,7 @@ def losses(entries: Sequence[Entry]) -> Figure | None:
             colour = style(entry)["color"]
             ax.plot(x, mean, label=name.replace("_", " "), color=colour, linestyle=line, linewidth=1.3)
             ax.fill_between(x, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
-        ax.set_title(entry.label, fontsize=9)
+        ax.set_title(shortened(entry.label, 3.6, 9), fontsize=9)
         ax.set_xlabel("epoch")
         ax.set_ylabel("nats per image")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -141,7 +141,7 @@ def latent_plane(entries: Sequence[Entry]) -> Figure | None:
             left.legend(handles, names, title="class", fontsize=7, title_fontsize=8, loc="upper right")
     left.set_xlabel("z1")
     left.set_ylabel("z2")
-    left.set_title(f"{entry.label}: posterior means of test images", fontsize=9)
+    left.set_title(f"{shortened(entry.label, 2.4, 9)}: posterior means of test images", fontsize=9)
     left.set_aspect("equal", adjustable="datalim")
     show(right, grid(entry.pictures["latent_grid"], shape_of(entry), GRID), "")
     right.set_title("decoder means at the quantiles of the prior", fontsize=9)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,7 +24,7 @@ from vae_variants.report.facts import failed_runs, failed_values, same_runs
 from vae_variants.report.numbers import NOTHING
 from vae_variants.report.overview import overview
 from vae_variants.report.plot import Plot
-from vae_variants.report.sections import FIGURES_ARE, LEFT_OUT, LIKELIHOOD_TEXT
+from vae_variants.report.sections import FIGURES_ARE, LEFT_OUT, likelihood_text
 
 __all__ = ["LARGEST", "Change", "Claim", "page"]
 
@@ -56,6 +57,7 @@ class Change(NamedTuple):
     metric: str
     before: str
     after: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,11 @@ def words(text: object) -> Markup:
     if len(parts) % 2 == 0:  # a backtick without its other half
         return escape(text)
     return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else escape(part) for i, part in enumerate(parts))
+
+
+def breakable(label: str) -> Markup:
+    """A name that may be broken between its parts where there is little room."""
+    return Markup("<wbr>").join(re.findall(r"[^\[=,:|?_]*[\[=,:|?_]|[^\[=,:|?_]+", label))
 
 
 def data_uri(text: str) -> str:
@@ -134,7 +141,7 @@ def environment() -> Environment:
     found = Environment(
         loader=PackageLoader("vae_variants.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    found.filters.update(words=words, half=half, first_direction=first_direction, plain=plain)
+    found.filters.update(breakable=breakable, words=words, half=half, first_direction=first_direction, plain=plain)
     return found
 
 
@@ -197,7 +204,7 @@ def page(
         "most": ROWS,
         "nothing": NOTHING,
         "advice_title": TITLE,
-        "likelihood_text": " ".join(LIKELIHOOD_TEXT),
+        "likelihood_text": " ".join(likelihood_text(found.advice.few)),
         "figures_are": FIGURES_ARE,
         "left_out": LEFT_OUT.format(all=len(found.entries), shown=len(found.shown), drawn=found.drawn),
         "style": Markup(style),

@@ -38,7 +38,7 @@ def scatter(ident: str, entry: Entry) -> str:
     span = float((high - low).max()) or 1.0
     centre = (low + high) / 2
     places = 8 + (points - centre + span / 2) / span * (SIDE - 16)  # the same scale both ways
-    parts = [tag("rect", x=0.5, y=0.5, width=SIDE - 1, height=SIDE - 1, fill="none", stroke="var(--line)")]
+    parts = [tag("rect", x=1, y=1, width=SIDE - 2, height=SIDE - 2, fill="none", stroke="var(--line)")]
     for c in sorted(set(classes.tolist())):
         chosen = places[classes == c]
         d = "".join(f"M{x:.0f} {SIDE - y:.0f}h0" for x, y in chosen.tolist())

@@ -185,7 +185,7 @@ def losses(shown: Sequence[Entry]) -> list[Plot]:
             if len(points := by_epoch(entry, seeds)) > 1
         ]
         if own:
-            content.append(line_panel(f"plot-losses-{i}", f"{fitted(entry.label, 300)}, nats", "epoch", own))
+            content.append(line_panel(f"plot-losses-{i}", f"{entry.label}, nats", "epoch", own))
     return [Plot("losses", "Losses of models without a likelihood", CAPTIONS["losses"], "training", panels(*content))] if content else []
 
 

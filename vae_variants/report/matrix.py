@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vae_variants.harness.statistics import Comparison
+from vae_variants.harness.statistics import LEAST_SEEDS, Comparison
 from vae_variants.report.entries import SUPPORTS, Entry, distinct, prominent
 from vae_variants.report.numbers import number
 from vae_variants.report.plot import Plot
@@ -18,19 +18,20 @@ UP, DOWN = "0,114,178", "213,94,0"  # that the row is above, below: blue and ver
 CAPTION = (
     "Row less column in log p(x), nats per image, mean over the seeds that both have: blue where the row is above, orange where below. "
     "Full colour and bold: the 95 % interval of the difference is on one side of 0; these intervals are not adjusted for their number. "
-    "Pale: it holds 0, or there is one seed. Best rows on top; a bound stands for log p(x) where there is no more."
+    "Pale: it holds 0, or there are fewer than three seeds. Best rows on top; a bound stands for log p(x) where there is no more."
 )
 CELL = (
     "padding:2px 5px;text-align:right;white-space:nowrap;font-size:11.5px;font-variant-numeric:tabular-nums;border:1px solid var(--paper)"
 )
 NAME = "padding:2px 6px;font-size:12px;font-weight:400;white-space:nowrap;color:var(--ink)"
+ROW = f"{NAME};text-align:right;text-indent:0;max-width:none"
 UPRIGHT = f"{NAME};writing-mode:vertical-rl;transform:rotate(180deg);text-align:left;vertical-align:bottom"
 
 
 def excludes(found: Comparison) -> bool:
-    """Whether the interval of the difference is on one side of 0."""
+    """Whether the interval of the difference is on one side of 0, over as many seeds as a verdict takes."""
     low, high = found.difference.low, found.difference.high
-    return low is not None and high is not None and (low > 0 or high < 0)
+    return found.difference.n >= LEAST_SEEDS and low is not None and high is not None and (low > 0 or high < 0)
 
 
 def cell(row: Entry, column: Entry) -> str:
@@ -67,7 +68,13 @@ def differences(shown: Sequence[Entry]) -> list[Plot]:
         rows = [
             tag(
                 "tr",
-                tag("th", escaped(fitted(e.label, 190, 12)), scope="row", style=f"{NAME};text-align:right", title=e.label),
+                tag(
+                    "th",
+                    escaped(fitted(e.label, 190, 12)),
+                    scope="row",
+                    style=ROW,
+                    title=e.label,
+                ),
                 *(cell(e, other) for other in few),
                 data_variant=e.label,
             )
@@ -76,7 +83,7 @@ def differences(shown: Sequence[Entry]) -> list[Plot]:
         style = "border-collapse:collapse;margin:0;width:auto"
         table = tag("table", tag("thead", tag("tr", blank, *heads)), tag("tbody", *rows), class_="matrix", style=style)
         named = f"differences in log p(x), {title}"
-        body = tag("div", table, style="overflow-x:auto", role="region", tabindex=0, aria_label=named)
+        body = tag("div", table, class_="wide", role="region", tabindex=0, aria_label=named)
         left_out = f" Shown: {len(few)} of {len(group)} variants, the first and the best." if len(few) < len(group) else ""
         found.append(Plot(f"differences-{support}", f"Paired differences: {title}", CAPTION + left_out, "quality", body))
     return found

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from vae_variants.evaluation.metrics import data_name
 from vae_variants.harness.statistics import Interval
 from vae_variants.report.content import Cell, Content, figure, leaders, seeds
-from vae_variants.report.entries import SUPPORTS, TIMINGS, Entry, best, distinct
+from vae_variants.report.entries import SUPPORTS, TIMINGS, Entry, best, distinct, enough, trained
 from vae_variants.report.sections import OVERVIEW
 
-__all__ = ["Bar", "Best", "Column", "Group", "Overview", "overview", "trained"]
+__all__ = ["Bar", "Best", "Column", "Group", "Overview", "overview"]
 
 NATS = ("nats", "bits")
 NO_LIKELIHOOD, REFERENCE, FAILED = "none", "reference", "failed"
@@ -51,7 +51,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Best:
-    """The best of a column, and those that cannot be told from it, the best first; of how many."""
+    """The best of a column, and those that cannot be told from it, the best first; of how many with the seeds for it."""
 
     title: str
     entries: tuple[Entry, ...]
@@ -68,11 +68,6 @@ class Overview:
     columns: tuple[Column, ...]
     groups: tuple[Group, ...]
     best: tuple[Best, ...]
-
-
-def trained(entry: Entry) -> bool:
-    """Whether it is no reference."""
-    return "epochs" in entry.record.values
 
 
 def group_of(entry: Entry) -> str:
@@ -118,7 +113,10 @@ def competitors(column: Column, everyone: dict[str, list[Entry]]) -> list[tuple[
 
 def tops(column: Column, everyone: dict[str, list[Entry]]) -> dict[str, set[str]]:
     """Keys of the best of each kind, unless nobody can be told from them."""
-    found = {name: (leaders(own, column.metric), {e.record.key for e in own}) for name, own in competitors(column, everyone)}
+    found = {
+        name: (leaders(own, column.metric), {e.record.key for e in enough(own, column.metric)})
+        for name, own in competitors(column, everyone)
+    }
     return {name: top if top < runs else set() for name, (top, runs) in found.items()}
 
 
@@ -130,7 +128,8 @@ def bests(column: Column, everyone: dict[str, list[Entry]]) -> list[Best]:
         if labels:
             head = by_label[labels[0]]
             where = f"{title}, {SUPPORTS[name]}" if name else title
-            found.append(Best(where, tuple(by_label[x] for x in labels), figure(head, column.metric, column.scale), len(by_label)))
+            rivals, cell = enough(list(by_label.values()), column.metric), figure(head, column.metric, column.scale)
+            found.append(Best(where, tuple(by_label[x] for x in labels), cell, len(rivals)))
     return found
 
 

@@ -13,7 +13,7 @@ from vae_variants.report.entries import Entry
 from vae_variants.report.facts import Failure, failed_runs, failed_values, same_runs
 from vae_variants.report.figures import WHOLE
 from vae_variants.report.numbers import short
-from vae_variants.report.sections import FIGURES_ARE, LEFT_OUT, LIKELIHOOD_TEXT
+from vae_variants.report.sections import FIGURES_ARE, LEFT_OUT, likelihood_text
 
 __all__ = ["readme"]
 
@@ -101,7 +101,8 @@ def without_value(entries: Sequence[Entry]) -> list[str]:
 
 def which(found: Advice) -> list[str]:
     """The section that a reader with data of their own looks for."""
-    lines = [f"## {TITLE}", "", *(f"- **{choice.purpose}.** {choice.text}" for choice in found.choices), ""]
+    lines = [f"## {TITLE}", "", *([found.few, ""] if found.few else [])]
+    lines += [*(f"- **{choice.purpose}.** {choice.text}" for choice in found.choices), ""]
     return [*lines, "What the evidence does not say:", "", *(f"- {limit}" for limit in found.limits), ""]
 
 
@@ -127,7 +128,7 @@ def readme(found: Content, figures: Sequence[str]) -> str:
     if "samples" in figures:
         lines += shows("samples")
     lines += which(found.advice)
-    lines += ["## Likelihood", "", *LIKELIHOOD_TEXT, ""]
+    lines += ["## Likelihood", "", *likelihood_text(found.advice.few), ""]
     for each in found.likelihood:
         lines += sheet("###", each)
     for each in found.sheets:

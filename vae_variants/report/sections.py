@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vae_variants.evaluation.sharpness import NOISE, SHARPEST
 
-__all__ = ["BESIDE", "FIGURES_ARE", "LEFT_OUT", "LIKELIHOOD", "LIKELIHOOD_TEXT", "OVERVIEW", "SECTIONS", "SHARP"]
+__all__ = ["BESIDE", "FIGURES_ARE", "LEFT_OUT", "LIKELIHOOD", "OVERVIEW", "SECTIONS", "SHARP", "likelihood_text"]
 
 BESIDE = "Samples beside real images"
 SECTIONS = (
@@ -134,11 +134,15 @@ LIKELIHOOD = {  # metric -> column
     "bits_per_dim": "bits/dim ↓",
     "active_units": "active units",
 }
-LIKELIHOOD_TEXT = (
+NATS = (
     "Nats per test image, higher is better; compared within one kind of pixels only. `≥` marks a lower bound:",
     "log p(x) is exact, or bounded by the importance-weighted bound of K draws whose effective number is in the next column.",
-    "Bold: cannot be told from the best (paired t-tests over seeds, Holm-adjusted, 5 %; rows of one seed are left out), where",
+)
+BOLD = (
+    "Bold: cannot be told from the best (paired t-tests over seeds, Holm-adjusted, 5 %; rows of under three seeds are left out), where",
     "bounds stand beside exact values: a bound that is best is the best all the more, one that is not may be so for want of draws.",
+)
+DIFFERENCES = (
     "Rank: 95 % interval of the rank among those rows, from a joint bootstrap of the seeds that all have, if there are five.",
     "Δ is over the seeds that both have. Gap: log p(x) − ELBO = KL(q(z|x) ‖ p(z|x)), where log p(x) is a bound at least that.",
 )
@@ -160,3 +164,8 @@ OVERVIEW = (  # what one looks at first
     ("training ↑ (images/s)", "train_images_per_second", 1.0),
     ("parameters", "parameters", 1.0),
 )
+
+
+def likelihood_text(few: str) -> tuple[str, ...]:
+    """What the likelihood's columns are, in lines; where seeds are too `few` nothing is bold."""
+    return (*NATS, *(() if few else BOLD), *DIFFERENCES)

@@ -173,12 +173,12 @@ def fitting(scale: Scale, most: int) -> tuple[list[float], list[str]]:
     return (ticks, labels) if spare > 5 or most <= 2 else fitting(scale, most - 1)
 
 
-def x_axis(scale: Scale, top: float, bottom: float, most: int = 5, name: str = "") -> str:
-    """Lines across the plot at the ticks, their values under it, and its name under those."""
+def x_axis(scale: Scale, top: float, bottom: float, most: int = 5, name: str = "", within: float = math.inf) -> str:
+    """Lines across the plot at the ticks, their values under it, none of which goes beyond `within`, and its name under those."""
     ticks, labels = fitting(scale, most)
     parts = [
         tag("line", x1=scale(v), x2=scale(v), y1=float(top), y2=float(bottom), stroke="var(--line)")
-        + text(scale(v), bottom + 15, label, text_anchor="middle", fill="var(--muted)")
+        + text(min(scale(v), within - width_of(label, 11.5) / 2), bottom + 15, label, text_anchor="middle", fill="var(--muted)")
         for v, label in zip(ticks, labels, strict=True)
     ]
     if name:
@@ -198,11 +198,15 @@ def y_axis(scale: Scale, left: float, right: float, most: int = 5) -> str:
 
 
 def panel(ident: str, title: str, description: str, width: float, height: float, *parts: str, aside: str = "") -> str:
-    """A picture with its title and what stands beside that, to be put among `panels`; `ident` is to be unique on the page."""
+    """A picture with its title and what stands beside that, to be put among `panels`; `ident` is to be unique on the page.
+
+    A title for which there is too little room loses its middle where it is seen, and is whole where it is read.
+    """
     names = tag("title", escaped(f"{title}, {aside}" if aside else title), id=f"{ident}-title") + tag(
         "desc", escaped(description), id=f"{ident}-desc"
     )
-    head = text(0, 14, title, font_weight=600, font_size=13.5)
+    room = width - (width_of(aside, 11.5) + 12 if aside else 0)
+    head = text(0, 14, fitted(title, room, 13.5), font_weight=600, font_size=13.5)
     head += text(width, 14, aside, font_size=11.5, text_anchor="end", fill="var(--muted)") if aside else ""
     box = f"0 0 {short(float(width))} {short(float(height))}"
     known = {"role": "img", "aria_labelledby": f"{ident}-title {ident}-desc", "viewBox": box, "width": float(width), "style": PANEL}

@@ -24,9 +24,9 @@ COSTS = {"train_seconds": "training time", "sample_images_per_second": "speed of
 HALO: dict[str, object] = {"stroke": "var(--paper)", "stroke_width": 3.0, "paint_order": "stroke", "stroke_linejoin": "round"}
 LEVELS = 3  # lines of constant ELBO, about
 FRONT = (
-    "The line is the Pareto front: no variant is better than one on it both ways. Arrows point to better; hollow marks are lower bounds. "
-    "Seconds and images per second are of the machine named above. Where labels would lie upon each other, a mark stands alone; it says "
-    "what it is when pointed at."
+    "The line is the Pareto front of the means, without a test: no variant is better than one on it both ways. Arrows point to better; "
+    "hollow marks are lower bounds. Seconds and images per second are of the machine named above. Where labels would lie upon each other, "
+    "a mark stands alone; it says what it is when pointed at."
 )
 
 
@@ -104,7 +104,8 @@ def against(ident: str, x: str, y: str, shown: Sequence[Entry], data: str) -> st
         # what the front gives at a cost between two of its variants is what the cheaper one gives
         line += [(x1, y0) if better[0] == "lower" else (line[-1][0], y1), (x1, y1)]
     keys = {found[i][0].record.key for i in best} | {first.record.key}
-    parts = [x_axis(across, TOP, BOTTOM, 5, heading(x, shown, data).removesuffix(ARROWS.get(better[0], "")) + ARROWS[better[0]])]
+    name = heading(x, shown, data).removesuffix(ARROWS.get(better[0], "")) + ARROWS[better[0]]
+    parts = [x_axis(across, TOP, BOTTOM, 5, name, WIDTH)]
     parts += [y_axis(up, LEFT, RIGHT, 5), tag("path", class_="front", d=path(line), stroke="var(--muted)", stroke_width=1.5, fill="none")]
     parts.append(marks(found, x, y, across, up, keys, between(line)))
     title = f"{heading(y, shown, data)}, against {COSTS[x]}"
@@ -127,11 +128,11 @@ def rate_distortion(ident: str, shown: Sequence[Entry], title: str) -> str | Non
     if len(found) < 2:
         return None
     across, up = scales(found, False)
-    parts = [x_axis(across, TOP, BOTTOM, 5, "rate: KL(q(z|x) ‖ p(z)), nats"), y_axis(up, LEFT, RIGHT, 5)]
+    parts = [x_axis(across, TOP, BOTTOM, 5, "rate: KL(q(z|x) ‖ p(z)), nats", WIDTH), y_axis(up, LEFT, RIGHT, 5)]
     low, high = across.low + up.low, across.high + up.high
     step = Scale(low, high, 0, 1).ticks(2 * LEVELS)
     clip = tag("clipPath", tag("rect", x=LEFT, y=TOP, width=RIGHT - LEFT, height=BOTTOM - TOP), id=f"{ident}-clip")
-    lines, names = list[str](), list[str]()
+    lines, names, taken = list[str](), list[str](), list[tuple[float, float]]()
     for level in step:
         ends_of = [(across(r), up(level - r)) for r in (across.low, across.high)]
         lines.append(tag("path", d=path(ends_of), stroke="var(--muted)", stroke_dasharray="1.5 3", fill="none"))
@@ -139,6 +140,7 @@ def rate_distortion(ident: str, shown: Sequence[Entry], title: str) -> str | Non
             ((r, level - r) for r in (across.high, level - up.low) if across.low < r <= across.high and up.low <= level - r < up.high), None
         )
         if at:
+            taken += [(across(at[0]) - dx, up(at[1]) - 8) for dx in range(4, 36, 6)]
             names.append(
                 text(
                     across(at[0]) - 3,
@@ -147,10 +149,11 @@ def rate_distortion(ident: str, shown: Sequence[Entry], title: str) -> str | Non
                     font_size=10.5,
                     text_anchor="end",
                     fill="var(--muted)",
+                    **HALO,
                 )
             )
     parts += [clip, tag("g", *lines, class_="levels", clip_path=f"url(#{ident}-clip)"), *names]
-    parts.append(marks(found, "rate", "distortion", across, up, {found[0][0].record.key}, ()))
+    parts.append(marks(found, "rate", "distortion", across, up, {found[0][0].record.key}, taken))
     described = f"{len(found)} variants, {title}; dotted lines have the same ELBO, and better is to the lower left."
     return panel(ident, "distortion, nats", described, WIDTH, HEIGHT, *parts, aside=title)
 

@@ -8,12 +8,10 @@ from collections.abc import Mapping, Sequence
 
 from scipy.special import stdtr
 
-from vae_variants.harness.statistics import interval
+from vae_variants.harness.statistics import LEAST_SEEDS, interval
 from vae_variants.studies.study import Effect, Verdict
 
 __all__ = ["LEAST_SEEDS", "all_of", "checked", "compared", "listed", "mixed", "one_sided_p", "tost_p"]
-
-LEAST_SEEDS = 3
 
 
 def compared(

@@ -173,7 +173,20 @@
     setTimeout(() => URL.revokeObjectURL(url), 1000);
   }
 
+  // Tables that are wider than their place say so; those that fit do not.
+  function measure() {
+    for (const place of all(".wide")) {
+      if (!place.clientWidth) continue;
+      place.classList.toggle("scrolls", place.scrollWidth > place.clientWidth);
+      place.classList.toggle("fits", place.scrollWidth <= place.clientWidth);
+    }
+  }
+
+  const MANY = 8; // pictures of a figure, of which each has its button beside the title
   function equip() {
+    const sizes = new ResizeObserver(() => requestAnimationFrame(measure));
+    for (const table of all(".wide > table")) sizes.observe(table);
+    for (const place of all(".wide")) sizes.observe(place);
     for (const [, table] of tables) {
       for (const th of all("thead th[data-column]", table)) {
         const button = made("button", { type: "button" }, ...th.childNodes);
@@ -190,13 +203,15 @@
     }
     for (const figure of all(".plot")) {
       const drawings = all("svg", figure).filter((svg) => svg.getAttribute("role") === "img");
+      const many = drawings.length > MANY && made("details", { className: "saves" }, made("summary", { textContent: `${drawings.length} SVG` }));
+      if (many) one("h3", figure).after(many);
       drawings.forEach((svg, i) => {
         const name = figure.id.replace(/^figure-/, "") + (drawings.length > 1 ? `-${i + 1}` : "");
         const title = one("title", svg)?.textContent ?? name;
         const button = made("button", { type: "button", className: "save", textContent: drawings.length > 1 ? `SVG ${i + 1}` : "SVG" });
         button.setAttribute("aria-label", `Save as SVG: ${title}`);
         button.addEventListener("click", () => save(svg, name));
-        one("h3", figure).append(button);
+        (many || one("h3", figure)).append(button);
       });
       figure.addEventListener("click", (event) => {
         const found = event.target.closest("svg [data-variant]");

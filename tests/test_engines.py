@@ -99,6 +99,7 @@ def stopped(folder):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which what runs in the background of a shell has ignored
     )
     try:
         done = lambda: (folder / "begun").exists() and len(list(folder.glob("runs/*/*/record.json"))) == 3  # noqa: E731

@@ -14,7 +14,7 @@ from vae_variants.variants import configure
 
 
 def test_a_report_does_not_mix_data_of_one_name(tmp_path, monkeypatch, capsys):
-    from vae_variants.cli import make_report
+    from vae_variants.commands.reporting import make_report
 
     monkeypatch.chdir(tmp_path)
     store, specs = Store("runs"), [RunSpec(configure(f"vae[hidden=4,latent=2,epochs={n}]")[0], "npz:a.npz", (0,), "smoke") for n in (1, 2)]

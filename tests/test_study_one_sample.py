@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_study_gradients import tables as gradients
+from tests.test_study_gradients_verdict import tables as gradients
 from tests.test_study_reasons import tables as values
 from tests.test_study_training_verdict import all_better, nothing, small_better
 from tests.test_study_training_verdict import tables as trained

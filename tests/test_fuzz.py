@@ -31,6 +31,7 @@ from vae_variants.options import seconds
 from vae_variants.registry import UserError
 from vae_variants.variants import configure
 
+pytestmark = pytest.mark.usefixtures("digits")  # loaded before any case: scikit-learn takes longer than a case may
 MANY = int(os.environ.get("FUZZ", "150"))
 CALM = settings(
     max_examples=MANY,

@@ -16,6 +16,8 @@ def test_the_t_interval_is_scipys():
     assert found.mean == pytest.approx(x.mean())
     assert interval([2.0]) == (2.0, None, None, 1)
     assert interval([2.0] * 12).half == 0
+    assert interval([0.1] * 3).half == 0
+    assert interval([1e6 + 0.1, 1e6 + 0.3]).half == pytest.approx(stats.t.ppf(0.975, 1) * 0.1, rel=1e-6)
     with pytest.raises(ValueError, match="no values"):
         interval([])
 

@@ -86,6 +86,10 @@ def test_the_top_group_holds_what_cannot_be_told_from_the_best():
     table["once"], table["twice"] = {0: 1e6}, {0: 1e6, 1: 1e6}  # seeds that shine, and are too few
     assert top_group(table, "higher") == ["best", "as good"]
     assert top_group({}, "higher") == []
+    elsewhere = {seed + 2: value - 1e6 for seed, value in table["worse"].items()}  # three seeds in common, and one of two
+    assert top_group({**table, "three": elsewhere}, "higher") == ["best", "as good"]
+    fewer = {seed + 1: value for seed, value in elsewhere.items()}
+    assert top_group({**table, "two": fewer}, "higher") == ["best", "as good", "two"]
 
 
 def test_rank_intervals_keep_the_pairing():

@@ -77,8 +77,35 @@ def test_a_variant_of_two_seeds_that_shines_is_not_judged_among_others():
     advice = advise(together)
     assert advice.few == ""
     assert "Not compared, with values of fewer than three seeds: `shining`" in advice.choices[0].text
+    assert advice.choices[0].text.startswith("Of those with three seeds or more, ")
     assert all("shining" not in choice.best for choice in advice.choices if choice.verdict != "measured")
     assert "shining" not in {e.label for b in overview(content("mine", together, "")).best for e in b.entries}
+
+
+def moved(entry: Entry, by: int) -> Entry:
+    """The same under other seeds."""
+    r = entry.record
+    status = {str(int(seed) + by): state for seed, state in r.status.items()}
+    rows = [row | {"seed": row["seed"] + by} for row in r.rows]
+    return replace(entry, record=replace(r, seeds=[s + by for s in r.seeds], status=status, rows=rows))
+
+
+def test_of_variants_without_a_seed_in_common_none_is_called_best():
+    one, other = [e for e in group(3) if e.record.support == "binary" and len(e.values("log_likelihood")) > 2][:2]
+    assert advise([one, other]).choices[0].verdict == "told"
+    assert set(best([one, moved(other, 3)], "log_likelihood")) == {one.label, other.label}
+    found = content("mine", [one, moved(other, 3)], "")
+    assert (found.advice.choices[0].verdict, len(found.advice.choices[0].best)) == ("tied", 2)
+    assert "is not shown to be better than the other one" in found.advice.choices[0].text
+    assert not [cells for g in overview(found).groups for _, cells in g.rows for cell, _ in cells if cell.best]
+
+
+def test_where_seeds_failed_more_seeds_are_not_the_mend():
+    whole = group(3, 4)
+    failed = [replace(e, record=replace(e.record, status={"0": "ok", "1": "diverged", "2": "diverged"})) for e in whole]
+    few = [replace(e, record=replace(e.record, rows=[r for r in e.record.rows if r["seed"] == 0])) for e in failed]
+    assert advise(few).few.endswith("Others failed: `--retry failed` makes them again.")
+    assert advise(group(2, 4)).few.endswith("`--seeds 5` makes enough.")
 
 
 def silent(entry: Entry, *seeds: int) -> Entry:
@@ -97,7 +124,8 @@ def test_codes_that_carry_nothing_are_called_so():
     assert said[first.label] == "Its codes carry nothing: no active unit."
     assert "1 of 3 seeds" in said[second.label]
     assert said[third.label] == ""
-    assert page(found).count("Its codes carry nothing") == 2
+    assert said[second.label].startswith("In some seeds its codes")
+    assert page(found).count("codes carry nothing") == 2
     assert not [limit for limit in advise([silent(third), silent(first)]).limits if "carry nothing" in limit]
 
 

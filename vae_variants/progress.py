@@ -114,7 +114,8 @@ def headline(record: Record) -> str:
     for metric in ("log_likelihood", "reconstruction_mse", "sharpness_ratio", "probe_accuracy"):
         values = [v for s in record.seeds if (v := record.value(metric, s)) is not None]
         if values:
-            return f"{metric} {math.fsum(values) / len(values):.4g}"
+            bound = any(row["metric"] == metric and row["kind"] == "lower-bound" for row in record.rows)
+            return f"{metric} {'≥ ' * bound}{math.fsum(values) / len(values):.4g}"
     return ""
 
 

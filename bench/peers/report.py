@@ -152,9 +152,11 @@ def target(frame: pd.DataFrame) -> tuple[str, Figure]:
 
 def stacks(frame: pd.DataFrame) -> str:
     by = frame.pivot_table(index="round", columns="way", values="seconds")
+    ratio = by["at once"] / by["in turn"]
+    why = ": the products are large enough without" if ratio.median() > 1 else ""
     return (
-        f"{frame.models.iloc[0]} models of one shape scored in one call take × {cell(by['at once'] / by['in turn'])} of the time that they "
-        "take one after the other: the products are large enough without, and each model is scored on its own.\n"
+        f"{frame.models.iloc[0]} models of one shape scored in one call take × {cell(ratio)} of the time that they take one after the "
+        f"other{why}. Each model is scored on its own.\n"
     )
 
 

@@ -186,7 +186,8 @@ def top_group(table: Mapping[str, Mapping[int, float]], better: str, level: floa
     """The best by mean, and those that cannot be told from it: label -> seed -> value; the best first.
 
     A variant is told apart where the paired t-test of its difference to the best, Holm-adjusted over all variants, rejects at
-    1 - level. Under `LEAST_SEEDS` seeds there is no verdict: such a variant is neither the best nor one of the others.
+    1 - level; one that shares fewer than `LEAST_SEEDS` seeds with the best is not. Under as many seeds of its own there is no
+    verdict: such a variant is neither the best nor one of the others.
     """
     sign = {"higher": 1.0, "lower": -1.0}[better]
     means = {label: sign * math.fsum(v.values()) / len(v) for label, v in table.items() if len(v) >= LEAST_SEEDS}
@@ -197,7 +198,7 @@ def top_group(table: Mapping[str, Mapping[int, float]], better: str, level: floa
     differences = {label: paired(table[label], table[best]) for label in others}
     tested = [label for label in others if len(differences[label]) >= LEAST_SEEDS]
     p = dict(zip(tested, holm([t_test(differences[label]) for label in tested]), strict=True))
-    return [best, *(label for label in tested if p[label] > 1 - level)]
+    return [best, *(label for label in others if p.get(label, 1.0) > 1 - level)]
 
 
 def rank_intervals(

@@ -120,7 +120,9 @@ def too_few(entries: Sequence[Entry]) -> str:
         return ""
     have = "only one has so many" if max(seeds) >= LEAST_SEEDS else f"these have at most {counted(max(seeds), 'seed').split()[0]}"
     takes = f"a verdict takes {counted(LEAST_SEEDS, 'seed')} of each run"
-    return f"No variant is called best here: {takes}, and {have}. `--seeds 5` makes enough."
+    asked = sorted(len(e.record.seeds) for e in distinct(entries) if trained(e))
+    mend = "Others failed: `--retry failed` makes them again" if asked[-2] >= LEAST_SEEDS else "`--seeds 5` makes enough"
+    return f"No variant is called best here: {takes}, and {have}. {mend}."
 
 
 def choice(purpose: Purpose, group: Sequence[Entry], references: Sequence[Entry], few: str = "") -> Choice:
@@ -132,7 +134,7 @@ def choice(purpose: Purpose, group: Sequence[Entry], references: Sequence[Entry]
     sign = {"higher": 1.0, "lower": -1.0}[rivals[0].rows[metric][0]["better"]]
     first = max(rivals, key=lambda e: sign * mean_of(e, metric))
     if len(rivals) == 1:
-        kind = "variant of this kind of pixels here" if metric == "log_likelihood" else "variant here that has a value"
+        kind = "variant here with a likelihood of this kind of pixels" if metric == "log_likelihood" else "variant here that has a value"
         only = f"`{first.label}` ({value(first, purpose)}) is the only {kind}: there is nothing to choose among."
         return Choice(purpose.title, metric, "none", (first.label,), first.label, None, joined(only, purpose.remark))
     labels = best(rivals, metric)
@@ -144,6 +146,9 @@ def choice(purpose: Purpose, group: Sequence[Entry], references: Sequence[Entry]
     first = next(e for e in rivals if e.label == labels[0])
     gain = gained(first, baseline, metric, sign)
     told, others = [f"`{first.label}` ({value(first, purpose)})"], len(enough(rivals, metric)) - 1
+    thin = [e.label for e in rivals if len(e.values(metric)) < LEAST_SEEDS]
+    if thin:
+        told[0] = f"Of those with {counted(LEAST_SEEDS, 'seed')} or more, {told[0]}"
     if len(labels) == 1:
         told[0] += f" is ahead of {'the other one' if others == 1 else f'all {others} others'}."
     elif len(labels) > others:
@@ -152,10 +157,9 @@ def choice(purpose: Purpose, group: Sequence[Entry], references: Sequence[Entry]
     else:
         told[0] += f" has the best mean, and is not shown to be better than {listed(labels[1:], joint='or')}, of {others} others."
     told.append(against(purpose, first, baseline, labels, gain))
-    thin = [e.label for e in rivals if len(e.values(metric)) < LEAST_SEEDS]
     if thin:
         told.append(f"Not compared, with values of fewer than {counted(LEAST_SEEDS, 'seed')}: {listed(thin)}.")
-    told += [scale(purpose, first, references, sign), purpose.remark]
+    told += [scale(purpose, rivals, references, sign), purpose.remark]
     return Choice(purpose.title, metric, "told" if len(labels) == 1 else "tied", tuple(labels), baseline.label, gain, joined(*told))
 
 
@@ -197,13 +201,13 @@ def against(purpose: Purpose, first: Entry, baseline: Entry, labels: Sequence[st
     return f"It is better than {name} by {by}{purpose.unit}{share}, over {counted(gain.n, 'seed')} that both have."
 
 
-def scale(purpose: Purpose, first: Entry, references: Sequence[Entry], sign: float) -> str:
+def scale(purpose: Purpose, rivals: Sequence[Entry], references: Sequence[Entry], sign: float) -> str:
     """The best of the rows that nothing was trained for."""
     found = [e for e in references if e.values(purpose.metric)]
     if not found:
         return ""
     top = max(found, key=lambda e: sign * mean_of(e, purpose.metric))
-    beaten = sign * (mean_of(top, purpose.metric) - mean_of(first, purpose.metric)) > 0
+    beaten = all(sign * (mean_of(top, purpose.metric) - mean_of(e, purpose.metric)) > 0 for e in rivals)
     return f"For scale: `{top.label}` has {value(top, purpose)}{', which no variant reaches' if beaten else ''}."
 
 

@@ -69,7 +69,8 @@ def card_of(entry: Entry) -> Card:
             documents.append((kind, name, (*paragraphs, *no_bound)))
     pairs = tuple((key, short(value)) for key, value in values.items())
     reference = known.reference if known else ""
-    silent = f"Its codes carry nothing: {found}." if (found := collapsed(entry)) else ""
+    found = collapsed(entry)
+    silent = f"{'In some seeds its' if ' in ' in found else 'Its'} codes carry nothing: {found}." if found else ""
     return Card(entry, known.description if known else "", reference, tuple(documents), tuple(differences(values)), pairs, silent)
 
 

@@ -165,11 +165,11 @@ def options(run: Run) -> dict[str, str]:
 def brief(rows: Iterable[Change]) -> list[Change]:
     """Many that are altered in their sources alone as one line, for the eye."""
     rows = list(rows)
-    same = [row for row in rows if row.kind == "altered" and row.note.startswith(SOURCES)]
-    if len(same) <= FEW:
-        return rows
-    one = Change("altered", "", f"{len(same)} variants", note=f"{SOURCES} before and after")
-    return [row for row in rows if row not in same] + [one]
+    for said in (f"{SOURCES}:", f"{SOURCES} or options:"):
+        others = [row for row in rows if not (row.kind == "altered" and row.note.startswith(said))]
+        if (many := len(rows) - len(others)) > FEW:
+            rows = [*others, Change("altered", "", f"{many} variants", note=f"{said.rstrip(':')} before and after")]
+    return rows
 
 
 def spans(seeds: Iterable[int]) -> str:
@@ -274,7 +274,7 @@ def judged(a: Run, b: Run, metric: str, places: set[str]) -> tuple[Change | None
         return change, None
     n = min(len(old), len(new))
     if n < LEAST_SEEDS:
-        missing = f"no verdict under {LEAST_SEEDS} seeds: {n} {'in common' if common else 'each and none in common'}"
+        missing = f"no verdict under {LEAST_SEEDS} seeds: {f'{n} in common' if common else f'{len(old)} and {len(new)}, none in common'}"
         return change._replace(kind="cannot tell", difference=Interval(mean(new) - mean(old), None, None, n), note=missing), None
     if common:
         d = paired(y.values, x.values)

@@ -72,7 +72,7 @@ def same_runs(entries: Sequence[Entry]) -> list[tuple[str, str]]:
 
 
 def collapsed(entry: Entry) -> str:
-    """Of a model with latent units none of which is active, in how many seeds; nothing of others."""
+    """Of a model with latent units none of which is active, in how many seeds if not in all; nothing of others."""
     units = list(entry.values("active_units").values())
     silent = sum(n < 1 for n in units)
     return "" if not silent else "no active unit" + ("" if silent == len(units) else f" in {silent} of {len(units)} seeds")

@@ -24,7 +24,7 @@ COSTS = {"train_seconds": "training time", "sample_images_per_second": "speed of
 HALO: dict[str, object] = {"stroke": "var(--paper)", "stroke_width": 3.0, "paint_order": "stroke", "stroke_linejoin": "round"}
 LEVELS = 3  # lines of constant ELBO, about
 FRONT = (
-    "The line is the Pareto front of the means, without a test: no variant is better than one on it both ways. Arrows point to better; "
+    "The line is the Pareto front of what is drawn, without a test: no variant is better than one on it both ways. Arrows point to better; "
     "hollow marks are lower bounds. Seconds and images per second are of the machine named above. Where labels would lie upon each other, "
     "a mark stands alone; it says what it is when pointed at."
 )

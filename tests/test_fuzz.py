@@ -56,6 +56,12 @@ SELECTORS = st.one_of(
 )
 
 
+@pytest.fixture(autouse=True)
+def empty(tmp_path, monkeypatch):
+    """Relative names lead to nothing of this machine's."""
+    monkeypatch.chdir(tmp_path)
+
+
 def in_one_line(call, *args):
     """What `call` gives, or None where it has said in one line what is wrong."""
     try:

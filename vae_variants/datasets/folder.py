@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,7 +48,7 @@ def album(path: str, size: int, grey: bool, labels: bool, broken: str) -> Images
         raise UserError(f"size={size} is too {'small' if size < 4 else 'large'}; give 4 to {LONGEST} pixels a side")
     if broken not in BROKEN:
         raise UserError(closest("choice of broken=", broken, BROKEN))
-    files = sorted(f for f in root.rglob("*") if f.suffix.lower() in SUFFIXES and not hidden(f.relative_to(root)) and f.is_file())
+    files = sorted(found(root))
     if outside := [f for f in files if not f.resolve().is_relative_to(root.resolve())]:
         raise UserError(f"{str(outside[0])!r} is a link that leads out of {path!r}; copy the picture instead")
     if not files:
@@ -93,9 +93,17 @@ def room() -> int:
     return min(LARGEST, (installed() or 4 * LARGEST) // 4)
 
 
-def hidden(path: Path) -> bool:
-    """What systems put beside pictures: files that begin with a dot, and what macOS adds to archives."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+def found(root: Path) -> Iterator[Path]:
+    """The pictures there, but for what is hidden, into whose folders nobody looks."""
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not hidden(name)]
+        files = [Path(folder, name) for name in names if not hidden(name)]
+        yield from (file for file in files if file.suffix.lower() in SUFFIXES and file.is_file())
+
+
+def hidden(name: str) -> bool:
+    """What systems put beside pictures: names that begin with a dot, and what macOS adds to archives."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def sorted_into(folders: Sequence[tuple[str, ...]]) -> tuple[list[bool], list[str]]:

@@ -114,6 +114,38 @@ def test_a_mistake_in_a_suite_is_named_with_its_line_and_what_was_meant(old, new
     assert result.exit_code == 2 and says in line, line
 
 
+LONG = [name for stem in ("a" * 300, "é" * 200, "a/" * 2500 + "a") for name in (stem, f"{stem}.toml")]
+
+
+@pytest.mark.parametrize("name", LONG, ids=lambda name: f"{len(name)}{name[-5:]}")
+def test_a_suite_of_a_name_that_no_file_can_have_is_one_clear_line(name, call):
+    for command in ("bench", "status", "report"):
+        result = call(command, name)
+        (line,) = result.stderr.strip().splitlines()
+        assert result.exit_code == 2 and "digits, mnist" in line
+
+
+def test_a_folder_that_is_called_like_a_suite_is_not_offered(call, tmp_path):
+    (tmp_path / "d.toml").mkdir()
+    assert call("status", "d.toml").stderr == "error: 'd.toml' is a folder; a suite is a .toml file\n"
+    assert "did you mean" not in call("status", "dd.toml").stderr
+
+
+@pytest.mark.parametrize("quotes", ['"""', "'''"])
+def test_a_key_within_a_text_of_several_lines_is_not_the_one_at_fault(quotes, call, tmp_path):
+    text = f"# it's\ndescription = {quotes}\nsed = 1\n{quotes}\nfidelity = \"it's #\"\nsed = 2\nseeds = 1"
+    (tmp_path / "mine.toml").write_text(SUITE.replace("seeds = 2", text, 1))
+    assert "suite 'mine.toml', line 8: unknown key 'sed'" in call("status", "mine.toml").stderr
+
+
+def test_the_command_that_makes_records_has_the_folders_that_were_given(call):
+    status = call("status", "--fidelity", "smoke", "--runs", "my runs").stdout
+    assert status.endswith("make them with: vae-variants bench digits --fidelity smoke --runs 'my runs'\n")
+    report = call("report", "--runs", "mine", "--reports", "pages").stderr
+    assert report.endswith("make them with: vae-variants bench digits --runs mine --reports pages\n")
+    assert call("report").stderr.endswith("make them with: vae-variants bench digits\n")
+
+
 def test_a_folder_of_pictures_that_is_not_there_is_all_that_is_said(call, tmp_path):
     (tmp_path / "photos").mkdir()
     result = call("bench", "digits", "--dataset", "images:fotos?size=8")

@@ -96,7 +96,7 @@ class Launch:
             prepared(dataset, fidelity)  # what is wrong with the data is said before anything else
         retry = cast(Retry, self.retry)
         store = Store(self.runs)
-        with closing(self.engine), Log(specs) as log, closing(Events(store)) as events:
+        with closing(self.engine), Log(specs, self.engine) as log, closing(Events(store)) as events:
             watcher = Together(log, events) if self.log == "tensorboard" else log
             records = run_all(specs, store, self.place, retry, *self.limits, watcher=watcher, engine=self.engine)
         bad, older = [record for record in records if not record.ok], [record.label for record in records if not record.current]

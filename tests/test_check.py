@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from vae_variants.commands.new import KINDS
 from vae_variants.evaluation import METRICS
 from vae_variants.form import FORMS
 from vae_variants.harness import RunSpec, Store
+from vae_variants.launch import Launch
 from vae_variants.registry import Registry, UserError, left_out, load_plugin, load_plugins
 from vae_variants.report.cards import NO_BOUND, cards
 from vae_variants.report.entries import Entry
@@ -116,6 +118,31 @@ def test_a_run_that_a_plug_in_fails_says_how_it_is_looked_at(call: Call) -> None
     result = call("run", "reference-pca-2", "--plugin", "mine.py", "--plugin", "other.py", "--fidelity", "smoke", "--seeds", "0,")
     (line,) = [line for line in result.stderr.splitlines() if "vae-variants check" in line]
     assert line.endswith("vae-variants check other.py")
+
+
+def test_of_several_plug_ins_the_one_in_the_traceback_is_named(call: Call) -> None:
+    Path("mine.py").write_text(LIKELIHOOD.replace("return (-u - 2", "raise ValueError(1)\n        return (-u - 2"))
+    Path("whole.py").write_text(OBJECTIVE.replace("def mine", "def whole"))
+    plugins = ("--plugin", "mine.py", "--plugin", "whole.py", "--fidelity", "smoke", "--seeds", "0,")
+    result = call("run", "vae[likelihood=mine,objective=whole,hidden=8]", *plugins)
+    lines = [line for line in result.stderr.splitlines() if "vae-variants check" in line]
+    assert lines == ["what mine.py registers failed; what is wrong with it says: vae-variants check mine.py"]
+    ((_, record),) = Store("runs").records()
+    launch = Launch(Path("runs"), plugins=[Path("mine.py"), Path("whole.py")])
+    unknown = replace(record, failure={"epoch": 0, "traceback": ""})
+    assert launch.suspects(unknown) == [(Path("mine.py"), False), (Path("whole.py"), False)], "either, as far as can be told"
+
+
+def test_an_objective_that_is_an_object_is_named_as_it_is_registered(call: Call) -> None:
+    Path("mine.py").write_text(
+        "from vae_variants.objectives import OBJECTIVES\n\n\nclass Weighted:\n    'The ELBO with half of the KL.'\n\n"
+        "    def __call__(self, d):\n        return 0.5 * d.kl - d.log_px.mean(0)\n\n\nOBJECTIVES.add(Weighted(), name='half')\n"
+    )
+    result = call("check", "mine.py")
+    assert result.exit_code == 1 and "if it is meant to be none, write OBJECTIVES['half'].bound = False below it" in result.stdout
+    Path("mine.py").write_text(Path("mine.py").read_text() + "OBJECTIVES['half'].bound = False\n")
+    result = call("check", "mine.py")
+    assert result.exit_code == 0, result.output
 
 
 def test_one_law_is_not_several(call: Call) -> None:

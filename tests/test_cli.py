@@ -5,16 +5,19 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from tests.made_up import made_up
 from vae_variants.cli import app
 from vae_variants.evaluation import METRICS
-from vae_variants.harness import load_suite
+from vae_variants.harness import RunSpec, load_suite
+from vae_variants.harness.engines import choose_engine
 from vae_variants.progress import Log
-from vae_variants.variants import VARIANTS
+from vae_variants.variants import VARIANTS, configure
 
 
 @pytest.fixture
@@ -114,6 +117,38 @@ def test_a_mistake_in_a_suite_is_named_with_its_line_and_what_was_meant(old, new
     assert result.exit_code == 2 and says in line, line
 
 
+LONG = [name for stem in ("a" * 300, "é" * 200, "a/" * 2500 + "a") for name in (stem, f"{stem}.toml")]
+
+
+@pytest.mark.parametrize("name", LONG, ids=lambda name: f"{len(name)}{name[-5:]}")
+def test_a_suite_of_a_name_that_no_file_can_have_is_one_clear_line(name, call):
+    for command in ("bench", "status", "report"):
+        result = call(command, name)
+        (line,) = result.stderr.strip().splitlines()
+        assert result.exit_code == 2 and "digits, mnist" in line
+
+
+def test_a_folder_that_is_called_like_a_suite_is_not_offered(call, tmp_path):
+    (tmp_path / "d.toml").mkdir()
+    assert call("status", "d.toml").stderr == "error: 'd.toml' is a folder; a suite is a .toml file\n"
+    assert "did you mean" not in call("status", "dd.toml").stderr
+
+
+@pytest.mark.parametrize("quotes", ['"""', "'''"])
+def test_a_key_within_a_text_of_several_lines_is_not_the_one_at_fault(quotes, call, tmp_path):
+    text = f"# it's\ndescription = {quotes}\nsed = 1\n{quotes}\nfidelity = \"it's #\"\nsed = 2\nseeds = 1"
+    (tmp_path / "mine.toml").write_text(SUITE.replace("seeds = 2", text, 1))
+    assert "suite 'mine.toml', line 8: unknown key 'sed'" in call("status", "mine.toml").stderr
+
+
+def test_the_command_that_makes_records_has_the_folders_that_were_given(call):
+    status = call("status", "--fidelity", "smoke", "--runs", "my runs").stdout
+    assert status.endswith("make them with: vae-variants bench digits --fidelity smoke --runs 'my runs'\n")
+    report = call("report", "--runs", "mine", "--reports", "pages").stderr
+    assert report.endswith("make them with: vae-variants bench digits --runs mine --reports pages\n")
+    assert call("report").stderr.endswith("make them with: vae-variants bench digits\n")
+
+
 def test_a_folder_of_pictures_that_is_not_there_is_all_that_is_said(call, tmp_path):
     (tmp_path / "photos").mkdir()
     result = call("bench", "digits", "--dataset", "images:fotos?size=8")
@@ -127,6 +162,39 @@ def test_a_line_of_a_run_without_figures_ends_with_its_time(capsys):
     for reused, says in ((False, "1.5 s"), (True, "was there")):
         log.end(spec, replace(made_up(spec), rows=[], seconds=1.5), reused)
         assert capsys.readouterr().err.splitlines()[-1].endswith(f"ok, {says}")
+
+
+CLASSIFIER = "the classifier by which samples are scored is trained"
+
+
+@pytest.mark.parametrize(
+    ("selector", "dataset", "jobs", "left", "says"),
+    [
+        ("vae", "digits", "1", 2, f"the first takes longer than the rest: PyTorch is loaded, and {CLASSIFIER}"),
+        ("vae", "digits", "2", 3, f"the first of each process takes longer than the rest: PyTorch is loaded, and {CLASSIFIER}"),
+        ("vae", "digits", "2", 2, ""),
+        ("vae", "digits", "1", 1, ""),
+        ("vae", "digits", "0", 2, f"the first takes longer than the rest: {CLASSIFIER}"),
+        ("made", "digits", "0", 2, ""),  # whose samples are not scored by it
+        ("vae", "npz:plain.npz", "0", 2, ""),
+        ("vae", "npz:plain.npz", "1", 2, "the first takes longer than the rest: PyTorch is loaded"),
+        ("vae", "npz:one.npz", "1", 2, "the first takes longer than the rest: PyTorch is loaded"),
+    ],
+)
+def test_what_makes_the_first_run_longer_is_said_where_it_is_so(selector, dataset, jobs, left, says, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    x = np.random.default_rng(0).random((200, 6, 6))
+    np.savez("plain.npz", x=x)
+    np.savez("one.npz", x=x, y=np.zeros(200, dtype=int))
+    (configuration,) = configure(selector)
+    runs = [RunSpec(configuration, dataset, (seed,), "smoke") for seed in range(3)]
+    log = Log(runs, choose_engine(jobs, torch.device("cpu")))
+    for spec in runs[left:]:
+        log.end(spec, made_up(spec), True)
+    before = len(capsys.readouterr().err.splitlines())
+    for spec in runs[:left]:
+        log.begin(spec)
+    assert before == 3 - left and capsys.readouterr().err.splitlines() == [says] * bool(says)
 
 
 def test_a_dry_run_says_what_is_to_be_done_and_does_nothing(call, tmp_path):
@@ -163,7 +231,7 @@ def test_bench_writes_a_report_that_is_a_pure_function_of_the_records(call, tmp_
     result = call("bench", "mine.toml", "--fidelity", "smoke")
     assert result.exit_code == 0, result.output
     assert result.stdout.endswith("wrote reports/mine-smoke; open reports/mine-smoke/report.html\n")
-    assert result.stderr.count("the first takes longer than the rest") == 1
+    assert result.stderr.count("the first takes longer than the rest: ") == 1
     first = files(tmp_path / "reports")
     assert call("report", "mine.toml", "--fidelity", "smoke").exit_code == 0
     assert files(tmp_path / "reports") == first

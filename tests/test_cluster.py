@@ -105,7 +105,7 @@ def test_progress_is_that_of_one_machine_and_no_process_stays(made):
     _, said, orphans, *_ = made
     lines = said.splitlines()
     assert lines[0] == "4 runs"
-    assert lines[1].startswith("the first takes longer than the rest")
+    assert lines[1] == "the first of each process takes longer than the rest: PyTorch is loaded"
     assert [line.split(" ")[0] for line in lines[2:6]] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
     assert not orphans
 

@@ -275,3 +275,25 @@ def test_plugins_of_one_name_are_modules_of_their_own(keyed, tmp_path):
     load_plugins([tmp_path / "other" / "plugin.py"])
     assert tmp_path / "plugin.py" in fingerprint.sources(MODELS["first"])
     assert tmp_path / "other" / "plugin.py" in fingerprint.sources(MODELS["second"])
+
+
+FIRST = "from vae_variants.model import MODELS, Model\n"
+ALONE = {  # what a script does first -> what it says in the end
+    "print(MODELS['vae'].__name__)": "VAE",
+    "print('vae' in MODELS, 'vea' in MODELS)": "True False",
+    "print(len(MODELS) == len(list(MODELS)) == len(MODELS.values()) == len({**MODELS}) > 10, 'vae' in dict(MODELS.items()))": "True True",
+    "print(MODELS.get('made').__name__, MODELS.get('vea'))": "MADE None",
+    "MODELS['vea']": "unknown model 'vea'; did you mean 'vae'?",
+    "MODELS.add(type('VAE', (Model,), {}))": "model 'vae' is registered twice, first at",
+    "import vae_variants as vv; print(*(getattr(vv, name).__name__ for name in ('likelihoods', 'harness', 'report')))": (
+        "vae_variants.likelihoods vae_variants.harness vae_variants.report"
+    ),
+    "import vae_variants as vv; vv.likelyhoods": "module 'vae_variants' has no attribute 'likelyhoods'",
+}
+
+
+@pytest.mark.parametrize("text", ALONE)
+def test_what_is_built_in_is_there_for_a_script_that_imported_but_one_module(text, tmp_path):
+    (tmp_path / "script.py").write_text(("" if text.startswith("import") else FIRST) + text + "\n")
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ALONE[text] in (done.stdout + done.stderr).splitlines()[-1]

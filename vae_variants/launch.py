@@ -96,7 +96,7 @@ class Launch:
             prepared(dataset, fidelity)  # what is wrong with the data is said before anything else
         retry = cast(Retry, self.retry)
         store = Store(self.runs)
-        with closing(self.engine), Log(specs) as log, closing(Events(store)) as events:
+        with closing(self.engine), Log(specs, self.engine) as log, closing(Events(store)) as events:
             watcher = Together(log, events) if self.log == "tensorboard" else log
             records = run_all(specs, store, self.place, retry, *self.limits, watcher=watcher, engine=self.engine)
         bad, older = [record for record in records if not record.ok], [record.label for record in records if not record.current]
@@ -107,17 +107,28 @@ class Launch:
             print("runs that were interrupted go on when the same command is started again", file=sys.stderr)
         if not all(record.interrupted for record in bad):
             print("failed runs are kept as rows; --retry failed makes them again", file=sys.stderr)
-        for file in dict.fromkeys(file for record in records for file in self.suspects(record)):
-            print(f"what {file} registers failed; what is wrong with it says: vae-variants check {shlex.quote(str(file))}", file=sys.stderr)
+        suspects = [pair for record in records for pair in self.suspects(record)]
+        for file, sure in {file: (file, True) in suspects for file, _ in suspects}.items():
+            what = f"what {file} registers {'failed' if sure else 'may be what failed'}"
+            print(f"{what}; what is wrong with it says: vae-variants check {shlex.quote(str(file))}", file=sys.stderr)
         if older:
             names = ", ".join(older[:SHOWN]) + (", ..." if len(older) > SHOWN else "")
             print(f"{len(older)} of {len(records)} runs were made by older code ({names}); --retry older makes them again", file=sys.stderr)
         return records
 
-    def suspects(self, record: Record) -> list[Path]:
-        """The plug-ins that a run which failed was made of, and those whose metrics did."""
-        failed = [] if "error" not in record.status.values() else [(r, str(record.values.get(kind))) for kind, r in COMPONENTS.items()]
+    def suspects(self, record: Record) -> list[tuple[Path, bool]]:
+        """Plug-ins, and whether it is known that they failed: those in the traceback of a run and those whose metrics failed.
+
+        Without one in the traceback it may be any that the run was made of.
+        """
+        files = {file: str(Path(file).absolute()) for file in self.plugins}
         wrong, data = {row["metric"] for row in record.rows if row["status"] == "error"}, record.dataset["name"]
-        failed += [(METRICS, name) for name, m in METRICS.items() if m.published_for(data) in wrong]
-        places = {registry.places[name].file for registry, name in failed if name in registry}
-        return [file for file in self.plugins if str(Path(file).absolute()) in places]
+        places = {METRICS.places[name].file for name, m in METRICS.items() if m.published_for(data) in wrong}
+        found = [(file, True) for file, path in files.items() if path in places]
+        if "error" not in record.status.values():
+            return found
+        if named := [(file, True) for file, path in files.items() if f'File "{path}"' in record.failure.get("traceback", "")]:
+            return found + named
+        parts = [(registry, str(record.values.get(kind))) for kind, registry in COMPONENTS.items()]
+        places = {registry.places[name].file for registry, name in parts if name in registry}
+        return found + [(file, False) for file, path in files.items() if path in places]

@@ -12,13 +12,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from vae_variants.harness import Record, RunSpec, Store
-from vae_variants.harness.terms import Losses
+from vae_variants.harness.runner import Here
+from vae_variants.harness.spec import prepared
+from vae_variants.harness.terms import Engine, Losses
+from vae_variants.model import MODELS, MeanSampler
 
 __all__ = ["Log", "out", "plan_table", "results_table", "states"]
 
 out = Console(width=None if sys.stdout.isatty() else 240, highlight=False, markup=False)  # labels have brackets
 
-FIRST = "the first takes longer than the rest: PyTorch is loaded, and the classifier by which samples are scored is trained"
 HEADLINES = {  # metric -> column, short enough for 80 characters in all
     "elbo": "ELBO",
     "log_likelihood": "log p(x)",
@@ -29,9 +31,13 @@ HEADLINES = {  # metric -> column, short enough for 80 characters in all
 
 
 class Log:
-    """A watcher that writes to stderr; the time left is guessed from what the runs before took."""
+    """A watcher that writes to stderr; the time left is guessed from what the runs before took.
 
-    def __init__(self, specs: Sequence[RunSpec]) -> None:
+    With an `engine` that has made no run yet it says what makes the first one longer than the rest.
+    """
+
+    def __init__(self, specs: Sequence[RunSpec], engine: Engine | None = None) -> None:
+        self.engine = engine
         self.console = Console(file=sys.stderr, highlight=False)
         self.total, self.number, self.done = len(specs), 0, 0.0
         self.waits = self.begun = False
@@ -63,7 +69,8 @@ class Log:
     def begin(self, spec: RunSpec) -> None:
         if not self.begun:
             self.begun = True
-            self.console.print(FIRST, markup=False, soft_wrap=True)
+            if text := longer(self.engine, spec, self.total - self.number):
+                self.console.print(text, markup=False, soft_wrap=True)
         self.waits = False
         self.show(spec, spec.label, 0.0)
 
@@ -86,6 +93,19 @@ class Log:
         parts = [state, "was there" if reused else f"{record.seconds:.1f} s", headline(record)]
         text = f"[{self.number}/{self.total}] {spec.label}: {', '.join(filter(None, parts))}"
         self.console.print(text, markup=False, soft_wrap=True)
+
+
+def longer(engine: Engine | None, first: RunSpec, left: int) -> str:
+    """Why the first run of each process of an engine takes longer than the rest; empty where it does not, or where no others are left."""
+    jobs = str(getattr(engine, "jobs", 1))  # of a cluster it may be auto
+    if engine is None or (jobs.isdecimal() and left <= int(jobs)):
+        return ""
+    reasons = [] if isinstance(engine, Here) else ["PyTorch is loaded"]
+    labels = prepared(first.dataset, first.fidelity).labels
+    if labels is not None and len(labels["train"].unique()) > 1 and issubclass(MODELS[first.configuration.values["model"]], MeanSampler):
+        reasons.append("the classifier by which samples are scored is trained")
+    each = "" if jobs == "1" else " of each process"
+    return f"the first{each} takes longer than the rest: {', and '.join(reasons)}" if reasons else ""
 
 
 def results_table(records: Sequence[Record]) -> Table:

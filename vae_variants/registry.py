@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import importlib.util
 import inspect
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar, cast, overload
 
 __all__ = ["Place", "Registry", "UserError", "closest", "load_plugin", "load_plugins", "nearest", "registry_of"]
 
@@ -63,6 +64,26 @@ class Place(NamedTuple):
         path = Path(self.file)
         return f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}:{self.line}"
 
+    @property
+    def own(self) -> bool:
+        """Whether it is in this package."""
+        return Path(self.file).is_relative_to(PACKAGE)
+
+
+def filled(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The same method of a dictionary, which finds what is built in though nobody has imported it yet.
+
+    Not where the package itself looks: its modules look at each other while they are imported.
+    """
+
+    @functools.wraps(method)
+    def wrapper(self: Registry[Any], *args: Any) -> Any:
+        if not caller().own:
+            import_all()
+        return method(self, *args)
+
+    return wrapper
+
 
 class Registry(dict[str, T]):
     """A dictionary that is filled by decorators, never overwrites, and answers a typo with the nearest name.
@@ -72,6 +93,10 @@ class Registry(dict[str, T]):
     """
 
     every: ClassVar[list[Registry[Any]]] = []
+
+    if not TYPE_CHECKING:  # their types are those of a dictionary
+        __contains__, __iter__, __len__ = filled(dict.__contains__), filled(dict.__iter__), filled(dict.__len__)
+        keys, values, items, get = filled(dict.keys), filled(dict.values), filled(dict.items), filled(dict.get)
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -95,11 +120,11 @@ class Registry(dict[str, T]):
         key = name or kebab(getattr(obj, "name", None) or cast(type, obj).__name__)
         if not NAME.fullmatch(key):
             raise Refused(f"{self.kind} name {key!r} is not valid: letters, digits and . _ + - in between")
+        place = caller()
+        if not place.own:
+            import_all()  # before the look at whether the name is free
         if key in self:
             raise Refused(f"{self.kind} {key!r} is registered twice, first at {self.places.get(key)}; give this one another name")
-        place = caller()
-        if not Path(place.file).is_relative_to(PACKAGE):
-            import_all()
         if self.form is not None and (fault := self.form(obj)):
             raise Refused(f"{self.kind} {key!r} {fault}")
         self[key] = cast(T, obj)
@@ -112,6 +137,9 @@ class Registry(dict[str, T]):
         self.places.pop(name, None)
 
     def __missing__(self, name: str) -> T:
+        import_all()
+        if name in self:
+            return self[name]
         raise UserError(closest(self.kind, name, self))
 
     def describe(self, name: str) -> str:
@@ -215,7 +243,7 @@ def all_or_nothing() -> Iterator[Added]:
     def look() -> None:
         for registry in Registry.every:
             new = [name for name in registry if name not in before.get(id(registry), ())]
-            found.extend((registry, name) for name in new if not Path(registry.places[name].file).is_relative_to(PACKAGE))
+            found.extend((registry, name) for name in new if not registry.places[name].own)
 
     try:
         yield found

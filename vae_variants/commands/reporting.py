@@ -51,7 +51,10 @@ def make_report(
     name = slug("-".join(part for part in parts if part))
     found = [(spec.label, *newest[identity]) for spec in plan if (identity := spec.identity) in newest]
     if not found:
-        raise UserError(f"there is no record of suite {suite!r} in {str(runs)!r}; make them with: {command}")
+        folders = {"runs": runs, "reports": reports}
+        elsewhere = [part for key, folder in folders.items() if folder != Path(key) for part in (f"--{key}", str(folder))]
+        mend = shlex.join([*shlex.split(command), *elsewhere])
+        raise UserError(f"there is no record of suite {suite!r} in {str(runs)!r}; make them with: {mend}")
     digest = max(found, key=lambda item: item[2].started)[2].dataset["digest"]  # data may have changed under the same name
     found = [item for item in found if item[2].dataset["digest"] == digest]
     there = {label for label, _, _ in found}

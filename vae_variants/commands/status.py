@@ -41,6 +41,7 @@ def status(
         given = {"dataset": dataset, "seeds": seeds, "fidelity": fidelity}
         options = [part for key, value in given.items() if value is not None for part in (f"--{key}", value)]
         options += [part for path in plugin or [] for part in ("--plugin", str(path))]
+        options += [] if runs == Path("runs") else ["--runs", str(runs)]
         print(f"no run of it has ended in {str(runs)!r}; make them with: {shlex.join(['vae-variants', 'bench', suite, *options])}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +17,9 @@ from vae_variants.variants import configure
 
 __all__ = ["Suite", "load_suite", "suite_files"]
 
+WITHIN = re.compile(  # what quotes and comments have in them; texts of several lines first
+    r"""\"{3}(?:\\.|[^\\])*?\"{3}|'{3}.*?'{3}|\#[^\n]*|"(?:\\.|[^"\\\n])*"|'[^'\n]*'""", re.DOTALL
+)
 PLACES = (Path("bench/suites"), Path(__file__).parents[2] / "bench" / "suites", Path(__file__).parents[1] / "suites")
 
 
@@ -59,7 +63,9 @@ class Source:
 
     def line(self, key: str, block: int | None = None) -> str:
         """Where a key stands, for the beginning of a message: in its `block` of runs, or anywhere."""
-        lines = self.text.splitlines()
+        long = ('"""', "'''")
+        plain = WITHIN.sub(lambda found: "\n" * found[0].count("\n") if found[0].startswith(long) else found[0], self.text)
+        lines = plain.split("\n")
         begins = [i for i, line in enumerate(lines) if re.match(r"\s*\[\[\s*runs\s*\]\]", line)]
         first = begins[block] if block is not None and block < len(begins) else 0
         pattern = re.compile(rf"""\s*(\[+\s*(runs\s*\.\s*)?)?["']?{re.escape(key)}["']?\s*[\].=]""")
@@ -117,7 +123,7 @@ def load_suite(name: str) -> Suite:
     """By name, or by the path of a .toml file. Raises `UserError`."""
     known = suite_files()
     path = Path(name) if name.endswith(".toml") else known.get(name)
-    if path is None or not path.is_file():
+    if path is None or not os.path.isfile(path):  # which of a name that is too long is not an error
         raise UserError(absent(name, known))
     try:
         source = Source(path, path.read_text(encoding="utf-8"))
@@ -133,13 +139,15 @@ def load_suite(name: str) -> Suite:
 
 def absent(name: str, known: Iterable[str]) -> str:
     """What is said of a suite that is not there."""
-    if Path(f"{name}.toml").is_file():
+    if os.path.isfile(f"{name}.toml"):
         return f"no suite is called {name!r}; of the file give the path: {name}.toml"
     if not name.endswith(".toml"):
         return closest("suite", name, known) + "; or give the path of a .toml file"
+    if os.path.isdir(name):
+        return f"{name!r} is a folder; a suite is a .toml file"
     folder, near = Path(name).parent, ""
-    if folder.is_dir():
-        near = nearest(Path(name).name, [path.name for path in folder.glob("*.toml")])
+    if os.path.isdir(folder):
+        near = nearest(Path(name).name, [path.name for path in folder.glob("*.toml") if path.is_file()])
     hint = f"did you mean {str(folder / near)!r}?" if near else f"suites that have a name: {', '.join(sorted(known))}"
     return f"there is no file {name!r}; {hint}"
 

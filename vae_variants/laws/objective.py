@@ -76,7 +76,8 @@ def a_bound_when_training_ends(name: str) -> None:
         if value.mean().item() > exact + 4 * error + 1e-9:
             found = f"is not a bound: minus it is {value.mean().item():.4f}, above log p(x) = {exact:.4f}, which is known here (K = {k})"
             slip = next((text for text, slipped in SLIPS.items() if torch.allclose(-value, slipped(d))), None)
-            meant = f"if it is meant to be none, write {OBJECTIVES[name].__name__}.bound = False below it"
+            called = getattr(OBJECTIVES[name], "__name__", f"OBJECTIVES[{name!r}]")
+            meant = f"if it is meant to be none, write {called}.bound = False below it"
             raise Broken(found, f"{slip or 'see its signs, its KL and its mean over draws'}; {meant}")
 
 

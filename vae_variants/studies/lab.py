@@ -44,6 +44,7 @@ class Lab:
     ) -> None:
         self.name, self.fidelity, self.given_seeds, self.store, self.device, self.engine = dataset, fidelity, seeds, store, device, engine
         self.dataset: Dataset = prepared(dataset, fidelity)
+        self.begun = False  # whether the engine has been at work
         self.asked: dict[str, str] = {}  # what a study asked for -> digest of the configuration that it got
 
     @property
@@ -84,8 +85,9 @@ class Lab:
         Raises `UserError` where a run failed for every seed.
         """
         specs = [spec for label in labels for spec in self.specs(label, seeds)]
-        with Log(unique(specs)) as log:
+        with Log(unique(specs), None if self.begun else self.engine) as log:
             records = run_all(unique(specs), self.store, device=self.device, watcher=log, engine=self.engine)
+        self.begun = True
         found = {record.identity: record for record in records}
         for spec in specs:
             if "ok" not in (record := found[spec.identity]).status.values():

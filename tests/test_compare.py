@@ -85,6 +85,9 @@ def test_what_is_looked_at_together_is_adjusted_together() -> None:
     assert len(found.of("worse", "better", "changed")) <= 2
     alone = [t_test(list(after.value[i : i + SEEDS] - before.value[i : i + SEEDS])) for i in range(0, len(after), SEEDS)]
     assert sum(p < 0.05 for p in alone) > 50, "so many would be called different one by one"
+    perhaps = found.of("perhaps")
+    assert 50 < len(perhaps) < 200 and all(row.p >= 0.05 for row in perhaps)
+    assert not found.worse and not any(row.difference.low <= 0 <= row.difference.high for row in perhaps)
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
@@ -191,5 +194,9 @@ def test_timings_are_advice_on_one_device_alone() -> None:
     found = compare(frame(), after)
     assert kinds(found) == {("b", "train_seconds"): "advice"} and not found.worse
     assert "× 1.49, medians" in found.of("advice")[0].note
+    share = changed(frame(), "b", "log_likelihood", 5.0)
+    for table in (before := frame(), share):
+        table["metric"] = table.metric.replace({"log_likelihood": "train_product_share"})
+    assert kinds(compare(before, share)) == {("b", "train_product_share"): "advice"}
     found = compare(frame(), after.assign(device="another"))
     assert kinds(found) == {("", "timings and memory"): "not compared"} and not found.worse

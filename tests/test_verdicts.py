@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.drawn import entries, of, parsed
+from vae_variants.likelihoods import LIKELIHOODS
 from vae_variants.report.advice import advise
 from vae_variants.report.cards import cards
 from vae_variants.report.content import Content, content
@@ -80,6 +81,40 @@ def test_a_variant_of_two_seeds_that_shines_is_not_judged_among_others():
     assert advice.choices[0].text.startswith("Of those with three seeds or more, ")
     assert all("shining" not in choice.best for choice in advice.choices if choice.verdict != "measured")
     assert "shining" not in {e.label for b in overview(content("mine", together, "")).best for e in b.entries}
+
+
+def test_runs_that_are_but_trials_are_not_judged():
+    found = content("mine", [replace(e, record=replace(e.record, fidelity="smoke")) for e in group(3)], "")
+    assert {choice.verdict for choice in found.advice.choices} == {"open", "measured"}
+    assert overview(found).best == ()
+    assert not [cell for sheet in (*found.likelihood, *found.sheets) for _, cells in sheet.rows for cell in cells if cell.best]
+
+
+def blurred(entry: Entry, by: float, noise_ratio: float = 1.0) -> Entry:
+    values = {"blur_sigma": by, "noise_ratio": noise_ratio, "sharpness_ratio": 1.0}
+    rows = [r | {"value": values.get(r["metric"], r["value"])} for r in entry.record.rows]
+    return replace(entry, record=replace(entry.record, rows=rows))
+
+
+def test_what_noise_has_sharpened_is_not_the_sharpest():
+    first, *others = [e for e in group(3) if e.values("blur_sigma")][:4]
+    others = [blurred(e, 1.0 + i) for i, e in enumerate(others)]
+
+    def sharpest(entry: Entry) -> str:
+        (column,) = [b for b in overview(content("mine", [entry, *others], "")).best if "blur" in b.title]
+        return column.entries[0].label
+
+    assert sharpest(blurred(first, 0.0)) == first.label
+    assert sharpest(blurred(first, 0.0, noise_ratio=0.1)) == others[0].label
+
+
+def test_what_a_plug_in_brings_is_said(monkeypatch):
+    found = group(3)
+    assert not [limit for limit in advise(found).limits if "this program" in limit]
+    place = LIKELIHOODS.places["bernoulli"]
+    monkeypatch.setitem(LIKELIHOODS.places, "bernoulli", place._replace(file="/elsewhere/mine.py"))
+    (line,) = [limit for limit in advise(found).limits if "this program" in limit]
+    assert "(likelihood bernoulli)" in line and "vae-variants check" in line
 
 
 def moved(entry: Entry, by: int) -> Entry:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["compare", "markdown", "side"]
 
 SHOWN = ("failed", "worse", "mended", "better", "not compared", "altered")  # what a pull request has to show; the rest is folded
-FOLDED = ("changed", "added", "removed", "cannot tell", "advice")
+FOLDED = ("changed", "added", "removed", "perhaps", "cannot tell", "advice")
 ROWS = 40  # of a table, at most
 SIDE = "a report's folder, a results.csv, or a folder of records such as runs"
 

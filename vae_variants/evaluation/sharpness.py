@@ -171,7 +171,7 @@ def noise_ratio(e: Evaluation) -> float:
     Estimator: medians over images of each sharpness.
     Sample size: generated images as the fidelity says (1000), and at most 1000 test images.
     Fails: blur raises it, and so can hide noise, which then is too weak to make the images look sharp. Noise in blocks of 2x2 or larger
-    passes, and so do binarised images of few pixels. Under 0.83 the report calls the sharpness noise.
+    passes, and so do binarised images of few pixels. Under 0.81 the report calls the sharpness noise.
     Reference: none
     """
     check(e)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from vae_variants.evaluation.metrics import data_name
 from vae_variants.harness.statistics import LEAST_SEEDS, Interval
-from vae_variants.report.entries import SUPPORTS, Entry, best, distinct, enough, judges, trained
+from vae_variants.report.cards import foreign
+from vae_variants.report.entries import SUPPORTS, Entry, best, distinct, enough, judges, trained, trials
 from vae_variants.report.facts import collapsed
 from vae_variants.report.numbers import number
 
@@ -16,7 +17,6 @@ __all__ = ["TITLE", "Advice", "Choice", "advise"]
 
 TITLE = "Which variant for this data?"
 DEFAULT = "vae-bernoulli"
-SHORT = ("smoke", "quick")  # fidelities that are there to see that it runs
 TRIAL = "fidelity"
 FEW_TRAINING, FEW_TEST = 5000, 2000  # images, under which the choice of images may matter as much as the variant
 SHOWN = 6  # labels in a sentence
@@ -141,8 +141,10 @@ def choice(purpose: Purpose, group: Sequence[Entry], references: Sequence[Entry]
     baseline = next((e for e in rivals if e.label == DEFAULT), rivals[0])
     if why := too_thin(rivals, labels, metric):
         reason = f" ({why})" if not few or why.startswith(TRIAL) else ""  # that of all is said once
-        said = f"No verdict{reason}. The {'highest' if sign > 0 else 'lowest'} mean is that of `{first.label}` ({value(first, purpose)})."
-        return Choice(purpose.title, metric, "open", (), baseline.label, None, joined(said, purpose.remark))
+        mean = f"({value(first, purpose)}{purpose.unit * purpose.share})"
+        said = f"No verdict{reason}. The {'highest' if sign > 0 else 'lowest'} mean is that of `{first.label}` {mean}."
+        said = joined(said, scale(purpose, rivals, references, sign), purpose.remark)
+        return Choice(purpose.title, metric, "open", (), baseline.label, None, said)
     first = next(e for e in rivals if e.label == labels[0])
     gain = gained(first, baseline, metric, sign)
     told, others = [f"`{first.label}` ({value(first, purpose)})"], len(enough(rivals, metric)) - 1
@@ -165,8 +167,7 @@ def choice(purpose: Purpose, group: Sequence[Entry], references: Sequence[Entry]
 
 def too_thin(rivals: Sequence[Entry], labels: Sequence[str], metric: str) -> str:
     """Why these results carry no verdict; empty where they do."""
-    trial = sorted({name for e in rivals if (name := e.record.fidelity.partition("[")[0]) in SHORT})
-    if trial:
+    if trial := trials(rivals):
         return f"{TRIAL} {listed(trial, '')}"
     if labels:
         return ""
@@ -251,8 +252,7 @@ def limits(entries: Sequence[Entry]) -> list[str]:
     sizes = entries[0].record.dataset["sizes"]
     seeds = sorted({len(e.record.seeds) for e in ours})
     found = []
-    trial = sorted({name for e in runs if (name := e.record.fidelity.partition("[")[0]) in SHORT})
-    if trial:
+    if trial := trials(runs):
         found.append(
             f"Fidelity {listed(trial, '')} trains and measures too little to choose by: it shows that everything runs on these data. "
             "Choose by `--fidelity full`."
@@ -281,6 +281,11 @@ def limits(entries: Sequence[Entry]) -> list[str]:
         found.append(
             f"Codes that carry nothing about the image: {', '.join(silent[:SHOWN])}{rest(silent)}. Probe, clusters and traversals of such "
             "codes say nothing, and what is decoded from them is much the same for every image."
+        )
+    if own := [f"`{e.label}` ({said})" for e in ours if (said := foreign(e))]:
+        found.append(
+            f"With parts that are not this program's: {', '.join(own[:SHOWN])}{rest(own)}. Whether a density of one's own integrates to "
+            "one is tried by `vae-variants check FILE` alone: one that does not can win every likelihood."
         )
     failed = [e for e in runs if not e.record.ok]
     if failed:

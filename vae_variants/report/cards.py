@@ -17,7 +17,7 @@ from vae_variants.report.facts import collapsed
 from vae_variants.report.numbers import short
 from vae_variants.variants import Configuration, complete, configure
 
-__all__ = ["Card", "cards", "common"]
+__all__ = ["Card", "cards", "common", "foreign"]
 
 CHOSEN: dict[str, Registry[Any]] = {"model": MODELS, "likelihood": LIKELIHOODS, "objective": OBJECTIVES}
 # of an objective that says so: `bound = False`
@@ -72,6 +72,13 @@ def card_of(entry: Entry) -> Card:
     found = collapsed(entry)
     silent = f"{'In some seeds its' if ' in ' in found else 'Its'} codes carry nothing: {found}." if found else ""
     return Card(entry, known.description if known else "", reference, tuple(documents), tuple(differences(values)), pairs, silent)
+
+
+def foreign(entry: Entry) -> str:
+    """What of its model, likelihood and objective a plug-in has registered; nothing where it is all built in, or not known here."""
+    names = {kind: str(entry.record.values.get(kind, "")) for kind in CHOSEN}
+    places = {kind: CHOSEN[kind].places.get(name) for kind, name in names.items()}
+    return ", ".join(f"{kind} {names[kind]}" for kind, place in places.items() if place is not None and not place.own)
 
 
 def configured(entry: Entry) -> Configuration | None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from vae_variants.evaluation.speed import TIMINGS as CLOCKED
 from vae_variants.harness.spec import LATER
 from vae_variants.harness.statistics import LEAST_SEEDS, Interval, holm, interval, paired, t_test, welch
 from vae_variants.report.entries import TIMINGS, Entry
@@ -30,6 +31,7 @@ KINDS = {  # in the order in which they are shown
     "removed": "not there any more",
     "not compared": "not the same thing before and after",
     "altered": "another run under the same name, which is compared all the same",
+    "perhaps": "beyond its own interval, but no further than chance goes among so many tests",
     "cannot tell": f"too few seeds: no verdict under {LEAST_SEEDS}",
     "advice": "timings and memory, which other programs move as well: never a verdict",
     "unchanged": "the same, or within the interval",
@@ -228,7 +230,8 @@ def compare(before: pd.DataFrame, after: pd.DataFrame) -> Changes:
             assert change.difference is not None
             rise = (change.difference.mean > 0) == (better == "higher")
             moved = ("better" if rise else "worse") if directed else "changed"
-            rows.append(change._replace(kind=moved if p < LEVEL else "unchanged", p=p))
+            apart = change.difference.low is not None and not change.difference.low <= 0 <= change.difference.high  # type: ignore[operator]
+            rows.append(change._replace(kind=moved if p < LEVEL else "perhaps" if apart else "unchanged", p=p))
     rows += [Change("not compared", "", "", "timings and memory", note=place) for place in sorted(places)]
     order = list(KINDS)
     return Changes(tuple(sorted(rows, key=lambda row: order.index(row.kind))), len(tests[True]) + len(tests[False]))
@@ -264,7 +267,7 @@ def judged(a: Run, b: Run, metric: str, places: set[str]) -> tuple[Change | None
         return change._replace(kind="removed" if gone else "added", **side), None  # type: ignore[arg-type]
     if (x.kind, x.unit) != (y.kind, y.unit):
         return change._replace(kind="not compared", note=f"{x.kind} in {x.unit} before, {y.kind} in {y.unit} after"), None
-    if x.unit in COSTS:
+    if x.unit in COSTS or metric.endswith(CLOCKED):
         return advice(a, b, change, places), None
     common = [seed for seed in x.values if seed in y.values]
     old = [x.values[seed] for seed in common] or list(x.values.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import zip_longest
@@ -30,6 +30,7 @@ __all__ = [
     "ranks",
     "style",
     "trained",
+    "trials",
 ]
 
 SUPPORTS = {
@@ -42,6 +43,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 RANK_SEEDS = 5
 TIMINGS = ("images/s", "s", "ms")  # units
+TRIALS = ("smoke", "quick")  # fidelities that train and measure too little to choose by
 LINES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)))
 LOOKS = len(COLOURS) * len(LINES)  # how many variants can be told apart by their `style`
 
@@ -121,6 +123,11 @@ def trained(entry: Entry) -> bool:
     return "epochs" in entry.record.values
 
 
+def trials(entries: Iterable[Entry]) -> list[str]:
+    """The fidelities of those runs that are there to see that they run, and of no others."""
+    return sorted({name for e in entries if (name := e.record.fidelity.partition("[")[0]) in TRIALS})
+
+
 def enough(entries: Sequence[Entry], metric: str) -> list[Entry]:
     """Those with as many seeds as a verdict takes."""
     return [e for e in entries if len(e.values(metric)) >= LEAST_SEEDS]
@@ -134,10 +141,10 @@ def judges(entries: Sequence[Entry]) -> bool:
 def best(entries: Sequence[Entry], metric: str) -> list[str]:
     """Labels of the best by `metric`, and of those that cannot be told from it: see `top_group`. Raises as `rankable` does.
 
-    None where fewer than two have `enough` seeds.
+    None where fewer than two have `enough` seeds, or where there are runs that are but `trials`.
     """
     better, rivals = rankable(entries, metric), enough(entries, metric)
-    return top_group({e.label: e.values(metric) for e in rivals}, better) if len(rivals) > 1 else []
+    return top_group({e.label: e.values(metric) for e in rivals}, better) if len(rivals) > 1 and not trials(rivals) else []
 
 
 def ranks(entries: Sequence[Entry], metric: str) -> dict[str, tuple[int, int]]:

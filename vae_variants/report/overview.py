@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from vae_variants.evaluation.metrics import data_name
 from vae_variants.harness.statistics import Interval
-from vae_variants.report.content import Cell, Content, figure, leaders, seeds
+from vae_variants.report.content import Cell, Content, figure, leaders, noisy, seeds
 from vae_variants.report.entries import SUPPORTS, TIMINGS, Entry, best, distinct, enough, trained
-from vae_variants.report.sections import OVERVIEW
+from vae_variants.report.sections import OVERVIEW, SHARP
 
 __all__ = ["Bar", "Best", "Column", "Group", "Overview", "overview"]
 
@@ -108,7 +108,9 @@ def competitors(column: Column, everyone: dict[str, list[Entry]]) -> list[tuple[
     kinds = [(name, everyone.get(name, [])) for name in (*SUPPORTS, NO_LIKELIHOOD)]
     if column.unit not in NATS:
         kinds = [("", [e for _, group in kinds for e in group])]
-    return [(name, own) for name, group in kinds if len(distinct(own := [e for e in group if e.interval(column.metric)])) > 1]
+    noise = column.metric in SHARP  # which can be had by noise alone
+    has = {name: [e for e in group if e.interval(column.metric) and not (noise and noisy(e))] for name, group in kinds}
+    return [(name, own) for name, own in has.items() if len(distinct(own)) > 1]
 
 
 def tops(column: Column, everyone: dict[str, list[Entry]]) -> dict[str, set[str]]:

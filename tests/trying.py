@@ -29,8 +29,8 @@ def broken(law: Law, name: str) -> str:
 
 @contextmanager
 def flushed() -> Iterator[None]:
-    """The smallest numbers are 0, as `prepare` has it: without, a step of a classifier that knows its images by heart takes 20 times as
-    long. Neither onnxruntime leaves it so nor would Hypothesis work with it, so that it is for a command at a time."""
+    """The smallest numbers are 0, as `prepare` has it: without, a step of a classifier that knows its images by heart takes many times
+    as long. Neither onnxruntime leaves it so nor would Hypothesis work with it, so that it is for a command at a time."""
     torch.set_flush_denormal(True)
     try:
         yield

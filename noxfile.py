@@ -49,7 +49,7 @@ def faults(session: nox.Session) -> None:
     install(session, "test")
     session.run("python", "tests/faults/kills.py", "--kills", "80")
     session.run("python", "tests/faults/kills.py", "--kills", "20", "--engine", "ray", "--jobs", "2")
-    session.run("pytest", "tests/test_fuzz.py", env={"FUZZ": "10000"})
+    session.run("pytest", "tests/harness/test_fuzz.py", env={"FUZZ": "10000"})
 
 
 @nox.session

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from tests.made_up import grid, made_up
+from vae_variants.analysis.entries import Entry
 from vae_variants.harness.pictures import GRID, STEPS
-from vae_variants.report.entries import Entry
 
 __all__ = ["HOSTILE", "Element", "entries", "inverse", "of", "parsed", "place", "read", "svgs", "title"]
 

@@ -14,7 +14,7 @@ from safetensors.torch import save
 from vae_variants.evaluation import METRICS
 from vae_variants.harness import Record, RunSpec, Store
 from vae_variants.harness.store import PICTURES, RECORD, slug
-from vae_variants.model import MODELS
+from vae_variants.models.base import MODELS
 from vae_variants.variants import configure
 
 __all__ = ["fill", "grid", "made_up"]

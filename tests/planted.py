@@ -4,7 +4,7 @@
 LIKELIHOOD = '''
 import math
 import torch
-from vae_variants.likelihoods import LIKELIHOODS, Likelihood, Support
+from vae_variants.models.likelihoods import LIKELIHOODS, Likelihood, Support
 
 
 @LIKELIHOODS.add
@@ -29,7 +29,7 @@ class Mine(Likelihood):
 '''
 OBJECTIVE = '''
 import math
-from vae_variants.objectives import OBJECTIVES
+from vae_variants.models.objectives import OBJECTIVES
 
 
 @OBJECTIVES.add
@@ -39,8 +39,8 @@ def mine(d, weight: float = 1.0):
 '''
 MODEL = '''
 import torch
-from vae_variants.likelihoods import Support
-from vae_variants.model import MODELS, Density, Model, Sampler
+from vae_variants.models.likelihoods import Support
+from vae_variants.models.base import MODELS, Density, Model, Sampler
 
 
 @MODELS.add
@@ -66,7 +66,7 @@ class Mine(Model, Sampler, Density):
 METRIC = '''
 import torch
 from vae_variants import metric
-from vae_variants.model import Coder
+from vae_variants.models.base import Coder
 
 
 @metric(needs=(Coder,), unit="grey", better="lower")
@@ -94,7 +94,7 @@ VARIANTS.add(Variant("mine", "a small network", "own", {"model": "vae", "latent"
 NETWORK = """
 import math
 from torch import nn
-from vae_variants.networks import NETWORKS, Network
+from vae_variants.models.networks import NETWORKS, Network
 
 NETWORKS.add(
     Network(
@@ -174,7 +174,7 @@ WRONG = [  # what cannot even be registered: kind, what is written, what instead
     ("likelihood", "import torch", "import torch\nimport absent_package", "line 4: ModuleNotFoundError: No module named 'absent_package'; install it"),
     ("likelihood", "Likelihood, Support", "Likelihod, Support", "line 4: ImportError"),
     ("likelihood", "Likelihood, Support", "Likelihod, Support", "did you mean 'Likelihood'?"),
-    ("likelihood", "import LIKELIHOODS, Likelihood,", "import LIKELIHOODS,", "add: from vae_variants.likelihoods import Likelihood"),
+    ("likelihood", "import LIKELIHOODS, Likelihood,", "import LIKELIHOODS,", "add: from vae_variants.models.likelihoods import Likelihood"),
     ("likelihood", "import math", "import math, sys\nsys.exit(3)", "line 3: SystemExit: 3; a plug-in registers things and does not end the program"),
     ("likelihood", "Support.REAL", "Support.READ", "line 11: AttributeError"),
     ("objective", "(d, weight: float = 1.0)", "()", "objective 'mine' takes no Draws; write def name(d, option=1.0)"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vae_variants.laws import Broken, Law, Untried
+from vae_variants.checks import Broken, Law, Untried
 from vae_variants.registry import Registry, loaded
 
 __all__ = ["broken", "flushed", "forget"]

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from vae_variants.datasets import DATASETS, load_dataset
     from vae_variants.evaluation import METRICS, evaluate, metric
     from vae_variants.harness import Record
-    from vae_variants.likelihoods import LIKELIHOODS
     from vae_variants.models import MODELS
-    from vae_variants.objectives import OBJECTIVES
+    from vae_variants.models.likelihoods import LIKELIHOODS
+    from vae_variants.models.objectives import OBJECTIVES
     from vae_variants.registry import UserError
     from vae_variants.studies import STUDIES
     from vae_variants.variants import VARIANTS, Variant, build, configure
@@ -26,9 +26,9 @@ HOMES = {  # module -> names that are imported from it when they are first asked
     "datasets": ("DATASETS", "load_dataset"),
     "evaluation": ("METRICS", "evaluate", "metric"),
     "harness": ("Record",),
-    "likelihoods": ("LIKELIHOODS",),
+    "models.likelihoods": ("LIKELIHOODS",),
     "models": ("MODELS",),
-    "objectives": ("OBJECTIVES",),
+    "models.objectives": ("OBJECTIVES",),
     "registry": ("UserError",),
     "studies": ("STUDIES",),  # brings pandas and matplotlib, which the rest does without
     "variants": ("VARIANTS", "Variant", "build", "configure"),

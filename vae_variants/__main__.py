@@ -1,6 +1,6 @@
 """`python -m vae_variants` is `vae-variants`."""
 
-from vae_variants.cli import main
+from vae_variants.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vae_variants.exports import read_model, rebuilt
 from vae_variants.harness import Record, RunSpec, Store, run_all
 from vae_variants.harness.environment import choose_device
 from vae_variants.harness.spec import capped
 from vae_variants.harness.store import MODEL, RECORD, load_tensors
-from vae_variants.model import DataDependent, Model
+from vae_variants.integrations.export import read_model, rebuilt
+from vae_variants.models.base import DataDependent, Model
 from vae_variants.registry import UserError, load_plugins
 from vae_variants.variants import configure
 
@@ -46,7 +46,7 @@ def rank(records: Sequence[Record], metric: str) -> list[tuple[str, float, tuple
     The interval is of a joint bootstrap of the seeds that all have, and None for records of fewer than five. Raises `UserError` where
     the metric has no better direction, or is in nats or bits of different kinds of pixels: those are not ranked.
     """
-    from vae_variants.report.entries import Entry, rankable, ranks  # brings pandas and matplotlib
+    from vae_variants.analysis.entries import Entry, rankable, ranks  # brings pandas and matplotlib
 
     entries = [Entry(record.label, record) for record in records]
     sign, places = {"higher": -1, "lower": 1}[rankable(entries, metric)], ranks(entries, metric)

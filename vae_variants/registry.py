@@ -151,7 +151,7 @@ class Registry(dict[str, T]):
 
 def import_all() -> None:
     """Everything that is built in, and how registries look at what others add to them."""
-    importlib.import_module(f"{__package__}.form")
+    importlib.import_module(f"{__package__}.components")
 
 
 def registry_of(kind: str) -> Registry[Any]:

@@ -20,9 +20,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from vae_variants.datasets import Data
-from vae_variants.likelihoods import Bernoulli, Support
+from vae_variants.models.likelihoods import Bernoulli, Support
 from vae_variants.models.vae import VAE
-from vae_variants.training import Population, Recipe, Training
+from vae_variants.training.loop import Training
+from vae_variants.training.population import Population
+from vae_variants.variants.recipe import Recipe
 
 __all__ = ["copied", "ours", "ours_model", "plain", "pythae", "pythae_model", "returned"]
 

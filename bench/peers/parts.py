@@ -16,10 +16,12 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.profiler import ProfilerActivity, profile
 
 from vae_variants.datasets import Data
-from vae_variants.likelihoods import Support
-from vae_variants.precision import precision
-from vae_variants.steps import Gradient
-from vae_variants.training import Population, Recipe, Training
+from vae_variants.models.likelihoods import Support
+from vae_variants.training.loop import Training
+from vae_variants.training.population import Population
+from vae_variants.training.precision import precision
+from vae_variants.training.traced import Gradient
+from vae_variants.variants.recipe import Recipe
 
 __all__ = ["KINDS", "STEPS", "Way", "operations", "ways"]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from vae_variants.harness.statistics import interval
+from vae_variants.analysis.entries import COLOURS
+from vae_variants.analysis.statistics import interval
 from vae_variants.harness.store import slug
 from vae_variants.report import write_index
 from vae_variants.report.drawing import axes
-from vae_variants.report.entries import COLOURS
 
 NAMES = {
     "pythae": "Pythae 0.1.2",
@@ -204,7 +204,7 @@ def steps(frame: pd.DataFrame, parts: pd.DataFrame) -> str:
         "## Where the time goes\n\nA training step of five stacked seeds, batches of 128, milliseconds by kind of operation from torch's "
         "profiler. Before: vmap and autograd anew in each step, as a model is written. After: the step traced once to a "
         "list of operations, which is "
-        f"simplified (`vae_variants/steps.py`, `graphs.py`).\n\n{table(['', 'before (ms)', 'after (ms)'], kinds)}\n"
+        f"simplified (`vae_variants/training/traced.py`, `graphs.py`).\n\n{table(['', 'before (ms)', 'after (ms)'], kinds)}\n"
         "What each part gives, and what was tried and is not used, because it does not help or takes longer to begin than it saves; "
         "the first 40 steps include tracing or compiling:\n\n"
         + table(["", "ms per step", "× the step as it is", "ms per step, the first 40"], rows)

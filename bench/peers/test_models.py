@@ -12,8 +12,8 @@ pytest.importorskip("pythae", reason="Pythae is not installed: nox -s peers inst
 
 from models import copied, ours, ours_model, plain, pythae, pythae_model, returned
 
+from vae_variants.models.objectives import elbo
 from vae_variants.models.vae import VAE
-from vae_variants.objectives import elbo
 
 
 @pytest.fixture(scope="module")

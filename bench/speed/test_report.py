@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.made_up import fill, grid
-from vae_variants.commands.reporting import make_report
+from vae_variants.cli.reporting import make_report
 from vae_variants.harness import Store
 
 SIZES = {50: 5, 500: 3, 5000: 1}  # runs -> rounds

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from vae_variants.datasets import load_dataset
-from vae_variants.training import Population, Training
+from vae_variants.training.loop import Training
+from vae_variants.training.population import Population
 from vae_variants.variants import build, configure
 
 SEEDS = (0, 1, 2, 3, 4)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae_variants.likelihoods import Support
+from vae_variants.models.likelihoods import Support
 from vae_variants.registry import Registry, UserError
 
 __all__ = ["DATASETS", "Data", "Dataset", "split"]

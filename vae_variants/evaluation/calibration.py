@@ -6,8 +6,8 @@ import math
 
 from vae_variants.evaluation.evaluation import Evaluation
 from vae_variants.evaluation.metrics import metric
-from vae_variants.likelihoods import ConstantScale
-from vae_variants.model import Decoder, LatentVariable
+from vae_variants.models.base import Decoder, LatentVariable
+from vae_variants.models.likelihoods import ConstantScale
 
 __all__ = ["optimal_sigma", "pixel_sigma", "sigma_cost"]
 

@@ -12,7 +12,7 @@ from vae_variants.datasets import Dataset
 from vae_variants.evaluation.evaluation import Evaluation, spread
 from vae_variants.evaluation.features import classifier
 from vae_variants.evaluation.metrics import Skip, metric
-from vae_variants.model import MeanSampler
+from vae_variants.models.base import MeanSampler
 
 __all__ = ["Coverage", "frechet_distance", "kernel_distance", "neighbours", "prdc"]
 

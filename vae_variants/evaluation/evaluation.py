@@ -13,9 +13,9 @@ from torch import Tensor
 
 from vae_variants.evaluation import weights
 from vae_variants.evaluation.fidelities import Fidelity
-from vae_variants.model import Coder, Decoder, Density, Encoder, LatentVariable, MeanSampler, Model
-from vae_variants.precision import precision
-from vae_variants.training import derive_seed
+from vae_variants.models.base import Coder, Decoder, Density, Encoder, LatentVariable, MeanSampler, Model
+from vae_variants.training.batches import derive_seed
+from vae_variants.training.precision import precision
 
 if TYPE_CHECKING:
     from vae_variants.datasets import Data, Dataset

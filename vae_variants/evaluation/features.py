@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vae_variants.datasets import Dataset
-from vae_variants.training import derive_seed
+from vae_variants.training.batches import derive_seed
 
 __all__ = ["WIDTH", "Classifier", "classifier"]
 

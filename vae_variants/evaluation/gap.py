@@ -13,7 +13,7 @@ from vae_variants.evaluation.evaluation import Evaluation, spread
 from vae_variants.evaluation.likelihood import over_all
 from vae_variants.evaluation.metrics import Skip, metric
 from vae_variants.evaluation.weights import log_mean_exp
-from vae_variants.model import Decoder, GaussianPosterior, Model
+from vae_variants.models.base import Decoder, GaussianPosterior, Model
 
 __all__ = ["Annealing", "Local", "annealed", "local_posterior"]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vae_variants.evaluation.evaluation import Evaluation, spread
 from vae_variants.evaluation.metrics import Skip, metric
-from vae_variants.model import Encoder, GaussianPosterior
+from vae_variants.models.base import Encoder, GaussianPosterior
 
 __all__ = [
     "ACTIVE",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vae_variants.evaluation.evaluation import LEVELS, Evaluation
 from vae_variants.evaluation.metrics import Skip, metric
-from vae_variants.model import Density, LatentVariable, Model
+from vae_variants.models.base import Density, LatentVariable, Model
 
 __all__ = ["bits_per_dim", "bound_samples", "distortion", "elbo", "ess", "gap", "log_likelihood", "rate"]
 

@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 from vae_variants.evaluation.evaluation import Evaluation
 from vae_variants.memory import exhausted
-from vae_variants.model import Model
+from vae_variants.models.base import Model
 from vae_variants.registry import Registry
 
 __all__ = ["METRICS", "NOTES", "Metric", "Skip", "Value", "data_name", "evaluate", "labelled_notes", "metric", "trained"]
@@ -113,7 +113,7 @@ def metric(
 ) -> Callable[[Callable[[Evaluation], float]], Callable[[Evaluation], float]]:
     """Registers a function under its own name; the first line of its docstring is its description, labelled paragraphs its `NOTES`.
 
-    `needs` names the capabilities, classes of `vae_variants.model`, without which a model is not asked.
+    `needs` names the capabilities, classes of `vae_variants.models.base`, without which a model is not asked.
     """
     if not (isinstance(needs, tuple) and all(isinstance(need, type) for need in needs)):
         raise TypeError(f"needs is a tuple of classes such as (Encoder,), not {needs!r}")

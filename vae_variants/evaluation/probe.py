@@ -13,8 +13,8 @@ from threadpoolctl import threadpool_limits
 from vae_variants.evaluation.evaluation import Evaluation, spread
 from vae_variants.evaluation.latent import active
 from vae_variants.evaluation.metrics import Skip, metric
-from vae_variants.model import Encoder, GaussianPosterior
-from vae_variants.training import derive_seed
+from vae_variants.models.base import Encoder, GaussianPosterior
+from vae_variants.training.batches import derive_seed
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression

@@ -6,7 +6,7 @@ import torch
 
 from vae_variants.evaluation.evaluation import Evaluation
 from vae_variants.evaluation.metrics import metric
-from vae_variants.model import Coder, Decoder
+from vae_variants.models.base import Coder, Decoder
 
 __all__ = ["reconstruction_mse", "reconstruction_nats"]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from vae_variants.datasets import Dataset
 from vae_variants.evaluation.evaluation import Evaluation, spread
 from vae_variants.evaluation.metrics import Skip, metric
-from vae_variants.model import Coder, MeanSampler
+from vae_variants.models.base import Coder, MeanSampler
 
 __all__ = [
     "NOISE",

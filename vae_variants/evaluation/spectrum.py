@@ -8,7 +8,7 @@ from torch import Tensor
 from vae_variants.evaluation.evaluation import Evaluation
 from vae_variants.evaluation.metrics import metric
 from vae_variants.evaluation.sharpness import check, planes, real_images
-from vae_variants.model import MeanSampler
+from vae_variants.models.base import MeanSampler
 
 __all__ = ["FLOOR", "high_frequencies", "high_frequency_ratio", "log_spectral_distance", "radial_power", "spectral_distance"]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vae_variants.evaluation.evaluation import Evaluation
 from vae_variants.evaluation.metrics import Skip, metric, trained
-from vae_variants.model import Encoder, Sampler
+from vae_variants.models.base import Encoder, Sampler
 
 __all__ = ["BATCH", "SWEEP", "TIMINGS", "median_seconds", "saturated"]
 

@@ -12,16 +12,16 @@ from typing import Any
 
 import torch
 
-from vae_variants.harness.away import Flight, Task, make
-from vae_variants.harness.claims import Due, Queue
 from vae_variants.harness.engines import TICK
 from vae_variants.harness.environment import environment
 from vae_variants.harness.failures import Death, lost
 from vae_variants.harness.limits import fitting
+from vae_variants.harness.locks import Due, Queue
+from vae_variants.harness.protocols import Terms, Watcher
 from vae_variants.harness.record import Record
+from vae_variants.harness.remote import Flight, Task, make
 from vae_variants.harness.spec import prepared
 from vae_variants.harness.store import Store
-from vae_variants.harness.terms import Terms, Watcher
 from vae_variants.registry import UserError
 
 __all__ = ["Cluster"]

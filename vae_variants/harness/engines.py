@@ -10,13 +10,13 @@ from pathlib import Path
 
 import torch
 
-from vae_variants.harness.claims import Due, Queue
 from vae_variants.harness.environment import environment
 from vae_variants.harness.failures import Death, lost
 from vae_variants.harness.limits import resident
+from vae_variants.harness.locks import Due, Queue
+from vae_variants.harness.protocols import Engine, Losses, Terms, Watcher
 from vae_variants.harness.record import Record
 from vae_variants.harness.runner import Here
-from vae_variants.harness.terms import Engine, Losses, Terms, Watcher
 from vae_variants.harness.worker import Worker, stop
 from vae_variants.registry import UserError
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vae_variants.evaluation import fidelity
-from vae_variants.harness.claims import Due
+from vae_variants.harness.locks import Due
+from vae_variants.harness.protocols import Terms
 from vae_variants.harness.record import Record
 from vae_variants.harness.spec import RunSpec, prepared
-from vae_variants.harness.terms import Terms
 from vae_variants.memory import exhausted
 from vae_variants.registry import UserError
 

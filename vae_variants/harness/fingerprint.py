@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from vae_variants.evaluation import METRICS
-from vae_variants.likelihoods import LIKELIHOODS
-from vae_variants.model import MODELS
-from vae_variants.networks import NETWORKS
-from vae_variants.objectives import OBJECTIVES
+from vae_variants.models.base import MODELS
+from vae_variants.models.likelihoods import LIKELIHOODS
+from vae_variants.models.networks import NETWORKS
+from vae_variants.models.objectives import OBJECTIVES
 from vae_variants.registry import Registry
 
 __all__ = ["fingerprint"]
 
 NAME, PACKAGE = "vae_variants", Path(__file__).parents[1]
-TRAINING = ("training", "datasets/dataset", "process", "variants")
-EVALUATION = ("evaluation/__init__", "harness/runner", "harness/environment", "rates")
+TRAINING = ("training/loop", "datasets/dataset", "process", "variants/configurations")
+EVALUATION = ("evaluation/__init__", "harness/runner", "harness/environment", "training/throughput")
 COMPONENTS: dict[str, Registry[Any]] = {"model": MODELS, "likelihood": LIKELIHOODS, "objective": OBJECTIVES, "network": NETWORKS}
 # the registry finds things, data have a digest of their own, and the rest of the harness carries numbers about
 APART = {PACKAGE / "registry.py", *(PACKAGE / f"datasets/{name}.py" for name in ("__init__", "builtin", "downloads", "own", "folder"))}
@@ -97,8 +97,6 @@ def read(path: Path) -> tuple[str, tuple[Path, ...]]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     if path in ONLY:
         tree.body = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in ONLY[path]]
-    if path == PACKAGE / "variants.py":  # its entries are names for values, which stand in the key themselves
-        tree.body = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom))]
     imported = tuple(file for node in statements(tree) for file in files_of(node, path))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vae_variants.evaluation import Evaluation
-from vae_variants.model import Coder, Encoder, GaussianPosterior, LatentVariable, MeanSampler, Sampler
+from vae_variants.models.base import Coder, Encoder, GaussianPosterior, LatentVariable, MeanSampler, Sampler
 
 __all__ = ["GRID", "STEPS", "pictures"]
 

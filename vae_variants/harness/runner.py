@@ -16,18 +16,19 @@ import torch
 
 from vae_variants.evaluation import Evaluation, evaluate, fidelity
 from vae_variants.evaluation.features import classifier
-from vae_variants.harness.claims import Due, Queue
 from vae_variants.harness.environment import allocated, environment, peak_memory, reset_peak_memory
 from vae_variants.harness.failures import TimedOut, classified, end_of, failed, written
 from vae_variants.harness.files import StoreError, sweep
+from vae_variants.harness.locks import Due, Queue
 from vae_variants.harness.pictures import pictures
+from vae_variants.harness.protocols import Engine, Losses, Quiet, Retry, Terms, Watcher
 from vae_variants.harness.record import Record
 from vae_variants.harness.spec import RunSpec, prepared
 from vae_variants.harness.store import CHECKPOINT, MODEL, PICTURES, Store, finite, load_tensors, save_tensors
-from vae_variants.harness.terms import Engine, Losses, Quiet, Retry, Terms, Watcher
-from vae_variants.model import LatentVariable, MeanSampler
-from vae_variants.rates import product_rate, step_flops
-from vae_variants.training import Population, Training
+from vae_variants.models.base import LatentVariable, MeanSampler
+from vae_variants.training.loop import Training
+from vae_variants.training.population import Population
+from vae_variants.training.throughput import product_rate, step_flops
 from vae_variants.variants import build
 
 __all__ = ["Here", "is_due", "run", "run_all", "trained"]

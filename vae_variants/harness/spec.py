@@ -13,8 +13,8 @@ from vae_variants.evaluation import fidelity
 from vae_variants.harness.fingerprint import fingerprint
 from vae_variants.harness.migrate import MEANING
 from vae_variants.registry import UserError
-from vae_variants.training import Recipe
 from vae_variants.variants import Configuration, canonical, convert
+from vae_variants.variants.recipe import Recipe
 
 __all__ = ["LATER", "RunSpec", "capped", "identifying", "parse_seeds", "prepared", "unique"]
 

@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from vae_variants.datasets import Dataset
-from vae_variants.harness.claims import Due
 from vae_variants.harness.environment import share
 from vae_variants.harness.failures import Death, classified, end_of
 from vae_variants.harness.limits import kills, limit, resident, size
+from vae_variants.harness.locks import Due
+from vae_variants.harness.protocols import Losses, Quiet, Terms
 from vae_variants.harness.runner import run
 from vae_variants.harness.spec import BROUGHT, RunSpec, prepared
-from vae_variants.harness.terms import Losses, Quiet, Terms
 from vae_variants.process import interrupt, prepare
 from vae_variants.registry import UserError, load_plugins
 

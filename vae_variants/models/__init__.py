@@ -1,11 +1,7 @@
-"""One file per family of models; every module here is imported, and importing registers."""
+"""Models and their parts, a file for each family; importing registers."""
+# ruff: noqa: F401
 
-from importlib import import_module
-from pkgutil import iter_modules
-
-from vae_variants.model import MODELS
+from vae_variants.models import autoencoder, categorical, fvbn, gan, likelihoods, linear, made, networks, objectives, references, vae
+from vae_variants.models.base import MODELS
 
 __all__ = ["MODELS"]
-
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")

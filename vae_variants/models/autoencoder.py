@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vae_variants.likelihoods import Likelihood
-from vae_variants.model import MODELS, Coder, Decoder, Finished, MeanSampler, Model, Sampler
-from vae_variants.networks import NETWORKS
+from vae_variants.models.base import MODELS, Coder, Decoder, Finished, MeanSampler, Model, Sampler
+from vae_variants.models.likelihoods import Likelihood
+from vae_variants.models.networks import NETWORKS
 
 __all__ = ["Autoencoder", "AutoencoderMixture"]
 

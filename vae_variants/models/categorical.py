@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from vae_variants.likelihoods import Likelihood
-from vae_variants.model import MODELS, Coder, Decoder, Density, LatentVariable, MeanSampler, Model, Sampler
-from vae_variants.networks import NETWORKS
-from vae_variants.objectives import Draws
+from vae_variants.models.base import MODELS, Coder, Decoder, Density, LatentVariable, MeanSampler, Model, Sampler
+from vae_variants.models.likelihoods import Likelihood
+from vae_variants.models.networks import NETWORKS
+from vae_variants.models.objectives import Draws
 
 __all__ = ["CategoricalVAE"]
 

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import grad
 
-from vae_variants.likelihoods import Support
-from vae_variants.model import MODELS, MeanSampler, Model, Player, Sampler
-from vae_variants.networks import NETWORKS
+from vae_variants.models.base import MODELS, MeanSampler, Model, Player, Sampler
+from vae_variants.models.likelihoods import Support
+from vae_variants.models.networks import NETWORKS
 
 __all__ = ["GAN"]
 

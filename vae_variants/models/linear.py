@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from vae_variants.likelihoods import GaussianLearnt, Support
-from vae_variants.model import MODELS, Coder, Decoder, Density, GaussianPosterior, MeanSampler, Model, Sampler
-from vae_variants.objectives import Draws
+from vae_variants.models.base import MODELS, Coder, Decoder, Density, GaussianPosterior, MeanSampler, Model, Sampler
+from vae_variants.models.likelihoods import GaussianLearnt, Support
+from vae_variants.models.objectives import Draws
 
 __all__ = ["LinearVAE"]
 

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vae_variants.likelihoods import Support
-from vae_variants.model import MODELS, Density, Model, Sampler
 from vae_variants.models.ancestral import ancestral
-from vae_variants.numerics import cross_entropy
+from vae_variants.models.base import MODELS, Density, Model, Sampler
+from vae_variants.models.likelihoods import Support
+from vae_variants.models.numerics import cross_entropy
 
 __all__ = ["MADE"]
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from torch import Tensor
 
+from vae_variants.analysis.entries import Entry
+from vae_variants.analysis.tables import results, summary, write_csv
 from vae_variants.harness.record import Record
 from vae_variants.registry import UserError
 from vae_variants.report.content import content
-from vae_variants.report.entries import Entry
 from vae_variants.report.figures import draw_figures
 from vae_variants.report.html import LARGEST, Change, Claim, page
 from vae_variants.report.plots import plots
 from vae_variants.report.readme import readme
-from vae_variants.report.tables import results, summary, write_csv
 
 __all__ = ["Change", "Claim", "write_index", "write_report"]
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vae_variants.analysis.advice import Advice, advise
+from vae_variants.analysis.entries import LOOKS, SUPPORTS, Entry, best, distinct, prominent, ranks
+from vae_variants.analysis.formatting import NOTHING, number
+from vae_variants.analysis.run_summary import Facts, facts
+from vae_variants.analysis.statistics import Interval, holm
+from vae_variants.analysis.tables import metrics_of
 from vae_variants.evaluation.metrics import data_name
 from vae_variants.evaluation.sharpness import is_noise
-from vae_variants.harness.statistics import Interval, holm
-from vae_variants.report.advice import Advice, advise
-from vae_variants.report.entries import LOOKS, SUPPORTS, Entry, best, distinct, prominent, ranks
-from vae_variants.report.facts import Facts, facts
-from vae_variants.report.numbers import NOTHING, number
 from vae_variants.report.sections import BESIDE, LIKELIHOOD, SECTIONS, SHARP
-from vae_variants.report.tables import metrics_of
 
 __all__ = ["ROWS", "Cell", "Content", "Sheet", "content", "figure", "leaders", "noisy", "seeds", "sign"]
 

@@ -11,8 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from vae_variants.analysis.entries import COLOURS, Entry, distinct, style
 from vae_variants.report.drawing import DPI, axes, bar, groups, legend, shortened
-from vae_variants.report.entries import COLOURS, Entry, distinct, style
 
 __all__ = ["bounds", "labels", "latent_units"]
 

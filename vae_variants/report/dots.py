@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vae_variants.analysis.entries import SUPPORTS, TIMINGS, Entry, best, distinct, enough, judges, trained
+from vae_variants.analysis.formatting import number
+from vae_variants.analysis.statistics import Interval
+from vae_variants.analysis.tables import metrics_of
 from vae_variants.evaluation.metrics import data_name
-from vae_variants.harness.statistics import Interval
 from vae_variants.report.content import noisy, sign
-from vae_variants.report.entries import SUPPORTS, TIMINGS, Entry, best, distinct, enough, judges, trained
-from vae_variants.report.numbers import number
 from vae_variants.report.plot import Plot
 from vae_variants.report.sections import LIKELIHOOD, SECTIONS, SHARP
 from vae_variants.report.svg import Scale, colour, escaped, fitted, marker, panel, panels, tag, text, width_of, x_axis
-from vae_variants.report.tables import metrics_of
 
 __all__ = ["dots", "ends", "heading", "wide"]
 

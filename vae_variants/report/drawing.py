@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vae_variants.harness.statistics import Interval
-from vae_variants.report.entries import SUPPORTS, Entry, distinct, style
+from vae_variants.analysis.entries import SUPPORTS, Entry, distinct, style
+from vae_variants.analysis.statistics import Interval
 from vae_variants.report.svg import fitted
 
 __all__ = ["DPI", "axes", "bar", "frame", "grid", "groups", "legend", "scatter", "shape_of", "shortened", "show"]

@@ -14,11 +14,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from vae_variants.analysis.entries import COLOURS, LINES, LOOKS, Entry, distinct, prominent, style
+from vae_variants.analysis.statistics import interval
 from vae_variants.harness.pictures import GRID
-from vae_variants.harness.statistics import interval
 from vae_variants.report.diagnostics import bounds, labels, latent_units
 from vae_variants.report.drawing import DPI, axes, bar, frame, grid, groups, legend, scatter, shape_of, shortened, show
-from vae_variants.report.entries import COLOURS, LINES, LOOKS, Entry, distinct, prominent, style
 
 __all__ = ["FIGURES", "WHOLE", "draw_figures"]
 

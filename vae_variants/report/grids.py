@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from vae_variants.analysis.entries import COLOURS, MARKERS, Entry, distinct
 from vae_variants.harness.pictures import STEPS
 from vae_variants.report.drawing import shape_of
-from vae_variants.report.entries import COLOURS, MARKERS, Entry, distinct
 from vae_variants.report.plot import Plot
 from vae_variants.report.readme import CAPTIONS
 from vae_variants.report.svg import colour, escaped, tag

@@ -15,13 +15,13 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from vae_variants.analysis.advice import TITLE
+from vae_variants.analysis.cards import cards, common
+from vae_variants.analysis.entries import COLOURS, LOOKS, MARKERS, Entry, prominent
+from vae_variants.analysis.formatting import NOTHING
+from vae_variants.analysis.run_summary import failed_runs, failed_values, same_runs
 from vae_variants.evaluation import METRICS
-from vae_variants.report.advice import TITLE
-from vae_variants.report.cards import cards, common
 from vae_variants.report.content import ROWS, Content, Sheet
-from vae_variants.report.entries import COLOURS, LOOKS, MARKERS, Entry, prominent
-from vae_variants.report.facts import failed_runs, failed_values, same_runs
-from vae_variants.report.numbers import NOTHING
 from vae_variants.report.overview import overview
 from vae_variants.report.plot import Plot
 from vae_variants.report.sections import FIGURES_ARE, LEFT_OUT, likelihood_text

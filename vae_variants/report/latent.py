@@ -8,9 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from vae_variants.analysis.entries import COLOURS, Entry, distinct
 from vae_variants.harness.pictures import GRID
 from vae_variants.report.drawing import shape_of
-from vae_variants.report.entries import COLOURS, Entry, distinct
 from vae_variants.report.grids import affordable, picture, swatch, tile
 from vae_variants.report.plot import Plot
 from vae_variants.report.readme import CAPTIONS

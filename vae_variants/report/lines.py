@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 
-from vae_variants.harness.statistics import Interval, interval
+from vae_variants.analysis.entries import COLOURS, Entry, distinct
+from vae_variants.analysis.formatting import number
+from vae_variants.analysis.statistics import Interval, interval
 from vae_variants.report.dots import ends
 from vae_variants.report.drawing import groups
-from vae_variants.report.entries import COLOURS, Entry, distinct
 from vae_variants.report.figures import families
-from vae_variants.report.numbers import number
-from vae_variants.report.placing import apart
+from vae_variants.report.label_layout import apart
 from vae_variants.report.plot import Plot
 from vae_variants.report.readme import CAPTIONS
 from vae_variants.report.svg import Scale, colour, dashes, escaped, fitted, panel, panels, path, tag, text, width_of, x_axis, y_axis

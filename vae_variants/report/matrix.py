@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vae_variants.harness.statistics import LEAST_SEEDS, Comparison
-from vae_variants.report.entries import SUPPORTS, Entry, distinct, prominent
-from vae_variants.report.numbers import number
+from vae_variants.analysis.entries import SUPPORTS, Entry, distinct, prominent
+from vae_variants.analysis.formatting import number
+from vae_variants.analysis.statistics import LEAST_SEEDS, Comparison
 from vae_variants.report.plot import Plot
 from vae_variants.report.svg import escaped, fitted, tag
 

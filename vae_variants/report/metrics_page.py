@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from vae_variants.evaluation import Metric
 from vae_variants.evaluation.metrics import NOTES
-from vae_variants.model import MODELS
+from vae_variants.models.base import MODELS
 
 __all__ = ["anchor", "escaped", "metrics_page"]
 
@@ -28,7 +28,7 @@ DIRECTIONS = {"higher": "higher is better", "lower": "lower is better", "none": 
 INTRODUCTION = """\
 Made from the documentation of each metric by `vae-variants list metrics --markdown`; with `--plugin FILE.py` those of a plug-in are
 in it. *Kind* says what a figure is to the quantity that is named: **exact**, a **lower bound** of it, an **estimate** of it, or a plain
-**measurement**. A metric is asked of the models that have the capabilities in *needs*, which are classes of `vae_variants.model`.
+**measurement**. A metric is asked of the models that have the capabilities in *needs*, which are classes of `vae_variants.models.base`.
 `{data}` in a name stands for the name of the data set. Sample sizes are those of `--fidelity full`,
 and of `thorough` for what only that measures.
 """

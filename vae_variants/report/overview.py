@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from vae_variants.analysis.entries import SUPPORTS, TIMINGS, Entry, best, distinct, enough, trained
+from vae_variants.analysis.statistics import Interval
 from vae_variants.evaluation.metrics import data_name
-from vae_variants.harness.statistics import Interval
 from vae_variants.report.content import Cell, Content, figure, leaders, noisy, seeds
-from vae_variants.report.entries import SUPPORTS, TIMINGS, Entry, best, distinct, enough, trained
 from vae_variants.report.sections import OVERVIEW, SHARP
 
 __all__ = ["Bar", "Best", "Column", "Group", "Overview", "overview"]

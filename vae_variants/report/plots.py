@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from vae_variants.analysis.entries import LOOKS, Entry, prominent
 from vae_variants.report.dots import dots
-from vae_variants.report.entries import LOOKS, Entry, prominent
 from vae_variants.report.grids import grids
 from vae_variants.report.latent import latent
 from vae_variants.report.lines import lines

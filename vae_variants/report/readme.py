@@ -6,13 +6,13 @@ import html
 import re
 from collections.abc import Sequence
 
+from vae_variants.analysis.advice import TITLE, Advice
+from vae_variants.analysis.entries import Entry
+from vae_variants.analysis.formatting import short
+from vae_variants.analysis.run_summary import Failure, failed_runs, failed_values, same_runs
 from vae_variants.evaluation import METRICS
-from vae_variants.report.advice import TITLE, Advice
 from vae_variants.report.content import ROWS, Cell, Content, Sheet
-from vae_variants.report.entries import Entry
-from vae_variants.report.facts import Failure, failed_runs, failed_values, same_runs
 from vae_variants.report.figures import WHOLE
-from vae_variants.report.numbers import short
 from vae_variants.report.sections import FIGURES_ARE, LEFT_OUT, likelihood_text
 
 __all__ = ["readme"]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from vae_variants.report.entries import COLOURS, LINES, MARKERS, Entry
+from vae_variants.analysis.entries import COLOURS, LINES, MARKERS, Entry
 
 __all__ = [
     "Scale",

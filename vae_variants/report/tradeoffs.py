@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+from vae_variants.analysis.entries import SUPPORTS, Entry, distinct
+from vae_variants.analysis.statistics import Interval
 from vae_variants.evaluation.metrics import data_name
-from vae_variants.harness.statistics import Interval
 from vae_variants.report.dots import ARROWS, ends, heading, value_of, wide
-from vae_variants.report.entries import SUPPORTS, Entry, distinct
-from vae_variants.report.placing import Box, beside
+from vae_variants.report.label_layout import Box, beside
 from vae_variants.report.plot import Plot
 from vae_variants.report.readme import CAPTIONS
 from vae_variants.report.svg import Scale, colour, escaped, fitted, marker, panel, panels, path, tag, text, x_axis, y_axis

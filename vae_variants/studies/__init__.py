@@ -3,7 +3,7 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from vae_variants.form import watch
+from vae_variants.components import watch
 from vae_variants.studies.lab import Lab
 from vae_variants.studies.study import STUDIES, Effect, Findings, Judgement, Picture, Study, Table, Verdict
 

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 
 from scipy.stats import kendalltau, spearmanr
 
+from vae_variants.analysis.entries import COLOURS, MARKERS, SUPPORTS
+from vae_variants.analysis.statistics import Interval, interval
+from vae_variants.analysis.verdicts import all_of, compared, mixed
 from vae_variants.evaluation.metrics import METRICS
 from vae_variants.evaluation.sharpness import is_noise
 from vae_variants.harness import Record, parse_seeds
-from vae_variants.harness.statistics import Interval, interval
-from vae_variants.model import MODELS, LatentVariable
+from vae_variants.models.base import MODELS, LatentVariable
 from vae_variants.report.drawing import axes, bar
-from vae_variants.report.entries import COLOURS, MARKERS, SUPPORTS
-from vae_variants.studies.judging import all_of, compared, mixed
 from vae_variants.studies.lab import Lab
 from vae_variants.studies.labelled import need_labels
 from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Judgement, Picture, Study, Table, Tables, Verdict

@@ -9,14 +9,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vae_variants.analysis.statistics import interval
+from vae_variants.analysis.verdicts import all_of, checked, compared, listed, mixed
 from vae_variants.evaluation import Evaluation
 from vae_variants.evaluation.metrics import METRICS, value_of
 from vae_variants.evaluation.sharpness import NOISE, SHARPEST, is_noise, laplacian_variance, real_images
 from vae_variants.harness import Record
-from vae_variants.harness.statistics import interval
-from vae_variants.model import Coder, LatentVariable
+from vae_variants.models.base import Coder, LatentVariable
 from vae_variants.studies.blur_pictures import EPOCHS, GAN, REAL, lengths_figure, measures_figure, samples_figure
-from vae_variants.studies.judging import all_of, checked, compared, listed, mixed
 from vae_variants.studies.lab import Lab
 from vae_variants.studies.labelled import need_labels
 from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Judgement, Picture, Study, Table, Tables, Verdict

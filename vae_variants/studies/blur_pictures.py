@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
+from vae_variants.analysis.entries import COLOURS
+from vae_variants.analysis.statistics import interval
 from vae_variants.evaluation.sharpness import NOISE, SHARPEST
-from vae_variants.harness.statistics import interval
 from vae_variants.report.drawing import axes, bar, grid
-from vae_variants.report.entries import COLOURS
 from vae_variants.studies.study import Picture, Table
 
 __all__ = ["EPOCHS", "GAN", "REAL", "lengths_figure", "measures_figure", "samples_figure"]

@@ -12,18 +12,18 @@ from scipy.special import ndtr
 from torch import Tensor
 from torch.distributions import MultivariateNormal, kl_divergence
 
+from vae_variants.analysis.statistics import holm, interval
+from vae_variants.analysis.verdicts import LEAST_SEEDS, all_of, checked
 from vae_variants.evaluation import Evaluation
 from vae_variants.evaluation.ais import adapt, anneal, anneal_back, schedule
 from vae_variants.evaluation.evaluation import spread
 from vae_variants.evaluation.gap import LEAPFROG, PILOTS, densities, draw
 from vae_variants.evaluation.weights import log_mean_exp, variance
-from vae_variants.harness.statistics import holm, interval
-from vae_variants.model import GaussianPosterior, LatentVariable, Model
+from vae_variants.models.base import GaussianPosterior, LatentVariable, Model
 from vae_variants.models.categorical import CategoricalVAE
 from vae_variants.models.linear import LinearVAE
 from vae_variants.models.vae import VAE
 from vae_variants.studies.elbo_pictures import curves, stacked
-from vae_variants.studies.judging import LEAST_SEEDS, all_of, checked
 from vae_variants.studies.lab import Lab
 from vae_variants.studies.plane import evaluations, located, midpoints, plane, resolved
 from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Judgement, Picture, Study, Table, Tables, Verdict

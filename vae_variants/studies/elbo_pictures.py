@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from vae_variants.harness.statistics import interval
+from vae_variants.analysis.entries import COLOURS
+from vae_variants.analysis.statistics import interval
 from vae_variants.report.drawing import axes, bar
-from vae_variants.report.entries import COLOURS
 from vae_variants.studies.study import Picture, Table
 
 __all__ = ["curves", "stacked"]

@@ -6,12 +6,12 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vae_variants.analysis.entries import COLOURS
+from vae_variants.analysis.statistics import holm, interval
+from vae_variants.analysis.verdicts import compared, listed, one_sided_p
 from vae_variants.evaluation.probe import BUDGETS
 from vae_variants.harness import Record
-from vae_variants.harness.statistics import holm, interval
 from vae_variants.report.drawing import axes, bar
-from vae_variants.report.entries import COLOURS
-from vae_variants.studies.judging import compared, listed, one_sided_p
 from vae_variants.studies.lab import Lab
 from vae_variants.studies.labelled import need_labels
 from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Judgement, Picture, Study, Table, Tables, Verdict

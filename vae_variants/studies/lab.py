@@ -16,14 +16,16 @@ import torch
 from vae_variants.datasets import Dataset
 from vae_variants.evaluation import Evaluation, fidelity
 from vae_variants.harness import Quiet, Record, RunSpec, Store, Suite, load_suite, parse_seeds, run_all, suite_files, unique
-from vae_variants.harness.claims import claimed
+from vae_variants.harness.locks import claimed
+from vae_variants.harness.progress import Log
+from vae_variants.harness.protocols import Engine
 from vae_variants.harness.runner import trained
 from vae_variants.harness.spec import capped, prepared
-from vae_variants.harness.terms import Engine
-from vae_variants.model import Model
-from vae_variants.progress import Log
+from vae_variants.models.base import Model
 from vae_variants.registry import UserError
-from vae_variants.training import Population, Training, derive_seed
+from vae_variants.training.batches import derive_seed
+from vae_variants.training.loop import Training
+from vae_variants.training.population import Population
 from vae_variants.variants import Configuration, build, canonical, configure
 
 __all__ = ["Lab"]

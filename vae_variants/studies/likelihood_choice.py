@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vae_variants.analysis.verdicts import all_of, checked, compared
 from vae_variants.evaluation import Evaluation
 from vae_variants.evaluation.calibration import optimal_sigma, pixel_sigma
 from vae_variants.evaluation.distance import fd_cnn
@@ -16,10 +17,9 @@ from vae_variants.evaluation.likelihood import elbo, rate
 from vae_variants.evaluation.metrics import Skip
 from vae_variants.evaluation.reconstruction import reconstruction_mse
 from vae_variants.evaluation.sharpness import blur_sigma, reconstruction_sharpness_ratio
-from vae_variants.likelihoods import Bernoulli, Gaussian, Likelihood, Support
-from vae_variants.model import Coder
+from vae_variants.models.base import Coder
+from vae_variants.models.likelihoods import Bernoulli, Gaussian, Likelihood, Support
 from vae_variants.models.vae import VAE
-from vae_variants.studies.judging import all_of, checked, compared
 from vae_variants.studies.lab import Lab
 from vae_variants.studies.likelihood_pictures import AVERAGED, BERNOULLI, LEARNT, inversion, mean, reconstructions, sweep
 from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Judgement, Picture, Study, Table, Tables, Verdict

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from vae_variants.harness.statistics import interval
+from vae_variants.analysis.entries import COLOURS
+from vae_variants.analysis.statistics import interval
 from vae_variants.report.drawing import axes
-from vae_variants.report.entries import COLOURS
 from vae_variants.studies.study import Picture, Table
 
 __all__ = ["AVERAGED", "BERNOULLI", "LEARNT", "inversion", "mean", "reconstructions", "sweep"]

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from vae_variants.analysis.tables import write_csv
 from vae_variants.harness.store import slug
 from vae_variants.registry import UserError
 from vae_variants.report import Claim, write_index
 from vae_variants.report.metrics_page import anchor, escaped
-from vae_variants.report.tables import write_csv
 from vae_variants.studies.record import StudyRecord, attempt, read_all
 from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Table, Verdict
 

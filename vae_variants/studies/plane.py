@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vae_variants.evaluation import Evaluation, fidelity
 from vae_variants.evaluation.ais import log_normal
-from vae_variants.model import Decoder, GaussianPosterior, Model
+from vae_variants.models.base import Decoder, GaussianPosterior, Model
 from vae_variants.studies.lab import Lab
 from vae_variants.variants import Configuration
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from vae_variants.evaluation.ais import ACCEPTANCE, hmc
 from vae_variants.evaluation.gap import LEAPFROG, densities, draw
 from vae_variants.evaluation.weights import effective_draws
-from vae_variants.model import GaussianPosterior, Model
+from vae_variants.models.base import GaussianPosterior, Model
 
 __all__ = ["DEPTH", "Chains", "Shape", "chains", "ends", "modes", "r_hat", "weighted_shape"]
 

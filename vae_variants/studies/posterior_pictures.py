@@ -12,9 +12,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse, Patch
 from torch import Tensor
 
-from vae_variants.model import GaussianPosterior, Model
+from vae_variants.analysis.entries import COLOURS
+from vae_variants.models.base import GaussianPosterior, Model
 from vae_variants.report.drawing import axes
-from vae_variants.report.entries import COLOURS
 from vae_variants.studies.plane import Plane, divergences, plane
 from vae_variants.studies.study import Picture, Table
 

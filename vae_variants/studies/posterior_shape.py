@@ -11,11 +11,11 @@ import torch
 from scipy.special import betaincinv
 from torch import Tensor
 
+from vae_variants.analysis.verdicts import LEAST_SEEDS, all_of, compared
 from vae_variants.evaluation import Evaluation
 from vae_variants.evaluation.evaluation import spread
 from vae_variants.evaluation.latent import active
-from vae_variants.model import GaussianPosterior, Model
-from vae_variants.studies.judging import LEAST_SEEDS, all_of, compared
+from vae_variants.models.base import GaussianPosterior, Model
 from vae_variants.studies.lab import LARGE, Lab
 from vae_variants.studies.plane import Plane, divergences, evaluations, located, resolved
 from vae_variants.studies.posterior_modes import Chains, chains, ends, modes, r_hat, weighted_shape

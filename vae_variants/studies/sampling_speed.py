@@ -10,6 +10,8 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from vae_variants.analysis.entries import COLOURS
+from vae_variants.analysis.verdicts import all_of, compared
 from vae_variants.evaluation import Evaluation
 from vae_variants.evaluation.speed import median_seconds
 from vae_variants.evaluation.weights import log_mean_exp
@@ -17,8 +19,6 @@ from vae_variants.models.fvbn import FVBN
 from vae_variants.models.made import MADE
 from vae_variants.models.vae import VAE
 from vae_variants.report.drawing import axes
-from vae_variants.report.entries import COLOURS
-from vae_variants.studies.judging import all_of, compared
 from vae_variants.studies.lab import Lab
 from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Judgement, Picture, Study, Table, Tables, Verdict
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from vae_variants.models.objectives import Objective
 from vae_variants.models.vae import VAE
-from vae_variants.objectives import Objective
 
 __all__ = ["Anova", "Parts", "best_draws", "multiply_adds", "nested", "per_sample"]
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from vae_variants.objectives import OBJECTIVES
-from vae_variants.studies.judging import compared
+from vae_variants.analysis.verdicts import compared
+from vae_variants.models.objectives import OBJECTIVES
 from vae_variants.studies.lab import Lab
 from vae_variants.studies.one_sample.estimator_anova import best_draws, multiply_adds, nested
 from vae_variants.studies.one_sample.estimator_models import STAR, some_images, subjects

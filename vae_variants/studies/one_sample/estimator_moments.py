@@ -16,9 +16,9 @@ from torch import Tensor
 
 from vae_variants.evaluation import weights
 from vae_variants.evaluation.evaluation import ELEMENTS
-from vae_variants.model import LatentVariable
+from vae_variants.models.base import LatentVariable
+from vae_variants.models.objectives import Objective
 from vae_variants.models.vae import VAE
-from vae_variants.objectives import Objective
 
 __all__ = [
     "Spread",

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from vae_variants.analysis.entries import COLOURS
 from vae_variants.report.drawing import axes
-from vae_variants.report.entries import COLOURS
 from vae_variants.studies.one_sample.estimator_models import AGES, STAR
 from vae_variants.studies.study import Findings, Picture, Table
 

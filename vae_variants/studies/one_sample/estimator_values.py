@@ -13,7 +13,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from vae_variants.objectives import OBJECTIVES
+from vae_variants.models.objectives import OBJECTIVES
 from vae_variants.studies.lab import Lab
 from vae_variants.studies.one_sample.estimator_models import Subject, some_images, subjects
 from vae_variants.studies.one_sample.estimator_moments import (

@@ -8,8 +8,8 @@ from typing import Any
 
 from scipy.special import ndtr
 
-from vae_variants.harness.statistics import holm
-from vae_variants.studies.judging import LEAST_SEEDS, compared
+from vae_variants.analysis.statistics import holm
+from vae_variants.analysis.verdicts import LEAST_SEEDS, compared
 from vae_variants.studies.one_sample.estimator_models import STAR
 from vae_variants.studies.one_sample.estimator_moments import slope
 from vae_variants.studies.study import Effect, Table, Tables, Verdict

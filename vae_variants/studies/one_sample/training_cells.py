@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from vae_variants.datasets import Dataset
 from vae_variants.evaluation.evaluation import spread
-from vae_variants.likelihoods import Support
+from vae_variants.models.likelihoods import Support
 from vae_variants.studies.lab import LARGE, Lab
 
 __all__ = [

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from scipy.special import stdtrit
 
-from vae_variants.harness.statistics import holm, t_test
-from vae_variants.studies.judging import LEAST_SEEDS, compared, one_sided_p, tost_p
+from vae_variants.analysis.statistics import holm, t_test
+from vae_variants.analysis.verdicts import LEAST_SEEDS, compared, one_sided_p, tost_p
 from vae_variants.studies.one_sample.training_cells import LARGER, SMALL, UPDATES, WHOLE
 from vae_variants.studies.study import Effect, Tables, Verdict
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from vae_variants.analysis.entries import COLOURS
 from vae_variants.report.drawing import axes
-from vae_variants.report.entries import COLOURS
 from vae_variants.studies.one_sample.training_cells import DECODED, LARGER, LINE, RETUNED, SMALL, STATIC, TIME, UPDATES, WHOLE
 from vae_variants.studies.one_sample.training_gains import MARGIN, STRICT, Gain, gains, half_width, noise, slopes
 from vae_variants.studies.study import Findings, Picture

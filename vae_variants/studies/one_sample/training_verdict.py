@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vae_variants.studies.judging import LEAST_SEEDS, mixed
+from vae_variants.analysis.verdicts import LEAST_SEEDS, mixed
 from vae_variants.studies.one_sample.training_cells import SMALL, UPDATES
 from vae_variants.studies.one_sample.training_gains import ALPHA, LEVEL, MARGIN, STRICT, beside, effects, gains
 from vae_variants.studies.one_sample.training_words import (

@@ -1,0 +1,336 @@
+"""The shape of the posterior: modes and moments with known answers, and the verdict on planted tables."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vae_variants.datasets import Dataset
+from vae_variants.evaluation import Evaluation, fidelity
+from vae_variants.harness import Store
+from vae_variants.models.likelihoods import Bernoulli
+from vae_variants.models.linear import LinearVAE
+from vae_variants.models.vae import VAE
+from vae_variants.studies import Lab, Table, Verdict
+from vae_variants.studies.posterior_modes import Chains, chains, ends, modes, r_hat, weighted_shape
+from vae_variants.studies.posterior_pictures import histogram, posteriors
+from vae_variants.studies.posterior_shape import COUNT, PosteriorShape, binomial, of_units, share_above, widths
+from vae_variants.variants import Configuration
+
+
+def mixture(*parts: tuple[float, float, float], sd: float = 0.5, n: int = 101, m: int = 121) -> np.ndarray:
+    """log density of a mixture of round Gaussians (weight, x, y) on a grid that is not square."""
+    x, y = np.meshgrid(np.linspace(-5, 5, n), np.linspace(-6, 6, m), indexing="ij")
+    total = sum(w * np.exp(-((x - a) ** 2 + (y - b) ** 2) / (2 * sd**2)) for w, a, b in parts)
+    return np.log(total + 1e-300)
+
+
+def test_one_bump_is_one_mode() -> None:
+    assert modes(mixture((1.0, 0.3, -2.0))).tolist() == [1.0]
+
+
+def test_masses_of_well_separated_modes() -> None:
+    found = modes(mixture((0.2, 3.0, 3.0), (0.5, -2.0, -1.0), (0.3, 2.0, -3.0)))
+    assert found.tolist() == pytest.approx([0.5, 0.3, 0.2], abs=1e-4)
+
+
+@pytest.mark.parametrize("separation", [0.8, 2.6, 2.9, 3.2, 4.0])
+def test_prominence_decides_whether_two_bumps_are_two(separation: float) -> None:
+    """Of two equal Gaussians a distance d apart, in sd: the saddle is d^2 / 8 - log 2 nats under the peaks, where they are far apart."""
+    f = mixture((0.5, -separation / 2, 0.0), (0.5, separation / 2, 0.0), sd=1.0, n=401)
+    line = f[:, 60]
+    depth = line.max() - line[200]
+    assert len(modes(f)) == (2 if depth > 1 else 1)
+    assert len(modes(f, prominence=0.9 * depth)) == (2 if depth > 0 else 1)
+    assert len(modes(f, prominence=1.1 * depth + 1e-9)) == 1
+
+
+def test_a_bump_on_the_way_up_belongs_to_the_higher_one() -> None:
+    f = np.full((3, 9), -50.0)
+    f[1] = [-4, -0.4, -1, 0, -9, -2, -2.5, -1.8, -5]  # 0.4 and 0 are one, with a dip of 0.6; -2 and -1.8 another, with a dip of 0.5
+    share = np.exp(f[1])
+    left, right = share[:4].sum(), share[5:].sum()
+    found = modes(f)
+    assert len(found) == 2
+    assert found.sum() == pytest.approx(1.0)
+    assert found[0] == pytest.approx((left + share[4]) / (left + right + share[4]), abs=1e-3)
+
+
+def test_a_ridge_and_a_plateau_are_one_mode() -> None:
+    x, y = np.meshgrid(np.linspace(-3, 3, 80), np.linspace(-3, 3, 80), indexing="ij")
+    assert len(modes(-((x - y) ** 2) / 0.02 - (x + y) ** 2 / 4)) == 1
+    assert len(modes(np.zeros((5, 6)))) == 1
+
+
+def test_bumps_far_down_are_no_modes_but_their_mass_is_not_given_away() -> None:
+    f = mixture((1.0, -2.0, 0.0), (math.exp(-12.0), 3.0, 0.0))
+    assert len(modes(f)) == 1
+    assert len(modes(f, depth=13.0)) == 2
+    f = mixture((1.0, -2.0, 0.0), (math.exp(-1.5), 3.0, 0.0))
+    assert modes(f, depth=1.0).tolist() == pytest.approx([1 / (1 + math.exp(-1.5))], abs=1e-3)
+
+
+def test_the_grid_may_be_transposed() -> None:
+    f = mixture((0.6, 3.0, 3.0), (0.4, -2.0, -1.0))
+    assert modes(f).tolist() == pytest.approx(modes(f.T).tolist())
+
+
+def test_weighted_moments() -> None:
+    z = torch.tensor([0.0, 1.0, 5.0])[:, None, None].double().expand(3, 2, 2).clone()
+    z[..., 1] *= -2
+    log_w = torch.tensor([[1.0, 9.0], [3.0, 9.0], [0.0, 9.0]]).double().log()
+    log_w[2, 0] = -torch.inf
+    found = weighted_shape(z, log_w)
+    assert found.mean[0].tolist() == pytest.approx([0.75, -1.5])
+    assert found.scale[0].tolist() == pytest.approx([math.sqrt(3 / 16), 2 * math.sqrt(3 / 16)])
+    skewness = (1 - 2 * 0.75) / math.sqrt(0.75 * 0.25)  # of a Bernoulli law
+    assert found.skewness[0].tolist() == pytest.approx([skewness, -skewness])
+    assert found.kurtosis[0].tolist() == pytest.approx([(1 - 6 * 0.1875) / 0.1875] * 2)
+    assert found.draws.tolist() == pytest.approx([16 / 10, 3.0])
+    assert found.mean[1, 0].item() == pytest.approx(2.0)
+
+
+def test_importance_weights_recover_the_posterior() -> None:
+    """Draws from N(0, 1) weighted towards N(1, 0.5^2): moments of the latter."""
+    z = torch.randn(200_000, 1, 1, dtype=torch.float64)
+    log_w = (-0.5 * ((z - 1) / 0.5) ** 2 + 0.5 * z**2)[..., 0]
+    found = weighted_shape(z, log_w)
+    assert found.mean.item() == pytest.approx(1.0, abs=0.02)
+    assert found.scale.item() == pytest.approx(0.5, abs=0.02)
+    assert abs(found.skewness.item()) < 0.1
+    assert abs(found.kurtosis.item()) < 0.2
+
+
+def linear() -> tuple[LinearVAE, torch.Tensor, torch.Tensor]:
+    """Probabilistic PCA of five pixels, images of it, and the exact means of their posteriors, whose covariance is the same for all."""
+    model = LinearVAE((1, 1, 5), latent=2).double().requires_grad_(False)
+    w = torch.tensor([[1, 0.5], [0, 1], [-1, 0.5], [0.5, -0.5], [0, 2]], dtype=torch.float64)
+    model.decoder.weight.copy_(w)
+    model.decoder.bias.zero_()
+    model.likelihood.log_sigma.fill_(math.log(0.5))
+    x = torch.randn(6, 5, dtype=torch.float64)
+    precision = torch.eye(2, dtype=torch.float64) + 4 * w.mT @ w
+    model.encoder.weight.copy_(4 * torch.linalg.solve(precision, w.mT))
+    model.encoder.bias.zero_()
+    model.log_scale.copy_(-0.5 * precision.diagonal().log())
+    return model, x, model.encoder(x)
+
+
+def test_chains_draw_from_the_posterior() -> None:
+    model, x, mean = linear()
+    found = chains(model, x, 8, 300)
+    assert found.z.shape == (300, 8, 6, 2) and found.log_joint.shape == (300, 8, 6)
+    shape = weighted_shape(found.z.flatten(0, 1), torch.zeros(2400, 6))
+    assert (shape.mean - mean).abs().max().item() < 0.08
+    assert shape.scale.square().mean(0).tolist() == pytest.approx([0.100418410, 0.041841004], rel=0.15)
+    assert torch.allclose(found.log_joint[7], model.log_prior(found.z[7]) + model.log_px(x, found.z[7]))
+    assert r_hat(found.z).max().item() < 1.1
+    stuck, elsewhere = ends(found, torch.tensor([True, True]))
+    assert stuck.shape == elsewhere.shape == (4, 6)
+    assert not stuck.any() and not elsewhere.any()
+
+
+def test_chains_of_a_single_image() -> None:
+    model, x, mean = linear()
+    found = chains(model, x[:1], 8, 300)
+    assert found.z.shape == (300, 8, 1, 2)
+    assert (found.z.mean((0, 1)) - mean[:1]).abs().max().item() < 0.1
+    assert chains(model, x[:2], 5, 2).z.shape == (2, 5, 2, 2)
+
+
+def test_r_hat_sees_chains_that_stay_apart() -> None:
+    z = torch.randn(500, 4, 1)
+    assert r_hat(z).item() == pytest.approx(1.0, abs=0.02)
+    z[:, :2] += 10
+    assert r_hat(z).item() == pytest.approx(math.sqrt(1 + 100 / 3), rel=0.05)  # the means' variance is 100 / 3
+
+
+def test_where_chains_end() -> None:
+    """Four chains from other codes: one joins, one is 20 nats lower, one is as high in another place, one is there in an idle unit only."""
+    z = 0.1 * torch.randn(100, 8, 1, 3)
+    height = torch.zeros(100, 8, 1)
+    height[50:, 5], z[:, 5, :, 0] = -20.0, z[:, 5, :, 0] + 5
+    z[50:, 6, :, 1] += 5
+    z[:, 7, :, 2] += 5
+    z[:, 4, :, :2] += 0.2  # two standard deviations off
+    found = Chains(z, height, torch.ones(1))
+    stuck, elsewhere = ends(found, torch.tensor([True, True, False]))
+    assert stuck[:, 0].tolist() == [False, True, False, False]
+    assert elsewhere[:, 0].tolist() == [False, False, True, False]
+
+
+def unit(code: str, name: str, seed: int, j: int, kind: str, sigma: float) -> dict[str, object]:
+    return {
+        "code": code,
+        "trained as": name,
+        "seed": seed,
+        "unit": j,
+        "active": kind,
+        "variance of the mean": 0.5 if kind == "active" else 0.0,
+        "σ of q": sigma,
+        "share of images with σ over 0.5": float(sigma > 0.5),
+        "entropy reduction (nats)": -math.log(sigma),
+    }
+
+
+def planted(
+    seeds: int = 3,
+    sigma: float = 0.2,
+    one: float = 0.99,
+    inactive: float | None = None,
+    iwae: float = 0.3,
+    mass: float = 0.9,
+    images: int = 400,
+) -> dict[str, Table]:
+    """Tables of a VAE whose active units have that width, and of an IWAE."""
+    units, grids = [], []
+    for name, width in (("VAE", sigma), ("IWAE, 8 draws", iwae)):
+        for seed in range(seeds):
+            shares = {"share with one mode": one + 0.001 * seed, "share with 99 % of the mass in one": mass + 0.001 * seed}
+            grids.append({"trained as": name, "seed": seed, "images": images, **shares})
+            for code in ("larger code", "2 units"):
+                units += [unit(code, name, seed, j, "active", width * (0.9 + 0.2 * j) + 0.001 * seed) for j in range(2)]
+            if inactive is not None:
+                units.append(unit("larger code", name, seed, 2, "inactive", inactive + 0.001 * seed))
+    return {"grid": Table.of("", grids), "widths": widths(units), "units": Table.of("", units)}  # type: ignore[arg-type]
+
+
+def test_verdicts() -> None:
+    judge = PosteriorShape().judge
+    assert judge(planted(mass=0.98)).verdict is Verdict.SUPPORTED
+    assert judge(planted(inactive=1.0)).verdict is Verdict.CONDITIONAL
+    assert judge(planted(iwae=0.8)).verdict is Verdict.CONDITIONAL
+    assert judge(planted(sigma=0.8)).verdict is Verdict.REFUTED
+    assert judge(planted(one=0.8)).verdict is Verdict.REFUTED
+    assert judge(planted(sigma=0.8, inactive=0.1)).verdict is Verdict.REFUTED  # what is no part of the core cannot save it
+    assert judge(planted(one=0.8, mass=0.98)).verdict is Verdict.CONDITIONAL  # more than one mode, and no mass in the others
+    assert judge(planted(one=0.8, mass=0.98, sigma=0.8)).verdict is Verdict.REFUTED
+    assert judge(planted(one=0.949)).verdict is Verdict.INCONCLUSIVE
+    assert judge(planted(seeds=2)).verdict is Verdict.INCONCLUSIVE
+    assert judge(planted(seeds=2, inactive=1.0)).verdict is Verdict.INCONCLUSIVE
+    assert judge(planted(seeds=1, sigma=0.8)).verdict is Verdict.INCONCLUSIVE
+    text = judge(planted(inactive=1.0)).reason
+    assert "σ of q in active units is 0.2 for the larger code" in text
+    assert "of its exact posteriors over two units 99.1% have one mode" in text
+    assert text.count(". ") == 2
+
+
+def test_the_reason_says_of_inactive_units_what_was_found() -> None:
+    judge = PosteriorShape().judge
+    assert "not active is 1 for the VAE (larger code), wider than 0.5" in judge(planted(inactive=1.0)).reason
+    assert "not active is 0.1 for the VAE (larger code), narrower than 0.5 too" in judge(planted(inactive=0.1)).reason
+    assert "not active is 0.5 for the VAE (larger code), not to be told from 0.5" in judge(planted(inactive=0.499)).reason
+    assert "not active" not in judge(planted()).reason
+
+
+def test_the_interval_of_a_share_knows_how_many_images_there_were() -> None:
+    """Fifty images of which all have one mode: 1 - p = 0.95 would give that with a chance of 8 %."""
+    where = {"what": COUNT, "trained as": "VAE"}
+    few = share_above(where, [1.0, 1.0, 1.0, 1.0, 1.0], 50, 0.95)
+    assert (few.low, few.high) == (pytest.approx(0.025 ** (1 / 50)), 1.0)
+    assert few.verdict is Verdict.INCONCLUSIVE
+    assert share_above(where, [1.0] * 5, 100, 0.95).verdict is Verdict.SUPPORTED
+    assert share_above(where, [0.0] * 5, 100, 0.95).verdict is Verdict.REFUTED
+    assert share_above(where, [1.0, 1.0], 100, 0.95).verdict is Verdict.INCONCLUSIVE  # too few seeds
+    apart = share_above(where, [0.9, 1.0, 0.95], 10**6, 0.5)  # here the seeds decide
+    assert apart.low == pytest.approx(0.95 - 4.302652729 * 0.05 / math.sqrt(3)) and apart.high == 1.0
+    assert PosteriorShape().judge(planted(one=0.999, mass=1.0, images=50)).verdict is Verdict.INCONCLUSIVE
+
+
+def test_binomial_interval() -> None:
+    low, high = binomial(8, 10)  # tabulated: Clopper & Pearson
+    assert (low, high) == (pytest.approx(0.4439, abs=1e-4), pytest.approx(0.9748, abs=1e-4))
+    assert binomial(0, 20) == (0.0, pytest.approx(1 - 0.025 ** (1 / 20)))
+    assert binomial(20, 20) == (pytest.approx(0.025 ** (1 / 20)), 1.0)
+
+
+def test_a_part_that_is_missing_cannot_be_supported() -> None:
+    tables = planted()
+    grid = Table.of("", [row for row in tables["grid"] if row["trained as"] != "VAE"])
+    judge, empty = PosteriorShape().judge, Table.of("", [])
+    assert judge({**tables, "grid": grid}).verdict is Verdict.INCONCLUSIVE
+    assert judge({**tables, "grid": empty}).verdict is Verdict.INCONCLUSIVE
+    assert judge({**tables, "widths": empty}).verdict is Verdict.INCONCLUSIVE
+    assert judge(dict.fromkeys(tables, empty)).verdict is Verdict.INCONCLUSIVE
+    assert judge({}).verdict is Verdict.INCONCLUSIVE
+    assert "No posterior was measured" in judge({}).reason
+    larger = Table.of("", [row for row in tables["widths"] if row["code"] == "larger code"])
+    assert judge({**tables, "widths": larger}).verdict is Verdict.INCONCLUSIVE
+
+
+def test_units_of_a_model(tiny: Dataset) -> None:
+    model = VAE(tiny.shape, Bernoulli(), latent=3, hidden=(4,)).requires_grad_(False)
+    model.encoder[-1].weight.mul_(3.0)
+    e = Evaluation(model, tiny, 5, fidelity("smoke"))
+    mean, scale = (part.double() for part in model.posterior(e.test))
+    for j, row in enumerate(of_units("2 units", "VAE", e)):
+        assert (row["unit"], row["seed"]) == (j, 5)
+        assert row["variance of the mean"] == pytest.approx((mean[:, j] - mean[:, j].mean()).square().mean().item(), rel=1e-6)
+        assert row["σ of q"] == pytest.approx(scale[:, j].mean().item(), rel=1e-6)
+        assert row["entropy reduction (nats)"] == pytest.approx(-scale[:, j].log().mean().item(), rel=1e-6)
+        assert row["active"] == ("active" if row["variance of the mean"] > 0.01 else "inactive")
+
+
+def test_widths_average_over_units_of_a_kind() -> None:
+    table = widths([unit("2 units", "VAE", 0, 0, "active", 0.2), unit("2 units", "VAE", 0, 1, "active", 0.6)])  # type: ignore[list-item]
+    (row,) = table
+    assert row["number"] == 2
+    assert row["mean σ of q"] == pytest.approx(0.4)
+    assert row["widest σ of q"] == 0.6
+    assert row["share of images with σ over 0.5"] == 0.5
+    assert row["entropy reduction (nats per unit)"] == pytest.approx(-math.log(0.2 * 0.6) / 2)
+
+
+def test_on_digits(tmp_path: Path) -> None:
+    lab = Lab("digits", "smoke", (0, 1), Store(tmp_path), torch.device("cpu"))
+    study = PosteriorShape()
+    found = study.measure(lab)
+    assert study.judge(found.tables).verdict is Verdict.INCONCLUSIVE
+    for row in found.tables["grid"]:
+        assert 0 < row["mass in the top mode, least"] <= 1 + 1e-6
+        assert row["grid error (nats)"] < 0.02
+        assert row["epochs"] == 2
+        assert row["KL(q ‖ posterior), mean (nats)"] > 0
+    for row in found.tables["shapes"]:
+        assert row["joined"] + row["stuck over 10 nats lower"] + row["elsewhere, as high"] == pytest.approx(1.0)
+    assert sum(tensor.numel() * tensor.element_size() for tensor in found.arrays.values()) < 500_000
+    assert [picture.name for picture in study.draw(found)] == ["widths", "posteriors"]
+
+
+def test_on_large_images_the_planar_model_outside_of_the_suite_trains_for_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab("digits", "full", (0, 1, 2), Store(tmp_path), torch.device("cpu"))
+    asked: dict[str, int] = {}
+
+    def models(configuration: Configuration, seeds: tuple[int, ...]) -> dict[int, VAE]:
+        asked[str(configuration.values)] = configuration.recipe.epochs
+        return {}
+
+    monkeypatch.setattr(lab, "models", models)
+    PosteriorShape().measure(lab)
+    usual = set(asked.values())
+    asked.clear()
+    monkeypatch.setattr("vae_variants.studies.posterior_shape.LARGE", 64)
+    PosteriorShape().measure(lab)
+    assert len(usual) == 1 and sorted(asked.values()) == [10, *list(usual) * 3]
+
+
+def test_figures_of_posteriors(tmp_path: Path) -> None:
+    """A round q is drawn round whatever the box, and the two panels of widths have one scale."""
+    arrays = {
+        "density/VAE": torch.zeros(1, 72, 72, dtype=torch.uint8),
+        "box/VAE": torch.tensor([[-1.0, -3.0, 1.0, 3.0]]),
+        "q/VAE": torch.tensor([[0.0, 0.0, 0.5, 0.5]]),
+        "facts/VAE": torch.tensor([[0.1, 1.0]]),
+    }
+    (picture,) = posteriors(arrays)
+    ax = picture.figure.axes[0]
+    assert ax.get_aspect() == 1.0
+    assert ax.get_xlim() == ax.get_ylim() == (-3.0, 3.0)
+    units = [unit("larger code", name, 0, j, "active", 0.2) for name, n in (("VAE", 9), ("IWAE, 8 draws", 2)) for j in range(n)]
+    figure = histogram(Table.of("", units)).figure  # type: ignore[arg-type]
+    assert len({ax.get_ylim() for ax in figure.axes}) == 1
+    assert not any(ax.get_legend() for ax in figure.axes)

@@ -1,0 +1,314 @@
+"""The framework of studies: verdicts on planted claims, records, the page."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from scipy import stats
+
+from vae_variants.analysis.verdicts import all_of, checked, compared, mixed, one_sided_p, tost_p
+from vae_variants.harness import Store
+from vae_variants.registry import UserError
+from vae_variants.report.drawing import axes
+from vae_variants.studies import STUDIES, Findings, Judgement, Lab, Picture, Study, Table, Verdict
+from vae_variants.studies.page import cell, claims_on, write_claims
+from vae_variants.studies.record import StudyRecord, run_study
+
+CPU = torch.device("cpu")
+D = [0.31, 0.12, 0.44, 0.27, 0.19]
+
+
+@pytest.mark.parametrize(
+    ("values", "above", "verdict"),
+    [
+        (D, 0.0, Verdict.SUPPORTED),
+        ([-d for d in D], 0.0, Verdict.REFUTED),
+        ([*D, -1.0], 0.0, Verdict.INCONCLUSIVE),
+        (D[:2], 0.0, Verdict.INCONCLUSIVE),  # two that agree are not enough
+        ([5.0, 5.0], 0.0, Verdict.INCONCLUSIVE),
+        ([5.0], 0.0, Verdict.INCONCLUSIVE),
+        (D, 0.2, Verdict.INCONCLUSIVE),  # the threshold is within the interval
+    ],
+)
+def test_a_planted_claim_gets_its_verdict(values: list[float], above: float, verdict: Verdict):
+    effect = compared({}, values, above=above)
+    assert effect.verdict == verdict
+    mirrored = compared({}, [-v for v in values], below=-above)
+    assert mirrored.verdict == verdict and mirrored.value == -effect.value
+    if len(set(values)) > 1:
+        ends = stats.t.interval(0.95, len(values) - 1, statistics.mean(values), statistics.stdev(values) / math.sqrt(len(values)))
+        assert (effect.low, effect.high) == pytest.approx(ends)
+
+
+def test_an_identity_holds_or_does_not():
+    assert checked({}, 1e-9, below=1e-6, n=4, of="images").verdict == Verdict.SUPPORTED
+    assert checked({}, 1e-3, below=1e-6, n=4, of="images").verdict == Verdict.REFUTED
+    assert checked({}, 0.0, below=1e-6, n=0, of="images").verdict == Verdict.INCONCLUSIVE
+
+
+def test_non_inferiority_is_scipys_one_sided_test():
+    for margin in (-0.2, 0.1, 0.3, 1.0):
+        assert one_sided_p(D, margin) == pytest.approx(stats.ttest_1samp(D, margin, alternative="less").pvalue)
+    two = max(stats.ttest_1samp(D, 0.5, alternative="less").pvalue, stats.ttest_1samp(D, -0.5, alternative="greater").pvalue)
+    assert tost_p(D, 0.5) == pytest.approx(two)
+    assert tost_p([d + 3 for d in D], 0.5) > 0.99  # far off on either side
+    assert tost_p([d - 3 for d in D], 0.5) > 0.99
+    assert one_sided_p(D[:2], 1.0) == 1.0  # too few
+    assert one_sided_p([0.3] * 4, 1.0) == 0.0 and one_sided_p([1.0] * 4, 1.0) == 1.0
+
+
+def test_verdicts_combine():
+    yes, no = checked({}, 0.0, below=1.0, n=1, of="x"), checked({}, 2.0, below=1.0, n=1, of="x")
+    unknown = compared({}, D[:2], above=0.0)
+    assert all_of([yes, yes]) == Verdict.SUPPORTED
+    assert all_of([yes, unknown]) == Verdict.INCONCLUSIVE
+    assert all_of([yes, no, unknown]) == Verdict.REFUTED
+    assert all_of([]) == mixed([]) == Verdict.INCONCLUSIVE
+    assert mixed([yes, no]) == Verdict.CONDITIONAL
+    assert mixed([yes, unknown]) == Verdict.INCONCLUSIVE
+    assert mixed([no, no]) == Verdict.REFUTED
+
+
+class Planted(Study):
+    """Differences that were written down.
+
+    Nothing is trained.
+    """
+
+    claim = "Planted | with a bar, is above zero."
+    source = "this test"
+    criterion = "Supported if the mean is above zero."
+    values: tuple[float, ...] = tuple(D)
+    measured = 0
+
+    def measure(self, lab: Lab) -> Findings:
+        type(self).measured += 1
+        rows = [{"seed": s, "Δ (nats)": v, "label": "a|b", "none": None} for s, v in enumerate(self.values)]
+        return Findings({"differences": Table.of("Differences", rows)}, {"grid": torch.eye(2)})
+
+    def judge(self, tables) -> Judgement:
+        effect = compared({"of": "planted"}, list(tables["differences"].by_seed("Δ (nats)").values()), above=0.0, unit="nats")
+        return Judgement(effect.verdict, f"The mean is {cell(effect.value)}.", (effect,))
+
+    def draw(self, found: Findings) -> list[Picture]:
+        figure, (ax,) = axes(1, 1, 3.0, 2.0)
+        ax.imshow(found.arrays["grid"].numpy())
+        return [Picture("grid", "A grid.", figure)]
+
+
+class Failing(Planted):
+    """Fails."""
+
+    def measure(self, lab: Lab) -> Findings:
+        raise ZeroDivisionError("<nothing> to divide by")
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    for name, study in (("planted", Planted), ("failing", Failing)):
+        monkeypatch.setitem(STUDIES, name, study)
+    monkeypatch.setattr(Planted, "measured", 0)
+    return Lab("digits", "smoke", None, Store(tmp_path / "runs"), CPU)
+
+
+def test_a_study_is_measured_once_and_judged_each_time(lab: Lab, monkeypatch: pytest.MonkeyPatch):
+    first, found = run_study("planted", lab, "do it")
+    assert first.judgement is not None and first.judgement.verdict == Verdict.SUPPORTED and Planted.measured == 1
+    again, kept = run_study("planted", lab, "do it")
+    assert again == first and Planted.measured == 1
+    assert torch.equal(kept.arrays["grid"], found.arrays["grid"])
+    assert StudyRecord.from_json(first.to_json()) == first
+    run_study("planted", lab, "do it", fresh=True)
+    assert Planted.measured == 2
+    monkeypatch.setattr(Planted, "version", 2)
+    run_study("planted", lab, "do it")
+    assert Planted.measured == 3
+    next(lab.store.root.glob("*/study-planted-*/arrays.safetensors")).unlink()  # what figures need has to be there
+    run_study("planted", lab, "do it")
+    assert Planted.measured in (3, 4)
+    for text in ("{}", "[]", first.to_json().replace('"schema": 1', '"schema": 99')):
+        with pytest.raises(ValueError, match="record of a study"):
+            StudyRecord.from_json(text)
+
+
+def test_a_study_that_fails_is_kept_with_its_reason_and_tried_again(lab: Lab, tmp_path: Path):
+    record, found = run_study("failing", lab, "do it")
+    assert record.judgement is None and "ZeroDivisionError: <nothing> to divide by" in record.error
+    write_claims(record, found, tmp_path / "reports")
+    page = (tmp_path / "reports" / "claims" / "README.md").read_text()
+    assert "There is no verdict" in page and "\\<nothing\\> to divide by" in page
+    assert not list(lab.store.root.glob("*/study-failing-*"))
+
+
+def test_the_page_shows_every_figure_that_a_verdict_rests_on(lab: Lab, tmp_path: Path):
+    for values in (D, [-d for d in D]):  # measured again, it replaces what was there
+        Planted.values = tuple(values)
+        write_claims(*run_study("planted", lab, "vae-variants study planted --dataset digits", fresh=True), tmp_path / "reports")
+        folder = tmp_path / "reports" / "claims"
+        page, table = (folder / "README.md").read_text(), (folder / "claims.csv").read_text().splitlines()
+        details = (folder / "digits-smoke-planted.md").read_text()
+        for value in values:
+            assert f"| {cell(value)} | a\\|b | – |" in details
+        assert "(digits-smoke-planted.md)" in page and Planted.criterion in details
+        assert len(table) == 2 and table[0].startswith("study,dataset,fidelity,claim_verdict,where,value,low,high")
+        assert page.count("only tried out") == 1 and ("It would be: supported" in page) == (values is D)  # smoke is no evidence
+        assert Planted.criterion in page and page.count("Planted \\| with a bar") == 2
+        assert "vae-variants study planted --dataset digits" in page
+        assert [path.name for path in (folder / "figures").iterdir()] == ["digits-smoke-planted-grid.png"]
+    assert "[claims](claims/README.md) | `vae-variants study --dataset digits`" in (tmp_path / "reports" / "README.md").read_text()
+    Planted.values = tuple(D)
+
+
+def test_too_few_seeds_are_inconclusive(lab: Lab):
+    study = Planted()
+    table = study.measure(lab).tables["differences"]
+    for n in (1, 2):
+        few = Table(table.caption, table.columns, table.rows[:n])
+        assert study.judge({"differences": few}).verdict == Verdict.INCONCLUSIVE
+
+
+def test_a_table_finds_its_rows():
+    table = Table.of("t", [{"seed": 0, "k": 1, "x": 2.0}, {"seed": 1, "k": 1, "x": None}, {"seed": 1, "k": 8, "x": 3.0}])
+    assert table.by_seed("x", k=1) == {0: 2.0} and table.by_seed("x", k=8) == {1: 3.0}
+    with pytest.raises(ValueError, match="no column"):
+        table.where(q=1)
+    with pytest.raises(ValueError, match="a row of 1"):
+        Table("t", ("a", "b"), ((1,),))
+
+
+def test_cells_read_well():
+    shown = {
+        1.0: "1",
+        -0.25: "−0.25",
+        1e-7: "1e−07",
+        12345.6: "12346",
+        3: "3",
+        None: "–",
+        "a|b": "a|b",
+        0.123456: "0.1235",
+        -1234.5: "−1234",
+    }
+    assert {value: cell(value) for value in shown} == shown
+
+
+def test_a_lab_shares_what_was_trained(lab: Lab):
+    configuration = lab.configurations("vae-latent-2", epochs=1)[0]
+    assert configuration.values["hidden"] == [64] and configuration.values["epochs"] == 1  # the suite's, and what was chosen
+    first = lab.models(configuration, (0, 1))
+    assert list(first) == [0, 1]
+    paths = list(lab.store.root.glob("*/*/model.safetensors"))
+    assert len(paths) == 1
+    stamp = paths[0].stat().st_mtime_ns
+    again = lab.models(configuration, (0, 1))
+    x = lab.evaluation(first[1], 1).test
+    assert torch.equal(first[1].encode(x), again[1].encode(x)) and not torch.equal(first[0].encode(x), first[1].encode(x))  # type: ignore[operator]
+    records = lab.records(["vae-latent-2", "vae[latent=3]", "reference-pixels"], seeds=2)
+    assert {label: r.seeds for label, r in records.items()} == {"vae-latent-2": [0, 1], "vae[latent=3]": [0, 1], "reference-pixels": [0]}
+    assert records["vae-latent-2"].values["epochs"] == 2 and paths[0].stat().st_mtime_ns >= stamp
+    with lab.noise("a"):
+        a = torch.rand(3)
+    with lab.noise("a"):
+        assert torch.equal(a, torch.rand(3))
+    with lab.noise("b"):
+        assert not torch.equal(a, torch.rand(3))
+
+
+def test_a_lab_knows_the_suite_for_its_data(lab: Lab):
+    assert lab.suite.name == "digits"
+    assert (lab.choose(smoke=1, quick=2, full=3), lab.seeds(2)) == (1, (0, 1))
+
+
+def test_the_command_names_what_is_not_there(lab: Lab):
+    from vae_variants.studies.study import chosen
+
+    with pytest.raises(UserError, match="unknown study 'plant'; did you mean 'planted'"):
+        chosen(["plant"])
+    with pytest.raises(UserError, match="named twice"):
+        chosen(["planted", "planted"])
+    assert set(chosen([])) == set(STUDIES)
+
+
+def test_records_of_studies_are_plain_json(lab: Lab):
+    record, _ = run_study("planted", lab, "do it")
+    found = json.loads(record.to_json())
+    assert found["judgement"]["effects"][0]["verdict"] == "supported" and found["tables"]["differences"]["columns"][0] == "seed"
+
+
+class Blind(Planted):
+    """Has figures that cannot be drawn."""
+
+    def draw(self, found: Findings) -> list[Picture]:
+        raise KeyError("grid")
+
+
+class Biased(Planted):
+    """Cannot judge."""
+
+    def judge(self, tables) -> Judgement:
+        raise IndexError("no effect")
+
+
+class Endless(Planted):
+    """Measures what is not finite."""
+
+    def measure(self, lab: Lab) -> Findings:
+        return Findings({"x": Table.of("Values", [{"seed": 0, "v": math.nan}])})
+
+
+@pytest.mark.parametrize(("study", "says"), [(Blind, "KeyError: 'grid'"), (Biased, "IndexError: no effect"), (Endless, "column 'v'")])
+def test_whatever_a_study_does_wrong_is_one_line(study, says: str, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(STUDIES, "planted", study)
+    record = write_claims(*run_study("planted", lab, "do it"), tmp_path)
+    assert record.judgement is None and says in record.error
+
+
+def test_a_careful_verdict_is_not_replaced_by_a_quick_one_or_by_a_failure(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    careful = Lab("digits", "full", None, lab.store, CPU)
+    write_claims(*run_study("planted", careful, "carefully"), tmp_path)
+    write_claims(*run_study("planted", lab, "quickly"), tmp_path)
+    page = tmp_path / "claims" / "README.md"
+    assert "carefully" in page.read_text() and "quickly" in page.read_text() and "digits (smoke)" in page.read_text()
+    monkeypatch.setitem(STUDIES, "planted", Biased)
+    record = write_claims(*run_study("planted", careful, "carefully", fresh=True), tmp_path)
+    assert record.error and "There is no verdict" not in page.read_text() and page.read_text().count("✔ supported") == 2
+
+
+def test_a_report_is_told_the_claims_on_its_data(lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert claims_on("digits", tmp_path) == []
+    write_claims(*run_study("planted", Lab("digits", "full", None, lab.store, CPU), "carefully"), tmp_path)
+    write_claims(*run_study("planted", lab, "quickly"), tmp_path)  # at smoke fidelity, which is no evidence
+    (found,) = claims_on("digits", tmp_path)
+    assert (found.name, found.claim, found.verdict, found.place) == ("planted", Planted.claim, "✔ supported", "digits")
+    assert (tmp_path / "digits" / found.link).resolve().is_file()
+    assert claims_on("mnist", tmp_path) == []
+    (tmp_path / "claims" / "data" / "damaged.json").write_text("{}")
+    assert claims_on("digits", tmp_path) == [] and "says nothing of claims" in capsys.readouterr().err
+
+
+class Asking(Planted):
+    """Asks for configurations and records."""
+
+    def measure(self, lab: Lab) -> Findings:
+        lab.configurations("vae-latent-2", epochs=1)
+        lab.specs("gan", None)
+        lab.specs("vae[latent=3]", 2)
+        return super().measure(lab)
+
+
+def test_a_study_is_measured_again_where_a_suite_has_changed(lab: Lab, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(STUDIES, "planted", Asking)
+    monkeypatch.setattr(Asking, "measured", 0)
+    for _ in range(2):
+        run_study("planted", lab, "do it")
+    assert Asking.measured == 1
+    suite = lab.suite
+    for defaults, times in (({**suite.defaults, "lr": 3e-3}, 2), ({**suite.defaults, "lr": 3e-3}, 2), (suite.defaults, 3)):
+        monkeypatch.setattr(Lab, "suite", replace(suite, defaults=defaults))
+        run_study("planted", lab, "do it")
+        assert Asking.measured == times

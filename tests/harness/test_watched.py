@@ -1,0 +1,227 @@
+"""Limits of runs, and processes that are watched: one that hangs, dies or does not begin; other commands on the same store."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import signal
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.faults import ends
+from tests.harness.test_engines import until
+from tests.harness.test_runner import CPU, spec
+from vae_variants import process
+from vae_variants.datasets import load_dataset
+from vae_variants.harness import Store, locks, run_all, worker
+from vae_variants.harness.files import StoreError
+from vae_variants.harness.limits import ceiling, fitting, limit
+from vae_variants.harness.locks import Due
+from vae_variants.harness.progress import Log
+from vae_variants.harness.protocols import Terms
+from vae_variants.harness.spec import prepared
+from vae_variants.harness.worker import SPAWN
+from vae_variants.memory import granted
+from vae_variants.registry import UserError
+
+SMALL = "vae[hidden=4,latent=2,epochs=4]"
+
+
+# -- limits ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_machines_memory_is_shared_by_the_runs_beside_each_other():
+    assert ceiling(1) == ceiling()
+    assert ceiling(2) == pytest.approx(ceiling() / 2, abs=1) or ceiling(2) == 2**30
+    assert ceiling(10**6) == 2**30
+
+
+def test_a_limit_of_a_scheduler_or_of_systemd_is_found_above_the_process(tmp_path):
+    (tmp_path / "slurm/job_1/step_0").mkdir(parents=True)
+    (tmp_path / "slurm/job_1/step_0/memory.max").write_text("max\n")
+    (tmp_path / "slurm/job_1/memory.max").write_text("5000000000\n")
+    (tmp_path / "memory/user").mkdir(parents=True)
+    (tmp_path / "memory/user/memory.limit_in_bytes").write_text("7000000000\n")
+    (tmp_path / "proc").write_text("0::/slurm/job_1/step_0\n3:cpu,memory:/user\n2:cpu:/slurm\n")
+    assert sorted(granted(tmp_path / "proc", tmp_path)) == [5 * 10**9, 7 * 10**9]
+    assert granted(tmp_path / "none", tmp_path) == []
+
+
+def test_a_hard_limit_below_the_ceiling_is_kept(monkeypatch):
+    import resource
+
+    found = []
+    monkeypatch.setattr(resource, "setrlimit", lambda which, limits: found.append(limits))
+    for hard in (4 * 2**30, resource.RLIM_INFINITY):
+        monkeypatch.setattr(resource, "getrlimit", lambda which, hard=hard: (hard, hard))
+        limit(8 * 2**30, CPU)
+        limit(None, CPU)
+    assert found == [(2**32, 2**32), (2**32, 2**32), (2**33, resource.RLIM_INFINITY), (resource.RLIM_INFINITY, resource.RLIM_INFINITY)]
+
+
+def test_what_no_machine_of_a_cluster_has_is_one_clear_line():
+    machines = [{"CPU": 8.0, "memory": 1.0}, {"CPU": 2.0, "GPU": 1.0}]
+    for needed in ({"CPU": 8, "GPU": 0}, {"CPU": 2, "GPU": 0.5}):
+        fitting(machines, needed)
+    for needed in ({"CPU": 9, "GPU": 0}, {"CPU": 4, "GPU": 1}):
+        with pytest.raises(UserError, match=r"no machine of the cluster has .* CPUs and . GPUs.*: there is 2 CPUs and 1 GPUs; 8"):
+            fitting(machines, needed)
+    with pytest.raises(UserError, match="there is none"):
+        fitting([], {"CPU": 1, "GPU": 0})
+
+
+# -- a process, watched ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def watched(monkeypatch, tmp_path):
+    """Makes a worker that does something else than work."""
+    workers = []
+
+    def start(target, timeout=None):
+        monkeypatch.setattr(worker, "work", target)
+        monkeypatch.setattr(worker, "Words", ends.Silent)
+        monkeypatch.setattr(worker, "GRACE", 1.0)
+        workers.append(started := worker.Worker())
+        started.give(Due(spec(SMALL), "key"), Terms(Store(tmp_path), CPU, timeout), 1, 1)
+        return started
+
+    yield start
+    for started in workers:
+        started.kill()
+
+
+def looked_at(watched: worker.Worker) -> object:
+    """What there is to be seen, as an engine looks for it."""
+    for _ in range(200):
+        found = watched.answer() if watched.pipe.poll(0.1) else watched.exceeded()
+        if found is not None:
+            return found
+    return None
+
+
+def test_a_process_that_closes_its_pipe_and_goes_on_is_ended(watched):
+    started = watched(ends.closes)
+    assert "closed what it had open" in looked_at(started).reason
+    assert not started.process.is_alive()
+
+
+def test_a_process_that_dies_is_seen_though_what_it_started_lives_and_that_is_ended_too(watched):
+    started = watched(ends.forks)
+    child, _ = looked_at(started)
+    found = looked_at(started)
+    assert (found.status, found.reason) == ("error", "the process of this run ended with exit code 3")
+    assert until(lambda: not alive(child), 10)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_a_run_that_does_not_begin_is_ended(watched, monkeypatch):
+    monkeypatch.setattr(worker, "START", 0.5)
+    found = looked_at(watched(ends.sleeps, timeout=0.1))
+    assert (found.status, found.reason) == ("timeout", "did not begin within 0.5 s")
+
+
+def test_time_that_the_command_was_stopped_for_is_not_the_runs(watched):
+    started = watched(ends.waits, timeout=5.0)
+    assert until(lambda: started.pipe.poll(), 20)
+    started.answer()
+    started.began -= 100.0
+    started.looked -= 100.0  # as if it had not run meanwhile
+    assert started.exceeded() is None
+    started.began -= 100.0
+    assert started.exceeded().reason == "took longer than 5 s"
+
+
+def test_nothing_is_left_where_last_words_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    words = worker.Words(tempfile.TemporaryFile("w+"))  # noqa: SIM115
+    print("where it was", file=words.file, flush=True)
+    assert list(tmp_path.iterdir()) == []
+    assert words.read() == "where it was\n"
+
+
+def forget():
+    prepared.cache_clear()
+    load_dataset.cache_clear()
+
+
+def test_data_that_have_changed_since_the_start_stop_the_command(tmp_path, monkeypatch):
+    """In a process of its own, which loads them anew."""
+    monkeypatch.chdir(tmp_path)
+    images = np.random.default_rng(0).random((200, 6, 6))
+    np.savez("plain.npz", x=images)
+    chosen = spec("reference-pca-2", dataset="npz:plain.npz")
+    due = Due(chosen, chosen.key())
+    np.savez("plain.npz", x=1 - images)
+    forget()
+    pipe, other = SPAWN.Pipe()
+    monkeypatch.setattr(worker, "limit", lambda *_: None)
+    monkeypatch.setattr(os, "setpgrp", lambda: None)
+    monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(worker.signal, "raise_signal", lambda *_: None)
+    monkeypatch.setattr(worker.faulthandler, "enable", lambda *_: None)
+    monkeypatch.setattr(worker.faulthandler, "register", lambda *_, **__: None)
+    pipe.send(worker.Job(due, Terms(Store("runs"), CPU), chosen.code, 1, torch.get_num_threads(), None))
+    worker.work(other, tmp_path, (), worker.Words(tempfile.TemporaryFile("w+")))  # noqa: SIM115
+    assert pipe.recv() is None
+    assert "plain.npz' has changed since this command was started" in str(pipe.recv())
+    assert list(Store("runs").records()) == []
+    forget()
+
+
+# -- another invocation, and Ctrl-Z ------------------------------------------------------------------------------------
+
+
+def test_whoever_waits_for_another_command_is_told_so_once(tmp_path, capsys):
+    chosen, store = spec(SMALL), Store(tmp_path)
+    (record,) = run_all([chosen], Store(tmp_path / "elsewhere"), CPU)
+    held = locks.lock(store, chosen.training_key())
+    held.acquire()
+
+    class Once(Log):
+        times = 0
+
+        def held(self, runs):
+            super().held(runs)
+            Once.times += 1
+            if Once.times == 2:
+                store.put(store.folder(chosen, record.key), record)
+                held.release()
+
+    with Once([chosen]) as log:
+        assert run_all([chosen], store, CPU, watcher=log) == [record]
+    said = capsys.readouterr().err
+    assert said.count("waiting for another command on this folder, which is at the run left") == 1
+    assert Once.times == 2
+
+
+def test_a_file_system_without_locks_is_one_clear_line(tmp_path, monkeypatch):
+    import fcntl
+
+    def none(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with pytest.raises(StoreError, match="cannot lock"):
+        run_all([spec(SMALL)], Store(tmp_path), CPU)
+
+
+def test_ctrl_z_stops_the_processes_of_runs_as_well(monkeypatch):
+    sent = []
+    monkeypatch.setattr(os, "killpg", lambda pid, number: sent.append((pid, number)))
+    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
+    monkeypatch.setattr(multiprocessing, "active_children", lambda: [SimpleNamespace(pid=7)])
+    process.suspend(signal.SIGTSTP, None)
+    assert sent == [(7, signal.SIGSTOP), (os.getpid(), signal.SIGSTOP), (7, signal.SIGCONT)]

@@ -1,0 +1,134 @@
+"""Pictures of a run, of the same images and noise for every variant, and the grids that a page shows of them."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from sklearn.decomposition import PCA
+
+from tests.drawn import entries, parsed
+from vae_variants.analysis.entries import LOOKS, distinct
+from vae_variants.datasets import load_dataset
+from vae_variants.evaluation import FIDELITIES, Evaluation
+from vae_variants.harness.pictures import STEPS, UNITS, bytes_of, pictures
+from vae_variants.report.grids import NUMBERS, SIDES, affordable, grids, picture
+from vae_variants.training.loop import Training
+from vae_variants.training.population import Population
+from vae_variants.variants import build, configure
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 5), (3, 6, 6)])
+def test_a_picture_holds_the_images_as_they_are(shape):
+    images = torch.randint(0, 256, (5, math.prod(shape)), dtype=torch.uint8)
+    found = np.asarray(Image.open(io.BytesIO(base64.b64decode(re.search('base64,([^"]+)', picture(images, shape, 3, "words"))[1]))))
+    c, h, w = shape
+    assert found.shape == (2 * h + 1, 3 * w + 2, c + 1)
+    for i, image in enumerate(images):
+        top, left = (i // 3) * (h + 1), (i % 3) * (w + 1)
+        assert (found[top : top + h, left : left + w, :c] == image.view(shape).permute(1, 2, 0).numpy()).all()
+    assert (found[:h, :w, c] == 255).all()
+    assert (found[h, :, c] == 0).all() and (found[h + 1 :, 2 * (w + 1) :, c] == 0).all()
+
+
+@given(st.integers(1, 20_000), st.integers(1, LOOKS))
+def test_pictures_of_many_variants_show_fewer_images(size, variants):
+    n = affordable([s * s for s in SIDES], size, variants)
+    assert n * size * variants <= NUMBERS or n == 1
+    more = [s * s for s in SIDES if s * s > n]
+    assert all(m * size * variants > NUMBERS for m in more)
+
+
+def evaluated(selector: str, dataset, seed: int = 0) -> Evaluation:
+    """Barely trained: what it draws must not depend on that."""
+    (configuration,) = configure(selector)
+    population = Population(lambda: build(configuration, dataset), (seed,))
+    training = Training(population, dataset.as_(configuration.support), replace(configuration.recipe, epochs=1), dataset.digest)
+    training.run_epoch()
+    (member,) = training.population.members()
+    return Evaluation(member, dataset, seed, FIDELITIES["smoke"])
+
+
+@pytest.fixture(scope="module")
+def small():
+    return load_dataset("digits").subset(200, 60)
+
+
+@pytest.mark.parametrize("selector", ["vae[hidden=8,latent=12]", "ae[hidden=8,latent=3]", "vae[likelihood=gaussian,hidden=8,latent=2]"])
+def test_a_traversal_goes_through_the_reconstruction_of_the_first_test_image(selector, small):
+    e = evaluated(selector, small)
+    found, x = pictures(e), small.grey()[:1]
+    units = found["traversal_units"].tolist()
+    codes = e.codes["test"]
+    assert len(units) == min(UNITS, codes.shape[1]) == len(set(units))
+    spread = codes.std(0, correction=0)
+    assert spread[units].tolist() == sorted(spread.tolist(), reverse=True)[: len(units)]
+    steps = found["traversal"].unflatten(0, (len(units), len(STEPS))).int()
+    with torch.no_grad():
+        z = e.model.encode(x)
+        for row, unit in zip(steps, units, strict=True):
+            for image, step in zip(row, STEPS, strict=True):
+                moved = z.clone()
+                moved[:, unit] += step * spread[unit]
+                assert (bytes_of(e.model.decode(moved))[0].int() - image).abs().max() <= 1  # a batch rounds differently
+        middle = bytes_of(e.model.decode(z))[0].int()
+    assert (steps[:, STEPS.index(0.0)] - middle).abs().max() <= 1
+    assert (found["reconstructions"][0].int() - middle).abs().max() <= 1
+    assert (steps[0, 0] != steps[0, -1]).any()
+
+
+def test_variants_show_the_same_images_made_of_the_same_noise(small):
+    one, other = evaluated("vae[hidden=8,latent=6]", small), evaluated("vae[objective=iwae,samples=4,hidden=16,latent=6]", small)
+    found = [pictures(e) for e in (one, other)]
+    assert (found[0]["originals"] == found[1]["originals"]).all()
+    assert (found[0]["originals"] == bytes_of(small.grey()[: len(found[0]["originals"])])).all()
+    for e, shown in zip((one, other), found, strict=True):
+        with one.noise("samples"):
+            z = one.model.prior(e.fidelity.image_samples)
+        with torch.no_grad():
+            expected = bytes_of(e.model.decode(z))[: len(shown["samples"])]
+        assert (expected.int() - shown["samples"].int()).abs().max() <= 1
+    assert (found[0]["samples"] != found[1]["samples"]).any()
+    again = pictures(evaluated("vae[hidden=8,latent=6]", small))
+    assert all((found[0][name] == again[name]).all() for name in found[0])
+
+
+def test_the_plane_is_of_the_codes_or_of_their_principal_components(small):
+    for latent in (2, 9):
+        e = evaluated(f"ae[hidden=8,latent={latent}]", small)
+        found, codes = pictures(e), e.codes["test"].numpy()
+        assert (found["latent_labels"] == small.labels["test"]).all()
+        if latent == 2:
+            assert found["latent"].numpy() == pytest.approx(codes, rel=1e-5)
+            assert "latent_share" not in found
+        else:
+            pca = PCA(2).fit(codes)
+            assert np.abs(found["latent"].numpy()) == pytest.approx(np.abs(pca.transform(codes)), abs=1e-4)
+            assert found["latent_share"].numpy() == pytest.approx(pca.explained_variance_ratio_, rel=1e-4)
+
+
+def test_codes_that_cannot_be_moved_or_have_no_decoder_are_not_traversed(small):
+    assert "traversal" not in pictures(evaluated("vae-categorical[hidden=8,categories=4]", small))
+    (projection,) = configure("reference-random-projection")
+    found = pictures(Evaluation(build(projection, small), small, 0, FIDELITIES["smoke"]))
+    assert set(found) == {"latent", "latent_share", "latent_labels"}
+
+
+def test_grids_show_what_the_records_have():
+    group = entries(8)
+    by_name = {p.name: parsed(p.body) for p in grids(group)}
+    for name, key in (("samples", "samples"), ("reconstructions", "reconstructions"), ("traversals", "traversal")):
+        drawn = {e.get("data-variant"): e.find(".//img") for e in by_name[name].iter() if e.get("data-variant")}
+        assert set(drawn) == {e.label for e in distinct(group)}
+        for e in group:
+            found = np.asarray(Image.open(io.BytesIO(base64.b64decode(drawn[e.label].get("src").partition(",")[2]))))
+            assert (found[:8, :8, 0].ravel() == e.pictures[key][0].numpy()).all()

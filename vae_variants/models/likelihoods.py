@@ -1,0 +1,237 @@
+"""p(x | h): a law over an image x given what the decoder puts out, normalised on a named support."""
+
+from __future__ import annotations
+
+import enum
+import math
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vae_variants.models.numerics import cross_entropy
+from vae_variants.registry import Registry
+
+__all__ = [
+    "LIKELIHOODS",
+    "Bernoulli",
+    "Categorical",
+    "ConstantScale",
+    "ContinuousBernoulli",
+    "DiscretizedLogistic",
+    "Gaussian",
+    "GaussianLearnt",
+    "Likelihood",
+    "Support",
+]
+
+
+class Support(enum.Enum):
+    """The space in which a density or mass lives; figures in nats are comparable only within one of them.
+
+    All of them are written on [0, 1]: `BINARY` is {0, 1}; `BYTE` the stored grey levels j / (levels - 1);
+    `UNIT` the interval [0, 1]; `REAL` the real line, of which pixels happen to use [0, 1].
+    """
+
+    BINARY = "binary"
+    UNIT = "unit"
+    BYTE = "byte"
+    REAL = "real"
+
+    @property
+    def discrete(self) -> bool:
+        return self in (Support.BINARY, Support.BYTE)
+
+
+class Likelihood(nn.Module, ABC):
+    """A law over x (..., D) given decoder outputs h (..., k * D), independent over pixels given h.
+
+    With k > 1 the outputs of one pixel lie side by side: h.unflatten(-1, (D, k)).
+    """
+
+    support: ClassVar[Support]
+    k: int
+
+    @abstractmethod
+    def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
+        """(..., k * D), (..., D) -> (...,) nats, summed over pixels, with every constant."""
+
+    @abstractmethod
+    def sample(self, h: Tensor) -> Tensor:
+        """(..., k * D) -> (..., D)."""
+
+    @abstractmethod
+    def mean(self, h: Tensor) -> Tensor:
+        """(..., k * D) -> (..., D), the expectation of x given h."""
+
+
+class ConstantScale(ABC):
+    """A Gaussian around the decoder's output, with one standard deviation for all pixels."""
+
+    @property
+    @abstractmethod
+    def scale(self) -> Tensor:
+        """() the standard deviation."""
+
+
+LIKELIHOODS: Registry[type[Likelihood]] = Registry("likelihood")
+
+
+@LIKELIHOODS.add
+class Bernoulli(Likelihood):
+    """Binary pixels: x h - softplus(h), h the logit (binary cross-entropy of a sigmoid decoder)."""
+
+    support, k = Support.BINARY, 1
+
+    def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
+        return -cross_entropy(h, x).sum(-1)
+
+    def sample(self, h: Tensor) -> Tensor:
+        return (torch.rand_like(h) < h.sigmoid()).to(h.dtype)
+
+    def mean(self, h: Tensor) -> Tensor:
+        return h.sigmoid()
+
+
+@LIKELIHOODS.add
+class ContinuousBernoulli(Likelihood):
+    """A density on [0, 1]: p(x) = h exp(h x) / (exp(h) - 1), h the logit (Loaiza-Ganem & Cunningham 2019)."""
+
+    support, k = Support.UNIT, 1
+
+    def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
+        near = h.abs() < 0.05
+        g = torch.where(near, torch.ones_like(h), h)  # keeps the branch that is not taken, and its gradient, finite
+        far = g.clamp(min=0) + torch.log(-torch.expm1(-g.abs())) - g.abs().log()
+        series = h / 2 + h**2 / 24 - h**4 / 2880
+        return (x * h - torch.where(near, series, far)).sum(-1)
+
+    def sample(self, h: Tensor) -> Tensor:
+        u, g = torch.rand_like(h), -h.abs().clamp(min=1e-4)
+        x = torch.log1p(u * torch.expm1(g)) / g  # inverse distribution function for a negative logit
+        return torch.where(h > 0, 1 - x, x)
+
+    def mean(self, h: Tensor) -> Tensor:
+        near = h.abs() < 0.05
+        g = torch.where(near, torch.ones_like(h), h)
+        return torch.where(near, 0.5 + h / 12 - h**3 / 720, -1 / torch.expm1(-g) - 1 / g)
+
+
+@LIKELIHOODS.add
+class Gaussian(Likelihood, ConstantScale):
+    """Constant standard deviation `sigma`: -(x - h)^2 / (2 sigma^2) - log sigma - log(2 pi) / 2 per pixel."""
+
+    support, k = Support.REAL, 1
+
+    def __init__(self, sigma: float = 1.0) -> None:
+        super().__init__()
+        if not sigma > 0:
+            raise ValueError(f"sigma must be positive, not {sigma}")
+        self.sigma = float(sigma)
+
+    @property
+    def scale(self) -> Tensor:
+        return torch.tensor(self.sigma)
+
+    def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
+        constant = x.shape[-1] * (math.log(self.sigma) + 0.5 * math.log(2 * math.pi))
+        return -0.5 * ((x - h) / self.sigma).square().sum(-1) - constant
+
+    def sample(self, h: Tensor) -> Tensor:
+        return h + self.sigma * torch.randn_like(h)
+
+    def mean(self, h: Tensor) -> Tensor:
+        return h
+
+
+@LIKELIHOODS.add
+class GaussianLearnt(Likelihood, ConstantScale):
+    """One learnt standard deviation shared by all pixels (sigma-VAE: Rybkin, Daniilidis & Levine 2021)."""
+
+    support, k = Support.REAL, 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_sigma = nn.Parameter(torch.zeros(()))
+
+    @property
+    def scale(self) -> Tensor:
+        return self.log_sigma.exp()
+
+    def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
+        constant = x.shape[-1] * (self.log_sigma + 0.5 * math.log(2 * math.pi))
+        return -0.5 * (-2 * self.log_sigma).exp() * (x - h).square().sum(-1) - constant
+
+    def sample(self, h: Tensor) -> Tensor:
+        return h + self.log_sigma.exp() * torch.randn_like(h)
+
+    def mean(self, h: Tensor) -> Tensor:
+        return h
+
+
+@LIKELIHOODS.add
+class DiscretizedLogistic(Likelihood):
+    """A mass on the stored grey levels: a logistic law rounded to the nearest level, its tails given to the end levels.
+
+    Outputs per pixel: the logit of the location and the log of the scale (less 2). With a, b the standardised upper and
+    lower edge of the bin, sigma(a) - sigma(b) = sigma(a) sigma(-b) (1 - exp(b - a)), which stays exact in the tails.
+    """
+
+    support, k = Support.BYTE, 2
+
+    def __init__(self, levels: int = 256) -> None:
+        super().__init__()
+        self.levels = levels
+
+    def _law(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        h = h.unflatten(-1, (-1, 2))
+        return h[..., 0].sigmoid(), (h[..., 1] - 2).clamp(-9, 9)
+
+    def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
+        location, log_scale = self._law(h)
+        precision, half = (-log_scale).exp(), 0.5 / (self.levels - 1)
+        lowest, highest = x < half, x > 1 - half
+        upper = F.logsigmoid((x + half - location) * precision).masked_fill(highest, 0.0)
+        lower = F.logsigmoid((location - x + half) * precision).masked_fill(lowest, 0.0)
+        width = torch.log(-torch.expm1(-2 * half * precision)).masked_fill(lowest | highest, 0.0)
+        return (upper + lower + width).sum(-1)
+
+    def sample(self, h: Tensor) -> Tensor:
+        location, log_scale = self._law(h)
+        u = torch.rand_like(location).clamp(1e-7, 1 - 1e-7)
+        x = location + log_scale.exp() * torch.logit(u)
+        return ((x * (self.levels - 1)).round() / (self.levels - 1)).clamp(0, 1)
+
+    def mean(self, h: Tensor) -> Tensor:
+        location, log_scale = self._law(h)
+        precision, total = (-log_scale).exp(), torch.zeros_like(location)
+        for j in range(self.levels - 1):  # E[j] = sum over thresholds of P(level > threshold)
+            total += ((location - (j + 0.5) / (self.levels - 1)) * precision).sigmoid()
+        return total / (self.levels - 1)
+
+
+@LIKELIHOODS.add
+class Categorical(Likelihood):
+    """A free mass on the stored grey levels: a softmax over `levels` logits per pixel, blind to their order."""
+
+    support = Support.BYTE
+
+    def __init__(self, levels: int = 256) -> None:
+        super().__init__()
+        self.k = self.levels = levels
+
+    def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
+        logits = h.unflatten(-1, (-1, self.levels)).log_softmax(-1)
+        level = (x * (self.levels - 1)).round().long().unsqueeze(-1)
+        return logits.gather(-1, level.expand(*logits.shape[:-1], 1)).squeeze(-1).sum(-1)
+
+    def sample(self, h: Tensor) -> Tensor:
+        logits = h.unflatten(-1, (-1, self.levels))
+        noise = -torch.log(-torch.log(torch.rand_like(logits).clamp(1e-20, 1 - 1e-7)))  # Gumbel: the argmax is a draw
+        return (logits + noise).argmax(-1).to(h.dtype) / (self.levels - 1)
+
+    def mean(self, h: Tensor) -> Tensor:
+        level = torch.linspace(0, 1, self.levels, dtype=h.dtype, device=h.device)
+        return (h.unflatten(-1, (-1, self.levels)).softmax(-1) * level).sum(-1)

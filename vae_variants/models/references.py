@@ -1,0 +1,124 @@
+"""Rows that give the other rows their scale: real images, principal components, raw pixels, an untrained encoder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from vae_variants.models.base import MODELS, Coder, DataDependent, Encoder, MeanSampler, Model, Player, Sampler
+from vae_variants.models.likelihoods import Support
+from vae_variants.models.networks import NETWORKS
+
+__all__ = ["PCA", "Pixels", "RandomEncoder", "RandomProjection", "RealData"]
+
+
+@MODELS.add
+class RealData(Model, Sampler, MeanSampler, DataDependent):
+    """Training images drawn at random: the sharpness that a perfect sampler would have."""
+
+    players: ClassVar[tuple[Player, ...]] = ()
+    stackable: ClassVar[bool] = False
+    support = Support.UNIT
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.shape = shape
+        self.register_buffer("images", torch.zeros(0, math.prod(shape)), persistent=False)
+
+    def initialise(self, x: Tensor) -> None:
+        self.images = x
+
+    def sample(self, n: int) -> Tensor:
+        return self.images[torch.randint(len(self.images), (n,), device=self.images.device)]
+
+    def sample_mean(self, n: int) -> Tensor:
+        return self.sample(n)
+
+
+@MODELS.add(name="pca")
+class PCA(Model, Coder, DataDependent):
+    """Projection on the first `latent` principal components: the best linear code in squared error."""
+
+    players: ClassVar[tuple[Player, ...]] = ()
+    stackable: ClassVar[bool] = False
+    support = Support.REAL
+    components: Tensor
+
+    def __init__(self, shape: tuple[int, int, int], *, latent: int = 20) -> None:
+        super().__init__()
+        self.shape, self.latent, dim = shape, latent, math.prod(shape)
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("components", torch.zeros(min(latent, dim), dim))
+
+    def initialise(self, x: Tensor) -> None:
+        self.mean = x.mean(0)
+        centred = (x - self.mean).double()
+        values, vectors = torch.linalg.eigh(centred.mT @ centred)
+        self.components = vectors[:, values.argsort(descending=True)[: len(self.components)]].mT.to(x.dtype).contiguous()
+
+    def encode(self, x: Tensor) -> Tensor:
+        return (x - self.mean) @ self.components.mT
+
+    def decode(self, z: Tensor) -> Tensor:
+        return z @ self.components + self.mean
+
+
+@MODELS.add
+class Pixels(Model, Encoder):
+    """The image as its own code."""
+
+    players: ClassVar[tuple[Player, ...]] = ()
+    stackable: ClassVar[bool] = False
+    support = Support.REAL
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def encode(self, x: Tensor) -> Tensor:
+        return x
+
+
+@MODELS.add
+class RandomEncoder(Model, Encoder):
+    """An encoder as initialised, never trained: what the architecture alone gives."""
+
+    players: ClassVar[tuple[Player, ...]] = ()
+    support = Support.REAL
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        *,
+        latent: int = 20,
+        network: str = "mlp",
+        hidden: Sequence[int] = (200, 200),
+        activation: str = "tanh",
+    ) -> None:
+        super().__init__()
+        self.encoder = NETWORKS[network].encoder(shape, latent, hidden, activation)
+        self.shape, self.latent = shape, latent
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.encoder(x)
+
+
+@MODELS.add
+class RandomProjection(Model, Encoder):
+    """Codes z = A x / sqrt(latent) with A of independent standard normal numbers: what any linear map of that size keeps."""
+
+    players: ClassVar[tuple[Player, ...]] = ()
+    support = Support.REAL
+    projection: Tensor
+
+    def __init__(self, shape: tuple[int, int, int], *, latent: int = 20) -> None:
+        super().__init__()
+        self.shape, self.latent = shape, latent
+        self.register_buffer("projection", torch.randn(latent, math.prod(shape)) / math.sqrt(latent))
+
+    def encode(self, x: Tensor) -> Tensor:
+        return x @ self.projection.mT

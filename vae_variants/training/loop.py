@@ -1,0 +1,206 @@
+"""The one training loop: an n-player game over a stack of seeds."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from vae_variants.models.base import Density, Player
+from vae_variants.registry import UserError
+from vae_variants.training.batches import batches, derive_seed
+from vae_variants.training.population import Population
+from vae_variants.training.precision import has_effect, precision
+from vae_variants.training.traced import Gradient
+from vae_variants.variants.recipe import DECAYS, Recipe
+
+if TYPE_CHECKING:
+    from vae_variants.datasets import Data
+
+__all__ = ["Training", "fit"]
+
+FEW = 100  # steps, for which tracing takes longer than it saves
+VALIDATION, VALIDATION_BATCH = 1000, 250  # images, and how many at a time
+
+Curves = dict[str, list[list[float]]]  # name -> (epochs, seeds)
+
+
+def adam(parameters: list[Tensor], lr: float) -> torch.optim.Optimizer:
+    return torch.optim.Adam(parameters, lr=lr, fused=True)
+
+
+class Training:
+    """Trains a population one epoch at a time; between steps its state can be saved and restored.
+
+    Order of the images and binarisation depend on (`key`, seed, epoch), and the noise inside a step on
+    (`key`, seeds, epoch), never on the model: variants are paired, and an epoch can be repeated from its number alone.
+    """
+
+    def __init__(self, population: Population, data: Data, recipe: Recipe, key: str = "") -> None:
+        self.population, self.data, self.recipe, self.key = population, data, recipe, key
+        self.epoch, self.seconds, self.diverged = 0, list[float](), dict[int, int]()
+        self.losses, self.spent, self.noise = list[Tensor](), 0.0, list[Tensor]()  # of an epoch that has begun
+        self.train = data.train.to(population.device)
+        self.validation = data.validation[:VALIDATION].to(population.device)
+        self.batch = min(recipe.batch, len(self.train))
+        self.steps = len(self.train) // self.batch
+        population.initialise(self.train)
+        self.players: tuple[Player, ...] = population.template.players
+        self.parameters = [population.owned(player.prefix) for player in self.players]
+        for player, owned in zip(self.players, self.parameters, strict=True):
+            if not owned:
+                raise UserError(f"player {player.prefix!r} of {type(population.template).__name__} owns no parameter")
+        self.optimizers = [(p.optimizer or adam)(owned, recipe.lr) for p, owned in zip(self.players, self.parameters, strict=True)]
+        self.rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
+        trace = recipe.epochs * self.steps > FEW
+        self.gradients = [Gradient(population, player, recipe.precision, trace) for player in self.players]
+
+    def batches(self) -> Iterator[Tensor]:
+        """(S, B, D) per step of the epoch that is still to be made."""
+        return batches(self.train, self.data.dynamic, self.population.seeds, self.batch, self.key, self.epoch, len(self.losses))
+
+    def run_epoch(self, after: Callable[[], None] = lambda: None) -> dict[str, list[float]]:
+        """One pass over the training images, or the rest of one -> curves: name -> mean value of the epoch for each seed.
+
+        `after` is called after each step, and may take the `state()`. Raises `UserError` where the model has no player, and so nothing
+        to train.
+        """
+        if not self.players:
+            raise UserError(f"{type(self.population.template).__name__} has nothing to train")
+        devices = [self.population.device] if self.population.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(derive_seed("noise", self.key, self.population.seeds, self.epoch))
+            if self.noise:
+                self.resume_noise()
+            begin, first, before = time.perf_counter(), len(self.losses), self.spent
+            done = [(self.epoch + step / self.steps) / self.recipe.epochs for step in range(self.steps)]
+            times = torch.tensor(done, device=self.population.device)  # at once: a copy for each step would be waited for
+            with precision(self.recipe.precision):
+                for fraction, t, x in zip(done[first:], times[first:], self.batches(), strict=True):
+                    self.slow_down(fraction)
+                    self.losses.append(torch.stack([self.turn(i, x, t) for i in range(len(self.players))]))
+                    self.spent = before + time.perf_counter() - begin
+                    after()
+            means = torch.stack(self.losses).mean(0)
+            curves = {self.curve(p): row.tolist() for p, row in zip(self.players, means, strict=True)}  # waits for the device
+            self.seconds.append(before + time.perf_counter() - begin)
+            self.losses, self.spent, self.noise = [], 0.0, []
+            self.epoch += 1
+            curves |= self.validate()
+        for s, seed in enumerate(self.population.seeds):
+            if not all(math.isfinite(curve[s]) for curve in curves.values()):
+                self.diverged.setdefault(seed, self.epoch)
+        return curves
+
+    @property
+    def how(self) -> str:
+        """How the steps of this process were made: traced, stacked, one by one; and in which precision."""
+        ways = dict.fromkeys(gradient.how for gradient in self.gradients if gradient.how)
+        name = self.recipe.precision
+        without = "" if has_effect(name, self.population.device) or name == "fp32" else " has no effect here: fp32"
+        return "; ".join([*ways, name + without])
+
+    def resume_noise(self) -> None:
+        """Draws go on from where `state()` was taken."""
+        torch.set_rng_state(self.noise[0])
+        if self.population.device.type == "cuda":
+            torch.cuda.set_rng_state(self.noise[1], self.population.device)
+
+    def slow_down(self, done: float) -> None:
+        """Learning rates after that fraction of the training: a function of it alone, so that a resumed run has the same."""
+        factor = DECAYS[self.recipe.decay](done)
+        for optimizer, rates in zip(self.optimizers, self.rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+
+    def images_per_second(self, budget: float) -> float:
+        """Images times seeds per second: the median over single steps after 3 to warm up, for `budget` seconds.
+
+        Trains as it measures, on a machine that does nothing else: whoever wants the population as it was restores it.
+        """
+        if not self.players:
+            raise UserError(f"{type(self.population.template).__name__} has nothing to train")
+        device, times, t = self.population.device, list[float](), torch.zeros((), device=self.population.device)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), precision(self.recipe.precision):
+            stream = itertools.chain.from_iterable(self.batches() for _ in itertools.count())
+            while True:
+                begin = time.perf_counter()
+                x = next(stream)
+                for i in range(len(self.players)):
+                    self.turn(i, x, t)
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)
+                times.append(time.perf_counter() - begin)
+                if len(times) > 3 + 3 and sum(times[3:]) > budget:
+                    return len(self.population) * self.batch / statistics.median(times[3:])
+
+    def turn(self, i: int, x: Tensor, t: Tensor) -> Tensor:
+        """One step of player i -> (S,) its loss."""
+        value, gradients = self.gradients[i](x, t)
+        for parameter, found in zip(self.parameters[i], gradients, strict=True):
+            parameter.grad = found
+        self.optimizers[i].step()
+        self.optimizers[i].zero_grad()
+        return value
+
+    def curve(self, player: Player) -> str:
+        return "train_" + (player.prefix.rstrip(".") + "_loss" if player.prefix else "loss")
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, list[float]]:
+        """Mean over the first 1000 validation images: log p(x) or its one-sample bound, else the loss of a lone player."""
+        if isinstance(self.population.template, Density):
+            log_prob = self.population.call("log_prob", (None,))
+            values = [log_prob(x) for x in self.validation.split(VALIDATION_BATCH)]
+            return {"validation_log_prob": torch.cat(values, -1).mean(-1).tolist()}
+        if len(self.players) == 1:
+            t = torch.ones((), device=self.validation.device)
+            return {"validation_loss": self.population.call(self.players[0].loss, (None, None))(self.validation, t).tolist()}
+        return {}
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that the next step depends on, as flat tensors; to be taken between epochs, or by `after` of `run_epoch`."""
+        found = {f"model/{name}": tensor for name, tensor in self.population.state().items()}
+        for i, optimizer in enumerate(self.optimizers):
+            for j, entry in optimizer.state_dict()["state"].items():
+                found |= {f"optimizer/{i}/{j}/{name}": torch.as_tensor(value) for name, value in entry.items()}
+        found["epoch"] = torch.tensor(self.epoch)
+        found["seconds"] = torch.tensor(self.seconds, dtype=torch.float64)
+        found["diverged"] = torch.tensor(list(self.diverged.items()), dtype=torch.int64).reshape(-1, 2)
+        if self.losses:
+            found |= {"losses": torch.stack(self.losses), "spent": torch.tensor(self.spent), "noise/0": torch.get_rng_state()}
+            if self.population.device.type == "cuda":
+                found["noise/1"] = torch.cuda.get_rng_state(self.population.device)
+        return found
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Goes on from a `state()` of the same population, data and recipe."""
+        self.population.restore({k.removeprefix("model/"): v for k, v in state.items() if k.startswith("model/")})
+        for i, optimizer in enumerate(self.optimizers):
+            entries: dict[int, dict[str, Any]] = {}
+            for key, tensor in state.items():
+                if key.startswith(f"optimizer/{i}/"):
+                    _, _, j, name = key.split("/")
+                    entries.setdefault(int(j), {})[name] = tensor
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": entries})
+        self.epoch, self.seconds = int(state["epoch"]), state["seconds"].tolist()
+        self.diverged = {int(seed): int(epoch) for seed, epoch in state["diverged"].tolist()}
+        if "losses" in state:
+            self.losses, self.spent = list(state["losses"].to(self.population.device)), float(state["spent"])
+            self.noise = [state[name] for name in ("noise/0", "noise/1") if name in state]
+
+
+def fit(population: Population, data: Data, recipe: Recipe, key: str = "") -> Curves:
+    """Trains to the end -> curves: name -> (epochs, seeds)."""
+    training, curves = Training(population, data, recipe, key), Curves()
+    while training.players and training.epoch < recipe.epochs:
+        for name, row in training.run_epoch().items():
+            curves.setdefault(name, []).append(row)
+    population.finish(training.train, training.diverged)
+    return curves

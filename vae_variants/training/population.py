@@ -1,0 +1,121 @@
+"""One model as many copies as there are seeds."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, stack_module_state, vmap
+
+from vae_variants.models.base import DataDependent, Finished, Model
+from vae_variants.registry import UserError
+from vae_variants.training.batches import derive_seed
+
+__all__ = ["Population"]
+
+
+class Population:
+    """S copies of one model, initialised from S seeds, with their parameters stacked on a leading axis of length S.
+
+    Every method is called for all members at once by `torch.func.vmap`; a model that says `stackable = False` is called
+    member by member, behind the same interface. Draws inside a call come from one stream, so that the tuple of seeds
+    that trains together is the unit of reproducibility; the initialisation depends on each member's seed alone.
+    `randomness="same"` gives every member the same draws.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], Model],
+        seeds: Sequence[int],
+        device: torch.device | str = "cpu",
+        randomness: str = "different",
+    ) -> None:
+        self.seeds, self.device, self.randomness = tuple(seeds), torch.device(device), randomness
+        models = []
+        for seed in self.seeds:
+            with torch.random.fork_rng():
+                torch.manual_seed(derive_seed("init", seed))
+                models.append(build().to(self.device))
+        self.template = models[0]
+        self.models = [] if self.template.stackable else models
+        self.params: dict[str, Tensor] = {}
+        self.buffers: dict[str, Tensor] = {}
+        if self.template.stackable:
+            self.params, self.buffers = stack_module_state(models)
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def call(self, method: str, in_dims: tuple[int | None, ...]) -> Callable[..., Tensor]:
+        """`method` of every member: arguments with in_dim 0 carry one slice per member, None is shared; -> (S, ...)."""
+        if self.models:
+
+            def each(*args: Tensor) -> Tensor:
+                slices = [[a if d is None else a[s] for a, d in zip(args, in_dims, strict=True)] for s in range(len(self))]
+                return torch.stack([model(method, *args) for model, args in zip(self.models, slices, strict=True)])
+
+            return each
+
+        stacked = self.stacked(method, in_dims)
+        return lambda *args: stacked(self.params | self.buffers, *args)
+
+    def stacked(self, method: str, in_dims: tuple[int | None, ...]) -> Callable[..., Tensor]:
+        """The same as a function of the state too: stacked parameters and buffers by name."""
+
+        def one(state: dict[str, Tensor], *args: Tensor) -> Tensor:
+            return functional_call(self.template, state, (method, *args))
+
+        return vmap(one, in_dims=(0, *in_dims), randomness=self.randomness)
+
+    def owned(self, prefix: str) -> list[Tensor]:
+        """The parameters whose names start with `prefix`, of all members."""
+        sources: list[Mapping[str, Tensor]] = [dict(m.named_parameters()) for m in self.models] or [self.params]
+        return [p for source in sources for name, p in source.items() if name.startswith(prefix)]
+
+    def initialise(self, x: Tensor) -> None:
+        """Gives the training images to a model that takes something from them in closed form."""
+        if isinstance(self.template, DataDependent) and not self.models:
+            raise UserError(f"{type(self.template).__name__} takes something from the data: it has to say stackable = False")
+        for model in self.models:
+            if isinstance(model, DataDependent):
+                model.initialise(x)
+
+    @torch.no_grad()
+    def finish(self, x: Tensor, skip: Container[int] = ()) -> None:
+        """Gives the training images to each member of a model that takes a last step, but for the seeds in `skip`."""
+        if isinstance(self.template, Finished):
+            members = list(self.members())
+            for seed, member in zip(self.seeds, members, strict=True):
+                assert isinstance(member, Finished)
+                if seed not in skip:
+                    member.finish(x)
+            states = [member.state_dict() for member in members]
+            self.restore({name: torch.stack([state[name] for state in states]) for name in states[0]})
+
+    def state(self) -> dict[str, Tensor]:
+        """Parameters and persistent buffers, each with the seeds as leading axis."""
+        if self.models:
+            states = [model.state_dict() for model in self.models]
+            return {name: torch.stack([state[name] for state in states]) for name in states[0]}
+        kept = self.template.state_dict().keys()
+        return {name: tensor.detach() for name, tensor in (self.params | self.buffers).items() if name in kept}
+
+    @torch.no_grad()
+    def restore(self, state: dict[str, Tensor]) -> None:
+        if self.models:
+            for s, model in enumerate(self.models):
+                model.load_state_dict({name: tensor[s] for name, tensor in state.items()})
+            return
+        for name, tensor in (self.params | self.buffers).items():
+            if name in state:
+                tensor.copy_(state[name])
+
+    def members(self) -> Iterator[Model]:
+        """An ordinary module for each seed, in evaluation mode, without gradients."""
+        for s in range(len(self)):
+            member = self.models[s] if self.models else copy.deepcopy(self.template)
+            if not self.models:
+                member.load_state_dict({name: tensor[s] for name, tensor in self.state().items()})
+            yield member.eval().requires_grad_(False)

@@ -1,0 +1,83 @@
+"""The named variants: each a name for a choice of arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vae_variants.registry import Registry
+
+__all__ = ["VARIANTS", "Variant"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A name for a choice of arguments: `config` holds what differs from the defaults of its model."""
+
+    name: str
+    description: str
+    reference: str
+    config: Mapping[str, Any]
+
+
+VARIANTS: Registry[Variant] = Registry("variant")
+
+
+def _add(name: str, description: str, reference: str, **config: Any) -> None:
+    VARIANTS.add(Variant(name, description, reference, config), name=name)
+
+
+KINGMA = "Kingma & Welling 2014, Auto-Encoding Variational Bayes, arXiv:1312.6114"
+BURDA = "Burda, Grosse & Salakhutdinov 2016, Importance Weighted Autoencoders, arXiv:1509.00519"
+RYBKIN = "Rybkin, Daniilidis & Levine 2021, sigma-VAE, arXiv:2006.13202"
+M2 = "Kingma et al. 2014, Semi-supervised learning with deep generative models, arXiv:1406.5298 (sums over a discrete code)"
+LUCAS = "Lucas et al. 2019, Don't Blame the ELBO!, NeurIPS"
+SALIMANS = "Salimans et al. 2017, PixelCNN++, arXiv:1701.05517"
+LOAIZA = "Loaiza-Ganem & Cunningham 2019, The continuous Bernoulli, arXiv:1907.06845"
+SONDERBY = "Sonderby et al. 2016, Ladder VAE, arXiv:1602.02282"
+IAF = "Kingma et al. 2016, Inverse autoregressive flow, arXiv:1606.04934"
+ROEDER = "Roeder, Wu & Duvenaud 2017, Sticking the landing, arXiv:1703.09194"
+TUCKER = "Tucker et al. 2019, Doubly reparameterized gradient estimators, arXiv:1810.04152"
+MADE = "Germain et al. 2015, MADE, arXiv:1502.03509"
+
+# fmt: off
+_add("ae", "autoencoder with 20 codes, squared error", "Hinton & Salakhutdinov 2006, Science 313:504",
+     model="autoencoder", likelihood="gaussian", latent=20)
+_add("ae-gmm", "the same, and a mixture of 10 Gaussians on its codes to draw from", "Ghosh et al. 2020, RAE, arXiv:1903.12436",
+     model="autoencoder-mixture", likelihood="gaussian", latent=20)
+_add("vae-bernoulli", "VAE, sigmoid decoder on binarised pixels: the baseline", KINGMA, model="vae")
+_add("vae-gaussian", "VAE, Gaussian decoder of constant standard deviation 1 (squared error)", KINGMA,
+     model="vae", likelihood="gaussian", sigma=1.0)
+_add("vae-gaussian-0.1", "VAE, Gaussian decoder with standard deviation 0.1", KINGMA, model="vae", likelihood="gaussian", sigma=0.1)
+_add("vae-gaussian-learnt", "VAE, Gaussian decoder with one learnt standard deviation", RYBKIN, model="vae", likelihood="gaussian-learnt")
+_add("vae-discretized", "VAE, discretized logistic over the stored grey levels", SALIMANS, model="vae", likelihood="discretized-logistic")
+_add("vae-continuous-bernoulli", "VAE, continuous Bernoulli on grey pixels", LOAIZA, model="vae", likelihood="continuous-bernoulli")
+for _latent in (2, 5, 10, 20, 50):
+    _add(f"vae-latent-{_latent}", f"the baseline with {_latent} latent units", KINGMA, model="vae", latent=_latent)
+for _samples in (8, 64):
+    _add(f"vae-samples-{_samples}", f"the ELBO estimated from {_samples} draws of z per image", KINGMA, model="vae", samples=_samples)
+for _samples in (8, 64):
+    _add(f"iwae-{_samples}", f"importance-weighted bound with {_samples} draws", BURDA, model="vae", objective="iwae", samples=_samples)
+_add("vae-stl", "the ELBO by its path gradient, without the score of q", ROEDER, model="vae", objective="stl")
+_add("iwae-dreg-8", "importance-weighted bound with 8 draws, doubly reparameterised gradient", TUCKER,
+     model="vae", objective="dreg", samples=8)
+_add("beta-vae-4", "KL weighted by 4", "Higgins et al. 2017, beta-VAE, ICLR", model="vae", objective="beta", beta=4.0)
+_add("vae-warm-up", "KL weight rising from 0 to 1 over the first 30 % of training", SONDERBY, model="vae", objective="warm-up")
+_add("vae-free-bits", "at least 0.25 nats allowed to each latent unit", IAF, model="vae", objective="free-bits")
+_add("vae-categorical", "VAE with one categorical code of 32 values, summed over: exact log p(x), ELBO and gap", M2,
+     model="categorical-vae")
+_add("vae-linear", "linear-Gaussian VAE with 20 latent units (probabilistic PCA): exact log p(x) beside its bounds", LUCAS,
+     model="linear-vae", latent=20)
+_add("vae-conv", "the baseline with a small convolutional network", KINGMA, model="vae", network="conv")
+_add("gan", "non-saturating GAN on grey pixels, gradient penalty on real images",
+     "Goodfellow et al. 2014, arXiv:1406.2661; Mescheder et al. 2018, arXiv:1801.04406", model="gan", lr=1e-3)
+_add("fvbn", "logistic autoregression over pixels: exact likelihood", "Frey, Hinton & Dayan 1996, NIPS", model="fvbn")
+_add("made", "masked autoregressive network, one order of the pixels", MADE, model="made")
+_add("made-orders-8", "the same over 8 orders, mixed as joints", MADE, model="made", orders=8)
+_add("reference-data", "real training images, as if sampled", "", model="real-data")
+for _latent in (2, 5, 10, 20, 50):
+    _add(f"reference-pca-{_latent}", f"{_latent} principal components", "Pearson 1901", model="pca", latent=_latent)
+_add("reference-pixels", "raw pixels as the code", "", model="pixels")
+_add("reference-random-projection", "Gaussian random projection to 20 codes", "", model="random-projection", latent=20)
+_add("reference-random-encoder", "untrained encoder with 20 codes", "", model="random-encoder", latent=20)

@@ -9,6 +9,7 @@ import pytest
 
 from vae_variants.studies import STUDIES
 from vae_variants.studies.record import StudyRecord
+from vae_variants.studies.study import given
 
 CLAIMS = Path(__file__).parents[2] / "reports" / "claims"
 VERDICTS = {  # study -> verdict on digits at the preset `quick`, on MNIST at `full`
@@ -27,7 +28,8 @@ VERDICTS = {  # study -> verdict on digits at the preset `quick`, on MNIST at `f
 @pytest.mark.parametrize("data", ["digits-quick", "mnist"])
 def test_a_committed_table_has_its_verdict_and_its_effects(name: str, data: str):
     record = StudyRecord.from_json((CLAIMS / "data" / f"{data}-{name}.json").read_text(encoding="utf-8"))
-    judgement = STUDIES[name]().judge(record.tables)
+    study = STUDIES[name]()
+    judgement = study.judge(given(study, record.tables))
     assert judgement.verdict == record.judgement.verdict == VERDICTS[name][data == "mnist"]
     for now, before in zip(judgement.effects, record.judgement.effects, strict=True):
         assert now._replace(value=0.0, low=None, high=None) == before._replace(value=0.0, low=None, high=None)

@@ -121,9 +121,9 @@ def test_a_study_is_measured_once_and_judged_each_time(lab: Lab, monkeypatch: py
     first, found = run_study("planted", lab, "do it")
     assert first.judgement is not None and first.judgement.verdict == Verdict.SUPPORTED and Planted.measured == 1
     again, kept = run_study("planted", lab, "do it")
-    assert again == first and Planted.measured == 1
+    assert again.to_json() == first.to_json() and Planted.measured == 1
     assert torch.equal(kept.arrays["grid"], found.arrays["grid"])
-    assert StudyRecord.from_json(first.to_json()) == first
+    assert StudyRecord.from_json(first.to_json()).to_json() == first.to_json()
     run_study("planted", lab, "do it", fresh=True)
     assert Planted.measured == 2
     monkeypatch.setattr(Planted, "version", 2)
@@ -132,7 +132,7 @@ def test_a_study_is_measured_once_and_judged_each_time(lab: Lab, monkeypatch: py
     next(lab.store.root.glob("*/study-planted-*/arrays.safetensors")).unlink()  # what figures need has to be there
     run_study("planted", lab, "do it")
     assert Planted.measured in (3, 4)
-    for text in ("{}", "[]", first.to_json().replace('"schema": 1', '"schema": 99')):
+    for text in ("{}", "[]", first.to_json().replace('"schema": 1', '"schema": 99'), first.to_json().replace("Nothing", "Something")):
         with pytest.raises(ValueError, match="record of a study"):
             StudyRecord.from_json(text)
 

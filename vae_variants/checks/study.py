@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import math
 import re
 import tempfile
 from functools import lru_cache
@@ -64,10 +63,8 @@ def gives_reasons(name: str) -> None:
     if not judgement.effects:
         raise Broken("its verdict shows no effect", "give the Effects that it rests on")
     for title, table in found.tables.items():
-        if not table.rows:
+        if not len(table):
             raise Broken(f"its table {title!r} is empty", "leave out tables that have no rows")
-        if any(isinstance(value, float) and not math.isfinite(value) for row in table.rows for value in row):
-            raise Broken(f"its table {title!r} has a value that is not finite", "write None where there is no value")
 
 
 @law("study")
@@ -77,10 +74,12 @@ def its_verdict_follows_from_what_the_page_shows(name: str) -> None:
     from vae_variants.studies import STUDIES
     from vae_variants.studies.page import cell, write_claims
     from vae_variants.studies.record import StudyRecord
+    from vae_variants.studies.study import given, rows
 
     record, found = measured(name)
     kept = StudyRecord.from_json(record.to_json())
-    if kept != record or STUDIES[name]().judge(kept.tables) != record.judgement:
+    study = STUDIES[name]()
+    if kept.to_json() != record.to_json() or study.judge(given(study, kept.tables)) != record.judgement:
         raise Broken("judging its kept tables gives another verdict", "let judge() look at tables alone, and draw nothing")
     with tempfile.TemporaryDirectory(prefix="vae-variants-") as root:
         if error := write_claims(record, found, Path(root)).error:
@@ -93,7 +92,7 @@ def its_verdict_follows_from_what_the_page_shows(name: str) -> None:
     cells = {part.strip() for line in page.splitlines() if line.startswith("|") for part in re.split(r"(?<!\\)\|", line)}
     assert record.judgement is not None
     for title, table in found.tables.items():
-        if missing := {escaped(cell(value)) for row in table.rows for value in row} - cells:
+        if missing := {escaped(cell(value)) for row in rows(table) for value in row.values()} - cells:
             raise Broken(f"its page does not show {min(missing)!r} of table {title!r}", "give plain values")
     wanted = [f"| {escaped(effect.criterion)} | {effect.verdict.value} |" for effect in record.judgement.effects]
     wanted += [f"- {escaped(sentence)}" for sentence in record.judgement.more]
@@ -106,17 +105,16 @@ def its_verdict_follows_from_what_the_page_shows(name: str) -> None:
 @law("study")
 def one_seed_supports_nothing(name: str) -> None:
     """Of tables with one seed alone it does not say that its claim is supported."""
-    from vae_variants.studies import STUDIES, Table, Verdict
+    from vae_variants.studies import STUDIES, Verdict
+    from vae_variants.studies.study import given
 
     record, found = measured(name)
     one, seeded = {}, False
     for title, table in found.tables.items():
-        if "seed" in table.columns:
-            first = min(row["seed"] for row in table)
-            i, seeded = table.columns.index("seed"), True
-            table = Table(table.caption, table.columns, tuple(row for row in table.rows if row[i] == first), table.folded)
-        one[title] = table
+        one[title] = table[table["seed"] == table["seed"].min()] if "seed" in table else table
+        seeded |= "seed" in table
     if not seeded:
         raise Untried("its tables have no column `seed`")
-    if (verdict := STUDIES[record.name]().judge(one).verdict) in (Verdict.SUPPORTED, Verdict.CONDITIONAL):
+    study = STUDIES[record.name]()
+    if (verdict := study.judge(given(study, one)).verdict) in (Verdict.SUPPORTED, Verdict.CONDITIONAL):
         raise Broken(f"one seed alone is judged {verdict.value!r}", "judge intervals over seeds: vae_variants.analysis.verdicts.compared")

@@ -6,7 +6,6 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from vae_variants.registry import UserError
 from vae_variants.report import Claim, write_index
 from vae_variants.report.metrics_page import anchor, escaped
 from vae_variants.studies.record import StudyRecord, attempt, read_all
-from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Table, Verdict
+from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Picture, Study, Table, Verdict, given, rows
 
 __all__ = ["TRIED", "cell", "claims_on", "effects_tables", "write_claims"]
 
@@ -64,7 +63,8 @@ def effects_tables(effects: Sequence[Effect]) -> list[tuple[list[str], list[list
     return [([*places, "effect", "interval", "n", "criterion", "verdict"], rows) for places, rows in kinds.items()]
 
 
-def shown(table: Table) -> list[str]:
+def shown(frame: pd.DataFrame) -> list[str]:
+    table = Table.of(frame.attrs["caption"], rows(frame), folded=len(frame) > MANY)
     numeric = [all(row[i] is None or isinstance(row[i], (int, float)) for row in table.rows) for i in range(len(table.columns))]
     left = numeric.index(True) if True in numeric else len(numeric)
     body = markdown(table.columns, ([escaped(cell(value)) for value in row] for row in table.rows), left)
@@ -185,18 +185,18 @@ def page(records: Sequence[StudyRecord]) -> str:
 
 def csv(records: Sequence[StudyRecord]) -> pd.DataFrame:
     """One row per effect."""
-    rows = []
+    lines = []
     for r in records:
         overall = r.judgement.verdict.value if r.judgement else "failed"
         common = {"study": r.name, "dataset": r.dataset["name"], "fidelity": r.fidelity, "claim_verdict": overall}
         for e in r.judgement.effects if r.judgement else ():
             where = "; ".join(f"{k} = {v}" for k, v in e.where.items())
             rest = {k: v for k, v in e._asdict().items() if k not in ("where", "verdict")}
-            rows.append({**common, "where": where, **rest, "verdict": e.verdict.value})
+            lines.append({**common, "where": where, **rest, "verdict": e.verdict.value})
         if not (r.judgement and r.judgement.effects):
-            rows.append(common)
+            lines.append(common)
     middle = [name for name in Effect._fields if name not in ("where", "verdict")]
-    return pd.DataFrame(rows, columns=["study", "dataset", "fidelity", "claim_verdict", "where", *middle, "verdict"])
+    return pd.DataFrame(lines, columns=["study", "dataset", "fidelity", "claim_verdict", "where", *middle, "verdict"])
 
 
 def write_claims(record: StudyRecord, found: Findings, reports: Path) -> StudyRecord:
@@ -206,9 +206,9 @@ def write_claims(record: StudyRecord, found: Findings, reports: Path) -> StudyRe
     """
     folder = reports / "claims"
     if record.judgement is not None:
-        pictures, error = attempt(lambda: STUDIES[record.name]().draw(found))
+        pictures, error = attempt(lambda: drawn_by(STUDIES[record.name](), found))
         if pictures is None:
-            record = replace(record, judgement=None, error=error)
+            record = record.model_copy(update={"judgement": None, "error": error})
     try:
         for part in ("data", "figures"):
             (folder / part).mkdir(parents=True, exist_ok=True)
@@ -220,7 +220,7 @@ def write_claims(record: StudyRecord, found: Findings, reports: Path) -> StudyRe
             drawn = pictures if record.judgement is not None and pictures else []
             for picture in drawn:
                 picture.figure.savefig(picture_file(folder, record, picture.name), metadata={"Software": None})
-            record = replace(record, captions={picture.name: picture.caption for picture in drawn})
+            record = record.model_copy(update={"captions": {picture.name: picture.caption for picture in drawn}})
             path.write_text(record.to_json(), encoding="utf-8")
         records = read_all(folder / "data")
         (folder / "README.md").write_text(page(records), encoding="utf-8")
@@ -233,6 +233,10 @@ def write_claims(record: StudyRecord, found: Findings, reports: Path) -> StudyRe
     except ValueError as error:
         raise UserError(f"what is in {str(folder / 'data')!r} cannot be read: {error}") from error
     return record
+
+
+def drawn_by(study: Study, found: Findings) -> list[Picture]:
+    return study.draw(Findings(given(study, found.tables), found.arrays))
 
 
 def claims_on(dataset: str, reports: Path) -> list[Claim]:

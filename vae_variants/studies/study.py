@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import pandas as pd
 from torch import Tensor
 
 from vae_variants.registry import Registry, UserError
@@ -18,7 +19,21 @@ if TYPE_CHECKING:
 
     from vae_variants.studies.lab import Lab
 
-__all__ = ["STUDIES", "Effect", "Findings", "Judgement", "Picture", "Study", "Table", "Verdict"]
+__all__ = [
+    "STUDIES",
+    "Effect",
+    "Findings",
+    "Judgement",
+    "Picture",
+    "Study",
+    "Table",
+    "Tables",
+    "Verdict",
+    "by_seed",
+    "rows",
+    "select",
+    "table",
+]
 
 Cell = str | int | float | None
 
@@ -69,12 +84,67 @@ class Table:
         return cls(caption, columns, tuple(tuple(row[name] for name in columns) for row in rows), folded)
 
 
-Tables = Mapping[str, Table]
+Tables = Mapping[str, Any]  # name -> pd.DataFrame as `table` makes it; `Table` for a study without `frames`
+
+
+def table(caption: str, rows: Sequence[Mapping[str, Cell]]) -> pd.DataFrame:
+    """A table of measured values.
+
+    Args:
+        caption: what the table shows; kept in `attrs["caption"]`.
+        rows: column -> value, with the same columns in each row and units in the names of the columns. None is a missing value.
+
+    Returns:
+        The rows as a DataFrame. A missing value is NaN; a column of integers keeps its integers if some are missing (`Int64`).
+
+    Raises:
+        ValueError: a value is infinite or NaN.
+    """
+    for row in rows:
+        if wrong := [name for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)]:
+            raise ValueError(f"table {caption!r} has a value in column {wrong[0]!r} that is not finite; write None for a missing value")
+    frame = pd.DataFrame(list(rows))
+    for name in frame.columns[frame.isna().any()]:
+        if {type(row[name]) for row in rows} == {int, type(None)}:
+            frame[name] = frame[name].astype("Int64")
+    frame.attrs["caption"] = caption
+    return frame
+
+
+def select(table: pd.DataFrame, **equal: Cell) -> pd.DataFrame:
+    """The rows in which these columns have these values. A table without rows may lack the columns."""
+    if len(table):
+        for name, value in equal.items():
+            table = table[table[name].isna() if value is None else table[name] == value]
+    return table
+
+
+def by_seed(table: pd.DataFrame, value: str, **equal: Cell) -> pd.Series[float]:
+    """Column `value` by seed, without missing values, of the rows that `select` finds: `b - a` of two of them is paired by seed."""
+    found = select(table, **equal)
+    if not len(found):
+        return pd.Series(dtype=float)
+    return found.set_index("seed")[value].dropna().astype(float)
+
+
+def rows(table: pd.DataFrame, **equal: Cell) -> list[dict[str, Any]]:
+    """The rows that `select` finds as dictionaries, with None for missing values."""
+    found = select(table, **equal).astype(object)
+    return [dict(zip(found.columns, row, strict=True)) for row in found.where(found.notna(), None).to_numpy()]
+
+
+def given(study: Study, tables: Tables) -> Tables:
+    """The tables as this study takes them, until all studies take DataFrames."""
+    return tables if study.frames else {name: Table.of(t.attrs["caption"], rows(t)) for name, t in tables.items()}
+
+
+def framed(tables: Tables) -> dict[str, pd.DataFrame]:
+    return {name: table(t.caption, list(t)) if isinstance(t, Table) else t for name, t in tables.items()}
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What was measured. `arrays` are for figures alone (images, grids): a verdict rests on tables, which the page shows."""
+    """What was measured. `arrays` are for figures only (images, grids): a verdict rests on the tables."""
 
     tables: Tables
     arrays: Mapping[str, Tensor] = field(default_factory=dict)
@@ -125,6 +195,7 @@ class Study(ABC):
     source: ClassVar[str]  # who says so
     criterion: ClassVar[str]  # when the claim counts as supported, and when as not supported: written before the study ran
     version: ClassVar[int] = 1
+    frames: ClassVar[bool] = False  # whether `judge` and `draw` take DataFrames; goes when all do
 
     @abstractmethod
     def measure(self, lab: Lab) -> Findings:

@@ -183,7 +183,10 @@ def contest(measures: pd.DataFrame, vaes: Sequence[str]) -> Contest:
 
 
 def objection(measures: pd.DataFrame, variant: str) -> str:
-    """Why nothing can be said of the sharpness of a variant, or "": by the noise control, and for the GAN by coverage; a control that is missing for a seed is an objection too."""
+    """Why nothing can be said of the sharpness of a variant, or "".
+
+    By the noise control, and for the GAN by coverage; a control that is missing for a seed is an objection too.
+    """
     sharp, ratios, coverage = (by_seed(measures, name, variant=variant) for name in ("sharpness_ratio", "noise_ratio", "coverage"))
     name = "the GAN" if variant == GAN else variant
     if sharp.empty or set(sharp.index) < {seed for metric in BATTERY for seed in by_seed(measures, metric, variant=variant).index}:
@@ -260,9 +263,9 @@ def reason(found: Contest) -> str:
     blurrier, not_so = ([label for label, e in found.overall.items() if e.verdict is v] for v in (Verdict.SUPPORTED, Verdict.REFUTED))
     text = f"By all three measures {len(blurrier)} of {len(found.overall)} VAEs are blurrier than the GAN{named(blurrier)}"
     text += f", and by at least one {len(not_so)} {'is' if len(not_so) == 1 else 'are'} not{named(not_so)}" if not_so else ""
-    return text + (
-        f"; nothing can be said of {listed(list(found.others))}, since {listed(list(found.others.values()))}." if found.others else "."
-    )
+    if found.others:
+        text += f"; nothing can be said of {listed(list(found.others))}, since {listed(list(found.others.values()))}"
+    return f"{text}."
 
 
 def named(labels: Sequence[str]) -> str:

@@ -6,12 +6,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import pandas as pd
 from torch import Tensor
 
+from vae_variants.analysis.verdicts import Effect, Verdict
 from vae_variants.registry import Registry, UserError
 
 if TYPE_CHECKING:
@@ -36,15 +36,6 @@ __all__ = [
 ]
 
 Cell = str | int | float | None
-
-
-class Verdict(StrEnum):
-    """What the evidence says of a claim."""
-
-    SUPPORTED = "supported"
-    CONDITIONAL = "supported under conditions"
-    INCONCLUSIVE = "inconclusive"
-    REFUTED = "not supported"
 
 
 @dataclass(frozen=True)
@@ -148,21 +139,6 @@ class Findings:
 
     tables: Tables
     arrays: Mapping[str, Tensor] = field(default_factory=dict)
-
-
-class Effect(NamedTuple):
-    """One comparison: its size with an interval, and what it was held against, which was written down before it was measured."""
-
-    where: Mapping[str, str]  # what it is of, as column -> text
-    value: float
-    low: float | None
-    high: float | None
-    level: float | None  # of the interval; None for an identity that is checked and not estimated
-    n: int
-    of: str  # what n counts: seeds, images, draws
-    unit: str
-    criterion: str
-    verdict: Verdict
 
 
 @dataclass(frozen=True)

@@ -24,15 +24,11 @@ from vae_variants.registry import Registry
 __all__ = ["fingerprint"]
 
 NAME, PACKAGE = "vae_variants", Path(__file__).parents[1]
-TRAINING = ("training/loop", "datasets/dataset", "process", "variants/configurations")
-EVALUATION = ("evaluation/__init__", "harness/runner", "harness/environment", "training/throughput")
+TRAINING = ("training/setup", "process")
+EVALUATION = ("evaluation/__init__", "harness/measured")
 COMPONENTS: dict[str, Registry[Any]] = {"model": MODELS, "likelihood": LIKELIHOODS, "objective": OBJECTIVES, "network": NETWORKS}
 # the registry finds things, data have a digest of their own, and the rest of the harness carries numbers about
 APART = {PACKAGE / "registry.py", *(PACKAGE / f"datasets/{name}.py" for name in ("__init__", "builtin", "downloads", "own", "folder"))}
-ONLY = {  # file -> functions of it that make numbers; of what they import no more counts than is in `EVALUATION`
-    PACKAGE / "harness/runner.py": {"train_and_evaluate", "costs"},
-    PACKAGE / "harness/environment.py": {"reset_peak_memory", "allocated", "peak_memory"},
-}
 LIBRARY = {"site-packages", "dist-packages"}
 
 
@@ -95,8 +91,6 @@ def digest(components: frozenset[Path], evaluation: bool) -> str:
 def read(path: Path) -> tuple[str, tuple[Path, ...]]:
     """The code of a file as it is when one first asks, and the files that it imports, of those that count."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    if path in ONLY:
-        tree.body = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in ONLY[path]]
     imported = tuple(file for node in statements(tree) for file in files_of(node, path))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from vae_variants.checks import Broken, Law, Untried
-from vae_variants.registry import Registry, loaded
+from vae_variants.plugins import loaded
+from vae_variants.registry import Registry
 
 __all__ = ["broken", "flushed", "forget"]
 

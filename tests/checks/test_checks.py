@@ -6,8 +6,8 @@ import pytest
 
 from tests.trying import broken
 from vae_variants.checks import LAWS, Law
+from vae_variants.cli.registries import registry_of
 from vae_variants.datasets import DATASETS
-from vae_variants.registry import registry_of
 
 DOWNLOADED = {name for name in DATASETS if DATASETS[name].__module__ == "vae_variants.datasets.builtin"} - {"digits"}
 CASES = [

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import torch
 
-from vae_variants.registry import UserError, registry_of
+from vae_variants.cli.registries import registry_of
+from vae_variants.registry import UserError
 
 __all__ = ["LAWS", "Broken", "Law", "Outcome", "Untried", "law", "outcomes"]
 

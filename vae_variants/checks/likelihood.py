@@ -13,8 +13,8 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from vae_variants.checks.check import Broken, Untried, law
 from vae_variants.checks.words import described, size
+from vae_variants.components import takes
 from vae_variants.models.likelihoods import LIKELIHOODS, Likelihood, Support
-from vae_variants.variants import takes
 
 __all__ = ["LEVELS", "logits", "make", "points"]
 

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from vae_variants.cli.options import guarded
-from vae_variants.registry import UserError, load_plugin, load_plugins
+from vae_variants.plugins import load_plugin, load_plugins
+from vae_variants.registry import UserError
 
 __all__ = ["check"]
 

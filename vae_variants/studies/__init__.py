@@ -3,7 +3,6 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from vae_variants.components import watch
 from vae_variants.studies.lab import Lab
 from vae_variants.studies.study import STUDIES, Effect, Findings, Judgement, Picture, Study, Table, Verdict
 
@@ -15,5 +14,3 @@ TEXTBOOK = (  # the order of its claims, and so that of the page
 
 for _name in dict.fromkeys([*TEXTBOOK, *(module.name for module in iter_modules(__path__))]):
     import_module(f"{__name__}.{_name}")
-
-watch(STUDIES)

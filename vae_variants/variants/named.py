@@ -24,6 +24,15 @@ class Variant:
 VARIANTS: Registry[Variant] = Registry("variant")
 
 
+@VARIANTS.validator
+def _fault(obj: Any) -> str:
+    if not isinstance(obj, Variant):
+        return 'is not a variant; write Variant(name, description, reference, {"model": "vae", ...})'
+    if "model" not in obj.config:
+        return 'names no model; write {"model": "vae", ...} for its configuration'
+    return ""
+
+
 def _add(name: str, description: str, reference: str, **config: Any) -> None:
     VARIANTS.add(Variant(name, description, reference, config), name=name)
 

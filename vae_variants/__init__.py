@@ -50,7 +50,10 @@ HOMES = ("registry", "models", "datasets", "evaluation", "variants", "harness", 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return next(getattr(module, name) for home in HOMES if hasattr(module := import_module(f"{__name__}.{home}"), name))
+        module = next(module for home in HOMES if hasattr(module := import_module(f"{__name__}.{home}"), name))
+        if name == "STUDIES":
+            module.load_claims()
+        return getattr(module, name)
     if not name.startswith("_") and find_spec(f"{__name__}.{name}") is not None:
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

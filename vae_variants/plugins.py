@@ -85,7 +85,7 @@ def load_plugins(paths: Iterable[str | Path] = (), *, quiet: bool = False) -> No
 
 
 def load_plugin(path: str | Path) -> Added:
-    """Executes a file, unless it has been loaded and has not changed since.
+    """Executes a file, or a package by its `__init__.py`, unless it has been loaded and has not changed since.
 
     Returns:
         The registries and names of what it registered.
@@ -98,25 +98,34 @@ def load_plugin(path: str | Path) -> Added:
     shown = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
     if not path.is_file():
         raise UserError(f"plug-in {shown!r} is not a file")
-    name = f"vae_variants_plugin_{path.stem}_{hashlib.sha256(bytes(path.resolve())).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    folder = path.parent if path.name == "__init__.py" else None  # of a package, whose modules import each other by relative imports
+    name = f"vae_variants_plugin_{folder.name if folder else path.stem}_{hashlib.sha256(bytes(path.resolve())).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=[str(folder)] if folder else None)
     if spec is None or spec.loader is None:
         raise UserError(f"plug-in {shown!r} is not a Python file (.py)")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    files = sorted(folder.rglob("*.py")) if folder else [path]
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     known, before = loaded.get(name, ("", []))
     if known == digest and all(key in registry for registry, key in before):
         return before
     for registry, key in before:
         registry.drop(key)
+    unload(name)
     sys.modules[name] = importlib.util.module_from_spec(spec)  # where dataclasses and `inspect` look for it
     try:
         with all_or_nothing(str(path)) as added:
             spec.loader.exec_module(sys.modules[name])
     except (Exception, SystemExit) as error:
-        del sys.modules[name]
+        unload(name)
         raise UserError(f"plug-in {shown!r} failed to import: {explained(error, path)}") from error
     loaded[name] = (digest, added)
     return added
+
+
+def unload(name: str) -> None:
+    """Removes the module of a plug-in, and those inside it."""
+    for module in [module for module in sys.modules if module == name or module.startswith(f"{name}.")]:
+        del sys.modules[module]
 
 
 def file_of(point: EntryPoint) -> str:
@@ -130,12 +139,16 @@ def file_of(point: EntryPoint) -> str:
 
 @contextmanager
 def all_or_nothing(file: str) -> Iterator[Added]:
-    """Yields a list that ends up with what is registered inside, built-ins apart. If the block fails, all of it is dropped."""
+    """Yields a list that ends up with what is registered inside. If the block fails, all of it is dropped.
+
+    Built-ins are not in it, nor is what another plug-in registered that was loaded inside.
+    """
     before, found = {id(registry): set(registry) for registry in Registry.every}, Added()
 
     def look() -> None:
+        others = {(id(registry), name) for _, added in loaded.values() for registry, name in added}
         for registry in Registry.every:
-            new = [name for name in registry if name not in before.get(id(registry), ())]
+            new = [name for name in registry if name not in before.get(id(registry), ()) and (id(registry), name) not in others]
             found.extend((registry, name) for name in new if not registry.places[name].own)
 
     token = loading.set(file)

@@ -15,5 +15,7 @@ def registry_of(kind: str) -> Registry[Any]:
     """The registry of a kind that `KINDS` names."""
     built_in()
     if kind == "study":
-        from vae_variants import studies  # noqa: F401  (imports pandas and matplotlib)
+        from vae_variants.studies import load_claims  # imports pandas and matplotlib
+
+        load_claims()
     return KINDS[kind].registry

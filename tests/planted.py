@@ -125,7 +125,7 @@ BROKEN = [  # kind, what is written, what is written instead, the law, words of 
     ("likelihood", "u = (x - h)", "h = h if h.sum() > -1e9 else h\n        u = (x - h)", "can-be-stacked", "cannot be stacked (vmap): "),
     ("likelihood", "k = Support.REAL, 1", "k = Support.REAL, 2", "shapes", "gives (5, 6) for 3 pixels, expected (5, 3)"),
     ("likelihood", '"""Logistic density of scale s around the decoder\'s output."""', "", "says-what-it-is", "has no description"),
-    ("likelihood", "(x - h) / self.s", "(x - h) / self.z", "shapes", "has no attribute 'z'; mend mine.py:18, in log_prob"),
+    ("likelihood", "(x - h) / self.s", "(x - h) / self.z", "shapes", "has no attribute 'z'; fix mine.py:18, in log_prob"),
     ("objective", "weight * d.kl -", "-weight * d.kl -", "a-bound-when-training-ends", "not a bound: minus it is"),
     ("objective", "weight * d.kl -", "-weight * d.kl -", "a-bound-when-training-ends", "the KL has the wrong sign: write d.kl - d.log_px"),
     ("objective", "weight * d.kl -", "-", "a-bound-when-training-ends", "the KL is missing"),
@@ -149,7 +149,7 @@ BROKEN = [  # kind, what is written, what is written instead, the law, words of 
     ("metric", ".abs().max().item()", ".abs().max().item() + torch.rand(()).item()", "is-the-same-again", 'draw inside `with e.noise("mine"):`'),
     ("metric", "    return (", "    next(e.model.buffers(), next(e.model.parameters(), None)).zero_()\n    return (", "leaves-the-model-as-it-is", "changes"),
     ("metric", '"""largest error of any pixel"""', "", "says-what-it-is", "has no description"),
-    ("metric", "e.reconstructions", "e.reconstruction", "says-what-it-is", "has no attribute 'reconstruction'; mend mine.py:10, in mine"),
+    ("metric", "e.reconstructions", "e.reconstruction", "says-what-it-is", "has no attribute 'reconstruction'; fix mine.py:10, in mine"),
     ("dataset", "test=50", "test=(images[:50], None)", "test-images-are-new", "of its test images are training images, and 0 % of those are there twice"),
     ("dataset", "levels=256", "levels=16", "gives-images", "of 16 levels; write levels=256"),
     ("dataset", "randint(0, 256", "randint(0, 2", "uses-its-levels", "its brightest pixel is 1, of 256 levels: nearly black; write levels=2"),
@@ -159,7 +159,7 @@ BROKEN = [  # kind, what is written, what is written instead, the law, words of 
     ("variant", '"latent"', '"latnet"', "can-be-built", "did you mean 'latent'"),
     ("variant", '"own"', '""', "says-what-it-is", "has no reference"),
     ("network", "math.prod(shape) * k", "math.prod(shape)", "shapes", "the decoder gives (4, 64) for (1, 8, 8), k = 2, expected (4, 128)"),
-    ("network", "nn.Linear(8, n_out)", "nn.Linear(8, n_out), nn.Threshold(1e9, 0.0)", "can-be-stacked", "the gradient does not reach 0.weight of the encoder"),
+    ("network", "nn.Linear(8, n_out)", "nn.Linear(8, n_out), nn.Threshold(1e9, 0.0)", "can-be-stacked", "the gradient of the encoder does not reach 0.weight"),
 ]  # fmt: skip
 
 WRONG = [  # what cannot even be registered: kind, what is written, what instead, words

@@ -42,8 +42,7 @@ class Card:
 
 
 def cards(entries: Sequence[Entry]) -> list[Card]:
-    shared = dict(common(entries))
-    found = []
+    shared, found = dict(common(entries)), []
     for card in map(card_of, entries):
         own = [pair for pair in card.differs if pair not in shared.items()]
         instead = [(key, value) for key, value in card.values if shared.get(key, value) != value and (key, value) not in own]
@@ -59,21 +58,20 @@ def common(entries: Sequence[Entry]) -> list[tuple[str, str]]:
 
 
 def card_of(entry: Entry) -> Card:
-    values, known = entry.record.values, configured(entry)
-    documents = []
-    for kind in chosen():
-        name = str(values.get(kind.key))
-        if kind.key in values and name in kind.registry:
-            entry_ = kind.registry[name]
-            text = getattr(entry_, "description", None) or inspect.getdoc(entry_) or ""
-            paragraphs = [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
-            no_bound = [] if getattr(entry_, "bound", True) else [NO_BOUND]
-            documents.append((kind.name, name, (*paragraphs, *no_bound)))
+    values, known, found = entry.record.values, configured(entry), collapsed(entry)
+    named = [(kind, str(values[kind.key])) for kind in chosen() if kind.key in values]
+    documents = tuple((kind.name, name, document(kind.registry[name])) for kind, name in named if name in kind.registry)
     pairs = tuple((key, short(value)) for key, value in values.items())
-    reference = known.reference if known else ""
-    found = collapsed(entry)
     silent = f"{'In some seeds its' if ' in ' in found else 'Its'} codes carry nothing: {found}." if found else ""
-    return Card(entry, known.description if known else "", reference, tuple(documents), tuple(differences(values)), pairs, silent)
+    description, reference = (known.description, known.reference) if known else ("", "")
+    return Card(entry, description, reference, documents, tuple(differences(values)), pairs, silent)
+
+
+def document(component: Any) -> tuple[str, ...]:
+    """The paragraphs of its documentation."""
+    text = getattr(component, "description", None) or inspect.getdoc(component) or ""
+    paragraphs = [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
+    return (*paragraphs, *([] if getattr(component, "bound", True) else [NO_BOUND]))
 
 
 def foreign(entry: Entry) -> str:

@@ -60,9 +60,14 @@ class ToyHolder(Model, Sampler):
     def sample(self, n):
         return torch.zeros(n, 64)
 '''
-TEMPLATE = (
-    "from vae_variants.components import KINDS\n\n\n@KINDS['toy-part'].registry.add\nclass Template:\n    '''A toy to begin with.'''\n"
-)
+TEMPLATE = """
+from vae_variants.components import KINDS
+
+@KINDS["toy-part"].registry.add
+class Template:
+    'A toy to begin with.'
+    size = 1
+"""
 
 
 @pytest.fixture
@@ -113,9 +118,7 @@ def test_a_new_kind_of_part_is_in_identity_fingerprint_and_card(toys: Path) -> N
     specs = [RunSpec(configure(f"toy-holder[toy_part={name}]")[0], "digits", (0,), "smoke") for name in ("plain", "scaled")]
     assert len({spec.identity for spec in specs}) == len({spec.key() for spec in specs}) == 2
     elsewhere = toys.with_name("more.py")
-    elsewhere.write_text(
-        "from vae_variants.components import KINDS\n@KINDS['toy-part'].registry.add\nclass Other:\n    'A third.'\n    size = 1\n"
-    )
+    elsewhere.write_text(TEMPLATE.replace("Template", "Other"))
     codes = []
     for size in (1, 2):
         elsewhere.write_text(elsewhere.read_text().replace("size = 1", f"size = {size}"))

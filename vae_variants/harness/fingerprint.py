@@ -28,7 +28,7 @@ NAME, PACKAGE = "vae_variants", Path(__file__).parents[1]
 TRAINING, EVALUATION = ("training/setup.py", "process.py"), ("evaluation/__init__.py", "harness/measured.py")
 # Files that imports do not lead into: they find components, whose own files count, or load data, which have a digest of their own.
 APART = (
-    *("registry.py", "components.py", "models/__init__.py", "variants/__init__.py"),
+    *("__init__.py", "registry.py", "components.py", "models/__init__.py", "variants/__init__.py"),
     *(f"datasets/{name}.py" for name in ("__init__", "builtin", "downloads", "own", "folder")),
 )
 LIBRARY = {"site-packages", "dist-packages"}
@@ -56,9 +56,9 @@ def fingerprint(values: Mapping[str, Any], evaluation: bool = True) -> str:
 def sources(part: Any) -> frozenset[Path]:
     """The files of a function, of a class and its bases, or of a value that holds functions."""
     part = part.func if isinstance(part, partial) else part
-    parts = part if isinstance(part, tuple) else vars(part).values() if hasattr(part, "__dict__") else ()
-    classes = [cls for member in (part, *parts) if isinstance(member, type) for cls in member.__mro__]
-    functions = [inspect.unwrap(member) for member in (part, *parts) if callable(member) and hasattr(member, "__code__")]
+    held = part if isinstance(part, tuple) else vars(part).values() if hasattr(part, "__dict__") else ()
+    classes = [cls for member in (part, *held) if isinstance(member, type) for cls in member.__mro__]
+    functions = [inspect.unwrap(member) for member in (part, *held) if callable(member) and hasattr(member, "__code__")]
     names = [getattr(sys.modules.get(cls.__module__), "__file__", None) for cls in (*classes, type(part))]
     paths = [Path(name) for name in (*names, *(f.__code__.co_filename for f in functions if hasattr(f, "__code__"))) if name]
     return frozenset(path for path in paths if path.is_file() and counts(path))
@@ -126,7 +126,8 @@ def files_of(node: ast.stmt, path: Path) -> list[Path]:
     for name in names:
         top, *rest = name.split(".")
         if top == NAME:
-            found += below([PACKAGE], rest)
+            place = PACKAGE.joinpath(*rest)
+            found += [file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()]
         elif not path.is_relative_to(PACKAGE) and top not in sys.stdlib_module_names:
             found += [file for file in elsewhere(top, tuple(rest)) if counts(file)]
     return found

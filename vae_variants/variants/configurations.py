@@ -1,4 +1,4 @@
-"""Configurations: every option of a run with its default written out, and the model that one describes."""
+"""Configurations: every option of a run, and the model that they describe."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Configuration", "build_model", "canonical", "complete", "convert"]
 
 @dataclass(frozen=True)
 class Configuration:
-    """Everything that decides a number, after defaults: flat, plain values; `label` is only what it is called."""
+    """Everything that decides a number: plain values by option, defaults included. `label` is only a name."""
 
     label: str
     values: Mapping[str, Any]
@@ -40,7 +40,7 @@ class Configuration:
         return LIKELIHOODS[likelihood].support if likelihood else MODELS[self.values["model"]].support
 
     def with_defaults(self, **overrides: Any) -> Configuration:
-        """The same with other values where this model knows the key; the rest of `overrides` does not concern it."""
+        """A copy with other values; `overrides` that this model does not know are ignored."""
         known = {k: convert(k, v, self.values[k]) for k, v in overrides.items() if k in self.values}
         return replace(self, values=complete({**self.values, **known}))
 
@@ -82,7 +82,7 @@ def options_of(entry: Any) -> dict[str, Any]:
 
 
 def convert(key: str, value: Any, like: Any) -> Any:
-    """`value`, as given on a command line or in a suite, in the type of the default `like`."""
+    """Converts `value`, as given on a command line or in a suite, to the type of the default `like`. Raises `UserError`."""
     try:
         if isinstance(like, (list, tuple)):
             parts = value.split("-") if isinstance(value, str) else [value] if isinstance(value, int) else value
@@ -109,7 +109,7 @@ def convert(key: str, value: Any, like: Any) -> Any:
 
 
 def build_model(configuration: Configuration, dataset: Dataset) -> Model:
-    """An untrained model of one configuration, for images of the data set's shape and levels."""
+    """An untrained model of one configuration, for images of the data set's shape and grey levels."""
     values, model = configuration.values, MODELS[configuration.values["model"]]
     built = [part for part in parts() if part.build and part.key in values]
 
@@ -125,5 +125,5 @@ def build_model(configuration: Configuration, dataset: Dataset) -> Model:
 
 
 def canonical(values: Mapping[str, Any]) -> str:
-    """One spelling for equal values: sorted JSON without spaces."""
+    """Sorted JSON without spaces: equal values give equal text."""
     return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -1,4 +1,4 @@
-"""The named variants: each a name for a choice of arguments."""
+"""The named variants: each is a model with some options chosen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["VARIANTS", "Variant"]
 
 @dataclass(frozen=True)
 class Variant:
-    """A name for a choice of arguments: `config` holds what differs from the defaults of its model."""
+    """A named configuration: `config` holds the model and the options that differ from its defaults."""
 
     name: str
     description: str

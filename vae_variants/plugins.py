@@ -36,13 +36,6 @@ MOVED = {  # modules of earlier versions -> where their names are now
     "steps": "training.traced",
     "harness.statistics": "analysis.statistics",
     "models.reference": "models.references",
-    "report.advice": "analysis.advice",
-    "report.cards": "analysis.cards",
-    "report.compare": "analysis.comparison",
-    "report.entries": "analysis.entries",
-    "report.facts": "analysis.run_summary",
-    "report.numbers": "analysis.formatting",
-    "report.tables": "analysis.tables",
     "studies.judging": "analysis.verdicts",
 }
 

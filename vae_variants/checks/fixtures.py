@@ -13,10 +13,11 @@ from torch.func import vmap
 from vae_variants.checks.base import Failed
 from vae_variants.datasets import Dataset, load_dataset, split
 from vae_variants.models.base import Model
+from vae_variants.models.likelihoods import Support
 from vae_variants.training.population import Population
 from vae_variants.variants import Configuration, build, configure
 
-__all__ = ["configuration", "digits", "gradient_reaches", "members", "model_of", "size", "stacks", "tiny"]
+__all__ = ["configuration", "digits", "gradient_reaches", "members", "model_of", "outside", "size", "stacks", "tiny"]
 
 SMALL = {"hidden": [7], "latent": 3, "batch": 10, "epochs": 2}
 
@@ -54,6 +55,14 @@ def members(selector: str, dataset: Dataset) -> tuple[Model, Tensor]:
     data = dataset.as_(population.template.support)
     population.initialise(data.train)
     return next(population.members()), data.test
+
+
+def outside(x: Tensor, support: Support, levels: int) -> Tensor:
+    """Those values of `x` that are no pixels of a support, on which grey levels are 0, 1 / (levels - 1), ..., 1."""
+    steps = {Support.BINARY: 1, Support.BYTE: levels - 1}.get(support)
+    if steps:
+        return x[~(((x * steps).round().clamp(0, steps) / steps - x).abs() < 1e-6)]
+    return x[~((x >= 0) & (x <= 1))] if support is Support.UNIT else x[~x.isfinite()]
 
 
 def stacks(what: str, function: Callable[..., Tensor], arguments: tuple[Any, ...], alone: Tensor, fixes: tuple[str, str]) -> None:

@@ -15,20 +15,20 @@ from vae_variants.models.base import MODELS
 
 __all__: list[str] = []
 
-USUAL = ("vae", "made", "autoencoder", "gan", "pca", "linear-vae", "categorical-vae")  # between them they have every capability
+USUAL = ("vae", "made", "autoencoder", "gan", "pca", "linear-vae", "categorical-vae")  # together they have every capability
 COST = {"train_seconds": 1.0, "train_images_per_second": 1000.0, "peak_memory_bytes": 1e8}
 CHANCE = ("images/s", "s", "ms", "bytes")  # units of what a machine does, which is never the same twice
 
 
 @lru_cache(maxsize=64)
 def evaluations(model: str) -> tuple[Evaluation, Evaluation, Evaluation]:
-    """Three of one untrained model on some digits, each with a copy of its own; all metrics share them."""
+    """Three evaluations of one untrained model on digits, each with its own copy; all metrics share them."""
     data = digits(200, 60)
     return tuple(Evaluation(members(model, data)[0], data, 0, fidelity("smoke"), cost=COST) for _ in range(3))  # type: ignore[return-value]
 
 
 def first(name: str) -> tuple[str, float]:
-    """Of the first model of which it can be had: its name, and the value."""
+    """The first model that the metric has a value for, and the value."""
     metric, reason = METRICS[name], ""
     capable = [model for model in dict.fromkeys([*USUAL, *MODELS]) if all(issubclass(MODELS[model], need) for need in metric.needs)]
     if not capable:

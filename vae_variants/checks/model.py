@@ -1,4 +1,4 @@
-"""Checks of models: what their capabilities promise, and densities that are exact."""
+"""Checks of models: capabilities and exact densities."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vae_variants.checks.base import Failed, Skipped, check, described
-from vae_variants.checks.fixtures import gradient_reaches, members, model_of, size, tiny
+from vae_variants.checks.fixtures import gradient_reaches, members, model_of, outside, size, tiny
 from vae_variants.models.base import MODELS, Coder, Density, Encoder, LatentVariable, MeanSampler, Model, Sampler
 from vae_variants.models.likelihoods import Support
 
@@ -38,9 +38,8 @@ def says_what_it_is(name: str) -> None:
     for data in (tiny(), tiny(3, 3)):
         model = model_of(name, data)
         if getattr(model, "shape", None) != data.shape:
-            raise Failed(
-                f"built for images of {size(data.shape)}, its shape is {getattr(model, 'shape', None)}", "write self.shape = shape"
-            )
+            found = f"built for images of {size(data.shape)}, its shape is {getattr(model, 'shape', None)}"
+            raise Failed(found, "write self.shape = shape")
         if not isinstance(getattr(model, "support", None), Support):
             raise Failed("built, it has no support", "write self.support = likelihood.support, or support = Support.BINARY in the class")
 
@@ -69,13 +68,12 @@ def each_players_loss_reaches_each_of_its_parameters(name: str) -> None:
 
 @check("model")
 def capabilities_keep_their_promises(name: str) -> None:
-    """Samples, codes, densities and draws are of the shapes and in the space that their classes say."""
+    """Samples, latents and densities have the shapes and the support that the capabilities say."""
     model, x = members(name, tiny())
     if isinstance(model, Sampler):
         drawn = model.sample(6)
         expect("sample(6)", drawn, (6, 10))
-        levels = {Support.BINARY: 1, Support.BYTE: 3}.get(model.support)
-        if levels and (strange := drawn[((drawn * levels).round().clamp(0, levels) / levels - drawn).abs() > 1e-6]).numel():
+        if model.support.discrete and (strange := outside(drawn, model.support, 4)).numel():
             found = f"sample() draws {strange[0].item():.4g}, which is not in Support.{model.support.name}"
             raise Failed(found, "draw pixels, not their probabilities")
     if isinstance(model, MeanSampler):
@@ -93,16 +91,14 @@ def capabilities_keep_their_promises(name: str) -> None:
         z = model.encode(x)
         expect("encode(x)", z, (len(x), z.shape[-1]))
         if not torch.equal(model.encode(x), z):
-            raise Failed("encode() gives other codes the second time", "give the posterior mean, not a draw")
+            raise Failed("encode() gives other latents the second time", "give the posterior mean, not a sample")
         if isinstance(model, Coder):
             expect("decode(z)", model.decode(z), tuple(x.shape))
 
 
 def expect(what: str, found: Tensor, shape: tuple[int, ...]) -> None:
     if tuple(found.shape) != shape:
-        raise Failed(
-            f"{what} gives {size(tuple(found.shape))}, expected {size(shape)}", "the class of the capability says which axes it has"
-        )
+        raise Failed(f"{what} gives {size(tuple(found.shape))}, expected {size(shape)}", "see the class of the capability")
     if not found.isfinite().all():
         raise Failed(f"{what} gives {found[~found.isfinite()][0].item()}", "see that it is finite")
 
@@ -119,7 +115,7 @@ def exact_binary(name: str, height: int, width: int) -> Model:
 
 @check("model")
 def an_exact_density_sums_to_one(name: str) -> None:
-    """Where log_prob is exact, p(x) sums to 1 over all images of 10 binary pixels."""
+    """If log_prob is exact, p(x) sums to 1 over all images of 10 binary pixels."""
     model = exact_binary(name, 2, 5)
     with torch.no_grad():
         total = model.log_prob(all_binary(10)).logsumexp(0).item()  # type: ignore[operator]
@@ -130,7 +126,7 @@ def an_exact_density_sums_to_one(name: str) -> None:
 
 @check("model")
 def samples_follow_the_density(name: str) -> None:
-    """Where log_prob is exact, images are drawn as often as it says."""
+    """If log_prob is exact, images are sampled with those probabilities."""
     model = exact_binary(name, 2, 2)
     if not isinstance(model, Sampler):
         raise Skipped("it draws no samples")

@@ -1,4 +1,4 @@
-"""Checks of objectives: one number for each image, a bound on a log p(x) that is known, finite where weights are extreme."""
+"""Checks of objectives: shapes, a bound on a known log p(x), extreme importance weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vae_variants.models.objectives import OBJECTIVES, Draws
 __all__: list[str] = []
 
 IMAGES = 20_000
-K_IS = "in d.log_px, d.log_pz, d.log_qz and d.log_w the first axis has the K draws, the last the B images"
+K_IS = "in d.log_px, d.log_pz, d.log_qz and d.log_w the first axis has the K samples, the last the B images"
 
 SLIPS: dict[str, Callable[[Draws], Tensor]] = {  # what to write -> an objective without it
     "turn its sign round: an objective is minimised, so that it is minus the bound": lambda d: d.log_px.mean(0) - d.kl,
@@ -34,7 +34,7 @@ SLIPS: dict[str, Callable[[Draws], Tensor]] = {  # what to write -> an objective
 
 
 def off_the_posterior(images: int, k: int) -> tuple[Draws, float]:
-    """Draws from a q that is not the posterior, of a model whose log p(x) is known, and that."""
+    """Samples of a q that is not the posterior, for a model with known log p(x), and log p(x)."""
     model, x, exact = linear_vae(W1)
     with torch.no_grad():
         model.get_parameter("encoder.0.bias").add_(torch.tensor([0.1, -0.1, 0.3, -0.4], dtype=torch.float64))
@@ -43,13 +43,13 @@ def off_the_posterior(images: int, k: int) -> tuple[Draws, float]:
 
 @check("objective", first=True)
 def one_number_for_each_image(name: str) -> None:
-    """It gives (B,) for draws (K, B)."""
+    """It gives (B,) for samples (K, B)."""
     for k in (1, 3):
         value = OBJECTIVES[name](off_the_posterior(5, k)[0])
         if not isinstance(value, Tensor):
             raise Failed(f"gives {type(value).__name__}, expected a tensor of shape (5,)", "return a tensor")
         if (found := tuple(value.shape)) != (5,):
-            known = {(): "reduces over the batch", (k, 5): f"does not reduce over its {k} draws"}
+            known = {(): "reduces over the batch", (k, 5): f"does not reduce over its {k} samples"}
             what = known.get(found, "is of a wrong shape")
             fix = "take no sum or mean over the images: the model does" if not found else K_IS
             raise Failed(f"{what}: expected shape (5,), got {size(found)}", fix)
@@ -71,12 +71,12 @@ def a_bound_when_training_ends(name: str) -> None:
             slip = next((text for text, slipped in SLIPS.items() if torch.allclose(-value, slipped(d))), None)
             called = getattr(OBJECTIVES[name], "__name__", f"OBJECTIVES[{name!r}]")
             meant = f"if it is meant to be none, write {called}.bound = False below it"
-            raise Failed(found, f"{slip or 'see its signs, its KL and its mean over draws'}; {meant}")
+            raise Failed(found, f"{slip or 'see its signs, its KL and its mean over samples'}; {meant}")
 
 
 @check("objective")
 def better_draws_cost_less(name: str) -> None:
-    """It falls where log p(x | z) rises."""
+    """It falls if log p(x | z) rises."""
     d, _ = off_the_posterior(5, 3)
     log_px = d.log_px.clone().requires_grad_()
     value = OBJECTIVES[name](d._replace(log_px=log_px))

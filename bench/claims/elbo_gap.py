@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +29,6 @@ from vae_variants.models.vae import VAE
 from vae_variants.report.drawing import axes
 from vae_variants.studies import STUDIES, Effect, Findings, Judgement, Lab, Picture, Study, Tables, Verdict, select, table
 
-EXACT, GRID = 1e-6, 1e-3  # nats
 FAMILY, ROUNDING = 0.05, 1e-9  # family-wise error rate of all steps; nats
 BLOCKS = {1: 1000, 10: 100, 100: 20, 1000: 4}  # k -> estimates of L_k for each image, each from k samples of its own
 LEAST_BLOCKS = 4
@@ -104,10 +103,9 @@ def plane_terms(model: VAE, x: Tensor, points: int = 200) -> Terms:
     return Terms(*torch.stack(rows, 1))
 
 
-SIMULATED = "vae-bernoulli"
 ROUTE = {"vae-linear": "closed form", "vae-categorical": "sum over codes", "vae-latent-2": "grid"}
-TOLERANCES = {"closed form": EXACT, "sum over codes": EXACT, "grid": GRID}
-TERMS: Mapping[str, Callable[..., Terms]] = {"closed form": linear_terms, "sum over codes": categorical_terms, "grid": plane_terms}
+TERMS: dict[str, Any] = {"closed form": linear_terms, "sum over codes": categorical_terms, "grid": plane_terms}
+TOLERANCES = {"closed form": 1e-6, "sum over codes": 1e-6, "grid": 1e-3}  # nats
 
 
 @torch.no_grad()
@@ -151,39 +149,42 @@ def wrong_way(order: pd.DataFrame) -> np.ndarray:
     return down
 
 
-class Case(NamedTuple):
-    """What the bounds of one trained model are held against."""
-
-    kind: str  # of images
-    x: Tensor  # (B, D)
-    elbo: Tensor  # (B,) nats
-    name: str  # of `top`
-    top: Estimate  # log p(x), or its upper bound
-    steps: list[dict[str, Any]]  # between other bounds of the model
-    identity: list[dict[str, Any]]  # at most one row
+Parts = dict[str, list[dict[str, Any]]]  # name of a table -> rows
 
 
-def known(lab: Lab, e: Evaluation, how: str) -> Case:
-    """Of a model with exact terms, on test images."""
+def ladder(lab: Lab, e: Evaluation, kind: str, x: Tensor, elbo: Tensor, name: str, top: Estimate) -> Parts:
+    """The bounds of images x (B, D) in order below `top`, and the share of the gap between the ELBO and `top` that each closes."""
+    blocks = {k: lab.choose(smoke=max(2, n // 10), quick=max(LEAST_BLOCKS, n // 2), full=n) for k, n in BLOCKS.items()}
+    with lab.noise(f"bounds {e.seed}"):
+        levels = bounds(e.model, x, blocks)
+    head, gap = {"images": f"{len(x)} {kind}"}, (top[0] - elbo).mean().item()
+    shares = {f"L_{k}": (values - elbo).mean().item() / gap for k, (values, _) in levels.items() if k > 1}
+    order = steps([*(f"L_{k}" for k in levels), name], [*levels.values(), top])
+    return {"order": [{**head, **row} for row in order], "closed": [{**head, "gap (nats)": gap, **shares}]}
+
+
+def known(lab: Lab, e: Evaluation, how: str) -> Parts:
+    """A model with exact terms, on test images."""
     model, images = e.model.double(), lab.choose(smoke=6, quick=20, full=30)
     count = images if how == "grid" else lab.choose(smoke=50, quick=200, full=1000)
     options = {"points": lab.choose(smoke=120, quick=120, full=240)} if how == "grid" else {}
     x = e.test.double()[spread(len(e.test), count)]
     found = Terms(*map(torch.cat, zip(*(TERMS[how](model, part, **options) for part in x.split(100)), strict=True)))
-    some, none = spread(len(x), images), torch.zeros_like(found.elbo)
-    row = {"images": f"{len(x)} test", **steps(["ELBO", "log p(x)"], [(found.elbo, none), (found.log_p, none)])[0]}
     means = {name: term.mean().item() for name, term in zip(("log p(x)", "ELBO", "KL", "KL reversed"), found, strict=False)}
     errors = {
         "largest error": (found.log_p - found.elbo - found.kl).abs().max().item(),
         "error with KL reversed": (found.log_p - found.elbo - found.reverse).abs().max().item(),
         ROUTES: found.routes.max().item(),
     }
-    identity = {"log p(x) by": how, "seed": e.seed, "images": len(x), **means, **errors}
-    return Case("test", x[some], found.elbo[some], "log p(x)", (found.log_p[some], none[some]), [row], [identity])
+    some, none = spread(len(x), images), torch.zeros_like(found.elbo)
+    parts = ladder(lab, e, "test", x[some], found.elbo[some], "log p(x)", (found.log_p[some], none[some]))
+    (exact,) = steps(["ELBO", "log p(x)"], [(found.elbo, none), (found.log_p, none)])
+    parts["order"].append({"images": f"{len(x)} test", **exact})
+    return {"identity": [{"log p(x) by": how, "images": len(x), **means, **errors}], **parts}
 
 
-def simulated(lab: Lab, e: Evaluation, blocks: Mapping[int, int]) -> Case:
-    """Of a model without, on images that it simulates, with bounds by annealing from below and from above; L_1 is the ELBO."""
+def simulated(lab: Lab, e: Evaluation) -> Parts:
+    """A model without, on images that it simulates, with bounds by annealing from below and from above; the ELBO is L_1."""
     model = e.model
     assert isinstance(model, GaussianPosterior)
     n, chains = lab.choose(smoke=4, quick=10, full=20), lab.choose(smoke=4, quick=8, full=16)
@@ -195,9 +196,12 @@ def simulated(lab: Lab, e: Evaluation, blocks: Mapping[int, int]) -> Case:
         there = anneal(draw(model, x, "encoder", chains), first, joint, betas, sizes, LEAPFROG).log_w
         back = anneal_back(z.expand(chains, *z.shape), first, joint, betas, sizes, LEAPFROG).log_w
     with lab.noise(f"ELBO {e.seed}"):
-        elbo, _ = bounds(model, x, blocks)[1]
-    below, above = (log_mean_exp(there), variance(there)), (-log_mean_exp(back), variance(back))
-    return Case("simulated", x, elbo, "reverse annealing", above, steps(["annealing", "reverse annealing"], [below, above]), [])
+        elbo, _ = bounds(model, x, {1: lab.choose(smoke=BLOCKS[1] // 10, quick=BLOCKS[1] // 2, full=BLOCKS[1])})[1]
+    above = -log_mean_exp(back), variance(back)
+    parts = ladder(lab, e, "simulated", x, elbo, "reverse annealing", above)
+    (annealing,) = steps(["annealing", "reverse annealing"], [(log_mean_exp(there), variance(there)), above])
+    parts["order"].append({"images": f"{n} simulated", **annealing})
+    return parts
 
 
 @STUDIES.add(name="elbo-gap")
@@ -205,12 +209,11 @@ class ElboGap(Study):
     """The ELBO, log p(x) and KL(q(z|x) || p(z|x)) of trained models in float64, each computed without the other two.
 
     Three models are small enough to be exact. The linear-Gaussian VAE has everything in closed form. The VAE with one categorical
-    latent is summed over its values. The VAE with two latent units is integrated numerically for each image: both KLs on a grid, which
-    is refined until half of its points give the same log p(x) and KL within 0.001 nat; log p(x) by the midpoint rule on other points of
-    a wider box; the ELBO on a grid around q. A second computation of log p(x) must agree with the first.
-
-    That log p(x) - ELBO - KL is 0 is a theorem, so this part checks computations and estimates nothing. As a control, KL(p || q) takes
-    the place of KL(q || p): a check that passes with either is no check.
+    latent is summed over its values. The VAE with two latent units is integrated numerically for each image: both KLs on a grid of at
+    least 240 x 240 points (preset `full`), refined until half of its points give the same log p(x) and KL within 0.001 nat; log p(x) by
+    the midpoint rule on other points; the ELBO on a grid around q. A second computation of log p(x) must agree with the first. That
+    log p(x) - ELBO - KL is 0 is a theorem: this part checks computations and estimates nothing. As a control, KL(p || q) takes the
+    place of KL(q || p), since a check that passes with either is no check.
 
     The bounds of 1, 10, 100 and 1000 samples, each with samples of its own, are then put in order below log p(x). The VAE of the suite
     has no known log p(x): images that it simulates replace the test images, and annealed importance sampling in reverse bounds their
@@ -238,30 +241,18 @@ class ElboGap(Study):
     frames = True
 
     def measure(self, lab: Lab) -> Findings:
-        blocks = {k: lab.choose(smoke=max(2, n // 10), quick=max(LEAST_BLOCKS, n // 2), full=n) for k, n in BLOCKS.items()}
-        identity: list[dict[str, Any]] = []
-        order: list[dict[str, Any]] = []
-        closed: list[dict[str, Any]] = []
-        for label in (*ROUTE, SIMULATED):
+        captions = {
+            "identity": "Each term, mean over images in nats, and the largest error of any image",
+            "order": "Each bound with the next one, mean over the images",
+            "closed": "Share of the gap between the ELBO and log p(x) that more samples close",
+        }
+        found: Parts = {name: [] for name in captions}
+        for label in (*ROUTE, "vae-bernoulli"):
             (configuration,) = lab.configurations(label)
             for e in lab.evaluations(configuration, lab.seeds(int(lab.suite.seeds))):
-                case = known(lab, e, ROUTE[label]) if label in ROUTE else simulated(lab, e, {1: blocks[1]})
-                with lab.noise(f"bounds {e.seed}"):
-                    levels = bounds(e.model, case.x, blocks)
-                head = {"model": label, "images": f"{len(case.x)} {case.kind}", "seed": e.seed}
-                ladder = steps([*(f"L_{k}" for k in levels), case.name], [*levels.values(), case.top])
-                order += [{**head, **row} for row in (*ladder, *case.steps)]
-                gap = (case.top[0] - case.elbo).mean().item()
-                shares = {f"L_{k}": (values - case.elbo).mean().item() / gap for k, (values, _) in levels.items() if k > 1}
-                closed.append({**head, "gap (nats)": gap, **shares})
-                identity += [{"model": label, **row} for row in case.identity]
-        return Findings(
-            {
-                "identity": table("Each term, mean over images in nats, and the largest error of any image", identity),
-                "order": table("Each bound with the next one, mean over the images", order),
-                "closed": table("Share of the gap between the ELBO and log p(x) that more samples close", closed),
-            }
-        )
+                for name, rows in (known(lab, e, ROUTE[label]) if label in ROUTE else simulated(lab, e)).items():
+                    found[name] += [{"model": label, "seed": e.seed, **row} for row in rows]
+        return Findings({name: table(caption, found[name]) for name, caption in captions.items()})
 
     def judge(self, tables: Tables) -> Judgement:
         identity, order = tables.get("identity"), tables.get("order")

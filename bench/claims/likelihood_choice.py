@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import torch
 from scipy.stats import kendalltau
-from torch import Tensor, distributions
+from torch import Tensor
 
 from vae_variants.analysis.entries import COLOURS
 from vae_variants.analysis.verdicts import all_of, checked, compared
@@ -27,17 +27,7 @@ SIGMAS = (0.05, 0.1, 0.2, 0.5, 1.0)
 SCORES = ("−SSE − KL", "−SSE / 2σ² − KL")  # often put in place of the ELBO
 MARGIN = 0.1  # of the least error: what is within it counts as least
 EXACT = 1e-6
-CLAMP = 1e-3  # a pixel of a Gaussian decoder may leave [0, 1], and is clamped to this for its cross-entropy
 COLLAPSED = 0.1  # nats of rate
-
-
-def cross_entropy(x: Tensor, mean: Tensor) -> Tensor:
-    """Kullback-Leibler divergence between Bernoulli distributions with grey levels as means, (B, D), (B, D) -> (B,) nats.
-
-    -x log m - (1 - x) log(1 - m) summed over pixels, less its least value, that of m = x; m is clamped to [0.001, 0.999].
-    """
-    grey, reconstructed = (distributions.Bernoulli(means) for means in (x.double(), mean.double().clamp(CLAMP, 1 - CLAMP)))
-    return distributions.kl_divergence(grey, reconstructed).sum(-1)
 
 
 def minimiser(likelihood: Likelihood, x: Tensor, steps: int = 50) -> Tensor:
@@ -58,10 +48,7 @@ def minimiser(likelihood: Likelihood, x: Tensor, steps: int = 50) -> Tensor:
 def equivalence_error(model: VAE, x: Tensor, sigma: float) -> float:
     """Largest relative difference of the gradients of 2 sigma^2 (-ELBO) and of SSE + 2 sigma^2 KL, with the same samples of z.
 
-    Args:
-        model: in float64, with a Gaussian decoder of that sigma and parameters that have gradients.
-        x: images, (B, D).
-        sigma: grey levels.
+    `model` is in float64, with a Gaussian decoder of that sigma; x (B, D).
     """
     draws = model.infer(x, 1, torch.ones(()))
     sse = (x - model.likelihood.mean(model.decoder(draws.z))).square().sum(-1).mean(0)
@@ -83,8 +70,8 @@ class LikelihoodChoice(Study):
 
     Trained are Gaussian decoders with σ of 0.05, 0.1, 0.2, 0.5 and 1 and with σ learnt, one with σ = sqrt(D / 2), which is the same as
     averaging the squared error over the D pixels, and the Bernoulli decoder. The Bernoulli decoder learns from binarised images, the
-    Gaussian ones from grey ones: a Bernoulli distribution has no density for grey pixels. All reconstruct the grey test images, scored
-    by squared error and by cross-entropy less its least possible value; the Bernoulli one also encodes binarised images, as in training.
+    Gaussian ones from grey ones: a Bernoulli distribution has no density for grey pixels. All reconstruct the grey test images;
+    the Bernoulli one also encodes binarised images, as in training.
 
     Last, the Gaussian models are ranked by the ELBO and by two scores often put in its place: -SSE - KL, which is the ELBO up to a
     constant if every σ is sqrt(1/2), and -SSE / 2σ² - KL, which leaves out the constant that depends on σ.
@@ -118,22 +105,20 @@ class LikelihoodChoice(Study):
         return Findings({"minimum": minimum, "decoders": table("Every decoder and seed, nats per image", decoders)})
 
     def judge(self, tables: Tables) -> Judgement:
-        found = tables.get("decoders")
-        if found is None or found.empty:
-            return Judgement(Verdict.INCONCLUSIVE, "No decoder was measured.")
-        errors = found.pivot(index="seed", columns="decoder", values="MSE per pixel").dropna(axis=1, how="all")
-        names = [name for name in found["decoder"].unique() if name in errors and name != AVERAGED]
+        found = tables.get("decoders", pd.DataFrame())
+        errors = {name: by_seed(found, "MSE per pixel", decoder=name) for name in found.get("decoder", pd.Series()).unique()}
+        names = [name for name, values in errors.items() if len(values) and name != AVERAGED]
         if not names:
             return Judgement(Verdict.INCONCLUSIVE, "No decoder was measured.")
 
-        def excess(name: str, of: str, below: float) -> Effect:
-            where = {"decoder": name, "what": f"MSE above that of {of}"}
-            return compared(where, (errors[name] / errors[of] - 1).dropna().tolist(), below=below, unit="of it")
+        def excess(name: str, of: str, below: float) -> list[Effect]:
+            ratios = (errors[name] / errors[of] - 1).dropna().tolist()
+            return [compared({"decoder": name, "what": f"MSE above that of {of}"}, ratios, below=below, unit="of it")] if ratios else []
 
-        best = errors[names].mean().idxmin()
-        effects = [excess(name, best, MARGIN) for name in names if name != best]
+        best = min(names, key=lambda name: errors[name].mean())
+        effects = [effect for name in names if name != best for effect in excess(name, best, MARGIN)]
         sigma = found.groupby("decoder")["σ"].first()[[name for name in names if name != LEARNT]].dropna().sort_values().index
-        trend = [excess(sigma[0], sigma[-1], 0.0)] if len(sigma) > 1 else []
+        trend = excess(sigma[0], sigma[-1], 0.0) if len(sigma) > 1 else []
         exact = [
             checked({"decoder": row["likelihood"], "what": row["what"]}, row["error"], below=EXACT, n=row["n"], of=row["of"])
             for row in rows(tables.get("minimum", pd.DataFrame()))
@@ -141,14 +126,39 @@ class LikelihoodChoice(Study):
         verdict = all_of(effects)
         if any(effect.verdict is Verdict.REFUTED for effect in exact):
             verdict = Verdict.REFUTED
-        elif not (exact and trend and {BERNOULLI, LEARNT} <= set(errors)):  # something was not measured
+        elif not (exact and trend and {BERNOULLI, LEARNT} <= {*names}):  # something was not measured
             verdict = Verdict.INCONCLUSIVE
         elif verdict is Verdict.REFUTED:
             verdict = {Verdict.SUPPORTED: Verdict.CONDITIONAL}.get(all_of(trend), all_of(trend))
-        return Judgement(verdict, reason(found, best, effects, trend), (*effects, *trend, *exact, *without_vote(found)))
+        near = sum(effect.verdict is Verdict.SUPPORTED for effect in effects)
+        text = f"{best} has the least mean squared error, and {near} of {len(effects)} other decoders are within {MARGIN:.0%} of it."
+        for effect in trend:
+            text += f" From the largest σ to the least the error changes by {effect.value:+.0%}."
+        means = found.dropna(subset=[SCORES[0]]).groupby("decoder")[["ELBO", SCORES[0]]].mean()
+        if len(means):
+            first, naive = means.idxmax()
+            text += f" Of the Gaussian decoders the ELBO ranks {first!r} first, and {SCORES[0]} ranks {naive!r} first."
+        return Judgement(verdict, text, (*effects, *trend, *exact, *without_vote(found)))
 
     def draw(self, found: Findings) -> list[Picture]:
-        return [sweep(found.tables["decoders"])]
+        decoders = found.tables["decoders"]
+        fixed = decoders[decoders["σ"].notna() & ~decoders["decoder"].isin([LEARNT, AVERAGED])]
+        learnt, bernoulli = select(decoders, decoder=LEARNT), select(decoders, decoder=BERNOULLI)
+        columns = {"MSE per pixel": "grey²; black to white is 1", "rate": "nats per image", "ELBO": "nats per image"}
+        figure, panels = axes(1, 3, 8.8, 3.2)
+        for ax, (column, unit) in zip(panels, columns.items(), strict=True):
+            ax.plot(fixed["σ"], fixed[column], "o", color=COLOURS[0], markersize=4, label="Gaussian, σ fixed")
+            means = fixed.groupby("σ")[column].mean()
+            ax.plot(means.index, means, color=COLOURS[0], linewidth=1)
+            ax.plot(learnt["σ"], learnt[column], "D", color=COLOURS[1], markersize=5, label="σ learnt")
+            if column != "ELBO":  # nats of another pixel type
+                ax.axhline(bernoulli[column].mean(), color=COLOURS[2], linestyle="--", linewidth=1.2, label="Bernoulli")
+            ax.set(xscale="log", yscale="log" if column == "MSE per pixel" else "linear", xlabel="σ of the decoder (grey)")
+            ax.set_title(f"{column} ({unit})", fontsize=8)
+            ax.grid(alpha=0.3)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+        caption = "What σ does to a Gaussian decoder; each dot is a seed. The ELBO of the Bernoulli decoder is of another pixel type."
+        return [Picture("sweep", caption, figure)]
 
 
 def identities(lab: Lab) -> list[dict[str, Any]]:
@@ -179,7 +189,6 @@ def row_of(e: Evaluation) -> dict[str, Any]:
     model = e.model
     assert isinstance(model, VAE)
     row: dict[str, Any] = {"σ": None, "β = 2σ²": None, "ELBO": elbo(e), "rate": rate(e), "MSE per pixel": reconstruction_mse(e)}
-    row["cross-entropy over its least"] = cross_entropy(e.dataset.grey(), e.reconstructions).mean().item()
     row |= dict.fromkeys(("MSE, binarised images encoded", "squared error", *SCORES, "σ that would suit"))
     if isinstance(model.likelihood, Bernoulli):
         decoded = model.decode(e.encoded(e.test).to(e.test)).cpu()
@@ -208,37 +217,3 @@ def without_vote(decoders: pd.DataFrame) -> list[Effect]:
             where = {"decoder": "all Gaussian", "what": f"pairs that {score} puts in another order than the ELBO"}
             effects.append(compared(where, values, above=0.0, unit="of pairs"))
     return effects
-
-
-def reason(decoders: pd.DataFrame, best: str, effects: list[Effect], trend: list[Effect]) -> str:
-    """At most three sentences: the errors, what they depend on, the ranking."""
-    near = sum(effect.verdict is Verdict.SUPPORTED for effect in effects)
-    text = f"{best} has the least mean squared error, and {near} of {len(effects)} other decoders are within {MARGIN:.0%} of it."
-    for effect in trend:
-        text += f" With the least σ the error differs by {effect.value:+.0%} from that with the largest."
-    means = decoders.dropna(subset=[SCORES[0]]).groupby("decoder")[["ELBO", SCORES[0]]].mean()
-    if len(means):
-        first, naive = means.idxmax()
-        text += f" Of the Gaussian decoders the ELBO ranks {first!r} first, and {SCORES[0]} ranks {naive!r} first."
-    return text
-
-
-def sweep(decoders: pd.DataFrame) -> Picture:
-    """Error, rate and ELBO of the Gaussian decoders by σ."""
-    fixed = decoders[decoders["σ"].notna() & ~decoders["decoder"].isin([LEARNT, AVERAGED])]
-    learnt, bernoulli = select(decoders, decoder=LEARNT), select(decoders, decoder=BERNOULLI)
-    columns = {"MSE per pixel": "grey²; black to white is 1", "rate": "nats per image", "ELBO": "nats per image"}
-    figure, panels = axes(1, 3, 8.8, 3.2)
-    for ax, (column, unit) in zip(panels, columns.items(), strict=True):
-        ax.plot(fixed["σ"], fixed[column], "o", color=COLOURS[0], markersize=4, label="Gaussian, σ fixed")
-        means = fixed.groupby("σ")[column].mean()
-        ax.plot(means.index, means, color=COLOURS[0], linewidth=1)
-        ax.plot(learnt["σ"], learnt[column], "D", color=COLOURS[1], markersize=5, label="σ learnt")
-        if column != "ELBO":  # nats of another pixel type
-            ax.axhline(bernoulli[column].mean(), color=COLOURS[2], linestyle="--", linewidth=1.2, label="Bernoulli")
-        ax.set(xscale="log", yscale="log" if column == "MSE per pixel" else "linear", xlabel="σ of the decoder (grey)")
-        ax.set_title(f"{column} ({unit})", fontsize=8)
-        ax.grid(alpha=0.3)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    caption = "What σ does to a Gaussian decoder; each dot is a seed. The ELBO of the Bernoulli decoder is of another pixel type."
-    return Picture("sweep", caption, figure)

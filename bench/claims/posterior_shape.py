@@ -26,8 +26,13 @@ ONE_MODE = 0.95
 SHARP = 0.5  # standard deviation of q, of the prior's 1: below it a unit is sharp
 NEARLY_ALL = 0.99  # of the mass
 PROMINENCE, DEPTH = 1.0, 10.0  # nats: least prominence of a mode, and how far below the highest it may lie
-PLANAR = {"VAE": "vae-latent-2", "IWAE, 8 draws": "iwae-8[latent=2]"}
-LARGER = {"VAE": "vae-bernoulli", "IWAE, 8 draws": "iwae-8"}
+IWAE = "IWAE, 8 draws"
+MODELS = {
+    ("2 units", "VAE"): "vae-latent-2",
+    ("2 units", IWAE): "iwae-8[latent=2]",
+    ("larger code", "VAE"): "vae-bernoulli",
+    ("larger code", IWAE): "iwae-8",
+}
 COUNT, MASS = "posteriors with one mode, 2 units", "posteriors with 99 % of the mass in one mode, 2 units"
 SHARES = {COUNT: "share with one mode", MASS: "share with 99 % of the mass in one"}
 EPOCHS = 10  # at most, of the planar IWAE on large images: no suite trains it, and more would take longer than everything else
@@ -63,10 +68,9 @@ def modes(log_density: np.ndarray, prominence: float = PROMINENCE, depth: float 
 
 
 def binomial(successes: float, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Interval of a probability from `successes` of n trials (Clopper & Pearson 1934), which need not be a whole number.
+    """Interval of a probability from k `successes` of n trials (Clopper & Pearson 1934); k need not be a whole number.
 
-    low = B^-1((1 - level) / 2; k, n - k + 1), high = B^-1((1 + level) / 2; k + 1, n - k), with B the distribution function of the beta
-    distribution.
+    low = B^-1((1 - level) / 2; k, n - k + 1), high = B^-1((1 + level) / 2; k + 1, n - k), B the beta distribution function.
     """
     tail = (1 - level) / 2
     low = 0.0 if successes <= 0 else float(betaincinv(successes, n - successes + 1, tail))
@@ -129,20 +133,16 @@ class PosteriorShape(Study):
     frames = True
 
     def measure(self, lab: Lab) -> Findings:
-        seeds = lab.seeds(int(lab.suite.seeds))
         grids: list[dict[str, Any]] = []
         units: list[dict[str, Any]] = []
-        for name, selector in PLANAR.items():
+        for (code, name), selector in MODELS.items():
             (configuration,) = lab.configurations(selector)
-            if lab.dataset.dim >= LARGE and name != "VAE":
+            if code == "2 units" and lab.dataset.dim >= LARGE and name != "VAE":
                 configuration = configuration.with_defaults(epochs=min(configuration.recipe.epochs, EPOCHS))
-            for e in lab.evaluations(configuration, seeds):
-                units += of_units("2 units", name, e)
-                grids.append({"trained as": name, "epochs": configuration.recipe.epochs, "seed": e.seed, **of_posteriors(lab, e)})
-        for name, selector in LARGER.items():
-            (configuration,) = lab.configurations(selector)
-            for e in lab.evaluations(configuration, seeds):
-                units += of_units("larger code", name, e)
+            for e in lab.evaluations(configuration, lab.seeds(int(lab.suite.seeds))):
+                units += of_units(code, name, e)
+                if code == "2 units":
+                    grids.append({"trained as": name, "epochs": configuration.recipe.epochs, "seed": e.seed, **of_posteriors(lab, e)})
         grid = table("Exact posteriors of two latent units", grids)
         return Findings({"grid": grid, "units": table("Every latent unit, mean over test images; the prior has σ = 1", units)})
 
@@ -153,7 +153,7 @@ class PosteriorShape(Study):
         widths = units.groupby(["trained as", "active", "code", "seed"])["σ of q"].mean()
         core: list[Effect] = []
         rest: list[Effect] = []
-        for name in PLANAR:
+        for name in ("VAE", IWAE):
             to, rows = core if name == "VAE" else rest, select(grid, **{"trained as": name})
             for what, column in SHARES.items() if len(rows) else ():
                 where = {"what": what, "trained as": name}
@@ -173,10 +173,38 @@ class PosteriorShape(Study):
             verdict = Verdict.CONDITIONAL
         if verdict is Verdict.SUPPORTED and any(effect.verdict is Verdict.REFUTED for effect in rest):
             verdict = Verdict.CONDITIONAL
-        return Judgement(verdict, reason(core, rest), (*core, *rest))
+        shares = [f"{effect.value:.1%}" for effect in core if effect.where["what"] == COUNT] or ["an unknown share"]
+        sigmas = [f"{effect.value:.2g} ({effect.where['what'].split(', ')[-1]})" for effect in sharp]
+        failed = sum(effect.verdict is Verdict.REFUTED for effect in rest)
+        reason = (
+            f"Of the exact posteriors of the VAE {shares[0]} have one mode; the claim asks for {ONE_MODE:.0%}. The mean σ of q in active "
+            f"units is {listed(sigmas or ['unknown'])}, against a limit of {SHARP:g}. {failed} of {len(rest)} other effects fail."
+        )
+        return Judgement(verdict, reason, (*core, *rest))
 
     def draw(self, found: Findings) -> list[Picture]:
-        return [picture(found.tables["units"], found.tables["grid"])]
+        units, grid = found.tables["units"], found.tables["grid"]
+        names, kinds = list(units["trained as"].unique()), {"active": COLOURS[0], "inactive": COLOURS[4]}
+        figure, panels = axes(1, len(names) + 1, 9.0, 3.3)
+        for ax, name in zip(panels, names, strict=False):
+            ax.sharey(panels[0])
+            rows = select(units, **{"trained as": name, "code": "larger code"})
+            groups = [select(rows, active=kind)["σ of q"].clip(upper=1.24) for kind in kinds]
+            labels = [f"{kind} units" for kind in kinds]
+            ax.hist(groups, bins=np.linspace(0, 1.25, 26).tolist(), stacked=True, color=list(kinds.values()), label=labels)
+            ax.axvline(SHARP, color="0.3", linewidth=0.9, linestyle="--", label="limit")
+            ax.set(title=f"{name}, larger code", xlabel="σ of q, mean over test images", ylabel="latent units", xlim=(0, 1.25))
+        last = panels[-1]
+        last.plot(grid["trained as"], grid[SHARES[COUNT]], "o", color=COLOURS[2], alpha=0.6)
+        last.axhline(ONE_MODE, color="0.3", linewidth=0.9, linestyle="--")
+        last.set(title="2 units, each dot a seed", ylabel="share of posteriors with one mode", ylim=(0, 1.05))
+        last.margins(x=0.4)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+        caption = (
+            "Left: standard deviation of q for each unit of the larger latent, all seeds; the prior has 1. Right: share of test images "
+            "whose exact posterior over two units has one mode. Dashed: the limits of the claim."
+        )
+        return [Picture("widths", caption, figure)]
 
 
 @torch.no_grad()
@@ -225,39 +253,3 @@ def of_units(code: str, name: str, e: Evaluation) -> list[dict[str, Any]]:
         }
     )
     return rows(found)
-
-
-def reason(core: list[Effect], rest: list[Effect]) -> str:
-    """At most three sentences: widths, modes, and what else fails."""
-    widths_of = [f"{effect.value:.2g} ({effect.where['what'].split(', ')[-1]})" for effect in core if effect.where["what"] != COUNT]
-    sentences = [f"The mean σ of q in active units of the VAE is {listed(widths_of)}, against a limit of {SHARP:g}"] if widths_of else []
-    for effect in core:
-        if effect.where["what"] == COUNT:
-            sentences.append(f"{effect.value:.1%} of its exact posteriors have one mode; the claim asks for {ONE_MODE:.0%}")
-    failed = sum(effect.verdict is Verdict.REFUTED for effect in rest)
-    return ". ".join([*sentences, f"{failed} of {len(rest)} effects outside the core are not supported"]) + "."
-
-
-def picture(units: pd.DataFrame, grid: pd.DataFrame) -> Picture:
-    """Widths of q by unit beside the share of posteriors with one mode, each with its limit."""
-    names, kinds = list(units["trained as"].unique()), {"active": COLOURS[0], "inactive": COLOURS[4]}
-    figure, panels = axes(1, len(names) + 1, 9.0, 3.3)
-    for ax, name in zip(panels, names, strict=False):
-        ax.sharey(panels[0])
-        rows = select(units, **{"trained as": name, "code": "larger code"})
-        groups = [select(rows, active=kind)["σ of q"].clip(upper=1.24) for kind in kinds]
-        labels = [f"{kind} units" for kind in kinds]
-        ax.hist(groups, bins=np.linspace(0, 1.25, 26).tolist(), stacked=True, color=list(kinds.values()), label=labels)
-        ax.axvline(SHARP, color="0.3", linewidth=0.9, linestyle="--", label="limit")
-        ax.set(title=f"{name}, larger code", xlabel="σ of q, mean over test images", ylabel="latent units", xlim=(0, 1.25))
-    last = panels[-1]
-    last.plot(grid["trained as"], grid[SHARES[COUNT]], "o", color=COLOURS[2], alpha=0.6)
-    last.axhline(ONE_MODE, color="0.3", linewidth=0.9, linestyle="--")
-    last.set(title="2 units, each dot a seed", ylabel="share of posteriors with one mode", ylim=(0, 1.05))
-    last.margins(x=0.4)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    caption = (
-        "Left: standard deviation of q for each unit of the larger latent, all seeds; the prior has 1. Right: share of test images whose "
-        "exact posterior over two units has one mode. Dashed: the limits of the claim."
-    )
-    return Picture("widths", caption, figure)

@@ -16,7 +16,6 @@ from bench.claims.likelihood_choice import (
     LEARNT,
     SCORES,
     LikelihoodChoice,
-    cross_entropy,
     equivalence_error,
     inversions,
     minimiser,
@@ -85,15 +84,6 @@ def test_the_mean_over_pixels_is_a_wide_decoder() -> None:
     (a,) = torch.autograd.grad(-Gaussian(math.sqrt(25)).log_prob(h, x).sum(), h)
     (b,) = torch.autograd.grad((x - h).square().mean(-1).sum(), h)
     assert torch.allclose(a, b, atol=1e-12)
-
-
-def test_cross_entropy_over_its_least() -> None:
-    x = torch.tensor([[0.2, 0.0, 1.0, 0.5]])
-    assert cross_entropy(x, x).item() == pytest.approx(-2 * math.log(0.999), abs=1e-9)
-    wanted = 0.2 * math.log(0.2 / 0.5) + 0.8 * math.log(0.8 / 0.5)
-    assert cross_entropy(x[:, :1], torch.tensor([[0.5]])).item() == pytest.approx(wanted, abs=1e-7)
-    assert cross_entropy(x[:, 1:2], torch.tensor([[-3.0]])).item() == pytest.approx(-math.log(0.999), abs=1e-9)
-    assert cross_entropy(x.expand(3, 4), torch.full((3, 4), 0.5)).shape == (3,)
 
 
 SIGMAS = {"Gaussian, σ = 0.1": 0.1, "Gaussian, σ = 1": 1.0}

@@ -126,13 +126,9 @@ def resolved(model: Model, x: Tensor, low: Tensor, high: Tensor, points: int) ->
 
 
 def posterior_grids(model: Model, x: Tensor, coarse: int, points: int) -> list[PosteriorGrid]:
-    """The posterior of each image.
+    """The posterior of each of the images x (B, D), by a model in float64 with two latent units, a diagonal Gaussian q and a decoder.
 
-    Args:
-        model: in float64, with two latent units, a diagonal Gaussian q and a decoder.
-        x: images, (B, D).
-        coarse: points along a side of the grid on which the mass is `located`.
-        points: points along a side of the first grid of each image, before it is refined.
+    `coarse` sets the grid on which the mass is `located`, `points` is the side of the first grid of each image.
     """
     boxes = zip(x.split(1), *located(model, x, coarse), strict=True)
     return [resolved(model, *box, points) for box in boxes]

@@ -8,6 +8,7 @@ import statistics
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
@@ -17,7 +18,7 @@ from vae_variants.harness import Store
 from vae_variants.registry import UserError
 from vae_variants.report.drawing import axes
 from vae_variants.studies import STUDIES, Findings, Judgement, Lab, Picture, Study, Table, Verdict
-from vae_variants.studies.page import cell, claims_on, write_claims
+from vae_variants.studies.page import cell, claims_on, rewrite_claims, write_claims
 from vae_variants.studies.record import StudyRecord, run_study
 
 CPU = torch.device("cpu")
@@ -153,16 +154,28 @@ def test_the_page_shows_every_figure_that_a_verdict_rests_on(lab: Lab, tmp_path:
         folder = tmp_path / "reports" / "claims"
         page, table = (folder / "README.md").read_text(), (folder / "claims.csv").read_text().splitlines()
         details = (folder / "digits-smoke-planted.md").read_text()
-        for value in values:
-            assert f"| {cell(value)} | a\\|b | – |" in details
+        assert list(pd.read_csv(folder / "data" / "digits-smoke-planted" / "differences.csv")["Δ (nats)"]) == list(values)
+        assert "(data/digits-smoke-planted/differences.csv)" in details and f"| {cell(statistics.mean(values))} nats |" in details
         assert "(digits-smoke-planted.md)" in page and Planted.criterion in details
         assert len(table) == 2 and table[0].startswith("study,dataset,fidelity,claim_verdict,where,value,low,high")
         assert page.count("only tried out") == 1 and ("It would be: supported" in page) == (values is D)  # smoke is no evidence
-        assert Planted.criterion in page and page.count("Planted \\| with a bar") == 2
-        assert "vae-variants study planted --dataset digits" in page
+        assert page.count("Planted \\| with a bar") == 2
+        assert "vae-variants study planted --dataset digits" in details
         assert [path.name for path in (folder / "figures").iterdir()] == ["digits-smoke-planted-grid.png"]
     assert "[claims](claims/README.md) | `vae-variants study --dataset digits`" in (tmp_path / "reports" / "README.md").read_text()
     Planted.values = tuple(D)
+
+
+def test_pages_are_rewritten_without_measuring(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_claims(*run_study("planted", lab, "do it"), tmp_path)
+    drawn = (tmp_path / "claims" / "figures" / "digits-smoke-planted-grid.png").read_bytes()
+    monkeypatch.setattr(Planted, "criterion", "Supported if the mean is above one half.")
+    monkeypatch.setattr(Planted, "judge", lambda self, tables: Judgement(Verdict.REFUTED, "Too small."))
+    (record,) = rewrite_claims(["planted"], tmp_path)
+    page = (tmp_path / "claims" / "digits-smoke-planted.md").read_text()
+    assert record.judgement.verdict == Verdict.REFUTED and "Too small." in page and "one half" in page and Planted.measured == 1
+    assert (tmp_path / "claims" / "figures" / "digits-smoke-planted-grid.png").read_bytes() == drawn  # its array is not kept
+    assert rewrite_claims(["elbo-gap"], tmp_path) == []
 
 
 def test_too_few_seeds_are_inconclusive(lab: Lab):
@@ -288,7 +301,7 @@ def test_a_report_is_told_the_claims_on_its_data(lab: Lab, tmp_path: Path, capsy
     assert (tmp_path / "digits" / found.link).resolve().is_file()
     assert claims_on("mnist", tmp_path) == []
     (tmp_path / "claims" / "data" / "damaged.json").write_text("{}")
-    assert claims_on("digits", tmp_path) == [] and "says nothing of claims" in capsys.readouterr().err
+    assert claims_on("digits", tmp_path) == [] and "damaged.json" in capsys.readouterr().err
 
 
 class Asking(Planted):

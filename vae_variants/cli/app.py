@@ -239,13 +239,13 @@ def study(
     reports: Reports = Path("reports"),
 ) -> None:
     """Put claims to the test: measure what is missing, judge, and write the page of claims."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from vae_variants.cli.launch import Launch
     from vae_variants.harness import Store, parse_seeds
     from vae_variants.harness.progress import out
     from vae_variants.studies import STUDIES, Lab, load_claims  # bring matplotlib
-    from vae_variants.studies.page import TRIED, effects_tables, write_claims
+    from vae_variants.studies.page import HEADER, TRIED, effects_table, write_claims
     from vae_variants.studies.record import run_study
     from vae_variants.studies.study import chosen
 
@@ -269,14 +269,11 @@ def study(
                 failed = True
                 print(f"failed: {record.error}")
                 continue
-            for header, rows in reversed(effects_tables(record.judgement.effects)):  # what decides comes last, where one looks
-                table = Table(box=None, pad_edge=False)
-                for column in header:
-                    table.add_column(column, overflow="fold")
-                for row in rows:
-                    table.add_row(*row)
-                out.print(table)
-                print()
+            table = Table(*(Column(name, overflow="fold") for name in HEADER), box=None, pad_edge=False)
+            for row in effects_table(record.judgement.effects):
+                table.add_row(*row)
+            out.print(table)
+            print()
             print(f"{TRIED} It would be:" if record.fidelity.startswith("smoke") else "Verdict:", end=" ")
             print(f"{record.judgement.verdict.value}. {record.judgement.reason}")
     print(f"\nwrote {reports / 'claims'}")

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError, field_serializer
+from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError, field_serializer
 
 from vae_variants.harness.environment import environment
 from vae_variants.harness.migrate import MEANING
@@ -73,7 +73,6 @@ class StudyRecord(BaseModel):
     environment: dict[str, Any] = {}
     started: str = ""
     seconds: float = 0.0
-    schema_: Literal[1] = Field(1, alias="schema")
 
     @field_serializer("judgement")
     def named(self, judgement: Judgement | None) -> dict[str, Any] | None:
@@ -82,7 +81,7 @@ class StudyRecord(BaseModel):
 
     def to_json(self) -> str:
         """The record and a SHA-256 of it, so that a changed record is not taken for a measured one."""
-        found = self.model_dump(mode="json", by_alias=True)
+        found = {**self.model_dump(mode="json"), "schema": STUDY_SCHEMA}
         return json.dumps({**found, "sha256": digest(found)}, indent=1, allow_nan=False) + "\n"
 
     @classmethod
@@ -93,10 +92,12 @@ class StudyRecord(BaseModel):
             seal = found.pop("sha256", None)  # absent from records of earlier versions
             if seal not in (None, digest(found)):
                 raise ValueError("the record of a study that was changed after it was written")
+            if found.pop("schema") != STUDY_SCHEMA:
+                raise ValueError(f"the record of a study of a schema other than {STUDY_SCHEMA}")
             return cls.model_validate(found)
         except (AttributeError, KeyError, TypeError, ValidationError) as error:
             reason = error.errors()[0] if isinstance(error, ValidationError) else error
-            raise ValueError(f"not the record of a study of schema {STUDY_SCHEMA}: {reason}") from error
+            raise ValueError(f"not the record of a study: {reason}") from error
 
 
 def digest(found: dict[str, Any]) -> str:
@@ -134,32 +135,33 @@ def run_study(name: str, lab: Lab, command: str, fresh: bool = False) -> tuple[S
     what |= {"records": MEANING, "training": TRAINING}
     key = hashlib.sha256(f"{canonical(what)}|{lab.dataset.digest}".encode()).hexdigest()
     folder = lab.store.root / slug(lab.name) / f"study-{slug(name)}-{key[:12]}"
-    about: dict[str, Any] = {
-        "key": key,
-        "name": name,
-        "claim": study.claim,
-        "source": study.source,
-        "criterion": study.criterion,
-        "description": inspect.getdoc(study) or "",
-        "dataset": lab.dataset.recorded(),
-        "fidelity": lab.fidelity,
-        "seeds": None if lab.given_seeds is None else list(lab.given_seeds),
-        "command": command,
-    }
     known = None if fresh else read(folder / FILE, key)
     arrays = load_tensors(folder / ARRAYS, key=key) or {}
     if known is not None and set(known.arrays) == set(arrays) and lab.still(known.asked):
-        about |= {name: getattr(known, name) for name in ("environment", "started", "seconds", "asked")}
-        return judged(study, Findings(known.tables, arrays), about)
+        return judged(known.model_copy(update={"command": command})), Findings(known.tables, arrays)
     lab.say(f"{name} on {lab.name}, preset {lab.fidelity}")
     lab.asked.clear()
-    begin = time.perf_counter()
-    about |= {"environment": environment(lab.device), "started": datetime.now(UTC).isoformat(timespec="seconds")}
+    begin, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
     found, error = attempt(lambda: finite(study.measure(lab)))
-    about |= {"seconds": round(time.perf_counter() - begin, 3), "asked": dict(lab.asked)}
+    record = StudyRecord(
+        key=key,
+        name=name,
+        **about(study),
+        dataset=lab.dataset.recorded(),
+        fidelity=lab.fidelity,
+        seeds=None if lab.given_seeds is None else list(lab.given_seeds),
+        command=command,
+        tables=dict(found.tables) if found else {},
+        asked=dict(lab.asked),
+        arrays=sorted(found.arrays) if found else [],
+        error=error,
+        environment=environment(lab.device),
+        started=started,
+        seconds=round(time.perf_counter() - begin, 3),
+    )
     if found is None:
-        return StudyRecord(error=error, **about), Findings({})
-    record, found = judged(study, found, about)
+        return record, Findings({})
+    record = judged(record)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
@@ -180,9 +182,15 @@ def finite(found: Findings) -> Findings:
     return Findings(tables, found.arrays)
 
 
-def judged(study: Study, found: Findings, about: dict[str, Any]) -> tuple[StudyRecord, Findings]:
-    judgement, error = attempt(lambda: study.judge(given(study, found.tables)))
-    return StudyRecord(tables=dict(found.tables), arrays=sorted(found.arrays), judgement=judgement, error=error, **about), found
+def judged(record: StudyRecord) -> StudyRecord:
+    """The record with the verdict of today's code on its tables."""
+    study = STUDIES[record.name]()
+    judgement, error = attempt(lambda: study.judge(given(study, record.tables)))
+    return record.model_copy(update={**about(study), "judgement": judgement, "error": error})
+
+
+def about(study: Study) -> dict[str, Any]:
+    return {"claim": study.claim, "source": study.source, "criterion": study.criterion, "description": inspect.getdoc(study) or ""}
 
 
 def read(path: Path, key: str) -> StudyRecord | None:

@@ -87,7 +87,7 @@ class Table:
 Tables = Mapping[str, Any]  # name -> pd.DataFrame as `table` makes it; `Table` for a study without `frames`
 
 
-def table(caption: str, rows: Sequence[Mapping[str, Cell]]) -> pd.DataFrame:
+def table(caption: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """A table of measured values.
 
     Args:

@@ -154,6 +154,12 @@ def test_a_pair_of_trainings_is_counted_once():
     assert len(again) == 1 and len(voting(effects)) == 13 and "8 of 8" in sentence
 
 
+@pytest.mark.parametrize(("iwae", "wide"), [(0.25, True), (-0.5, True), (1.5, False)])
+def test_a_margin_that_even_iwae_does_not_reach_is_told(iwae, wide):
+    _, sentence, _ = judge(tables(lambda budget, batch, decay, objective, k: iwae if objective == "iwae" else 0.0, spread=0.0))
+    assert ("less than the margin" in sentence) == wide
+
+
 @pytest.mark.parametrize("lost", ["training_cells", "training_scores"])
 def test_tables_without_rows_decide_nothing(lost):
     for planted in ({}, {**tables(nothing), lost: pd.DataFrame()}):

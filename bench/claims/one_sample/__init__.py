@@ -7,8 +7,6 @@ from vae_variants.studies.study import STUDIES, Findings, Judgement, Picture, St
 
 from . import estimators, gains, training
 
-__all__ = ["OneSample"]
-
 
 @STUDIES.add
 class OneSample(Study):

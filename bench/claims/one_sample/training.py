@@ -94,7 +94,8 @@ class Experiment:
 
     def seconds_per_update(self, lr: float) -> dict[int, float]:
         """K -> median seconds for an update of all seeds. The K take turns, so that other load on the machine slows all of them."""
-        device, images = (self.lab.device, prepared(data_name(self.lab, self.plan.training_images, "dynamic"), self.lab.fidelity))
+        device = self.lab.device
+        images = prepared(data_name(self.lab, self.plan.training_images, "dynamic"), self.lab.fidelity)
         trainings, times = {}, {k: list[float]() for k in self.plan.samples}
         for k in self.plan.samples:
             c = self.configuration(Setting(k, BASE, lr, self.plan.epochs))

@@ -65,7 +65,6 @@ class BetterElbo(Study):
         "The claim is supported if every such type agrees, supported under conditions if some agree and some disagree, and not supported "
         "if some disagree and none agrees."
     )
-    frames = True
 
     def measure(self, lab: Lab) -> Findings:
         lab.need_labels()

@@ -86,7 +86,6 @@ class Blur(Study):
         "if all VAEs are blurrier, under conditions if some are and others not, and not supported if some are not and none is; the GAN "
         "that decides is trained for as long as in the suite."
     )
-    frames = True
 
     def measure(self, lab: Lab) -> Findings:
         lab.need_labels()

@@ -238,7 +238,6 @@ class ElboGap(Study):
         "seeds, without one of the models, or if the reversed KL passes as well for one of them."
     )
     version = 3
-    frames = True
 
     def measure(self, lab: Lab) -> Findings:
         captions = {

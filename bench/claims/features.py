@@ -63,7 +63,6 @@ class Features(Study):
     are chosen with more labels than the smallest budgets have. Three seeds and many cells only show gains far above their spread.
     """
 
-    frames = True
     claim = "The codes of an autoencoder support classification."
     source = "the textbook's section on autoencoders: an encoder as a source of features"
     criterion = (

@@ -90,7 +90,6 @@ class LikelihoodChoice(Study):
         "conditions, as it then holds for a given code, or where σ is small, and not for the whole loss. Not supported if one of these "
         "fails; inconclusive if an interval leaves it open. The average over pixels and the rankings are shown, but not judged."
     )
-    frames = True
 
     def measure(self, lab: Lab) -> Findings:
         averaged = f"{math.sqrt(lab.dataset.dim / 2):.6g}"

@@ -130,7 +130,6 @@ class PosteriorShape(Study):
         "conditions if of the core only the count of modes fails, and at least 95 % of the posteriors have 99 % of their mass in one."
     )
     version = 3
-    frames = True
 
     def measure(self, lab: Lab) -> Findings:
         grids: list[dict[str, Any]] = []

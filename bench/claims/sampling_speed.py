@@ -64,7 +64,6 @@ class SamplingSpeed(Study):
         "it is fewer. If it is supported so, but somewhere the VAE is slower than one of the samplers that keep what does not change, it "
         "is supported under conditions. Without one of the four samplers it is never supported."
     )
-    frames = True
 
     def measure(self, lab: Lab) -> Findings:
         seeds = lab.seeds(int(lab.suite.seeds))

@@ -9,7 +9,6 @@ import pytest
 
 from vae_variants.studies import STUDIES
 from vae_variants.studies.record import StudyRecord
-from vae_variants.studies.study import given
 
 CLAIMS = Path(__file__).parents[2] / "reports" / "claims"
 VERDICTS = {  # study -> verdict on digits at the preset `quick`, on MNIST at `full`
@@ -29,7 +28,7 @@ VERDICTS = {  # study -> verdict on digits at the preset `quick`, on MNIST at `f
 def test_a_committed_table_has_its_verdict_and_its_effects(name: str, data: str):
     record = StudyRecord.from_json((CLAIMS / "data" / f"{data}-{name}.json").read_text(encoding="utf-8"))
     study = STUDIES[name]()
-    judgement = study.judge(given(study, record.tables))
+    judgement = study.judge(record.tables)
     assert judgement.verdict == record.judgement.verdict == VERDICTS[name][data == "mnist"]
     known = {str(effect.where): effect for effect in record.judgement.effects}  # some of which have no vote, and are judged no more
     both = [(effect, known[str(effect.where)]) for effect in judgement.effects if str(effect.where) in known]

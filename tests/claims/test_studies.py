@@ -17,7 +17,7 @@ from vae_variants.analysis.verdicts import all_of, checked, compared, mixed, one
 from vae_variants.harness import Store
 from vae_variants.registry import UserError
 from vae_variants.report.drawing import axes
-from vae_variants.studies import STUDIES, Findings, Judgement, Lab, Picture, Study, Table, Verdict
+from vae_variants.studies import STUDIES, Findings, Judgement, Lab, Picture, Study, Verdict, by_seed, rows, select, table
 from vae_variants.studies.page import cell, claims_on, rewrite_claims, write_claims
 from vae_variants.studies.record import StudyRecord, run_study
 
@@ -90,11 +90,11 @@ class Planted(Study):
 
     def measure(self, lab: Lab) -> Findings:
         type(self).measured += 1
-        rows = [{"seed": s, "Δ (nats)": v, "label": "a|b", "none": None} for s, v in enumerate(self.values)]
-        return Findings({"differences": Table.of("Differences", rows)}, {"grid": torch.eye(2)})
+        found = [{"seed": s, "Δ (nats)": v, "label": "a|b", "none": None} for s, v in enumerate(self.values)]
+        return Findings({"differences": table("Differences", found)}, {"grid": torch.eye(2)})
 
     def judge(self, tables) -> Judgement:
-        effect = compared({"of": "planted"}, list(tables["differences"].by_seed("Δ (nats)").values()), above=0.0, unit="nats")
+        effect = compared({"of": "planted"}, by_seed(tables["differences"], "Δ (nats)").tolist(), above=0.0, unit="nats")
         return Judgement(effect.verdict, f"The mean is {cell(effect.value)}.", (effect,))
 
     def draw(self, found: Findings) -> list[Picture]:
@@ -180,19 +180,20 @@ def test_pages_are_rewritten_without_measuring(lab: Lab, tmp_path: Path, monkeyp
 
 def test_too_few_seeds_are_inconclusive(lab: Lab):
     study = Planted()
-    table = study.measure(lab).tables["differences"]
+    differences = study.measure(lab).tables["differences"]
     for n in (1, 2):
-        few = Table(table.caption, table.columns, table.rows[:n])
-        assert study.judge({"differences": few}).verdict == Verdict.INCONCLUSIVE
+        assert study.judge({"differences": differences[:n]}).verdict == Verdict.INCONCLUSIVE
 
 
 def test_a_table_finds_its_rows():
-    table = Table.of("t", [{"seed": 0, "k": 1, "x": 2.0}, {"seed": 1, "k": 1, "x": None}, {"seed": 1, "k": 8, "x": 3.0}])
-    assert table.by_seed("x", k=1) == {0: 2.0} and table.by_seed("x", k=8) == {1: 3.0}
-    with pytest.raises(ValueError, match="no column"):
-        table.where(q=1)
-    with pytest.raises(ValueError, match="a row of 1"):
-        Table("t", ("a", "b"), ((1,),))
+    plain = [{"seed": 0, "k": 1, "x": 2.0}, {"seed": 1, "k": 1, "x": None}, {"seed": 1, "k": 8, "x": 3.0}, {"seed": 2, "k": None, "x": 1.0}]
+    found = table("t", plain)
+    assert by_seed(found, "x", k=1).to_dict() == {0: 2.0} and by_seed(found, "x", k=8).to_dict() == {1: 3.0}
+    assert rows(found) == plain and [type(row["k"]) for row in rows(found)] == [int, int, int, type(None)]
+    assert list(select(found, k=None)["seed"]) == [2] and rows(found, seed=1, k=8) == [plain[2]]
+    assert found.attrs["caption"] == "t" and by_seed(table("none", []), "x", k=1).empty and rows(pd.DataFrame(), k=1) == []
+    with pytest.raises(KeyError):
+        select(found, q=1)
 
 
 def test_cells_read_well():
@@ -271,7 +272,7 @@ class Endless(Planted):
     """Measures what is not finite."""
 
     def measure(self, lab: Lab) -> Findings:
-        return Findings({"x": Table.of("Values", [{"seed": 0, "v": math.nan}])})
+        return Findings({"x": table("Values", [{"seed": 0, "v": math.nan}])})
 
 
 @pytest.mark.parametrize(("study", "says"), [(Blind, "KeyError: 'grid'"), (Biased, "IndexError: no effect"), (Endless, "column 'v'")])

@@ -76,12 +76,11 @@ def its_verdict_follows_from_what_the_page_shows(name: str) -> None:
     from vae_variants.studies import STUDIES
     from vae_variants.studies.page import write_claims
     from vae_variants.studies.record import StudyRecord
-    from vae_variants.studies.study import given
 
     record, found = measured(name)
     kept = StudyRecord.from_json(record.to_json())
     study = STUDIES[name]()
-    if kept.to_json() != record.to_json() or study.judge(given(study, kept.tables)) != record.judgement:
+    if kept.to_json() != record.to_json() or study.judge(kept.tables) != record.judgement:
         raise Failed("judging its kept tables gives another verdict", "let judge() look at tables alone, and draw nothing")
     with tempfile.TemporaryDirectory(prefix="vae-variants-") as root:
         if error := write_claims(record, found, Path(root)).error:
@@ -107,7 +106,6 @@ def its_verdict_follows_from_what_the_page_shows(name: str) -> None:
 def one_seed_supports_nothing(name: str) -> None:
     """Of tables with one seed alone it does not say that its claim is supported."""
     from vae_variants.studies import STUDIES, Verdict
-    from vae_variants.studies.study import given
 
     record, found = measured(name)
     one, seeded = {}, False
@@ -117,5 +115,5 @@ def one_seed_supports_nothing(name: str) -> None:
     if not seeded:
         raise Skipped("its tables have no column `seed`")
     study = STUDIES[record.name]()
-    if (verdict := study.judge(given(study, one)).verdict) in (Verdict.SUPPORTED, Verdict.CONDITIONAL):
+    if (verdict := study.judge(one).verdict) in (Verdict.SUPPORTED, Verdict.CONDITIONAL):
         raise Failed(f"one seed alone is judged {verdict.value!r}", "judge intervals over seeds: vae_variants.analysis.verdicts.compared")

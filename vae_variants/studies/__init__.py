@@ -4,26 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vae_variants.analysis.verdicts import Effect, Verdict
 from vae_variants.plugins import load_plugin
 from vae_variants.studies.lab import Lab
-from vae_variants.studies.study import (
-    STUDIES,
-    Effect,
-    Findings,
-    Judgement,
-    Picture,
-    Study,
-    Table,
-    Tables,
-    Verdict,
-    by_seed,
-    rows,
-    select,
-    table,
-)
+from vae_variants.studies.study import STUDIES, Findings, Judgement, Picture, Study, Tables, by_seed, rows, select, table
 
 __all__ = [
-    "STUDIES", "Effect", "Findings", "Judgement", "Lab", "Picture", "Study", "Table", "Tables", "Verdict", "by_seed", "claim_files",
+    "STUDIES", "Effect", "Findings", "Judgement", "Lab", "Picture", "Study", "Tables", "Verdict", "by_seed", "claim_files",
     "load_claims", "rows", "select", "table",
 ]  # fmt: skip
 

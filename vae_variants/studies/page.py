@@ -12,12 +12,13 @@ from pathlib import Path
 import pandas as pd
 
 from vae_variants.analysis.tables import write_csv
+from vae_variants.analysis.verdicts import Effect, Verdict
 from vae_variants.harness.store import slug
 from vae_variants.registry import UserError
 from vae_variants.report import Claim, write_index
 from vae_variants.report.metrics_page import anchor, escaped
 from vae_variants.studies.record import StudyRecord, attempt, judged, read_all
-from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Verdict, given
+from vae_variants.studies.study import STUDIES, Cell, Findings
 
 __all__ = ["HEADER", "TRIED", "cell", "claims_on", "effects_table", "rewrite_claims", "write_claims"]
 
@@ -156,7 +157,7 @@ def save(record: StudyRecord, found: Findings, folder: Path) -> StudyRecord:
     old = StudyRecord.from_json(path.read_text(encoding="utf-8")) if path.is_file() else None
     study, pictures = STUDIES[record.name](), None
     if record.judgement is not None:
-        pictures, error = attempt(lambda: study.draw(Findings(given(study, found.tables), found.arrays)))
+        pictures, error = attempt(lambda: study.draw(found))
         if pictures is None and set(record.arrays) <= set(found.arrays):
             record = record.model_copy(update={"judgement": None, "error": error})
     if record.judgement is None and old is not None and old.judgement is not None:

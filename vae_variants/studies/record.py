@@ -23,7 +23,7 @@ from vae_variants.harness.spec import TRAINING
 from vae_variants.harness.store import load_tensors, replace_file, save_tensors, slug
 from vae_variants.registry import UserError
 from vae_variants.studies.lab import Lab
-from vae_variants.studies.study import STUDIES, Findings, Judgement, Study, framed, given, rows, table
+from vae_variants.studies.study import STUDIES, Findings, Judgement, Study, rows, table
 from vae_variants.variants import canonical
 
 __all__ = ["StudyRecord", "attempt", "read_all", "run_study"]
@@ -52,7 +52,7 @@ Frame = Annotated[pd.DataFrame, PlainValidator(parsed), PlainSerializer(plain)]
 class StudyRecord(BaseModel):
     """One study on one data set: the tables that it measured and their verdict. `error` says why there is no verdict."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     key: str
     name: str
@@ -173,19 +173,18 @@ def run_study(name: str, lab: Lab, command: str, fresh: bool = False) -> tuple[S
 
 
 def finite(found: Findings) -> Findings:
-    """The findings with DataFrames for tables. Raises ValueError for an infinite value."""
-    tables = framed(found.tables)
-    for name, frame in tables.items():
+    """The findings. Raises ValueError for an infinite value."""
+    for name, frame in found.tables.items():
         for column, values in frame.select_dtypes("float").items():
             if np.isinf(values).any():
                 raise ValueError(f"table {name!r} has an infinite value in column {column!r}; write None for a missing value")
-    return Findings(tables, found.arrays)
+    return found
 
 
 def judged(record: StudyRecord) -> StudyRecord:
     """The record with the verdict of today's code on its tables."""
     study = STUDIES[record.name]()
-    judgement, error = attempt(lambda: study.judge(given(study, record.tables)))
+    judgement, error = attempt(lambda: study.judge(record.tables))
     return record.model_copy(update={**about(study), "judgement": judgement, "error": error})
 
 

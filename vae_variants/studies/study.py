@@ -1,10 +1,10 @@
-"""What a study is: a claim, what is measured, how that is judged, and the figure that shows it."""
+"""A study: a claim, its measurement, its verdict and its figure."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -21,62 +21,11 @@ if TYPE_CHECKING:
     from vae_variants.studies.lab import Lab
 
 __all__ = [
-    "STUDIES",
-    "Effect",
-    "Findings",
-    "Judgement",
-    "Picture",
-    "Study",
-    "Table",
-    "Tables",
-    "Verdict",
-    "by_seed",
-    "rows",
-    "select",
-    "table",
-]
+    "STUDIES", "Cell", "Findings", "Judgement", "Picture", "Study", "Tables", "by_seed", "chosen", "rows", "select", "table",
+]  # fmt: skip
 
 Cell = str | int | float | None
-
-
-@dataclass(frozen=True)
-class Table:
-    """Plain values in rows; units belong into the names of the columns. A `folded` one is long, and shown closed."""
-
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    folded: bool = False
-
-    def __post_init__(self) -> None:
-        if wrong := [row for row in self.rows if len(row) != len(self.columns)]:
-            raise ValueError(f"a row of {len(wrong[0])} cells in a table of {len(self.columns)} columns: {wrong[0]}")
-        for name, column in zip(self.columns, zip(*self.rows, strict=True), strict=False):
-            if any(isinstance(value, float) and not math.isfinite(value) for value in column):
-                raise ValueError(f"table {self.caption!r} has a value in column {name!r} that is not finite; None is for what there is not")
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Row by row, each as column -> cell."""
-        return (dict(zip(self.columns, row, strict=True)) for row in self.rows)
-
-    def where(self, **equal: Cell) -> list[dict[str, Any]]:
-        """The rows in which these columns have these values."""
-        if unknown := set(equal) - set(self.columns):
-            raise ValueError(f"no column {sorted(unknown)} among {list(self.columns)}")
-        return [row for row in self if all(row[name] == value for name, value in equal.items())]
-
-    def by_seed(self, value: str, **equal: Cell) -> dict[int, float]:
-        """seed -> `value`, of the rows in which these columns have these values and there is a value."""
-        return {row["seed"]: row[value] for row in self.where(**equal) if row[value] is not None}
-
-    @classmethod
-    def of(cls, caption: str, rows: Sequence[Mapping[str, Cell]], folded: bool = False) -> Table:
-        """From rows as mappings that all have the same columns."""
-        columns = tuple(rows[0]) if rows else ()
-        return cls(caption, columns, tuple(tuple(row[name] for name in columns) for row in rows), folded)
-
-
-Tables = Mapping[str, Any]  # name -> pd.DataFrame as `table` makes it; `Table` for a study without `frames`
+Tables = Mapping[str, pd.DataFrame]
 
 
 def table(caption: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -125,15 +74,6 @@ def rows(table: pd.DataFrame, **equal: Cell) -> list[dict[str, Any]]:
     return [dict(zip(found.columns, row, strict=True)) for row in found.where(found.notna(), None).to_numpy()]
 
 
-def given(study: Study, tables: Tables) -> Tables:
-    """The tables as this study takes them, until all studies take DataFrames."""
-    return tables if study.frames else {name: Table.of(t.attrs["caption"], rows(t)) for name, t in tables.items()}
-
-
-def framed(tables: Tables) -> dict[str, pd.DataFrame]:
-    return {name: table(t.caption, list(t)) if isinstance(t, Table) else t for name, t in tables.items()}
-
-
 @dataclass(frozen=True)
 class Findings:
     """What was measured. `arrays` are for figures only (images, grids): a verdict rests on the tables."""
@@ -144,16 +84,15 @@ class Findings:
 
 @dataclass(frozen=True)
 class Judgement:
-    """`reason` is one to three sentences that a student can read; the effects are its evidence, `more` has what else was seen."""
+    """A verdict, the sentence that explains it, and the effects that it rests on."""
 
     verdict: Verdict
     reason: str
     effects: tuple[Effect, ...] = ()
-    more: tuple[str, ...] = ()  # sentences, each of which stands alone
 
 
 class Picture(NamedTuple):
-    """A figure with a caption that says what one sees in it; `name` is that of its file."""
+    """A figure with a caption that says what to see in it; `name` is part of the name of its file."""
 
     name: str
     caption: str
@@ -161,18 +100,16 @@ class Picture(NamedTuple):
 
 
 class Study(ABC):
-    """A claim that is put to the test.
+    """A claim that is put to the test; its docstring says what is measured.
 
-    `measure` is slow and has all the chance in it; `judge` and `draw` are pure functions of what it found, so that a verdict can be
-    given again without measuring. What decides the verdict, margins included, is written in `criterion` and nowhere else than in
-    the code beside it. Raise `version` when what is measured changes.
+    Only `measure` is slow and uses random numbers. `judge` and `draw` are pure functions of its findings, so that a claim can be judged
+    again without measuring. `criterion` and the code beside it decide the verdict. Raise `version` when what is measured changes.
     """
 
     claim: ClassVar[str]  # one sentence, as a textbook would say it
     source: ClassVar[str]  # who says so
-    criterion: ClassVar[str]  # when the claim counts as supported, and when as not supported: written before the study ran
+    criterion: ClassVar[str]  # when the claim is supported and when it is not, written before measuring
     version: ClassVar[int] = 1
-    frames: ClassVar[bool] = False  # whether `judge` and `draw` take DataFrames; goes when all do
 
     @abstractmethod
     def measure(self, lab: Lab) -> Findings:
@@ -184,7 +121,7 @@ class Study(ABC):
 
     @abstractmethod
     def draw(self, found: Findings) -> list[Picture]:
-        """At least one figure that shows the effect."""
+        """At least one figure that shows the effect; the page shows the first one first."""
 
 
 STUDIES: Registry[type[Study]] = Registry("study")
@@ -200,7 +137,7 @@ def _fault(obj: Any) -> str:
 
 
 def chosen(names: Sequence[str]) -> list[str]:
-    """Those names, or all. Raises `UserError` for one that is not there."""
+    """These studies, or all of them without names. Raises `UserError` for an unknown name."""
     for name in names:
         STUDIES[name]
     if len(set(names)) < len(names):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from vae_variants.studies.lab import Lab
-from vae_variants.studies.study import STUDIES, Findings, Judgement, Picture, Study, Tables, Verdict
+from vae_variants.studies import STUDIES, Findings, Judgement, Lab, Picture, Study, Tables, Verdict
 
 from . import estimators, gains, training
 
@@ -42,7 +41,6 @@ class OneSample(Study):
     )
     criterion = f"{gains.CRITERION} {estimators.CRITERION}"
     version = 3
-    frames = True
 
     def measure(self, lab: Lab) -> Findings:
         return Findings({**training.measure(lab), **estimators.measure(lab)})

@@ -22,8 +22,7 @@ from vae_variants.evaluation.evaluation import ELEMENTS, spread
 from vae_variants.models.base import LatentVariable
 from vae_variants.models.objectives import OBJECTIVES, Objective
 from vae_variants.models.vae import VAE
-from vae_variants.studies.lab import Lab
-from vae_variants.studies.study import Effect, Tables, Verdict, table
+from vae_variants.studies import Effect, Lab, Tables, Verdict, table
 
 VARIANTS = ("vae-latent-2", "vae-latent-20", "vae-latent-50", "vae-gaussian", "vae-gaussian-learnt")
 SEEDS = 3

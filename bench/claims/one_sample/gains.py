@@ -16,7 +16,7 @@ from vae_variants.analysis.entries import COLOURS
 from vae_variants.analysis.statistics import holm, t_test
 from vae_variants.analysis.verdicts import LEAST_SEEDS, compared, listed, mixed, one_sided_p, tost_p
 from vae_variants.report.drawing import axes
-from vae_variants.studies.study import Effect, Picture, Tables, Verdict
+from vae_variants.studies import Effect, Picture, Tables, Verdict
 
 from .settings import BASE, DECODED, LINE, TIME, UPDATES, WHOLE
 

@@ -16,8 +16,7 @@ from vae_variants.evaluation.latent import active_units
 from vae_variants.evaluation.likelihood import elbo, log_likelihood, rate
 from vae_variants.harness.spec import parse_seeds, prepared
 from vae_variants.models.base import Model
-from vae_variants.studies.lab import Lab
-from vae_variants.studies.study import Tables, table
+from vae_variants.studies import Lab, Tables, table
 from vae_variants.training.loop import Training
 from vae_variants.training.population import Population
 from vae_variants.variants import Configuration, build

@@ -101,6 +101,7 @@ def load_plugin(path: str | Path) -> Added:
     known, before = loaded.get(name, ("", []))
     if known == digest and all(key in registry for registry, key in before):
         return before
+    loaded.pop(name, None)
     for registry, key in before:
         registry.drop(key)
     unload(name)

@@ -101,6 +101,7 @@ def load_plugin(path: str | Path) -> Added:
     known, before = loaded.get(name, ("", []))
     if known == digest and all(key in registry for registry, key in before):
         return before
+    loaded.pop(name, None)
     for registry, key in before:
         registry.drop(key)
     unload(name)
@@ -136,10 +137,11 @@ def all_or_nothing(file: str) -> Iterator[Added]:
 
     Built-ins are not in it, nor is what another plug-in registered that was loaded inside.
     """
-    before, found = {id(registry): set(registry) for registry in Registry.every}, Added()
+    before, earlier, found = {id(registry): set(registry) for registry in Registry.every}, dict(loaded), Added()
 
     def look() -> None:
-        others = {(id(registry), name) for _, added in loaded.values() for registry, name in added}
+        inside = [added for module, (_, added) in loaded.items() if earlier.get(module, ("", None))[1] is not added]
+        others = {(id(registry), name) for added in inside for registry, name in added}
         for registry in Registry.every:
             new = [name for name in registry if name not in before.get(id(registry), ()) and (id(registry), name) not in others]
             found.extend((registry, name) for name in new if not registry.places[name].own)

@@ -1,0 +1,76 @@
+"""`vae-variants list`: what is registered."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from vae_variants.cli.options import Json, Plugin, Verbosity, argument, flag, guarded
+from vae_variants.registry import UserError, closest, load_plugins, registry_of
+
+__all__ = ["KINDS", "list_"]
+
+KINDS = ("variants", "datasets", "metrics", "likelihoods", "objectives", "models", "networks", "studies", "suites")
+WIDE = 140  # columns of a terminal that show references
+
+
+@guarded
+def list_(
+    kind: Annotated[str, argument(f"Kind: {', '.join(KINDS)}", KINDS)] = "variants",
+    as_json: Json = False,
+    markdown: Annotated[bool, flag("Metrics as Markdown: the page METRICS.md", "--markdown")] = False,
+    plugin: Plugin = None,
+) -> None:
+    """List variants, data sets, metrics and other components.
+
+    --quiet shows names alone. References are shown by --verbose, by --json and on wide terminals.
+    """
+    from rich.table import Table
+
+    from vae_variants.harness.progress import out
+
+    load_plugins(plugin or ())
+    if kind not in KINDS:
+        raise UserError(closest("kind", kind, KINDS))
+    if markdown:
+        if kind != "metrics":
+            raise UserError("--markdown is for metrics: vae-variants list metrics --markdown")
+        from vae_variants.evaluation import METRICS
+        from vae_variants.report.metrics_page import metrics_page  # imports pandas and matplotlib
+
+        print(metrics_page(METRICS.values()), end="")
+        return
+    found = entries(kind)
+    if as_json:
+        print(json.dumps(found, indent=1))
+    elif Verbosity.quiet:
+        print(*(entry["name"] for entry in found), sep="\n")
+    else:
+        shown = ["name", "description", *(["reference"] if "reference" in found[0] and (Verbosity.verbose or out.width >= WIDE) else [])]
+        table = Table(box=None, pad_edge=False)
+        for column in shown:
+            table.add_column(column, no_wrap=column == "name")
+        for entry in found:
+            entry["description"] += f" ({entry['unit']}; better: {entry['better']})" if "unit" in entry else ""
+            table.add_row(*(entry[column] for column in shown))
+        out.print(table)
+
+
+def entries(kind: str) -> list[dict[str, Any]]:
+    """Name and description of each component of a kind, and what else belongs to the kind."""
+    from vae_variants.evaluation import METRICS
+    from vae_variants.harness import load_suite, suite_files
+    from vae_variants.variants import VARIANTS
+
+    if kind == "suites":
+        return [{"name": name, "description": load_suite(name).description} for name in suite_files()]
+    registry = registry_of("study" if kind == "studies" else kind.removesuffix("s"))
+    found: list[dict[str, Any]] = [{"name": name, "description": registry.describe(name)} for name in registry]
+    for entry in found:
+        if kind == "variants":
+            variant = VARIANTS[entry["name"]]
+            entry |= {"reference": variant.reference, "config": dict(variant.config)}
+        elif kind == "metrics":
+            metric = METRICS[entry["name"]]
+            entry |= {"unit": metric.unit, "better": metric.better}
+    return found

@@ -37,11 +37,12 @@ def study(
     """Test claims about VAEs: measure what is missing, judge, and write a report."""
     from vae_variants.cli.launch import Launch
     from vae_variants.harness import Store, parse_seeds
-    from vae_variants.studies import STUDIES, Lab  # imports matplotlib
+    from vae_variants.studies import STUDIES, Lab, load_claims  # imports matplotlib
     from vae_variants.studies.page import write_claims
     from vae_variants.studies.record import run_study
     from vae_variants.studies.study import chosen
 
+    load_claims()
     load_plugins(plugin or ())
     if retry not in RETRY:
         raise UserError(closest("retry", retry, RETRY))

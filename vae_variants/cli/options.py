@@ -41,7 +41,7 @@ DATASET = "Data set, e.g. digits, mnist, npz:FILE, images:FOLDER. All: vae-varia
 SEEDS = "Seeds, which train together: a count, or a list, e.g. 0,3,7"
 FIDELITY = (
     "Preset: full; thorough (adds annealing, takes 5000 posterior samples); quick (10 epochs, 10000 images at most); "
-    'smoke (2 epochs, 400 images). Its options go in brackets, e.g. "thorough[temperatures=10000,start=prior]"'
+    'smoke (2 epochs, 400 images). Its options go in brackets, e.g. "thorough[chains=32]"'
 )
 PRESETS = ("full", "thorough", "quick", "smoke")
 PRECISION = "Precision of matrix products in training: fp32, tf32, bf16"
@@ -111,8 +111,11 @@ class Execution(Group):
     log: Annotated[str | None, option("Event files of each run and seed: tensorboard", metavar="FORMAT", choices=("tensorboard",))] = None
 
     def launch(self) -> Launch:
+        """Raises `UserError` at the latest when runs are checked or executed."""
         from vae_variants.cli.launch import Launch
+        from vae_variants.harness.progress import Log
 
+        Log.quiet = Verbosity.quiet
         where = (self.device, self.jobs, self.retry, self.timeout, self.memory, self.engine, self.address)
         return Launch(self.runs, *where, self.plugin or (), self.cpus, self.gpus, self.log)
 

@@ -1,4 +1,4 @@
-"""Laws of likelihoods: normalised on their support, and what they sample is what they score."""
+"""Checks of likelihoods: normalised on their support, and what they sample is what they score."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor
-from torch.func import functional_call, stack_module_state, vmap
+from torch.func import functional_call, stack_module_state
 
-from vae_variants.checks.check import Broken, Untried, law
-from vae_variants.checks.words import described, size
+from vae_variants.checks.base import Failed, Skipped, check
+from vae_variants.checks.fixtures import size, stacks
+from vae_variants.components import takes
 from vae_variants.models.likelihoods import LIKELIHOODS, Likelihood, Support
-from vae_variants.variants import takes
 
 __all__ = ["LEVELS", "logits", "make", "points"]
 
@@ -57,38 +57,31 @@ def masses(likelihood: Likelihood, h: Tensor, support: Support) -> Tensor:
     return log_p.exp() * weight
 
 
-@law("likelihood", first=True)
-def says_what_it_is(name: str) -> None:
-    """It has a description for `list`, and can be made with its default options."""
-    described(LIKELIHOODS, name)
-    k = getattr(make(name), "k", None)
-    if not isinstance(k, int) or k < 1:
-        raise Broken(f"has k = {k!r}", "k is the number of the decoder's outputs per pixel: write k = 1 in the class")
-
-
-@law("likelihood", first=True)
+@check("likelihood", first=True)
 def shapes(name: str) -> None:
     """log_prob is one number for each image; sample and mean are images."""
     likelihood, cls = make(name), LIKELIHOODS[name].__name__
+    if not isinstance(likelihood.k, int) or likelihood.k < 1:
+        raise Failed(f"has k = {likelihood.k!r}", "k is the number of the decoder's outputs per pixel: write k = 1 in the class")
     for leading in ((5,), (2, 5)):
         h = 2.5 * torch.randn(*leading, 3 * likelihood.k, dtype=torch.float64)
         for method in (likelihood.sample, likelihood.mean):
             if (found := tuple(method(h).shape)) != (*leading, 3):
-                raise Broken(f"{cls}.{method.__name__} gives {size(found)} for 3 pixels, expected {size((*leading, 3))}", "keep every axis")
+                raise Failed(f"{cls}.{method.__name__} gives {size(found)} for 3 pixels, expected {size((*leading, 3))}", "keep every axis")
         x = likelihood.sample(h).detach().reshape(-1, 5, 3)[0]
         found = tuple(likelihood.log_prob(h, x).shape)
         if found == (*leading, 3):
-            raise Broken(
+            raise Failed(
                 f"{cls}.log_prob does not sum over pixels: expected shape {size(leading)}, got {size(found)}", "end it with .sum(-1)"
             )
         if found != leading:
             what = "reduces over the batch" if len(found) < len(leading) else "is of the wrong shape"
-            raise Broken(
+            raise Failed(
                 f"{cls}.log_prob {what}: expected shape {size(leading)}, got {size(found)}", "sum over the last axis alone, .sum(-1)"
             )
 
 
-@law("likelihood", first=True)
+@check("likelihood", first=True)
 def sums_over_pixels(name: str) -> None:
     """log_prob of an image is the sum over its pixels, whose outputs lie side by side."""
     likelihood, cls = make(name), LIKELIHOODS[name].__name__
@@ -99,13 +92,13 @@ def sums_over_pixels(name: str) -> None:
     if torch.allclose(whole, parts.sum(0), rtol=1e-5, atol=1e-5, equal_nan=True):
         return
     if torch.allclose(whole, parts.mean(0), rtol=1e-5, atol=1e-5):
-        raise Broken(f"{cls}.log_prob is the mean over pixels and not their sum", "write .sum(-1) for .mean(-1): nats are per image")
+        raise Failed(f"{cls}.log_prob is the mean over pixels and not their sum", "write .sum(-1) for .mean(-1): nats are per image")
     off = (whole - parts.sum(0)).abs().max().item()
     shape = f"h.unflatten(-1, (-1, {k})) has the {k} outputs of each pixel" if k > 1 else "each pixel has its own output"
-    raise Broken(f"{cls}.log_prob of three pixels differs by up to {off:.3g} nats from the sum of the three alone", shape)
+    raise Failed(f"{cls}.log_prob of three pixels differs by up to {off:.3g} nats from the sum of the three alone", shape)
 
 
-@law("likelihood")
+@check("likelihood")
 def normalised(name: str) -> None:
     """The mass or density of one pixel sums to 1 over its support, whatever the decoder puts out."""
     likelihood, cls = make(name), LIKELIHOODS[name].__name__
@@ -118,16 +111,16 @@ def normalised(name: str) -> None:
     others = [other for other in Support if other is not likelihood.support and sums_to_one(likelihood, h, other)]
     if others:
         found = f"sums to {spread(low, high)} over Support.{likelihood.support.name}, but to 1 over Support.{others[0].name}"
-        raise Broken(f"{cls}.log_prob is not normalised: the {what} {found}", f"write support = Support.{others[0].name}")
+        raise Failed(f"{cls}.log_prob is not normalised: the {what} {found}", f"write support = Support.{others[0].name}")
     found = f"{cls}.log_prob is not normalised: the {what} sums to {spread(low, high)} instead of 1 over one pixel"
     if not (math.isfinite(high) and low > 0):
-        raise Broken(found, "see that log_prob is finite where pixels are")
+        raise Failed(found, "see that log_prob is finite where pixels are")
     if high - low < 1e-4 * high:
         factor, verb, word = (1 / low, "add", "missing") if low < 1 else (low, "subtract", "too much")
         known = [text for text, value in CONSTANTS.items() if abs(value / factor - 1) < 1e-4]
         nats = f"{math.log(factor):.4g} nats" + (f", which is {known[0]}," if known else "")
-        raise Broken(found, f"a factor {factor:.4g} is {word}: {verb} {nats} for each pixel")
-    raise Broken(f"{found}, depending on h", "its normaliser depends on the decoder's output: a term with h is wrong or missing")
+        raise Failed(found, f"a factor {factor:.4g} is {word}: {verb} {nats} for each pixel")
+    raise Failed(f"{found}, depending on h", "its normaliser depends on the decoder's output: a term with h is wrong or missing")
 
 
 def spread(low: float, high: float) -> str:
@@ -142,7 +135,7 @@ def sums_to_one(likelihood: Likelihood, h: Tensor, support: Support) -> bool:
     return torch.allclose(total, torch.ones_like(total), atol=1e-4, rtol=0)
 
 
-@law("likelihood")
+@check("likelihood")
 def samples_lie_in_the_support(name: str) -> None:
     """sample() draws numbers that are pixels of its support."""
     likelihood, cls = make(name), LIKELIHOODS[name].__name__
@@ -156,10 +149,10 @@ def samples_lie_in_the_support(name: str) -> None:
     }[likelihood.support]
     if not (good := inside(drawn)).all():
         found = f"{cls}.sample draws {drawn[~good][0].item():.4g}, which is not in Support.{likelihood.support.name}"
-        raise Broken(found, "draw pixels of the support, or name the support that they are in")
+        raise Failed(found, "draw pixels of the support, or name the support that they are in")
 
 
-@law("likelihood")
+@check("likelihood")
 def samples_what_it_scores(name: str) -> None:
     """The draws of sample() follow log_prob."""
     likelihood, cls = make(name), LIKELIHOODS[name].__name__
@@ -182,10 +175,10 @@ def samples_what_it_scores(name: str) -> None:
             scored = ((x - mean).square() * p).sum().sqrt().item()
             found = f"at h = {h.tolist()[0]:.3g} they have mean {drawn.mean().item():.3g} and standard deviation {spread_:.3g}"
             told = f"{cls}.sample() draws do not match log_prob: {found}, log_prob says {mean.item():.3g} and {scored:.3g}"
-            raise Broken(told, "make sample() draw from the density that log_prob has")
+            raise Failed(told, "make sample() draw from the density that log_prob has")
 
 
-@law("likelihood")
+@check("likelihood")
 def mean_is_the_expectation(name: str) -> None:
     """mean() is the expectation of a pixel under log_prob."""
     likelihood, cls = make(name), LIKELIHOODS[name].__name__
@@ -193,17 +186,17 @@ def mean_is_the_expectation(name: str) -> None:
     h = logits(likelihood, 3)
     p = masses(likelihood, h, likelihood.support)
     if ((p * x.abs())[:, x.abs() > 1e3].sum(-1) > 1e-3).any():
-        raise Untried("its tails are so heavy that a mean cannot be told")
+        raise Skipped("its tails are so heavy that a mean cannot be told")
     expected = (p / p.sum(-1, keepdim=True) * x).sum(-1)
     with torch.no_grad():
         found = likelihood.mean(h).squeeze(-1).double()
     if not torch.allclose(found, expected, atol=2e-5, rtol=2e-5):
         i = int((found - expected).abs().argmax())
         where = f"{cls}.mean gives {found[i].item():.4g} at h = {h[i].tolist()[0]:.3g}"
-        raise Broken(f"{where}, but the expectation under log_prob is {expected[i].item():.4g}", "give E[x | h], not the mode or h itself")
+        raise Failed(f"{where}, but the expectation under log_prob is {expected[i].item():.4g}", "give E[x | h], not the mode or h itself")
 
 
-@law("likelihood")
+@check("likelihood")
 def finite_far_out(name: str) -> None:
     """log_prob and its gradient are finite for pixels 0 and 1, however far out the decoder's output is."""
     likelihood, cls = make(name).float(), LIKELIHOODS[name].__name__
@@ -212,35 +205,33 @@ def finite_far_out(name: str) -> None:
     for x in (0.0, 1.0):
         value = likelihood.log_prob(h, torch.full((len(places), 1), x))
         if not value.requires_grad:
-            raise Broken(f"{cls}.log_prob has no gradient with respect to h", "use tensor operations, and neither .item() nor .detach()")
+            raise Failed(f"{cls}.log_prob has no gradient with respect to h", "use tensor operations, and neither .item() nor .detach()")
         (gradient,) = torch.autograd.grad(value.sum(), h)
         for what, found in (("log_prob is", value), ("the gradient with respect to h is", gradient.sum(-1))):
             if not (good := found.isfinite()).all():
                 i = int((~good).nonzero()[0])
-                mend = "keep logarithms, divisions and roots away from 0: clamp, or torch.where around a safe argument"
-                raise Broken(f"{cls}: {what} {found[i].item()} at h = {places[i]:g}, x = {x:g}", mend)
+                fix = "keep logarithms, divisions and roots away from 0: clamp, or torch.where around a safe argument"
+                raise Failed(f"{cls}: {what} {found[i].item()} at h = {places[i]:g}, x = {x:g}", fix)
 
 
-@law("likelihood")
+@check("likelihood")
 def can_be_stacked(name: str) -> None:
     """log_prob can be mapped over seeds that train together (torch.func.vmap)."""
-    members = [make(name) for _ in range(3)]
-    parameters, buffers = stack_module_state([Scored(member) for member in members])
-    h = torch.stack([logits(members[0], 4, pixels=3) for _ in range(3)])
-    x = torch.stack([members[0].sample(each).detach() for each in h])
-    door = Scored(members[0])
-    try:
-        found = vmap(lambda state, h, x: functional_call(door, state, (h, x)), randomness="different")(parameters | buffers, h, x)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        mend = "use tensor operations alone: no .item(), no if on a value, nothing in place on what is given, no torch.distributions"
-        raise Broken(f"cannot be stacked (vmap): {reason}", mend) from error
-    if not torch.allclose(found, torch.stack([members[0].log_prob(*each) for each in zip(h, x, strict=True)])):
-        raise Broken("gives other values stacked (vmap) than alone", "reduce over the last axis alone, counted from the end")
+    likelihoods = [make(name) for _ in range(3)]
+    parameters, buffers = stack_module_state([Scored(likelihood) for likelihood in likelihoods])
+    h = torch.stack([logits(likelihoods[0], 4, pixels=3) for _ in range(3)])
+    x = torch.stack([likelihoods[0].sample(each).detach() for each in h])
+    template = Scored(likelihoods[0])
+    alone = torch.stack([likelihoods[0].log_prob(*each) for each in zip(h, x, strict=True)])
+    fixes = (
+        "use tensor operations alone: no .item(), no if on a value, nothing in place on what is given, no torch.distributions",
+        "reduce over the last axis alone, counted from the end",
+    )
+    stacks("", lambda state, h, x: functional_call(template, state, (h, x)), (parameters | buffers, h, x), alone, fixes)
 
 
 class Scored(torch.nn.Module):
-    """The door by which `functional_call` reaches log_prob."""
+    """Calls log_prob from forward(), because `functional_call` only calls forward()."""
 
     def __init__(self, likelihood: Likelihood) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from vae_variants.cli.options import Baseline, DryRun, Execution, Reports, SuiteChoice, Verbosity, guarded
 from vae_variants.cli.run import finish
 from vae_variants.cli.status import show_plan
-from vae_variants.registry import load_plugins
+from vae_variants.plugins import load_plugins
 
 if TYPE_CHECKING:
     from vae_variants.harness import Record

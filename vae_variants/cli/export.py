@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 from vae_variants.cli.options import Plugin, Runs, argument, guarded, option
-from vae_variants.registry import UserError, closest, load_plugins
+from vae_variants.plugins import load_plugins
+from vae_variants.registry import UserError, closest
 
 __all__ = ["TARGETS", "export"]
 

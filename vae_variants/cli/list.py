@@ -6,17 +6,20 @@ import json
 from typing import Annotated, Any
 
 from vae_variants.cli.options import Json, Plugin, Verbosity, argument, flag, guarded
-from vae_variants.registry import UserError, closest, load_plugins, registry_of
+from vae_variants.cli.registries import registry_of
+from vae_variants.components import KINDS
+from vae_variants.plugins import load_plugins
+from vae_variants.registry import UserError, closest
 
-__all__ = ["KINDS", "list_"]
+__all__ = ["list_"]
 
-KINDS = ("variants", "datasets", "metrics", "likelihoods", "objectives", "models", "networks", "studies", "suites")
+PLURALS = {kind.plural: kind for kind in KINDS.values()}
 WIDE = 140  # columns of a terminal that show references
 
 
 @guarded
 def list_(
-    kind: Annotated[str, argument(f"Kind: {', '.join(KINDS)}", KINDS)] = "variants",
+    kind: Annotated[str, argument(f"Kind: {', '.join(PLURALS)}", tuple(PLURALS))] = "variants",
     as_json: Json = False,
     markdown: Annotated[bool, flag("Metrics as Markdown: the page METRICS.md", "--markdown")] = False,
     plugin: Plugin = None,
@@ -30,8 +33,8 @@ def list_(
     from vae_variants.harness.progress import out
 
     load_plugins(plugin or ())
-    if kind not in KINDS:
-        raise UserError(closest("kind", kind, KINDS))
+    if kind not in PLURALS:
+        raise UserError(closest("kind", kind, PLURALS))
     if markdown:
         if kind != "metrics":
             raise UserError("--markdown is for metrics: vae-variants list metrics --markdown")
@@ -64,7 +67,7 @@ def entries(kind: str) -> list[dict[str, Any]]:
 
     if kind == "suites":
         return [{"name": name, "description": load_suite(name).description} for name in suite_files()]
-    registry = registry_of("study" if kind == "studies" else kind.removesuffix("s"))
+    registry = registry_of(PLURALS[kind].name)
     found: list[dict[str, Any]] = [{"name": name, "description": registry.describe(name)} for name in registry]
     for entry in found:
         if kind == "variants":

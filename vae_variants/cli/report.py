@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vae_variants.cli.options import Baseline, Plugin, Reports, Runs, SuiteChoice, guarded
-from vae_variants.registry import load_plugins
+from vae_variants.plugins import load_plugins
 
 __all__ = ["report"]
 

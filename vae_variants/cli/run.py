@@ -10,7 +10,7 @@ import typer
 
 from vae_variants.cli.options import Dataset, DryRun, Epochs, Execution, Fidelity, Precision, Seeds, Verbosity, argument, guarded
 from vae_variants.cli.status import show_plan
-from vae_variants.registry import load_plugins
+from vae_variants.plugins import load_plugins
 
 if TYPE_CHECKING:
     from vae_variants.harness import Record

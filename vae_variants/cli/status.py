@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from vae_variants.cli.options import Json, Plugin, Runs, SuiteChoice, flag, guarded
-from vae_variants.registry import load_plugins
+from vae_variants.plugins import load_plugins
 
 if TYPE_CHECKING:
     from vae_variants.harness import Record, RunSpec, Store

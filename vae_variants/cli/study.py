@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vae_variants.cli.options import SEEDS, Dataset, Device, Fidelity, Jobs, Plugin, Reports, Runs, Verbosity, argument, guarded, how, what
-from vae_variants.registry import UserError, closest, load_plugins
+from vae_variants.plugins import load_plugins
+from vae_variants.registry import UserError, closest
 
 if TYPE_CHECKING:
     from vae_variants.studies.record import StudyRecord

@@ -14,7 +14,7 @@ from vae_variants.registry import UserError, closest
 __all__ = ["list_"]
 
 PLURALS = {kind.plural: kind for kind in KINDS.values()}
-WIDE = 140  # columns of a terminal that show references
+WIDE = 140  # columns that a terminal needs for more than name and description
 
 
 @guarded
@@ -26,7 +26,7 @@ def list_(
 ) -> None:
     """List variants, data sets, metrics and other components.
 
-    --quiet shows names alone. References are shown by --verbose, by --json and on wide terminals.
+    --quiet shows names alone. References, units and directions are shown by --verbose, by --json and on wide terminals.
     """
     from rich.table import Table
 
@@ -49,31 +49,27 @@ def list_(
     elif Verbosity.quiet:
         print(*(entry["name"] for entry in found), sep="\n")
     else:
-        shown = ["name", "description", *(["reference"] if "reference" in found[0] and (Verbosity.verbose or out.width >= WIDE) else [])]
+        more = [key for key in found[0] if key not in ("name", "description", "config")] if Verbosity.verbose or out.width >= WIDE else []
         table = Table(box=None, pad_edge=False)
-        for column in shown:
+        for column in ("name", "description", *more):
             table.add_column(column, no_wrap=column == "name")
         for entry in found:
-            entry["description"] += f" ({entry['unit']}; better: {entry['better']})" if "unit" in entry else ""
-            table.add_row(*(entry[column] for column in shown))
+            table.add_row(entry["name"], entry["description"], *(entry[key] for key in more))
         out.print(table)
 
 
 def entries(kind: str) -> list[dict[str, Any]]:
     """Name and description of each component of a kind, and what else belongs to the kind."""
-    from vae_variants.evaluation import METRICS
     from vae_variants.harness import load_suite, suite_files
-    from vae_variants.variants import VARIANTS
 
     if kind == "suites":
         return [{"name": name, "description": load_suite(name).description} for name in suite_files()]
     registry = registry_of(PLURALS[kind].name)
     found: list[dict[str, Any]] = [{"name": name, "description": registry.describe(name)} for name in registry]
     for entry in found:
+        component = registry[entry["name"]]
         if kind == "variants":
-            variant = VARIANTS[entry["name"]]
-            entry |= {"reference": variant.reference, "config": dict(variant.config)}
+            entry |= {"reference": component.reference, "config": dict(component.config)}
         elif kind == "metrics":
-            metric = METRICS[entry["name"]]
-            entry |= {"unit": metric.unit, "better": metric.better}
+            entry |= {"unit": component.unit, "better": component.better}
     return found

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["finish", "run"]
 
-SELECTOR = 'Variants, or configurations such as "vae[likelihood=gaussian,latent=2|10]"'
+SELECTOR = 'Variants, or configurations such as "vae[latent=2|10]"'
 
 
 @guarded

@@ -28,7 +28,7 @@ def status(
     plugin: Plugin = None,
     runs: Runs = Path("runs"),
 ) -> None:
-    """Show which runs of a suite are finished, failed, interrupted or missing.
+    """Show which runs are finished, failed, interrupted or missing.
 
     Other code made a stale run; bench --retry older repeats it. JSON is {"runs": [...]}. Each run has variant, dataset, seeds, fidelity,
     epochs, state (as the table shows it), status (of each seed), stale, epochs_done, key and folder (null if the run is missing).

@@ -35,7 +35,10 @@ def study(
     runs: Runs = Path("runs"),
     reports: Reports = Path("reports"),
 ) -> None:
-    """Test claims about VAEs: measure what is missing, judge, and write a report."""
+    """Test claims about VAEs and write a page of verdicts.
+
+    Finished measurements are reused. The exit code is 1 if a study failed.
+    """
     from vae_variants.cli.launch import Launch
     from vae_variants.harness import Store, parse_seeds
     from vae_variants.studies import STUDIES, Lab, load_claims  # imports matplotlib

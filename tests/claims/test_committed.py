@@ -44,3 +44,12 @@ def test_the_table_of_effects_has_the_same_verdicts():
     assert {key: list(found) for key, found in shown.items()} == {
         (name, data): [verdict] for name, both in VERDICTS.items() for data, verdict in zip(("digits", "mnist"), both, strict=True)
     }
+
+
+def test_a_record_of_an_earlier_version_is_read():
+    """It has no SHA-256, and parts that are no longer written."""
+    text = (Path(__file__).parents[1] / "data" / "study-record-1.json").read_text(encoding="utf-8")
+    assert '"more"' in text and '"folded"' in text and "sha256" not in text
+    record = StudyRecord.from_json(text)
+    assert STUDIES[record.name]().judge(record.tables).verdict == record.judgement.verdict == "supported"
+    assert StudyRecord.from_json(record.to_json()).to_json() == record.to_json()

@@ -204,7 +204,8 @@ def markdown(found: Changes, before: str, after: str) -> str:
         return f"{meaning}.\n\n{table(HEADER, [[plain(cell) or '–' for cell in row] for row in rows])}{left}"
 
     verdict = "Something is worse." if found.worse else "Nothing is worse."
-    tests = f"{found.tests} test{'s' * (found.tests != 1)} over seeds, Holm-adjusted together, 5 %; {len(found.of('unchanged'))} values unchanged"
+    unchanged = len(found.of("unchanged"))
+    tests = f"{found.tests} tests over seeds, Holm-adjusted together, 5 %; {unchanged} values unchanged"
     blocks = {kind: block(*parts) for kind, parts in tables(found).items()}
     shown, folded = ([text for kind, text in blocks.items() if (kind in OPEN) == first] for first in (True, False))
     head = f"**{verdict}** {summary(found)}: `{after}` compared with `{before}`.\n"

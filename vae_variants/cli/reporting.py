@@ -45,6 +45,7 @@ def make_report(
         UserError: without a record or for a wrong baseline.
     """
     from vae_variants.report import write_index, write_report  # imports pandas and matplotlib
+    from vae_variants.studies import load_claims
     from vae_variants.studies.page import claims_on
 
     held = None if baseline is None else side(baseline)  # read before the report replaces it
@@ -59,6 +60,7 @@ def make_report(
     digest = max(found, key=lambda item: item[2].started)[2].dataset["digest"]  # data may have changed under the same name
     found = [item for item in found if item[2].dataset["digest"] == digest]
     there = {label for label, _, _ in found}
+    load_claims()
     write_report(
         name,
         [(label, record, functools.partial(store.pictures, folder)) for label, folder, record in found],

@@ -86,7 +86,7 @@ def test_a_variant_of_two_seeds_that_shines_is_not_judged_among_others():
 def test_runs_that_are_but_trials_are_not_judged():
     found = content("mine", [replace(e, record=replace(e.record, fidelity="smoke")) for e in group(3)], "")
     assert {choice.verdict for choice in found.advice.choices} == {"open", "measured"}
-    assert overview(found).best == ()
+    assert not overview(found).best
     assert not [cell for sheet in (*found.likelihood, *found.sheets) for _, cells in sheet.rows for cell in cells if cell.best]
 
 

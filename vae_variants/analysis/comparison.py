@@ -108,8 +108,7 @@ def runs(frame: pd.DataFrame) -> dict[tuple[str, str, str], Run]:
 def pairs(before: pd.DataFrame, after: pd.DataFrame) -> Iterator[tuple[Run | None, Run | None]]:
     """Runs of the same name and fidelity; without one, of the same name; the rest alone."""
     old, new = runs(before), runs(after)
-    both = [(run, new.pop(key)) for key, run in list(old.items()) if key in new and old.pop(key)]
-    yield from both
+    yield from ((old.pop(key), new.pop(key)) for key in [key for key in old if key in new])
     for key, run in old.items():
         other = next((k for k in new if k[:2] == key[:2]), None)
         yield run, None if other is None else new.pop(other)

@@ -4,30 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from vae_variants.analysis.entries import Entry, distinct
 from vae_variants.analysis.formatting import grouped
 
-__all__ = ["Failure", "RunSummary", "collapsed", "failed_runs", "failed_values", "run_summary", "same_runs"]
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """`day` is that of the newest record, `seeds` the most of a run; `ok` and `failed` count runs; a commit with + had local changes."""
-
-    day: str
-    devices: tuple[str, ...]
-    python: str
-    packages: tuple[str, ...]
-    commits: tuple[str, ...]
-    data: str
-    digest: str
-    shape: str
-    sizes: str
-    seeds: int
-    fidelities: tuple[str, ...]
-    ok: int
-    failed: int
+__all__ = ["Failure", "collapsed", "failed_runs", "failed_values", "run_summary", "same_runs"]
 
 
 @dataclass(frozen=True)
@@ -43,26 +25,27 @@ class Failure:
     traceback: str = ""
 
 
-def run_summary(entries: Sequence[Entry]) -> RunSummary:
+def run_summary(entries: Sequence[Entry]) -> dict[str, Any]:
+    """Newest day, machines, software, data, most seeds, presets and the number of runs; a commit with + had local changes."""
     records = [e.record for e in entries]
     data, newest = records[0].dataset, max(records, key=lambda r: r.started)
     versions = newest.environment.get("versions", {})
     states = [e.record.ok for e in distinct(entries)]
-    return RunSummary(
-        day=newest.started[:10],
-        devices=tuple(sorted({r.environment.get("device", "?") for r in records})),
-        python=newest.environment.get("python", "?"),
-        packages=tuple(f"{k} {versions[k]}" for k in ("torch", "scikit-learn") if versions.get(k)),
-        commits=tuple(sorted({c for r in records if (c := r.environment.get("commit"))})),
-        data=data["name"],
-        digest=data["digest"][:12],
-        shape="×".join(map(str, data["shape"])),
-        sizes=" / ".join(map(grouped, data["sizes"].values())),
-        seeds=max(len(r.seeds) for r in records),
-        fidelities=tuple(dict.fromkeys(r.fidelity for r in records)),
-        ok=states.count(True),
-        failed=states.count(False),
-    )
+    return {
+        "day": newest.started[:10],
+        "devices": sorted({r.environment.get("device", "?") for r in records}),
+        "python": newest.environment.get("python", "?"),
+        "packages": [f"{k} {versions[k]}" for k in ("torch", "scikit-learn") if versions.get(k)],
+        "commits": sorted({c for r in records if (c := r.environment.get("commit"))}),
+        "data": data["name"],
+        "digest": data["digest"][:12],
+        "shape": "×".join(map(str, data["shape"])),
+        "sizes": " / ".join(map(grouped, data["sizes"].values())),
+        "seeds": max(len(r.seeds) for r in records),
+        "fidelities": list(dict.fromkeys(r.fidelity for r in records)),
+        "ok": states.count(True),
+        "failed": states.count(False),
+    }
 
 
 def same_runs(entries: Sequence[Entry]) -> list[tuple[str, str]]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from vae_variants.analysis.advice import Advice, advise
 from vae_variants.analysis.entries import LOOKS, SUPPORTS, Entry, best, distinct, prominent, ranks
 from vae_variants.analysis.formatting import NOTHING, number
-from vae_variants.analysis.run_summary import Failure, RunSummary, failed_runs, failed_values, run_summary, same_runs
+from vae_variants.analysis.run_summary import Failure, failed_runs, failed_values, run_summary, same_runs
 from vae_variants.analysis.statistics import Comparison, holm
 from vae_variants.analysis.tables import metrics_of
 from vae_variants.evaluation import METRICS, Metric
@@ -16,7 +17,7 @@ from vae_variants.evaluation.metrics import data_name
 from vae_variants.evaluation.sharpness import is_noise
 from vae_variants.report.sections import AGAINST_REAL, LEFT_OUT, LIKELIHOOD, SECTIONS, SHARP
 
-__all__ = ["ROWS", "Cell", "Content", "Sheet", "content", "figure", "leaders", "noisy", "seeds", "sign", "some"]
+__all__ = ["ROWS", "Cell", "Content", "Sheet", "content", "figure", "noisy", "seeds", "sign", "some"]
 
 SIGNIFICANT = 0.05
 ROWS = 200  # of a table, at most: GitHub shows no page of 500 kB
@@ -59,7 +60,7 @@ class Content:
     drawn: tuple[Entry, ...]  # variants in the figures
     missing: tuple[str, ...]
     stale: tuple[str, ...]
-    runs: RunSummary
+    runs: dict[str, Any]  # as `run_summary`
     advice: Advice
     likelihood: tuple[Sheet, ...]
     sheets: tuple[Sheet, ...]
@@ -98,7 +99,7 @@ def content(suite: str, entries: Sequence[Entry], command: str, missing: Sequenc
         advice=advise(entries),
         likelihood=tuple(likelihoods(entries, shown)),
         sheets=tuple(sections(entries, shown)),
-        metrics=tuple((name, m) for m in METRICS.values() if (name := m.published_for(runs.data)) in recorded),
+        metrics=tuple((name, m) for m in METRICS.values() if (name := m.published_for(runs["data"])) in recorded),
         failed=tuple(failed_runs(entries)),
         skipped=tuple(failed_values(entries)),
         same=tuple(same_runs(entries)),
@@ -110,13 +111,6 @@ def some(items: Sequence[str], joint: str = ", ") -> str:
     return joint.join([*items[:ROWS], *([f"and {len(items) - ROWS} more"] if len(items) > ROWS else [])])
 
 
-def leaders(group: Sequence[Entry], metric: str) -> set[str]:
-    """Keys of the runs that are best, or statistically tied with the best of several. Raises as `rankable` does."""
-    runs = distinct(group)
-    top = set(best(runs, metric))
-    return {e.record.key for e in group if e.label in top} if len(runs) > 1 else set()
-
-
 def likelihoods(entries: Sequence[Entry], shown: Sequence[Entry]) -> list[Sheet]:
     """A table for each pixel type. Ranks and differences consider all `entries`; the rows are those `shown`."""
     groups = {s: [e for e in entries if e.record.support == s and e.interval("log_likelihood")] for s in SUPPORTS}
@@ -124,7 +118,7 @@ def likelihoods(entries: Sequence[Entry], shown: Sequence[Entry]) -> list[Sheet]
 
 
 def likelihood(title: str, group: Sequence[Entry], shown: Sequence[Entry]) -> Sheet:
-    baseline, top, keys = group[0], leaders(group, "log_likelihood"), {e.record.key for e in group}
+    baseline, keys, top = group[0], {e.label: e.record.key for e in group}, best(distinct(group), "log_likelihood")
     compared = {e.record.key: c for e in group if e.record.key != baseline.record.key and (c := e.compared("log_likelihood", baseline))}
     adjusted = dict(zip(compared, holm([c.p for c in compared.values()]), strict=True))
     tested, after = significance(list(compared.values()))
@@ -133,11 +127,11 @@ def likelihood(title: str, group: Sequence[Entry], shown: Sequence[Entry]) -> Sh
     first, *others = LIKELIHOOD.values()
     rows = []
     for e in shown:
-        if e.record.key not in keys:
+        if e.label not in keys:
             continue
         key = e.record.key
         change, rank = compared.get(key), place.get(key)
-        cells = [figure(e, "log_likelihood", best=key in top)]
+        cells = [figure(e, "log_likelihood", best=key in {keys[label] for label in top})]
         cells += [Cell("–".join(map(str, dict.fromkeys(rank))), rank[0]) if rank else Cell()]
         cells += [Cell(number(change.difference, sign=True), change.difference.mean) if change else Cell()]
         cells += [Cell(f"{adjusted[key]:.3f}", adjusted[key]) if change and tested else Cell()]
@@ -159,23 +153,18 @@ def significance(compared: Sequence[Comparison]) -> tuple[bool, str]:
 
 def sections(entries: Sequence[Entry], shown: Sequence[Entry]) -> list[Sheet]:
     """The tables of `SECTIONS`, and one of the metrics that none of them names: a plug-in's."""
-    data, found = data_name(entries[0].record.dataset["name"]), []
-    known = set(LIKELIHOOD)
+    data, found, known = data_name(entries[0].record.dataset["name"]), list[Sheet](), set(LIKELIHOOD)
+    classifier = next((e.record.classifier for e in entries if e.record.classifier), None)
+    of = f"Classifier: digest `{classifier['digest'][:12]}`, test accuracy {classifier['test_accuracy']:.4f}." if classifier else ""
     for title, text, patterns in SECTIONS:
         columns = [(header.format(data=data), metric.format(data=data), scale) for header, metric, scale in patterns]
         known |= {metric for _, metric, _ in columns}
-        found.append(section(title, text, entries, shown, columns, classifier(entries) if title == AGAINST_REAL else ""))
+        found.append(section(title, text, entries, shown, columns, of if title == AGAINST_REAL else ""))
     arrows = {"higher": " ↑", "lower": " ↓", "none": ""}
     better = {r["metric"]: f"{arrows[r['better']]} ({r['unit']})" for e in entries for r in e.record.rows}
     further = [(m + better[m], m, 1.0) for m in metrics_of(entries) if m not in known]
     found.append(section("Further metrics", "Metrics that are in no other table.", entries, shown, further))
     return [sheet for sheet in found if sheet.of]
-
-
-def classifier(entries: Sequence[Entry]) -> str:
-    """The classifier whose features the samples are compared in."""
-    found = next((e.record.classifier for e in entries if e.record.classifier), None)
-    return f"Classifier: digest `{found['digest'][:12]}`, test accuracy {found['test_accuracy']:.4f}." if found else ""
 
 
 def section(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vae_variants.analysis.entries import SUPPORTS, TIMINGS, Entry, best, distinct, enough, trained
 from vae_variants.analysis.statistics import Interval
 from vae_variants.evaluation.metrics import data_name
 from vae_variants.report.content import Cell, Content, figure, noisy, seeds
-from vae_variants.report.sections import OVERVIEW, SHARP
+from vae_variants.report.sections import LIKELIHOOD, OVERVIEW, SECTIONS, SHARP
 
 __all__ = ["Bar", "Best", "Column", "Group", "Overview", "overview"]
 
@@ -19,8 +19,7 @@ NO_LIKELIHOOD, REFERENCE, FAILED = "none", "reference", "failed"
 GROUPS = {**SUPPORTS, NO_LIKELIHOOD: "no likelihood", REFERENCE: "references, not trained", FAILED: "no values"}
 
 
-@dataclass(frozen=True)
-class Bar:
+class Bar(NamedTuple):
     """Places of an interval and its mean in a cell, in percent; without an interval both ends are the mean."""
 
     low: float
@@ -31,25 +30,22 @@ class Bar:
 Put = Callable[[Interval], Bar | None]
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     title: str
     metric: str
     better: str
     unit: str
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """Rows whose nats compare."""
 
     name: str
     title: str
-    rows: tuple[tuple[Entry, tuple[tuple[Cell, Bar | None], ...]], ...]
+    rows: list[tuple[Entry, list[tuple[Cell, Bar | None]]]]
 
 
-@dataclass(frozen=True)
-class Best:
+class Best(NamedTuple):
     """The best of a column, then those statistically tied with it; `of` counts the competitors with enough seeds.
 
     `group` is one of `GROUPS`, or empty if the metric compares between them.
@@ -58,7 +54,7 @@ class Best:
     title: str
     metric: str
     group: str
-    entries: tuple[Entry, ...]
+    entries: list[Entry]
     cell: Cell
     of: int
 
@@ -67,11 +63,10 @@ class Best:
         return len(self.entries) == self.of
 
 
-@dataclass(frozen=True)
-class Overview:
-    columns: tuple[Column, ...]
-    groups: tuple[Group, ...]
-    best: tuple[Best, ...]
+class Overview(NamedTuple):
+    columns: list[Column]
+    groups: list[Group]
+    best: list[Best]
 
 
 def group_of(entry: Entry) -> str:
@@ -84,24 +79,30 @@ def group_of(entry: Entry) -> str:
 
 def overview(found: Content) -> Overview:
     """The summary. Its rows are those that the report shows; all trained variants compete, for nats those of one pixel type."""
-    data, columns = data_name(found.runs.data), []
-    for pattern, title in OVERVIEW.items():
+    data, columns = data_name(found.runs["data"]), []
+    titles = LIKELIHOOD | {metric: header for _, _, section in SECTIONS for header, metric, _ in section}
+    for pattern in OVERVIEW:
         metric = pattern.format(data=data)
         row = next((e.rows[metric][0] for e in found.entries if metric in e.rows), None)
         if row is not None and any(e.interval(metric) for e in found.shown):
-            columns.append(Column(title.format(data=data), metric, row["better"], row["unit"]))
+            columns.append(Column(titles[pattern].format(data=data), metric, row["better"], row["unit"]))
     everyone = {name: [e for e in found.entries if group_of(e) == name] for name in GROUPS}
     top = [b for c in columns for b in bests(c, everyone)]
-    bold = {(b.group, b.metric): {e.record.key for e in b.entries} for b in top if not b.all}
-    groups = []
+    bold = {(b.group, b.metric, e.record.key) for b in top if not b.all for e in b.entries}
+    rivals, groups = [e for e in found.shown if trained(e)] or found.shown, []
     for name, title in GROUPS.items():
-        if own := [e for e in found.shown if group_of(e) == name]:
-            rivals = [e for e in found.shown if trained(e)] or found.shown
-            places = [place(c, own if c.unit in NATS else rivals) for c in columns]
-            competes = name not in (REFERENCE, FAILED)
-            marked = [bold.get((name if c.unit in NATS else "", c.metric), set()) if competes else set() for c in columns]
-            groups.append(Group(name, title, tuple((e, tuple(cells(e, columns, places, marked))) for e in own)))
-    return Overview(tuple(columns), tuple(groups), tuple(top))
+        own = [e for e in found.shown if group_of(e) == name]
+        places = [place(c, own if c.unit in NATS else rivals) for c in columns]
+        rows = []
+        for e in own:
+            cells = []
+            for c, put in zip(columns, places, strict=True):
+                value, group = e.interval(c.metric), name if c.unit in NATS or name in (REFERENCE, FAILED) else ""
+                cell = figure(e, c.metric, best=(group, c.metric, e.record.key) in bold)
+                cells.append((cell, put(value) if put and value else None))
+            rows.append((e, [*cells, (seeds(e), None)]))
+        groups.append(Group(name, title, rows))
+    return Overview(columns, [group for group in groups if group.rows], top)
 
 
 def bests(column: Column, everyone: dict[str, list[Entry]]) -> list[Best]:
@@ -118,16 +119,8 @@ def bests(column: Column, everyone: dict[str, list[Entry]]) -> list[Best]:
         if labels := best(list(own.values()), column.metric) if own else []:
             first, of = own[labels[0]], len(enough(list(own.values()), column.metric))
             title = f"{head}, {SUPPORTS[name]}" if name else head
-            found.append(Best(title, column.metric, name, tuple(own[x] for x in labels), figure(first, column.metric), of))
+            found.append(Best(title, column.metric, name, [own[x] for x in labels], figure(first, column.metric), of))
     return found
-
-
-def cells(e: Entry, columns: Sequence[Column], places: Sequence[Put | None], bold: Sequence[set[str]]) -> list[tuple[Cell, Bar | None]]:
-    found: list[tuple[Cell, Bar | None]] = []
-    for c, put, keys in zip(columns, places, bold, strict=True):
-        value = e.interval(c.metric)
-        found.append((figure(e, c.metric, best=e.record.key in keys), put(value) if put and value else None))
-    return [*found, (seeds(e), None)]
 
 
 def place(column: Column, rows: Sequence[Entry]) -> Put | None:

@@ -56,7 +56,7 @@ SECTIONS = (
             ("10 per class ↑", "probe_accuracy_10", 1.0),
             ("100 per class ↑", "probe_accuracy_100", 1.0),
             ("1000 per class ↑", "probe_accuracy_1000", 1.0),
-            ("all labels ↑", "probe_accuracy", 1.0),
+            ("probe accuracy ↑", "probe_accuracy", 1.0),
             ("probed units", "probe_codes", 1.0),
             ("I(x; z)", "mutual_information", 1.0),
             ("its ceiling", "information_ceiling", 1.0),
@@ -86,7 +86,7 @@ SECTIONS = (
         AGAINST_REAL,
         "Distances use the features of a classifier trained on this data set. FD and KID therefore differ from published FID and KID, and "
         "compare within this data set only. Precision, recall, density and coverage use 5 nearest neighbours. Memorisation is the distance "
-        "to the nearest training image, relative to that of test images; near 0 the samples are copies. Real training images are the floor.",
+        "to the nearest training image, relative to that of test images; near 0 they are copies. Real training images set the floor.",
         (
             ("FD-{data}cnn ↓", "fd-{data}cnn", 1.0),
             ("KID-{data}cnn ↓", "kid-{data}cnn", 1.0),
@@ -130,16 +130,8 @@ LIKELIHOOD = {  # metric -> column
     "bits_per_dim": "bits/dim ↓",
     "active_units": "active units",
 }
-OVERVIEW = {  # metric -> column of the summary
-    "log_likelihood": "log p(x) ↑",
-    "elbo": "ELBO ↑",
-    "reconstruction_mse": "MSE ↓",
-    "fd-{data}cnn": "FD-{data}cnn ↓",
-    "blur_sigma": "blur in pixels ↓",
-    "probe_accuracy": "probe accuracy ↑",
-    "train_images_per_second": "training ↑ (images/s)",
-    "parameters": "parameters",
-}
+OVERVIEW = ("log_likelihood", "elbo", "reconstruction_mse", "fd-{data}cnn", "blur_sigma", "probe_accuracy", "train_images_per_second")
+OVERVIEW += ("parameters",)  # columns of the summary
 FIGURES_ARE = (
     "Values are means over n seeds ± the half-width of a 95 % interval (Student's t under 10 seeds, BCa bootstrap from 10), without ± if "
     "all seeds agree. Arrows point to better."

@@ -165,7 +165,7 @@ def test_rows_that_were_not_trained_are_for_scale_and_never_chosen():
     ]
     choice = found(advise(entries), "Latents for classification")
     assert choice.best == ("ae",)
-    assert "Reference: `reference-pixels` (95" in choice.text
+    assert "Baseline: `reference-pixels` (95" in choice.text
     assert "which no variant reaches" in choice.text
     assert "percentage points" in choice.text
 

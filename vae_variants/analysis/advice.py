@@ -182,13 +182,13 @@ def against(purpose: Purpose, first: Entry, baseline: Entry, labels: Sequence[st
 
 
 def scale(purpose: Purpose, rivals: Sequence[Entry], references: Sequence[Entry], sign: float) -> str:
-    """The best reference, for which nothing is trained."""
+    """The best row that nothing is trained for."""
     found = {e.label: sign * e.intervals[purpose.metric].mean for e in references if e.values(purpose.metric)}
     if not found:
         return ""
     top = next(e for e in references if e.label == max(found, key=found.__getitem__))
     beaten = all(found[top.label] > sign * e.intervals[purpose.metric].mean for e in rivals)
-    return f"Reference: {purpose.value(top)}{', which no variant reaches' if beaten else ''}."
+    return f"Baseline: {purpose.value(top)}{', which no variant reaches' if beaten else ''}."
 
 
 def speed(entries: Sequence[Entry]) -> Choice:

@@ -30,7 +30,7 @@ KINDS = {  # kind -> its title and meaning, in the order in which they are shown
     "changed": "Changed: significantly, in a metric without a better direction",
     "added": "Added: only in the second",
     "removed": "Removed: only in the first",
-    "not compared": "Not compared: the two differ in more than the code",
+    "not compared": "Not compared: different images, pixel types, presets, kinds of value or devices",
     "altered": "Altered: another run under the same name, compared all the same",
     "perhaps": "Perhaps: outside its own interval, but not significant after adjustment for all tests",
     "cannot tell": f"Cannot tell: fewer than {LEAST_SEEDS} seeds",

@@ -60,10 +60,12 @@ class Entry:
         """Metric -> mean over seeds with its 95 % interval; of a timing, which other programs can only slow down, median and quartiles."""
         found = {}
         for metric in self.rows:
-            if values := list(self.values(metric).values()):
-                low, middle, high = np.quantile(values, (0.25, 0.5, 0.75)).tolist() if self.unit(metric) in TIMINGS else (None,) * 3
-                ends = (low, high) if len(values) > 1 else (None, None)
-                found[metric] = interval(values) if middle is None else Interval(middle, *ends, len(values))
+            values = list(self.values(metric).values())
+            if len(values) > 1 and self.unit(metric) in TIMINGS:
+                low, middle, high = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
+                found[metric] = Interval(middle, low, high, len(values))
+            elif values:
+                found[metric] = interval(values)
         return found
 
     def values(self, metric: str) -> dict[int, float]:

@@ -40,11 +40,11 @@ def compare(
 ) -> None:
     """Compare two reports or folders of records: what failed, got better or worse, was added or removed.
 
-    Better and worse are significant: paired t-tests over the common seeds, Holm-adjusted together, 5 %. Fewer than three seeds give the
-    difference of means and no verdict. Exact values and bounds, different images, pixel types or presets are not compared. Different
-    options, seeds or sources under the same name are reported. Timings are advice, on the same device only.
+    Better and worse mean significantly so: paired t-tests over the common seeds, Holm-adjusted together, 5 %. Fewer than three seeds give
+    the difference of means and no verdict. Bounds are not compared with exact values, nor are different images, pixel types or presets.
+    Different options, seeds or sources under the same name are listed. Timings are advice, for the same device only.
 
-    The exit code is 1 if something is worse or failed that was ok, else 0.
+    The exit code is 1 if something got worse or failed, else 0.
     """
     from vae_variants.analysis.comparison import compare as compared  # imports pandas
 

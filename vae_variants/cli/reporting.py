@@ -30,16 +30,9 @@ def make_report(
     baseline: Path | None = None,
     plugins: Sequence[Path] = (),
 ) -> None:
-    """Write the report of a suite into a folder of `reports` that is named after the suite and its options.
+    """Write the report of a suite from the records of its `plan`; `options` and `plugins` are part of its command.
 
-    Args:
-        suite: name, or path of a .toml file.
-        plan: the suite's runs.
-        runs: folder of records.
-        reports: folder of reports.
-        options: replace what the suite says, by name; None for those not given.
-        baseline: a report or store, as `compare` takes it; its differences are on the page.
-        plugins: for the report's command.
+    `baseline` is what `compare` takes; the page shows differences from it.
 
     Raises:
         UserError: without a record or for a wrong baseline.

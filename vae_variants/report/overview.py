@@ -16,7 +16,7 @@ __all__ = ["Bar", "Best", "Column", "Group", "Overview", "overview"]
 
 NATS = ("nats", "bits")
 NO_LIKELIHOOD, REFERENCE, FAILED = "none", "reference", "failed"
-GROUPS = {**SUPPORTS, NO_LIKELIHOOD: "no likelihood", REFERENCE: "references, not trained", FAILED: "no values"}
+GROUPS = {**SUPPORTS, NO_LIKELIHOOD: "no likelihood", REFERENCE: "baselines, not trained", FAILED: "no values"}
 
 
 class Bar(NamedTuple):

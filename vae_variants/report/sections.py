@@ -13,7 +13,7 @@ SECTIONS = (
         "L_K is the importance-weighted bound with K posterior samples. The jackknife removes its bias of order 1/K and is no bound. MC "
         "error is the standard error of log p(x). Pareto k > 0.7 is the share of images whose importance weights have such heavy tails "
         "that more samples hardly help. AIS is log p(x) by annealed importance sampling, with its standard error against log p(x) and "
-        "its gap on simulated images. The approximation gap is what the best diagonal Gaussian q loses, the amortisation gap what the "
+        "its gap on simulated images. The approximation gap is what the best diagonal Gaussian q loses, the amortization gap what the "
         "encoder loses against that; together they are AIS log p(x) − ELBO on the annealed images.",
         (
             ("L₁ ↑", "bound_1", 1.0),
@@ -27,7 +27,7 @@ SECTIONS = (
             ("AIS error", "annealing_error", 1.0),
             ("AIS gap ↓", "annealing_gap", 1.0),
             ("approximation gap", "approximation_gap", 1.0),
-            ("amortisation gap", "amortization_gap", 1.0),
+            ("amortization gap", "amortization_gap", 1.0),
         ),
     ),
     (
@@ -130,8 +130,10 @@ LIKELIHOOD = {  # metric -> column
     "bits_per_dim": "bits/dim ↓",
     "active_units": "active units",
 }
-OVERVIEW = ("log_likelihood", "elbo", "reconstruction_mse", "fd-{data}cnn", "blur_sigma", "probe_accuracy", "train_images_per_second")
-OVERVIEW += ("parameters",)  # columns of the summary
+OVERVIEW = (  # metrics of the summary
+    *("log_likelihood", "elbo", "reconstruction_mse", "fd-{data}cnn", "blur_sigma", "probe_accuracy"),
+    *("train_images_per_second", "parameters"),
+)
 FIGURES_ARE = (
     "Values are means over n seeds ± the half-width of a 95 % interval (Student's t under 10 seeds, BCa bootstrap from 10), without ± if "
     "all seeds agree. Arrows point to better."
@@ -149,8 +151,8 @@ BOLD = (
     "above an exact value wins. One below it may rise with more samples."
 )
 DIFFERENCES = (
-    " Rank: 95 % interval from a joint bootstrap of the common seeds, for five seeds or more. Δ is over common seeds. Gap: log p(x) − ELBO "
-    "= KL(q(z|x) ‖ p(z|x)), a lower bound if log p(x) is one."
+    " Rank: 95 % interval from a joint bootstrap of the common seeds, for five seeds or more. Δ: paired difference from the first variant. "
+    "Gap: log p(x) − ELBO = KL(q(z|x) ‖ p(z|x)), a lower bound if log p(x) is one."
 )
 
 

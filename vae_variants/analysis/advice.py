@@ -128,7 +128,7 @@ def choice(purpose: Purpose, group: Sequence[Entry], references: Sequence[Entry]
         reasons = [row["reason"] for e in group for row in e.rows.get(metric, ()) if row["reason"]]
         return Choice(purpose.title, metric, "none", text=f"No evidence: {reasons[0] if reasons else 'no run has a value'}.")
     sign = {"higher": 1.0, "lower": -1.0}[rivals[0].rows[metric][0]["better"]]
-    first = max(rivals, key=lambda e: sign * e.intervals[metric].mean)
+    first = max(rivals, key=lambda e: sign * e.mean(metric))
     if len(rivals) == 1:
         kind = "with a likelihood of this pixel type" if metric == "log_likelihood" else "with a value"
         text = joined(f"{purpose.value(first)} is the only variant {kind}: there is no choice.", purpose.remark)
@@ -176,18 +176,18 @@ def against(purpose: Purpose, first: Entry, baseline: Entry, labels: Sequence[st
         return f"It is not significantly better than {name}."
     if gain is None or gain.n < LEAST_SEEDS:
         return f"It shares too few seeds with {name} for a comparison."
-    of = baseline.intervals[purpose.metric].mean
+    of = baseline.mean(purpose.metric)
     share = f" ({100 * gain.mean / of:.0f} %)" if purpose.share and of > 0 else ""
     return f"It is better than {name} by {number(gain, scale=purpose.scale)}{purpose.unit}{share}, over {gain.n} common seeds."
 
 
 def scale(purpose: Purpose, rivals: Sequence[Entry], references: Sequence[Entry], sign: float) -> str:
     """The best row that nothing is trained for."""
-    found = {e.label: sign * e.intervals[purpose.metric].mean for e in references if e.values(purpose.metric)}
+    found = {e.label: sign * e.mean(purpose.metric) for e in references if e.values(purpose.metric)}
     if not found:
         return ""
     top = next(e for e in references if e.label == max(found, key=found.__getitem__))
-    beaten = all(found[top.label] > sign * e.intervals[purpose.metric].mean for e in rivals)
+    beaten = all(found[top.label] > sign * e.mean(purpose.metric) for e in rivals)
     return f"Baseline: {purpose.value(top)}{', which no variant reaches' if beaten else ''}."
 
 
@@ -197,9 +197,10 @@ def speed(entries: Sequence[Entry]) -> Choice:
     for what, metric, unit, pick in SPEEDS:
         rivals = [e for e in distinct(entries) if trained(e) and e.values(metric)]
         if len(rivals) > 1:
-            first = pick(rivals, key=lambda e: e.intervals[metric].mean)
+            first = pick(rivals, key=lambda e: e.mean(metric))
             baseline = next((e for e in rivals if e.label == DEFAULT), rivals[0])
-            a, b = first.intervals[metric], baseline.intervals[metric]
+            a, b = first.interval(metric), baseline.interval(metric)
+            assert a is not None and b is not None
             ratio = "" if first is baseline else f"; {faster(a, b)} `{baseline.label}`"
             told[what] = first.label, f"The fastest {what} is `{first.label}` ({number(a._replace(low=None))} {unit}{ratio})."
     if not told:
@@ -231,7 +232,7 @@ def limits(entries: Sequence[Entry]) -> list[str]:
             "of images for training and testing."
         )
     if sizes["test"] < FEW_TEST:
-        n, accuracies = sizes["test"], [e.intervals["probe_accuracy"].mean for e in ours if e.values("probe_accuracy")]
+        n, accuracies = sizes["test"], [e.mean("probe_accuracy") for e in ours if e.values("probe_accuracy")]
         top = max((a for a in accuracies if 0 < a < 1), default=None)
         error = (
             "" if top is None else f" One image is {100 / n:.2g} percentage points of accuracy; the best accuracy has a standard error of "

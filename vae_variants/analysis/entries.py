@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import zip_longest
 from typing import Any
@@ -41,6 +41,7 @@ class Entry:
     record: Record
     load: Callable[[], Mapping[str, Tensor]] = dict
     index: int = 0
+    known: dict[str, Interval | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def pictures(self) -> Mapping[str, Tensor]:
@@ -55,26 +56,26 @@ class Entry:
             found.setdefault(row["metric"], []).append(row)
         return found
 
-    @cached_property
-    def intervals(self) -> dict[str, Interval]:
-        """Metric -> mean over seeds with its 95 % interval; of a timing, which other programs can only slow down, median and quartiles."""
-        found = {}
-        for metric in self.rows:
-            values = list(self.values(metric).values())
-            if len(values) > 1 and self.unit(metric) in TIMINGS:
-                low, middle, high = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
-                found[metric] = Interval(middle, low, high, len(values))
-            elif values:
-                found[metric] = interval(values)
-        return found
-
     def values(self, metric: str) -> dict[int, float]:
         """Seed -> value, for the seeds that have one."""
         return {row["seed"]: row["value"] for row in self.rows.get(metric, ()) if row["value"] is not None}
 
     def interval(self, metric: str) -> Interval | None:
-        """As `intervals`; None without a value."""
-        return self.intervals.get(metric)
+        """Mean over seeds with its 95 % interval; of a timing, which other programs can only slow down, median and quartiles."""
+        if metric not in self.known:
+            values = list(self.values(metric).values())
+            if len(values) > 1 and self.unit(metric) in TIMINGS:
+                low, middle, high = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
+                self.known[metric] = Interval(middle, low, high, len(values))
+            else:
+                self.known[metric] = interval(values) if values else None
+        return self.known[metric]
+
+    def mean(self, metric: str) -> float:
+        """That of `interval`, for a metric that has a value."""
+        found = self.interval(metric)
+        assert found is not None
+        return found.mean
 
     def compared(self, metric: str, baseline: Entry) -> Comparison | None:
         """The paired comparison with the baseline, over the seeds that both have."""
@@ -107,7 +108,7 @@ def rankable(entries: Sequence[Entry], metric: str) -> str:
 
 
 def trained(entry: Entry) -> bool:
-    """False for a reference."""
+    """False for a baseline."""
     return "epochs" in entry.record.values
 
 
@@ -162,7 +163,7 @@ def prominent(entries: Sequence[Entry], most: int) -> list[Entry]:
             queues.setdefault(entry.record.support if entry.interval("log_likelihood") else "", []).append(entry)
     for support, queue in queues.items():
         if support:
-            queue[1:] = sorted(queue[1:], key=lambda e: -e.intervals["log_likelihood"].mean)
+            queue[1:] = sorted(queue[1:], key=lambda e: -e.mean("log_likelihood"))
     turns = [entry for turn in zip_longest(*queues.values()) for entry in turn if entry is not None]
     chosen = {entry.record.key for entry in turns[:most]}
     return [entry for entry in distinct(entries) if entry.record.key in chosen]

@@ -72,9 +72,9 @@ class Purpose:
     share: bool = False  # whether to say a difference also in percent of the baseline's value
     remark: str = ""
 
-    def value(self, entry: Entry) -> str:
+    def value(self, entry: Entry, unit: str = "") -> str:
         mark = "≥ " if entry.kind(self.metric) == "lower-bound" else ""
-        return f"`{entry.label}` ({mark}{number(entry.interval(self.metric), scale=self.scale)}{' %' * (self.scale == 100)})"
+        return f"`{entry.label}` ({mark}{number(entry.interval(self.metric), scale=self.scale)}{' %' * (self.scale == 100)}{unit})"
 
 
 def advise(entries: Sequence[Entry]) -> Advice:
@@ -140,7 +140,8 @@ def choice(purpose: Purpose, group: Sequence[Entry], references: Sequence[Entry]
         most = max(len(e.values(metric)) for e in rivals)
         seeds = f"only one variant has {LEAST_SEEDS} seeds" if most >= LEAST_SEEDS else f"{most} of {LEAST_SEEDS} seeds"
         why = f" (preset {listed(trial, '')})" if trial else "" if few else f" ({seeds})"
-        text = joined(f"No verdict{why}. {purpose.value(first)} has the {'highest' if sign > 0 else 'lowest'} mean.", *after)
+        highest = f"{purpose.value(first, purpose.unit * purpose.share)} has the {'highest' if sign > 0 else 'lowest'} mean."
+        text = joined(f"No verdict{why}.", highest, *after)
         return Choice(purpose.title, metric, "open", baseline=baseline.label, text=text)
     first = next(e for e in rivals if e.label == labels[0])
     others, thin = len(enough(rivals, metric)) - 1, [e.label for e in rivals if len(e.values(metric)) < LEAST_SEEDS]

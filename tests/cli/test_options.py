@@ -66,7 +66,7 @@ def test_a_shell_completes_commands_options_and_choices() -> None:
         program = Path(sys.executable).with_name("vae-variants")
         done = subprocess.run([program], env={**env, "COMP_CWORD": str(len(words.split()))}, capture_output=True, text=True, check=False)
         assert done.stdout.split() == [expected], done.stderr
-    assert "vae-variants" in call("--show-completion", "bash").stdout
+    assert "--install-completion" in call("-h").stdout
 
 
 def test_quiet_leaves_results_their_paths_and_errors() -> None:

@@ -6,12 +6,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import pandas as pd
 from torch import Tensor
 
+from vae_variants.analysis.verdicts import Effect, Verdict
+from vae_variants.components import class_fault
 from vae_variants.registry import Registry, UserError
 
 if TYPE_CHECKING:
@@ -36,15 +37,6 @@ __all__ = [
 ]
 
 Cell = str | int | float | None
-
-
-class Verdict(StrEnum):
-    """What the evidence says of a claim."""
-
-    SUPPORTED = "supported"
-    CONDITIONAL = "supported under conditions"
-    INCONCLUSIVE = "inconclusive"
-    REFUTED = "not supported"
 
 
 @dataclass(frozen=True)
@@ -150,21 +142,6 @@ class Findings:
     arrays: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-class Effect(NamedTuple):
-    """One comparison: its size with an interval, and what it was held against, which was written down before it was measured."""
-
-    where: Mapping[str, str]  # what it is of, as column -> text
-    value: float
-    low: float | None
-    high: float | None
-    level: float | None  # of the interval; None for an identity that is checked and not estimated
-    n: int
-    of: str  # what n counts: seeds, images, draws
-    unit: str
-    criterion: str
-    verdict: Verdict
-
-
 @dataclass(frozen=True)
 class Judgement:
     """`reason` is one to three sentences that a student can read; the effects are its evidence, `more` has what else was seen."""
@@ -211,6 +188,15 @@ class Study(ABC):
 
 
 STUDIES: Registry[type[Study]] = Registry("study")
+
+
+@STUDIES.validator
+def _fault(obj: Any) -> str:
+    if fault := class_fault(obj, Study):
+        return fault
+    if missing := [part for part in ("claim", "source", "criterion") if not isinstance(getattr(obj, part, None), str)]:
+        return f"has no {missing[0]}; write {missing[0]} = a sentence in class {obj.__name__}"
+    return ""
 
 
 def chosen(names: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The posterior of a two-dimensional code by a grid: where its mass is, how fine the grid has to be, what is integrated."""
+"""The posterior of a two-dimensional latent on a grid: where its mass is, how fine the grid has to be, what is integrated."""
 
 from __future__ import annotations
 
@@ -7,29 +7,28 @@ import math
 import pytest
 import torch
 
-from bench.claims.posterior_shape.posterior_modes import modes
 from tests.claims.test_elbo_gap import Fixed, linear, planar
-from vae_variants.evaluation.posterior_grid import Plane, located, midpoints, plane, resolved
+from tests.claims.test_posterior_shape import modes
+from vae_variants.evaluation.posterior_grid import PosteriorGrid, evaluated, located, midpoint_log_p, posterior_grids, resolved
 from vae_variants.models.likelihoods import Gaussian
 from vae_variants.models.vae import VAE
 
 
 def test_the_second_rule_sees_what_lies_outside_of_the_box() -> None:
     model, x = planar((0.3, -0.6), (-0.7, -1.1))
-    low, high = located(model, x, 100)
-    assert midpoints(model, x, low, high, 120).item() == pytest.approx(-11.587021175172655, abs=1e-9)
-    middle = torch.tensor([[0.64518828, -0.34811715]], dtype=torch.float64)  # of the posterior, whose sd are 0.317 and 0.205
-    narrow = plane(model, x, middle - 0.6, middle + 0.6, 120).log_p()
-    wide = midpoints(model, x, middle - 0.6, middle + 0.6, 120)
-    assert 0.01 < wide.item() - narrow.item() < 0.1
+    (grid,) = posterior_grids(model, x, 100, 120)
+    assert midpoint_log_p(model, x, grid).item() == pytest.approx(-11.587021175172655, abs=1e-9)
+    middle = torch.tensor([0.64518828, -0.34811715], dtype=torch.float64)  # of the posterior, whose sd are 0.317 and 0.205
+    narrow = evaluated(model, x, middle - 0.6, middle + 0.6, 120)
+    assert 0.01 < midpoint_log_p(model, x, narrow).item() - narrow.log_p().item() < 0.1
 
 
 def test_posterior_moments_keep_the_two_units_apart() -> None:
     model, x = planar((0.0, 0.0), (-1.0, -1.0))
-    found = plane(model, x, *located(model, x, 100), 120)
-    mean, sd = found.moments()
-    assert mean[0].tolist() == pytest.approx([0.64518828, -0.34811715], abs=1e-6)
-    assert sd[0].square().tolist() == pytest.approx([0.100418410, 0.041841004], abs=1e-6)
+    (grid,) = posterior_grids(model, x, 100, 120)
+    mean, sd = grid.moments()
+    assert mean.tolist() == pytest.approx([0.64518828, -0.34811715], abs=1e-6)
+    assert sd.square().tolist() == pytest.approx([0.100418410, 0.041841004], abs=1e-6)
 
 
 def test_a_box_holds_q_too() -> None:
@@ -68,20 +67,18 @@ def test_a_grid_is_refined_where_the_mass_is_and_nowhere_else() -> None:
     model = Bumps((1, 1, 5), Gaussian(0.5), latent=2, hidden=(3,)).double()
     model.encoder = Fixed(-1.0, 0.5, math.log(0.01), math.log(0.01))
     x = torch.zeros(1, 5, dtype=torch.float64)
-    low, high = torch.tensor([[-1.3, -1.0]], dtype=torch.float64), torch.tensor([[1.5, 0.8]], dtype=torch.float64)
-    mean, scale = model.posterior(x)
-    assert plane(model, x, low, high, 150).coarseness(mean, scale) > 0.1  # steps of five standard deviations
+    low, high = torch.tensor([-1.3, -1.0], dtype=torch.float64), torch.tensor([1.5, 0.8], dtype=torch.float64)
+    mean, scale = (each[0] for each in model.posterior(x))
+    assert evaluated(model, x, low, high, 150).coarseness(mean, scale) > 0.1  # steps of five standard deviations
     before, model.asked = model.asked, 0
-    (found,) = resolved(model, x, low, high, 150)
-    n = found.log_joint.shape[-1]
-    assert found.coarseness(mean, scale) < 1e-3 and n > 1000
-    assert model.asked < 2 * before  # where a full grid of that size takes fifty times as many
+    found = resolved(model, x, low, high, 150)
+    assert found.coarseness(mean, scale) < 1e-3 and found.side > 1000
+    assert model.asked < 2 * before  # a full grid of that size takes fifty times as many
     assert found.log_p().item() == pytest.approx(0.0, abs=1e-8)
-    assert modes(found.log_posterior()[0].numpy()).tolist() == pytest.approx([0.75, 0.25], abs=1e-6)
+    assert modes(found.log_posterior().numpy()).tolist() == pytest.approx([0.75, 0.25], abs=1e-6)
     exact = 2 * math.log(0.004 / 0.01) + 0.01**2 / 0.004**2 - 1 - math.log(0.75)  # q about the larger bump, wider than it
     assert found.kl(mean, scale)[0].item() == pytest.approx(exact, abs=1e-6)
-    low[:], high[:] = mean - 0.1, mean + 0.1
-    assert resolved(model, x, low, high, 150)[0].log_joint.shape[-1] == 150  # fine enough as it is
+    assert resolved(model, x, mean - 0.1, mean + 0.1, 150).side == 150  # fine enough as it is
 
 
 def test_a_box_goes_after_what_is_far_from_q_and_from_the_prior() -> None:
@@ -91,18 +88,20 @@ def test_a_box_goes_after_what_is_far_from_q_and_from_the_prior() -> None:
     x = torch.zeros(1, 5, dtype=torch.float64)
     low, high = located(model, x, 200)
     assert -6.5 < low[0, 1] < -5.6 and high[0, 1] > -2.6 and high[0, 0] - low[0, 0] < 3
-    assert resolved(model, x, low, high, 200)[0].log_p().item() == pytest.approx(0.0, abs=1e-8)
+    assert resolved(model, x, low[0], high[0], 200).log_p().item() == pytest.approx(0.0, abs=1e-8)
     model.CENTRES = ((-0.2, -5.9), (-0.2, -6.2))
     assert located(model, x, 200)[0][0, 1] < -6.4  # beyond the rim, where some of the mass is
 
 
-def test_a_plane_integrates_a_gaussian_whatever_the_steps() -> None:
-    low, step = torch.tensor([[-8.0, -9.0]]).double(), torch.tensor([[0.1, 0.15]]).double()
-    empty = Plane(low, step, torch.zeros(1, 161, 161).double())
-    found = Plane(low, step, -0.5 * empty.codes().square().sum(-1))
+def test_a_grid_integrates_a_gaussian_whatever_the_steps() -> None:
+    low, step = torch.tensor([-8.0, -9.0]).double(), torch.tensor([0.1, 0.15]).double()
+    empty = PosteriorGrid(low, step, torch.zeros(161, 161).double())
+    found = empty._replace(log_joint=-0.5 * empty.latents().square().sum(-1))
     assert found.log_p().item() == pytest.approx(math.log(2 * math.pi), abs=1e-10)
-    assert found.halved().log_p().item() == pytest.approx(math.log(2 * math.pi), abs=1e-10)
-    mean, scale = torch.tensor([[1.0, 0.0]]).double(), torch.tensor([[0.5, 1.0]]).double()
+    half = PosteriorGrid(low, 2 * step, found.log_joint[::2, ::2])
+    assert half.log_p().item() == pytest.approx(math.log(2 * math.pi), abs=1e-10)
+    mean, scale = torch.tensor([1.0, 0.0]).double(), torch.tensor([0.5, 1.0]).double()
     there, back = found.kl(mean, scale)
     assert there.item() == pytest.approx(0.8181471805599453, abs=1e-9)
     assert back.item() == pytest.approx(math.log(0.5) + (1 + 1) / (2 * 0.25) - 0.5, abs=1e-9)
+    assert found.coarseness(mean, scale) < 1e-9

@@ -15,7 +15,7 @@ from vae_variants.analysis.formatting import short
 from vae_variants.analysis.statistics import LEAST_SEEDS, Interval, holm, interval, paired, t_test, welch
 from vae_variants.analysis.tables import COLUMNS, results
 from vae_variants.evaluation.speed import TIMINGS as CLOCKED
-from vae_variants.harness.spec import LATER
+from vae_variants.harness.spec import ADDED_OPTIONS
 
 __all__ = ["COMPARED", "KINDS", "Change", "Changes", "brief", "compare", "options_of", "table_of"]
 
@@ -161,7 +161,7 @@ def altered(a: Run, b: Run) -> Iterator[Change]:
 def options(run: Run) -> dict[str, str]:
     """Name -> value as text, of a run that was trained also of those options that there were not yet."""
     found = dict(part.split("=", 1) for part in run.options.split(", ") if "=" in part)
-    return {**{key: short(value) for key, value in LATER.items()}, **found} if "epochs" in found else found
+    return {**{key: short(value) for key, value in ADDED_OPTIONS.items()}, **found} if "epochs" in found else found
 
 
 def brief(rows: Iterable[Change]) -> list[Change]:

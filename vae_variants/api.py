@@ -11,7 +11,8 @@ from vae_variants.harness.spec import capped
 from vae_variants.harness.store import MODEL, RECORD, load_tensors
 from vae_variants.integrations.export import read_model, rebuilt
 from vae_variants.models.base import DataDependent, Model
-from vae_variants.registry import UserError, load_plugins
+from vae_variants.plugins import load_plugins
+from vae_variants.registry import UserError
 from vae_variants.variants import configure
 
 __all__ = ["load", "rank", "run"]

@@ -112,7 +112,7 @@ def test_what_a_plug_in_brings_is_said(monkeypatch):
     found = group(3)
     assert not [limit for limit in advise(found).limits if "this program" in limit]
     place = LIKELIHOODS.places["bernoulli"]
-    monkeypatch.setitem(LIKELIHOODS.places, "bernoulli", place._replace(file="/elsewhere/mine.py"))
+    monkeypatch.setitem(LIKELIHOODS.places, "bernoulli", replace(place, file="/elsewhere/mine.py"))
     (line,) = [limit for limit in advise(found).limits if "this program" in limit]
     assert "(likelihood bernoulli)" in line and "vae-variants check" in line
 

@@ -22,11 +22,13 @@ from vae_variants.analysis.cards import NO_BOUND, cards
 from vae_variants.analysis.entries import Entry
 from vae_variants.cli.app import app
 from vae_variants.cli.launch import Launch
-from vae_variants.cli.new import KINDS
-from vae_variants.components import FORMS
+from vae_variants.cli.new import kinds
+from vae_variants.cli.registries import registry_of
+from vae_variants.components import KINDS
 from vae_variants.evaluation import METRICS
 from vae_variants.harness import RunSpec, Store
-from vae_variants.registry import Registry, UserError, left_out, load_plugin, load_plugins
+from vae_variants.plugins import left_out, load_plugin, load_plugins
+from vae_variants.registry import Registry, UserError
 from vae_variants.variants import configure
 
 Call = Callable[..., Result]
@@ -184,10 +186,10 @@ def test_a_file_is_loaded_once_and_again_when_it_has_changed(call: Call) -> None
 
 
 def test_everything_that_is_registered_has_the_form_of_its_kind() -> None:
-    kinds = {registry.kind: registry for registry in Registry.every if registry.form is not None}
-    assert set(kinds) == set(FORMS)
-    for kind, registry in kinds.items():
-        assert not {name: fault for name, obj in registry.items() if (fault := FORMS[kind](obj))}
+    registries = {kind.name: registry_of(kind.name) for kind in KINDS.values() if kind.name != "suite"}
+    for registry in registries.values():
+        assert not {name: fault for name, obj in registry.items() if (fault := registry.fault(obj))}
+        assert registry.fault(object()), "each has a validator"
 
 
 def distribution(folder: Path, name: str, module: str, code: str) -> None:
@@ -220,7 +222,7 @@ def test_a_broken_entry_point_is_said_once(tmp_path: Path, monkeypatch: pytest.M
     load_plugins()
     load_plugins()
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert "likelihood 'mine' has no support" in line and "mend wrong_module" in line
+    assert "likelihood 'mine' has no support" in line and "fix wrong_module" in line
     left_out.clear()
     load_plugins(quiet=True)
     assert not capsys.readouterr().err
@@ -229,10 +231,8 @@ def test_a_broken_entry_point_is_said_once(tmp_path: Path, monkeypatch: pytest.M
 
 # -- new ---------------------------------------------------------------------------------------------------------------
 
-LISTED = {"dataset": "datasets", "study": "studies"}
 
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", kinds())
 def test_a_template_passes_its_check_and_runs(kind: str, call: Call) -> None:
     result = call("new", kind)
     assert result.exit_code == 0, result.output
@@ -245,7 +245,7 @@ def test_a_template_passes_its_check_and_runs(kind: str, call: Call) -> None:
     result = call("check", f"my_{kind}.py")
     assert result.exit_code == 0, result.output
     name = f"my_{kind}" if kind == "metric" else f"my-{kind}"
-    assert name in call("list", LISTED.get(kind, f"{kind}s"), "--plugin", f"my_{kind}.py").stdout
+    assert name in call("list", kinds()[kind].plural, "--plugin", f"my_{kind}.py").stdout
     words = shlex.split(run)[1:]
     if kind == "metric":
         words = ["run", "ae", *words[2:], "--seeds", "0,"]  # and not the suite

@@ -21,7 +21,8 @@ from vae_variants.datasets import folder, load_dataset, own
 from vae_variants.datasets.builtin import batch
 from vae_variants.datasets.folder import SUFFIXES
 from vae_variants.harness import Record
-from vae_variants.registry import Registry, UserError, load_plugins
+from vae_variants.plugins import load_plugins
+from vae_variants.registry import Registry, UserError
 from vae_variants.report.content import content
 from vae_variants.report.html import page as html_page
 from vae_variants.report.readme import notes, plain

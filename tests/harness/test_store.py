@@ -183,12 +183,12 @@ def changed(tmp_path, monkeypatch):
 
     monkeypatch.setattr(fingerprint, "PACKAGE", root)
     monkeypatch.setattr(fingerprint, "sources", lambda part: frozenset(map(move, real(part))))
-    monkeypatch.setattr(fingerprint, "APART", set(map(move, fingerprint.APART)))
 
     def change(file: str, old: str, new: str) -> None:
         text = (root / file).read_text()
         assert old in text
         (root / file).write_text(text.replace(old, new, 1))
+        (root / "added.py").write_text("LIMIT = 3\n")
         fingerprint.read.cache_clear()
         fingerprint.digest.cache_clear()
 
@@ -213,6 +213,10 @@ CHANGES = [  # file, what stands there, what would: whether training, and whethe
     ("datasets/dataset.py", "BINARISATION_SEED = 777", "BINARISATION_SEED = 778", True, True),
     ("evaluation/probe.py", "import", "import sys, ", False, True),
     ("harness/measured.py", "images / throughput", "images / throughput / 2", False, True),
+    ("harness/measured.py", "def costs(", "def halved(x):\n    return x / 2\n\n\ndef costs(", False, True),
+    ("harness/measured.py", "import math\n", "import math\nimport vae_variants.added\n", False, True),
+    ("training/setup.py", "import torch\n", "import torch\nfrom vae_variants import added\n", True, True),
+    ("components.py", "SMOKE = \"", "SMOKE = \"--quiet ", False, False),
     ("harness/measured.py", "* 1024\n", "* 1000\n", False, True),
     ("harness/environment.py", "PACKAGES = (", "PACKAGES = (None, ", False, False),
     ("training/throughput.py", "return ", "return 2 * ", False, True),

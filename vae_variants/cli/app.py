@@ -40,8 +40,11 @@ from vae_variants.cli.options import (
     beginning,
     guarded,
 )
+from vae_variants.cli.registries import registry_of
 from vae_variants.cli.status import status
-from vae_variants.registry import UserError, closest, load_plugins, registry_of
+from vae_variants.components import KINDS
+from vae_variants.plugins import load_plugins
+from vae_variants.registry import UserError, closest
 
 if TYPE_CHECKING:
     from vae_variants.harness import Record
@@ -56,13 +59,11 @@ app = typer.Typer(
     epilog=examples(""),
 )
 
-KINDS = ("variants", "datasets", "metrics", "likelihoods", "objectives", "models", "networks", "studies", "suites")
-
 
 @app.command("list", epilog=examples("list"))
 @guarded
 def list_(
-    kind: Annotated[str, typer.Argument(help=", ".join(KINDS))] = "variants",
+    kind: Annotated[str, typer.Argument(help=", ".join(each.plural for each in KINDS.values()))] = "variants",
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="of metrics: the page METRICS.md")] = False,
     plugin: Plugin = None,
@@ -76,8 +77,9 @@ def list_(
     from vae_variants.variants import VARIANTS
 
     load_plugins(plugin or [])
-    if kind not in KINDS:
-        raise UserError(closest("kind", kind, KINDS))
+    plurals = {each.plural: each for each in KINDS.values()}
+    if kind not in plurals:
+        raise UserError(closest("kind", kind, plurals))
     if markdown:
         if kind != "metrics":
             raise UserError("--markdown is for metrics alone")
@@ -88,7 +90,7 @@ def list_(
     if kind == "suites":
         entries: list[dict[str, Any]] = [{"name": name, "description": load_suite(name).description} for name in suite_files()]
     else:
-        registry = registry_of("study" if kind == "studies" else kind.removesuffix("s"))
+        registry = registry_of(plurals[kind].name)
         entries = [{"name": name, "description": registry.describe(name)} for name in registry]
     for entry in entries:
         if kind == "variants":

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from vae_variants.cli.options import guarded
-from vae_variants.registry import UserError, load_plugin, load_plugins
+from vae_variants.plugins import load_plugin, load_plugins
+from vae_variants.registry import UserError
 
 __all__ = ["check"]
 
@@ -32,9 +33,9 @@ def check(
     for path, things in added:
         if not things:
             raise UserError(f"plug-in {str(path)!r} registers nothing; put a decorator such as @LIKELIHOODS.add before what it defines")
-    from vae_variants.checks import LAWS, outcomes
+    from vae_variants.checks import checks_of, outcomes
 
-    width = max(len(law.name) for _, things in added for registry, _ in things for law in LAWS[registry.kind])
+    width = max(len(each.name) for _, things in added for registry, _ in things for each in checks_of(registry.kind))
     broken, found = 0, []
     for path, things in added:
         states: list[str] = []
@@ -42,13 +43,13 @@ def check(
             place = registry.places[name]
             if not as_json:
                 print(f"{place} {registry.kind} {name!r}")
-            for law, state, what, mend in outcomes(registry.kind, name):
+            for each, state, what, fix in outcomes(registry.kind, name):
                 states.append(state)
-                told = {"passed": f"{law.says}.", "broken": f"{place}: {name}: {what}; {mend}", "untried": f"not tried: {what}"}[state]
-                entry = {"kind": registry.kind, "name": name, "file": place.file, "line": place.line, "law": law.name, "state": state}
-                found.append(entry | {"found": what, "mend": mend})
+                told = {"passed": f"{each.says}.", "broken": f"{place}: {name}: {what}; {fix}", "untried": f"not tried: {what}"}[state]
+                entry = {"kind": registry.kind, "name": name, "file": place.file, "line": place.line, "law": each.name, "state": state}
+                found.append(entry | {"found": what, "mend": fix})
                 if not as_json:
-                    print(f"  {STATES[state]:6}  {law.name:{width}}  {told}", flush=True)
+                    print(f"  {STATES[state]:6}  {each.name:{width}}  {told}", flush=True)
         broken += states.count("broken")
         if not as_json:
             ends = f"; {states.count('broken')} broken" if "broken" in states else ""

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vae_variants.cli.options import Plugin, guarded
-from vae_variants.registry import UserError, load_plugins
+from vae_variants.plugins import load_plugins
+from vae_variants.registry import UserError
 
 if TYPE_CHECKING:
     import pandas as pd

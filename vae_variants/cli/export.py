@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from vae_variants.cli.options import Plugin, Runs, guarded
-from vae_variants.registry import UserError, closest, load_plugins
+from vae_variants.plugins import load_plugins
+from vae_variants.registry import UserError, closest
 
 __all__ = ["TARGETS", "export"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vae_variants.cli.options import Plugin, Runs, SuiteFidelity, guarded
-from vae_variants.registry import load_plugins
+from vae_variants.plugins import load_plugins
 
 if TYPE_CHECKING:
     from vae_variants.harness import Store

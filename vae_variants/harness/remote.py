@@ -18,7 +18,7 @@ from vae_variants.harness.protocols import LastEpoch, Settings
 from vae_variants.harness.record import Record
 from vae_variants.harness.spec import receive_dataset
 from vae_variants.harness.store import Store
-from vae_variants.registry import load_plugins
+from vae_variants.plugins import load_plugins
 
 __all__ = ["RemoteTask", "make_remotely"]
 

@@ -32,8 +32,9 @@ from vae_variants.harness.locks import PendingRun
 from vae_variants.harness.protocols import Losses, Settings, Watcher
 from vae_variants.harness.runner import make_run
 from vae_variants.harness.spec import RunSpec, receive_dataset, received
+from vae_variants.plugins import load_plugins
 from vae_variants.process import interrupt, prepare
-from vae_variants.registry import UserError, load_plugins
+from vae_variants.registry import UserError
 
 __all__ = ["Worker", "failure_of_exit", "stop"]
 

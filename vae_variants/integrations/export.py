@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vae_variants.components import chosen
 from vae_variants.datasets import Dataset, parse
 from vae_variants.datasets.own import images, npz, source_ids
 from vae_variants.harness import Record, Store
 from vae_variants.harness.files import DAMAGE, make_folder, replace_file, save_tensors, unpacked
-from vae_variants.harness.fingerprint import COMPONENTS
 from vae_variants.harness.store import RECORD
 from vae_variants.models.base import Coder, Encoder, Model
 from vae_variants.registry import UserError
@@ -112,10 +112,10 @@ def read_model(path: Path, seed: int | None = None) -> Model:
 
 def rebuilt(label: str, values: dict[str, Any], dataset: dict[str, Any]) -> Model:
     """An untrained model of a configuration and what is recorded of its data. Raises `UserError` where a part of it is a plug-in's."""
-    for kind, registry in COMPONENTS.items():
-        if kind in values and values[kind] not in registry:
+    for kind in chosen():
+        if kind.key in values and values[kind.key] not in kind.registry:
             mend = "if that is a plug-in's, give its file: load(..., plugin=FILE), or --plugin FILE of a command"
-            raise UserError(f"{label!r} was trained with the {kind} {values[kind]!r}, which is not registered; {mend}")
+            raise UserError(f"{label!r} was trained with the {kind.name} {values[kind.key]!r}, which is not registered; {mend}")
     like = SimpleNamespace(shape=tuple(dataset["shape"]), levels=dataset["levels"])
     return build(Configuration(label, values), cast(Dataset, like))
 

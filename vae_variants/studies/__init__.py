@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vae_variants.components import watch
-from vae_variants.registry import load_plugin
+from vae_variants.plugins import load_plugin
 from vae_variants.studies.lab import Lab
 from vae_variants.studies.study import STUDIES, Effect, Findings, Judgement, Picture, Study, Table, Verdict
 
@@ -13,17 +12,8 @@ __all__ = ["STUDIES", "Effect", "Findings", "Judgement", "Lab", "Picture", "Stud
 
 PLACES = (Path(__file__).parents[1] / "claims", Path(__file__).parents[2] / "bench" / "claims")  # of a wheel, of a checkout
 TEXTBOOK = (
-    "one_sample",
-    "posterior_shape",
-    "elbo_gap",
-    "features",
-    "sampling_speed",
-    "blur",
-    "likelihood_choice",
-    "better_elbo",
-)
-
-watch(STUDIES)
+    "one_sample", "posterior_shape", "elbo_gap", "features", "sampling_speed", "blur", "likelihood_choice", "better_elbo",
+)  # fmt: skip
 
 
 def claim_files() -> dict[str, Path]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
+from vae_variants.components import class_fault
 from vae_variants.registry import Registry, UserError
 
 if TYPE_CHECKING:
@@ -140,6 +141,15 @@ class Study(ABC):
 
 
 STUDIES: Registry[type[Study]] = Registry("study")
+
+
+@STUDIES.validator
+def _fault(obj: Any) -> str:
+    if fault := class_fault(obj, Study):
+        return fault
+    if missing := [part for part in ("claim", "source", "criterion") if not isinstance(getattr(obj, part, None), str)]:
+        return f"has no {missing[0]}; write {missing[0]} = a sentence in class {obj.__name__}"
+    return ""
 
 
 def chosen(names: Sequence[str]) -> list[str]:

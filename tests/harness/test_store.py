@@ -278,7 +278,7 @@ def test_what_another_invocation_is_at_waits_and_its_record_is_taken(done, tmp_p
     first.done(record.key)
     assert second.take() == record
     assert not second
-    again = Queue([PendingRun(spec(SMALL), record.key, seen=record.started)], store)
+    again = Queue([PendingRun(spec(SMALL), record.key, replaces=record.started)], store)
     assert isinstance(again.take(), PendingRun), "that record is the one that does not do"
     again.close()
     with training_lock(store, spec(SMALL).training_key()):

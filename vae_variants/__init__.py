@@ -34,14 +34,15 @@ if TYPE_CHECKING:
         Support,
     )
     from vae_variants.registry import UserError
-    from vae_variants.studies import STUDIES, Findings, Judgement, Picture, Study, Table
+    from vae_variants.studies import STUDIES, Findings, Judgement, Picture, Study, by_seed, table
     from vae_variants.variants import VARIANTS, Variant, build, configure
 
 __all__ = [
     "DATASETS", "LIKELIHOODS", "METRICS", "MODELS", "NETWORKS", "OBJECTIVES", "STUDIES", "VARIANTS",
     "Coder", "DataDependent", "Density", "Draws", "Encoder", "Findings", "GaussianPosterior", "Judgement", "LatentVariable", "Likelihood",
-    "MeanSampler", "Model", "Network", "Picture", "Player", "Record", "Sampler", "Skip", "Study", "Support", "Table", "UserError",
-    "Variant", "all_of", "build", "compared", "configure", "evaluate", "load", "load_dataset", "metric", "rank", "run", "split",
+    "MeanSampler", "Model", "Network", "Picture", "Player", "Record", "Sampler", "Skip", "Study", "Support", "UserError",
+    "Variant", "all_of", "build", "by_seed", "compared", "configure", "evaluate", "load", "load_dataset", "metric", "rank", "run", "split",
+    "table",
 ]  # fmt: skip
 
 # where names are looked for when they are first asked for, since importing torch takes seconds; studies import pandas and matplotlib

@@ -46,7 +46,7 @@ def test_the_likelihood_of_the_readme_passes(call: Call) -> None:
     text = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
     Path("laplace.py").write_text(next(code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "# laplace.py" in code))
     result = call("check", "laplace.py")
-    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "laplace.py: 9 laws hold")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "laplace.py: 9 checks passed")
 
 
 @pytest.mark.parametrize("kind", WHOLE)
@@ -54,7 +54,7 @@ def test_what_is_right_passes(kind: str, call: Call) -> None:
     Path("mine.py").write_text(WHOLE[kind])
     result = call("check", "mine.py")
     assert result.exit_code == 0, result.output
-    assert "BROKEN" not in result.stdout and f"{kind.replace('dataset', 'data set')} 'mine'" in result.stdout
+    assert "FAILED" not in result.stdout and f"{kind.replace('dataset', 'data set')} 'mine'" in result.stdout
 
 
 @pytest.mark.parametrize(("kind", "old", "new", "law", "words"), BROKEN)
@@ -63,11 +63,11 @@ def test_a_mistake_is_named_with_line_and_mend(kind: str, old: str, new: str, la
     Path("mine.py").write_text(WHOLE[kind].replace(old, new, 1))
     result = call("check", "mine.py")
     assert result.exit_code == 1, result.output
-    (line,) = [line for line in result.stdout.splitlines() if line.startswith("  BROKEN") and line.split()[1] == law]
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("  FAILED") and line.split()[1] == law]
     assert words in line and "; " in line
     assert line.split()[2].startswith("mine.py:")
     assert line.split()[2].rstrip(":") == result.stdout.splitlines()[0].split()[0]
-    assert "broken" in result.stdout.splitlines()[-1]
+    assert "failed" in result.stdout.splitlines()[-1]
 
 
 @pytest.mark.parametrize(("kind", "old", "new", "words"), WRONG)
@@ -149,7 +149,7 @@ def test_an_objective_that_is_an_object_is_named_as_it_is_registered(call: Call)
 
 def test_one_law_is_not_several(call: Call) -> None:
     Path("mine.py").write_text(WHOLE["variant"].replace('"own"', '""'))
-    assert call("check", "mine.py").stdout.splitlines()[-1] == "mine.py: 1 law holds; 1 broken"
+    assert call("check", "mine.py").stdout.splitlines()[-1] == "mine.py: 1 check passed, 1 failed"
 
 
 def test_what_registers_nothing_or_is_no_file_is_bad_usage(call: Call) -> None:
@@ -265,9 +265,9 @@ def test_a_template_has_the_name_that_it_is_given(name: str, call: Call) -> None
     ("args", "says"),
     [
         (("likelihod",), "did you mean 'likelihood'"),
-        (("likelihood", "gaussian"), "likelihood 'gaussian' is there already"),
-        (("metric", "elbo"), "metric 'elbo' is there already"),
-        (("likelihood", "there"), "'there.py' is there already, and nothing is overwritten"),
+        (("likelihood", "gaussian"), "likelihood 'gaussian' exists"),
+        (("metric", "elbo"), "metric 'elbo' exists"),
+        (("likelihood", "there"), "'there.py' exists, and no file is overwritten"),
         (("likelihood", "torch"), "would hide the module 'torch'"),
         (("likelihood", "../x"), "is not valid"),
         (("likelihood", "class"), "is not valid"),

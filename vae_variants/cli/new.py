@@ -1,4 +1,4 @@
-"""`vae-variants new`: a file that registers something, to begin with."""
+"""`vae-variants new`: a plug-in from a template."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from vae_variants.cli.options import guarded
+from vae_variants.cli.options import argument, guarded
 from vae_variants.cli.registries import registry_of
 from vae_variants.components import KINDS, Kind
 from vae_variants.plugins import load_plugins
@@ -28,12 +26,12 @@ def kinds() -> dict[str, Kind]:
 
 @guarded
 def new(
-    kind: Annotated[str, typer.Argument(help=", ".join(kinds()))],
-    name: Annotated[str | None, typer.Argument(help="of the thing and its file; my_KIND unless named")] = None,
+    kind: Annotated[str, argument(f"Kind: {', '.join(kinds())}", tuple(kinds()))],
+    name: Annotated[str | None, argument("Name of the component and its file, e.g. student_t", show_default="my_KIND")] = None,
 ) -> None:
-    """Write a plug-in to begin with: a short example that works, with comments where to change it.
+    """Write a working plug-in as a template.
 
-    Nothing is overwritten. The file passes `check` as it is, and what it registers can be run at once.
+    The file passes its check as it is, and what it registers can be run at once. No file is overwritten.
     """
     if kind not in kinds():
         raise UserError(closest("kind", kind, kinds()))
@@ -45,10 +43,10 @@ def new(
         raise UserError(f"name {name!r} is not valid: letters, digits and _ in between, such as my_{kind}")
     kebab, path = snake.replace("_", "-"), Path(f"{snake}.py")
     if path.exists() or path.is_symlink():
-        raise UserError(f"{str(path)!r} is there already, and nothing is overwritten; choose another name: vae-variants new {kind} NAME")
+        raise UserError(f"{str(path)!r} exists, and no file is overwritten; choose another name: vae-variants new {kind} NAME")
     taken = snake if kind == "metric" else kebab
     if taken in registry:
-        raise UserError(f"{kind} {taken!r} is there already, at {registry.places[taken]}; choose another name, such as my_{snake}")
+        raise UserError(f"{kind} {taken!r} exists, at {registry.places[taken]}; choose another name, such as my_{snake}")
     if importlib.util.find_spec(snake) is not None:
         raise UserError(f"a file {path} would hide the module {snake!r} from Python; choose another name, such as my_{snake}")
     text = (TEMPLATES / chosen.template).read_text(encoding="utf-8")

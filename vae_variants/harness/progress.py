@@ -35,9 +35,11 @@ class Log(Watcher):
     Given an `engine` that has made no run yet, it also says why the first run takes longer than the rest.
     """
 
+    quiet = False  # set by --quiet
+
     def __init__(self, specs: Sequence[RunSpec], engine: Engine | None = None) -> None:
         self.engine, self.first, self.told_of_waiting = engine, True, False
-        self.console = Console(file=sys.stderr, highlight=False, markup=False, soft_wrap=True)
+        self.console = Console(file=sys.stderr, highlight=False, markup=False, soft_wrap=True, quiet=self.quiet)
         self.total, self.number, self.done = len(specs), 0, 0.0
         self.running: dict[str, tuple[str, float]] = {}  # identity -> description, and how much of its work is done
         left = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from matplotlib.figure import Figure
 
-from vae_variants import STUDIES, Findings, Judgement, Picture, Study, Table, all_of, compared
+from vae_variants import STUDIES, Findings, Judgement, Picture, Study, all_of, by_seed, compared, table
 
 
 @STUDIES.add  # the name of the class, in kebab case, is its name for `vae-variants study`
@@ -26,15 +26,14 @@ class Template(Study):
             for r in records.values()
             for seed in r.seeds
         ]
-        return Findings({"error": Table.of("Mean squared error per pixel", rows)})
+        return Findings({"error": table("Mean squared error per pixel", rows)})
 
     def judge(self, tables):
         """The verdict, from the tables alone."""
         error, effects = tables["error"], []
-        sizes = sorted({row["units"] for row in error})
-        for small, large in pairwise(sizes):
-            a, b = error.by_seed("MSE", units=small), error.by_seed("MSE", units=large)
-            effects.append(compared({"units": f"{small} to {large}"}, [b[seed] - a[seed] for seed in a if seed in b], below=0.0))
+        for small, large in pairwise(sorted(error["units"].unique())):
+            a, b = by_seed(error, "MSE", units=small), by_seed(error, "MSE", units=large)
+            effects.append(compared({"units": f"{small} to {large}"}, (b - a).dropna().tolist(), below=0.0))
         steps = "; ".join(f"from {e.where['units']} units by {e.value:+.4f}" for e in effects)
         return Judgement(all_of(effects), f"The mean squared error per pixel changes {steps}.", tuple(effects))
 
@@ -42,7 +41,6 @@ class Template(Study):
         """At least one figure that shows the effect."""
         figure = Figure(figsize=(5.0, 3.4), layout="constrained")
         ax = figure.subplots()
-        for row in found.tables["error"]:
-            ax.plot(row["units"], row["MSE"], "o", color="#0072B2", alpha=0.6)
+        ax.plot("units", "MSE", "o", data=found.tables["error"], color="#0072B2", alpha=0.6)
         ax.set(xlabel="latent units", ylabel="mean squared error per pixel")
         return [Picture("error", "Each dot is a seed.", figure)]

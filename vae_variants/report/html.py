@@ -22,8 +22,8 @@ from vae_variants.analysis.formatting import NOTHING
 from vae_variants.analysis.run_summary import failed_runs, failed_values, same_runs
 from vae_variants.evaluation import METRICS
 from vae_variants.report.content import ROWS, Content, Sheet
+from vae_variants.report.figures import Plot
 from vae_variants.report.overview import overview
-from vae_variants.report.plot import Plot
 from vae_variants.report.sections import FIGURES_ARE, LEFT_OUT, likelihood_text
 
 __all__ = ["LARGEST", "Change", "Claim", "page"]

@@ -12,26 +12,12 @@ from vae_variants.analysis.formatting import short
 from vae_variants.analysis.run_summary import Failure, failed_runs, failed_values, same_runs
 from vae_variants.evaluation import METRICS
 from vae_variants.report.content import ROWS, Cell, Content, Sheet
-from vae_variants.report.figures import WHOLE
+from vae_variants.report.figures import CAPTIONS, WHOLE
 from vae_variants.report.sections import FIGURES_ARE, LEFT_OUT, likelihood_text
 
 __all__ = ["readme"]
 
 NAMED = 6  # runs that one reason takes a value from, or variants, that a line still names
-
-CAPTIONS = {
-    "samples": "Samples of every variant from the first seed; noise-free (decoder means) where the model has such, draws otherwise.",
-    "reconstructions": "The same test images (first row) after encoding and decoding, first seed.",
-    "curves": "Validation log-likelihood, or its one-sample bound, while training: mean over seeds and 95 % interval.",
-    "losses": "Losses while training of the models that have no likelihood: mean over seeds and 95 % interval.",
-    "bounds": "How much the importance-weighted bound gains from more draws over a single one; what still rises is not log p(x) yet.",
-    "latent_units": "KL of each latent unit, largest first, mean over seeds: units at the dark end are inactive.",
-    "labels": "Accuracy of the linear probe by how many labels it was given, best on top: mean over seeds and 95 % interval.",
-    "latent_plane": "The plane of two latent units: posterior means of test images by class, and decoder means over the prior's quantiles.",
-    "latent_size": "What the number of latent units buys: bound on the log-likelihood, and linear-probe accuracy of the codes.",
-    "rate_distortion": "Rate against distortion; on a dotted line the ELBO is constant, and better is to the lower left.",
-    "cost": "Quality against throughput, up and right is better. Throughput is of the machine named above.",
-}
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

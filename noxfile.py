@@ -1,4 +1,4 @@
-"""Everything one does with the project: `nox --list`."""
+"""The project's sessions: `nox --list`."""
 
 import nox
 
@@ -10,42 +10,53 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 
 
 def install(session: nox.Session, *groups: str) -> None:
-    session.env["PYTHONDONTWRITEBYTECODE"] = ""  # uv compiles nothing, and each process would compile torch for itself
+    session.env["PYTHONDONTWRITEBYTECODE"] = ""  # otherwise each process compiles torch again
     session.install("--constraint", "constraints.txt", "--editable", ".", *nox.project.dependency_groups(PROJECT, *groups))
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Run what is missing of a suite (digits unless named) and write its report under reports/."""
+    """Run a suite (digits by default) and write its report under reports/."""
     install(session)
     session.run("vae-variants", "bench", *session.posargs)
 
 
 @nox.session
 def claims(session: nox.Session) -> None:
-    """Put the textbook's claims to the test, quickly and on digits unless told otherwise, and write reports/claims."""
+    """Test the textbook's claims (by default at the preset quick on digits) and write reports/claims."""
     install(session)
     session.run("vae-variants", "study", *(session.posargs or ["--fidelity", "quick"]))
 
 
+def pytest(session: nox.Session, *arguments: str) -> None:
+    """Each core runs one test file at a time, in the order of their names, so that no long file starts last."""
+    install(session, "test")
+    spread = ["--numprocesses=auto", "--dist=loadfile", "--no-loadscope-reorder"]
+    session.run("pytest", *spread, *arguments, *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests, a file at a time on each core."""
-    install(session, "test")
-    spread = ["--numprocesses=auto", "--dist=loadfile", "--no-loadscope-reorder"]  # by name: a long file must not be the last to begin
-    session.run("pytest", *spread, *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    """Run all tests."""
+    pytest(session)
+
+
+@nox.session
+def quick(session: nox.Session) -> None:
+    """Run the tests that take less than a minute together."""
+    pytest(session, "-m", "not slow and not process and not browser")
 
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """Put known bugs into a copy of the project, one at a time, and see that the tests named for each catch it."""
+    """Plant known bugs in a copy of the project, one at a time, and expect the named tests to fail."""
     install(session, "test")
     session.run("python", "tests/mutate.py", *session.posargs)
 
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Kill a suite a hundred times and compare what it ends with; try ten thousand cases of everything that is read."""
+    """Kill a suite a hundred times and compare its results; fuzz each kind of input with ten thousand cases."""
     install(session, "test")
     session.run("python", "tests/faults/kills.py", "--kills", "80")
     session.run("python", "tests/faults/kills.py", "--kills", "20", "--engine", "ray", "--jobs", "2")
@@ -69,7 +80,7 @@ def typecheck(session: nox.Session) -> None:
 
 @nox.session
 def speed(session: nox.Session) -> None:
-    """Time the hot paths, each beside what it is compared with."""
+    """Run the benchmarks; compare ratios within one run only."""
     install(session, "test")
     session.run(
         "pytest",
@@ -83,7 +94,7 @@ def speed(session: nox.Session) -> None:
 
 @nox.session
 def peers(session: nox.Session) -> None:
-    """Train, score and sample in turn with Pythae and a plain loop, and write reports/speed, on an idle machine."""
+    """Compare with Pythae and a plain loop on an idle machine, and write reports/speed."""
     install(session, "test", "peers")
     session.run("pytest", "bench/peers", "-p", "no:cacheprovider")
     session.run("python", "bench/peers/measure.py", *session.posargs)

@@ -43,5 +43,5 @@ def forget(folder: Path) -> None:
     for registry in Registry.every:
         for name in [name for name in registry if Path(registry.places[name].file).is_relative_to(folder)]:
             registry.drop(name)
-    for module in [module for module in loaded if module in sys.modules]:
+    for module in [name for name in loaded if name in sys.modules and Path(str(sys.modules[name].__file__)).is_relative_to(folder)]:
         del sys.modules[module], loaded[module]

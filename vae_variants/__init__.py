@@ -38,7 +38,10 @@ HOMES = {  # module -> names that are imported from it when they are first asked
 def __getattr__(name: str) -> Any:
     for home, names in HOMES.items():
         if name in names:
-            return getattr(import_module(f"{__name__}.{home}"), name)
+            module = import_module(f"{__name__}.{home}")
+            if name == "STUDIES":
+                module.load_claims()
+            return getattr(module, name)
     if not name.startswith("_") and find_spec(f"{__name__}.{name}") is not None:
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -158,7 +158,7 @@ def registry_of(kind: str) -> Registry[Any]:
     """That of likelihoods, if `kind` is "likelihood", and so on."""
     import_all()
     if kind == "study":
-        importlib.import_module(f"{__package__}.studies")  # brings matplotlib
+        importlib.import_module(f"{__package__}.studies").load_claims()  # brings matplotlib
     return next(registry for registry in Registry.every if registry.kind.replace(" ", "") == kind.replace(" ", ""))
 
 
@@ -205,7 +205,7 @@ def load_plugins(paths: Iterable[str | Path] = (), *, quiet: bool = False) -> No
 
 
 def load_plugin(path: str | Path) -> Added:
-    """Imports one file -> what it registered. What is loaded already, as the file is now, is not loaded again.
+    """Imports one file, or a package by its `__init__.py` -> what it registered. It is not loaded twice unless it changed.
 
     Raises `UserError` with file, line and mend.
     """
@@ -214,25 +214,34 @@ def load_plugin(path: str | Path) -> Added:
     shown = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
     if not path.is_file():
         raise UserError(f"plug-in {shown!r} is not a file")
-    name = f"vae_variants_plugin_{path.stem}_{hashlib.sha256(bytes(path.resolve())).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    folder = path.parent if path.name == "__init__.py" else None  # of a package, whose modules import each other by relative imports
+    name = f"vae_variants_plugin_{folder.name if folder else path.stem}_{hashlib.sha256(bytes(path.resolve())).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=[str(folder)] if folder else None)
     if spec is None or spec.loader is None:
         raise UserError(f"plug-in {shown!r} is not a Python file (.py)")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    files = sorted(folder.rglob("*.py")) if folder else [path]
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     known, before = loaded.get(name, ("", []))
     if known == digest and all(key in registry for registry, key in before):
         return before
     for registry, key in before:
         registry.drop(key)
+    unload(name)
     sys.modules[name] = importlib.util.module_from_spec(spec)  # where dataclasses and `inspect` look for it
     try:
         with all_or_nothing() as added:
             spec.loader.exec_module(sys.modules[name])
     except (Exception, SystemExit) as error:
-        del sys.modules[name]
+        unload(name)
         raise UserError(f"plug-in {shown!r} failed to import: {explained(error, path)}") from error
     loaded[name] = (digest, added)
     return added
+
+
+def unload(name: str) -> None:
+    """Forgets the module of a plug-in, and those inside it."""
+    for module in [module for module in sys.modules if module == name or module.startswith(f"{name}.")]:
+        del sys.modules[module]
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from vae_variants.evaluation import METRICS
 from vae_variants.harness import fingerprint
 from vae_variants.models.base import MODELS
 from vae_variants.models.objectives import OBJECTIVES
-from vae_variants.registry import load_plugins
+from vae_variants.registry import UserError, load_plugin, load_plugins
 
 TOYS = '''
 """A toy of each kind."""
@@ -297,3 +297,23 @@ def test_what_is_built_in_is_there_for_a_script_that_imported_but_one_module(tex
     (tmp_path / "script.py").write_text(("" if text.startswith("import") else FIRST) + text + "\n")
     done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ALONE[text] in (done.stdout + done.stderr).splitlines()[-1]
+
+
+def test_a_plugin_can_be_a_package_with_relative_imports(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "half.py").write_text("def half(d):\n    return 0.5 * d.elbo\n")
+    (folder / "__init__.py").write_text(
+        "from vae_variants.models.objectives import OBJECTIVES\nfrom .half import half\nOBJECTIVES.add(half, name='half-packaged')\n"
+    )
+    try:
+        ((registry, name),) = load_plugin(folder / "__init__.py")
+        assert name == "half-packaged" and load_plugin(folder / "__init__.py")[0][0][name] is registry[name]
+        (folder / "half.py").write_text("def half(d):\n    return 0.25 * d.elbo\n")  # a module of it that changed
+        first = registry[name]
+        assert load_plugin(folder / "__init__.py")[0][0][name] is not first
+        (folder / "half.py").write_text("def other(d):\n    return d.elbo\n")
+        with pytest.raises(UserError, match=r"__init__.py' failed to import: line 2: .*half"):
+            load_plugin(folder / "__init__.py")
+    finally:
+        forget(tmp_path)

@@ -6,7 +6,9 @@ import pytest
 
 from tests.trying import broken
 from vae_variants.checks import LAWS, Law
-from vae_variants.studies import STUDIES
+from vae_variants.studies import STUDIES, load_claims
+
+load_claims()
 
 
 @pytest.mark.parametrize("name", STUDIES)

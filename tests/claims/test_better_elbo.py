@@ -10,10 +10,7 @@ import pytest
 import torch
 from scipy.stats import kendalltau, spearmanr
 
-from vae_variants.harness import Record, Store
-from vae_variants.registry import UserError
-from vae_variants.studies import STUDIES, Findings, Lab, Table, Verdict
-from vae_variants.studies.better_elbo import (
+from bench.claims.better_elbo import (
     LIKELIHOODS,
     QUALITIES,
     BetterElbo,
@@ -25,6 +22,9 @@ from vae_variants.studies.better_elbo import (
     summary,
     unsharpness,
 )
+from vae_variants.harness import Record, Store
+from vae_variants.registry import UserError
+from vae_variants.studies import STUDIES, Findings, Lab, Table, Verdict
 
 GOOD = {"fd": -1.0, "coverage": 0.1, "precision": 0.1, "spectral_distance": -1.0, "unsharpness": -0.1}  # per step of quality
 

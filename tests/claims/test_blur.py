@@ -8,11 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vae_variants.evaluation import Evaluation, fidelity
-from vae_variants.harness import Record, Store
-from vae_variants.registry import UserError
-from vae_variants.studies import Findings, Lab, Table, Verdict
-from vae_variants.studies.blur import (
+from bench.claims.blur import (
     BATTERY,
     LENGTHS,
     MEASURED,
@@ -28,7 +24,11 @@ from vae_variants.studies.blur import (
     staged,
     steps,
 )
-from vae_variants.studies.blur_pictures import EPOCHS
+from bench.claims.blur.pictures import EPOCHS
+from vae_variants.evaluation import Evaluation, fidelity
+from vae_variants.harness import Record, Store
+from vae_variants.registry import UserError
+from vae_variants.studies import Findings, Lab, Table, Verdict
 from vae_variants.training.loop import Training
 from vae_variants.training.population import Population
 from vae_variants.variants import build, configure

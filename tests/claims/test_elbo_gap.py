@@ -10,13 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vae_variants.harness import Store
-from vae_variants.models.categorical import CategoricalVAE
-from vae_variants.models.likelihoods import Bernoulli, Gaussian
-from vae_variants.models.linear import LinearVAE
-from vae_variants.models.vae import VAE
-from vae_variants.studies import Findings, Lab, Table, Verdict
-from vae_variants.studies.elbo_gap import (
+from bench.claims.elbo_gap import (
     BLOCKS,
     IDENTITY,
     ROUTES,
@@ -29,7 +23,13 @@ from vae_variants.studies.elbo_gap import (
     steps,
     wrong_way,
 )
-from vae_variants.studies.plane import Plane, evaluations, midpoints
+from vae_variants.evaluation.posterior_grid import Plane, midpoints
+from vae_variants.harness import Store
+from vae_variants.models.categorical import CategoricalVAE
+from vae_variants.models.likelihoods import Bernoulli, Gaussian
+from vae_variants.models.linear import LinearVAE
+from vae_variants.models.vae import VAE
+from vae_variants.studies import Findings, Lab, Table, Verdict
 
 
 def linear() -> tuple[LinearVAE, Tensor]:
@@ -115,7 +115,7 @@ def test_an_error_in_log_p_does_not_cancel_on_the_grid(monkeypatch: pytest.Monke
         found = plane_terms(model, x, 150)
         assert broken(found) == pytest.approx(0.7) and found.routes.item() == pytest.approx(0.7)
     with monkeypatch.context() as patch:
-        patch.setattr("vae_variants.studies.elbo_gap.midpoints", lambda *a: midpoints(*a) + 0.7)
+        patch.setattr("bench.claims.elbo_gap.midpoints", lambda *a: midpoints(*a) + 0.7)
         found = plane_terms(model, x, 150)
         assert broken(found) == pytest.approx(0.7) and found.routes.item() == pytest.approx(0.7)
 
@@ -153,7 +153,7 @@ def test_models_come_to_the_cpu_from_wherever_they_were_trained(tmp_path: Path, 
     monkeypatch.setattr(lab, "models", lambda configuration, seeds: dict.fromkeys(seeds, model))
     monkeypatch.setattr(LinearVAE, "cpu", lambda self: moved.append(self) or self)
     (configuration,) = lab.configurations("vae-linear")
-    found = list(evaluations(lab, configuration, (3, 4)))
+    found = list(lab.evaluations(configuration, (3, 4)))
     assert moved == [model, model]
     assert [e.seed for e in found] == [3, 4]
     assert all(e.device.type == "cpu" and e.test.device.type == "cpu" for e in found)

@@ -7,10 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vae_variants.harness import Store
-from vae_variants.registry import UserError
-from vae_variants.studies import STUDIES, Findings, Lab, Table, Verdict
-from vae_variants.studies.features import (
+from bench.claims.features import (
     ENCODERS,
     METRICS,
     PIXELS,
@@ -23,6 +20,9 @@ from vae_variants.studies.features import (
     probed,
     verdict_of,
 )
+from vae_variants.harness import Store
+from vae_variants.registry import UserError
+from vae_variants.studies import STUDIES, Findings, Lab, Table, Verdict
 
 SPREAD = (-0.004, 0.001, 0.003)
 BASE = {"VAE": 0.80, "autoencoder": 0.78, "PCA": 0.70, "untrained encoder": 0.60, "random projection": 0.61, PIXELS: 0.90}

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
 
+from bench.claims.one_sample import estimator_anova
+from bench.claims.one_sample.estimator_anova import Anova, Parts, best_draws, multiply_adds, nested, networks, per_sample
 from tests.models.test_fixtures_gradients import toy
 from vae_variants.checks.linear_gaussian import W2, linear_vae
 from vae_variants.models.likelihoods import Bernoulli, Gaussian, GaussianLearnt
 from vae_variants.models.objectives import OBJECTIVES, Draws, dreg, elbo, iwae, stl
 from vae_variants.models.vae import VAE
-from vae_variants.studies.one_sample import estimator_anova
-from vae_variants.studies.one_sample.estimator_anova import Anova, Parts, best_draws, multiply_adds, nested, networks, per_sample
 
 F64 = {"dtype": torch.float64}
 

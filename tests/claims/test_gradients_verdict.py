@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from bench.claims.one_sample import estimator_gradients
+from bench.claims.one_sample.estimator_gradients import COSINE, KS, OBJECTIVE_NAMES, PREDICTIONS
+from bench.claims.one_sample.estimator_models import STAR
 from vae_variants.studies import Effect, Table, Verdict
-from vae_variants.studies.one_sample import estimator_gradients
-from vae_variants.studies.one_sample.estimator_gradients import COSINE, KS, OBJECTIVE_NAMES, PREDICTIONS
-from vae_variants.studies.one_sample.estimator_models import STAR
 
 
 def judge(found: dict[str, Table]) -> tuple[list[Effect], str]:

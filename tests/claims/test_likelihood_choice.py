@@ -9,12 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vae_variants.harness import Store
-from vae_variants.models.likelihoods import Bernoulli, ContinuousBernoulli, Gaussian
-from vae_variants.models.objectives import beta
-from vae_variants.models.vae import VAE
-from vae_variants.studies import Lab, Table, Verdict
-from vae_variants.studies.likelihood_choice import (
+from bench.claims.likelihood_choice import (
     LikelihoodChoice,
     cross_entropy,
     equivalence_error,
@@ -23,7 +18,12 @@ from vae_variants.studies.likelihood_choice import (
     ranking,
     squares,
 )
-from vae_variants.studies.likelihood_pictures import AVERAGED, BERNOULLI, LEARNT
+from bench.claims.likelihood_choice.pictures import AVERAGED, BERNOULLI, LEARNT
+from vae_variants.harness import Store
+from vae_variants.models.likelihoods import Bernoulli, ContinuousBernoulli, Gaussian
+from vae_variants.models.objectives import beta
+from vae_variants.models.vae import VAE
+from vae_variants.studies import Lab, Table, Verdict
 
 
 def test_both_likelihoods_are_least_at_the_mean_and_another_is_not() -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from bench.claims.one_sample import OneSample
 from tests.claims.test_gradients_verdict import tables as gradients
 from tests.claims.test_reasons import tables as values
 from tests.claims.test_training_verdict import all_better, nothing, small_better
 from tests.claims.test_training_verdict import tables as trained
 from vae_variants.studies import Judgement, Table, Verdict
-from vae_variants.studies.one_sample import OneSample
 
 Found = dict[str, Table]
 

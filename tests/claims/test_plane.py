@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 
+from bench.claims.posterior_shape.posterior_modes import modes
 from tests.claims.test_elbo_gap import Fixed, linear, planar
+from vae_variants.evaluation.posterior_grid import Plane, located, midpoints, plane, resolved
 from vae_variants.models.likelihoods import Gaussian
 from vae_variants.models.vae import VAE
-from vae_variants.studies.plane import Plane, located, midpoints, plane, resolved
-from vae_variants.studies.posterior_modes import modes
 
 
 def test_the_second_rule_sees_what_lies_outside_of_the_box() -> None:

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from bench.claims.posterior_shape import COUNT, PosteriorShape, binomial, of_units, share_above, widths
+from bench.claims.posterior_shape.pictures import histogram, posteriors
+from bench.claims.posterior_shape.posterior_modes import Chains, chains, ends, modes, r_hat, weighted_shape
 from vae_variants.datasets import Dataset
 from vae_variants.evaluation import Evaluation, fidelity
 from vae_variants.harness import Store
@@ -16,9 +19,6 @@ from vae_variants.models.likelihoods import Bernoulli
 from vae_variants.models.linear import LinearVAE
 from vae_variants.models.vae import VAE
 from vae_variants.studies import Lab, Table, Verdict
-from vae_variants.studies.posterior_modes import Chains, chains, ends, modes, r_hat, weighted_shape
-from vae_variants.studies.posterior_pictures import histogram, posteriors
-from vae_variants.studies.posterior_shape import COUNT, PosteriorShape, binomial, of_units, share_above, widths
 from vae_variants.variants import Configuration
 
 
@@ -313,7 +313,7 @@ def test_on_large_images_the_planar_model_outside_of_the_suite_trains_for_less(t
     PosteriorShape().measure(lab)
     usual = set(asked.values())
     asked.clear()
-    monkeypatch.setattr("vae_variants.studies.posterior_shape.LARGE", 64)
+    monkeypatch.setattr("bench.claims.posterior_shape.LARGE", 64)
     PosteriorShape().measure(lab)
     assert len(usual) == 1 and sorted(asked.values()) == [10, *list(usual) * 3]
 

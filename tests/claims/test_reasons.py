@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from bench.claims.one_sample import estimator_values
+from bench.claims.one_sample.estimator_models import STAR
+from bench.claims.one_sample.estimator_verdicts import DECIDING, IMAGES, NARROWED, UNITS, checks, peak
 from vae_variants.studies import Effect, Table, Verdict
-from vae_variants.studies.one_sample import estimator_values
-from vae_variants.studies.one_sample.estimator_models import STAR
-from vae_variants.studies.one_sample.estimator_verdicts import DECIDING, IMAGES, NARROWED, UNITS, checks, peak
 
 
 def judge(found: dict[str, Table]) -> tuple[list[Effect], str]:

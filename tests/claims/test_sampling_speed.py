@@ -7,12 +7,7 @@ import math
 import pytest
 import torch
 
-from vae_variants.harness import Store
-from vae_variants.models.base import MODELS
-from vae_variants.models.fvbn import FVBN
-from vae_variants.models.made import MADE
-from vae_variants.studies import Findings, Lab, Table, Verdict
-from vae_variants.studies.sampling_speed import (
+from bench.claims.sampling_speed import (
     KEPT,
     NAIVE,
     SLOW,
@@ -30,6 +25,11 @@ from vae_variants.studies.sampling_speed import (
     ways,
     whole_passes,
 )
+from vae_variants.harness import Store
+from vae_variants.models.base import MODELS
+from vae_variants.models.fvbn import FVBN
+from vae_variants.models.made import MADE
+from vae_variants.studies import Findings, Lab, Table, Verdict
 from vae_variants.variants import build, configure
 
 SHAPE = (1, 2, 5)

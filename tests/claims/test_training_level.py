@@ -8,12 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vae_variants.datasets import load_dataset
-from vae_variants.harness import Store
-from vae_variants.models.likelihoods import Support
-from vae_variants.studies import Verdict
-from vae_variants.studies.lab import Lab
-from vae_variants.studies.one_sample.training_cells import (
+from bench.claims.one_sample.training_cells import (
     COSTLY,
     DECODED,
     FULL,
@@ -31,7 +26,12 @@ from vae_variants.studies.one_sample.training_cells import (
     plan,
     view,
 )  # fmt: skip
-from vae_variants.studies.one_sample.training_level import draw, judge, measure, models
+from bench.claims.one_sample.training_level import draw, judge, measure, models
+from vae_variants.datasets import load_dataset
+from vae_variants.harness import Store
+from vae_variants.models.likelihoods import Support
+from vae_variants.studies import Verdict
+from vae_variants.studies.lab import Lab
 
 # -- what is trained ---------------------------------------------------------------------------------------------------
 

@@ -6,11 +6,11 @@ import math
 
 import pytest
 
+from bench.claims.one_sample import training_verdict
+from bench.claims.one_sample.training_cells import DECODED, LARGER, LINE, RETUNED, STATIC, TIME, UPDATES, WHOLE
+from bench.claims.one_sample.training_gains import gains, slopes
 from vae_variants.analysis.verdicts import one_sided_p
 from vae_variants.studies import Table, Verdict
-from vae_variants.studies.one_sample import training_verdict
-from vae_variants.studies.one_sample.training_cells import DECODED, LARGER, LINE, RETUNED, STATIC, TIME, UPDATES, WHOLE
-from vae_variants.studies.one_sample.training_gains import gains, slopes
 
 
 def judge(found):

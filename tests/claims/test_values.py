@@ -14,15 +14,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from vae_variants.checks.linear_gaussian import W1, W2, linear_vae
-from vae_variants.harness import Store
-from vae_variants.models.likelihoods import Bernoulli, GaussianLearnt
-from vae_variants.models.objectives import OBJECTIVES, Draws
-from vae_variants.models.vae import VAE
-from vae_variants.studies import Lab
-from vae_variants.studies.one_sample import estimator_gradients, estimator_values
-from vae_variants.studies.one_sample.estimator_models import Subject, ages, some_images, subjects
-from vae_variants.studies.one_sample.estimator_moments import (
+from bench.claims.one_sample import estimator_gradients, estimator_values
+from bench.claims.one_sample.estimator_models import Subject, ages, some_images, subjects
+from bench.claims.one_sample.estimator_moments import (
     Spread,
     batch_formula,
     bias,
@@ -35,7 +29,13 @@ from vae_variants.studies.one_sample.estimator_moments import (
     unit_variance,
     widened_variance,
 )
-from vae_variants.studies.one_sample.estimator_values import rank
+from bench.claims.one_sample.estimator_values import rank
+from vae_variants.checks.linear_gaussian import W1, W2, linear_vae
+from vae_variants.harness import Store
+from vae_variants.models.likelihoods import Bernoulli, GaussianLearnt
+from vae_variants.models.objectives import OBJECTIVES, Draws
+from vae_variants.models.vae import VAE
+from vae_variants.studies import Lab
 from vae_variants.training.batches import derive_seed
 
 F64 = {"dtype": torch.float64}

@@ -33,7 +33,7 @@ def test_a_stack_that_memory_does_not_hold_goes_in_parts(name: str, digits: Data
     monkeypatch.setattr("vae_variants.training.traced.available", lambda device: 2.9 * needed / SHARE)
     state = torch.get_rng_state()
     parts(x, t)
-    assert (whole.how, parts.how) == ("traced", "traced, 2 of 5 at a time for want of memory")
+    assert (whole.how, parts.how) == ("traced", "traced, 2 of 5 at a time to fit into memory")
     torch.set_rng_state(state)
     values, slopes = parts(x, t)
     torch.set_rng_state(state)
@@ -46,7 +46,7 @@ def test_a_stack_that_memory_does_not_hold_goes_in_parts(name: str, digits: Data
     monkeypatch.setattr("vae_variants.training.traced.available", lambda device: 0)
     least = Gradient(population, player)
     least(x, t)
-    assert least.how == "traced, 1 of 5 at a time for want of memory"
+    assert least.how == "traced, 1 of 5 at a time to fit into memory"
 
 
 def test_allocations_are_what_is_made_and_no_views() -> None:

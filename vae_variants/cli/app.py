@@ -244,11 +244,12 @@ def study(
     from vae_variants.cli.launch import Launch
     from vae_variants.harness import Store, parse_seeds
     from vae_variants.harness.progress import out
-    from vae_variants.studies import STUDIES, Lab  # bring matplotlib
+    from vae_variants.studies import STUDIES, Lab, load_claims  # bring matplotlib
     from vae_variants.studies.page import TRIED, effects_tables, write_claims
     from vae_variants.studies.record import run_study
     from vae_variants.studies.study import chosen
 
+    load_claims()
     load_plugins(plugin or [])
     if retry not in ("never", "all"):
         raise UserError(closest("retry", retry, ("never", "all")))

@@ -36,6 +36,7 @@ def make_report(
     baseline that is none.
     """
     from vae_variants.report import write_index, write_report  # brings pandas and matplotlib, which the rest does without
+    from vae_variants.studies import load_claims
     from vae_variants.studies.page import claims_on
 
     held = None if baseline is None else side(baseline)  # before it is written over
@@ -61,6 +62,7 @@ def make_report(
     missing = [spec.label for spec in plan if spec.label not in there]
     entries = [(label, record, functools.partial(store.pictures, folder)) for label, folder, record in found]
     older = [label for label, record, _ in entries if not record.current]
+    load_claims()
     claims = claims_on(found[0][2].dataset["name"], reports)
     changes = [] if held is None else against(held, [(label, record) for label, _, record in found])
     write_report(name, entries, reports / name, command=command, missing=missing, older=older, claims=claims, changes=changes)

@@ -1,4 +1,4 @@
-"""Data sets: scikit-learn's digits, torchvision's, and the user's own."""
+"""Data sets: scikit-learn's digits, torchvision's image sets, and the user's own images."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["DATASETS", "Data", "Dataset", "load_dataset", "parse", "split"]
 
 @lru_cache(maxsize=4)
 def load_dataset(spec: str) -> Dataset:
-    """`mnist`, `mnist?static=true`, `npz:FILE`, `images:FOLDER?size=28&grey=true`.
+    """Loads a data set by name: `mnist`, `mnist?static=true`, `npz:FILE`, `images:FOLDER?size=28&grey=true`.
 
-    Every data set takes `static=true`: training images are binarised once; and `train=10000`: so many of them, at even distances.
-    Raises `UserError` in one line.
+    Every data set accepts `static=true` (binarise training images once) and `train=10000` (that many training images, at equal distances).
+    Raises `UserError`.
     """
     load, common = parse(spec)
     found = load()
@@ -36,7 +36,7 @@ COMMON: dict[str, Any] = {"static": False, "train": 0}  # options of every data 
 
 
 def parse(spec: str) -> tuple[Callable[[], Dataset], dict[str, Any]]:
-    """What loads the data set that `spec` names, and the options that every data set has; touches no data. Raises `UserError`."""
+    """The loader that `spec` names, and the options common to all data sets; reads no data. Raises `UserError`."""
     address, _, query = spec.partition("?")
     name, _, path = address.partition(":")
     loader = DATASETS[name]

@@ -49,7 +49,7 @@ Part = tuple[Tensor, Tensor]  # images (N, C, H, W) uint8, labels (N,)
 
 
 def idx(labels: range) -> Callable[[np.ndarray, str], Tensor]:
-    """Of a file in MNIST's format: images (N, 28, 28) uint8, or numbers of `labels` (N,)."""
+    """Parser of a file in MNIST's format: images (N, 28, 28) uint8, or labels (N,) within `labels`."""
 
     def parse(content: np.ndarray, name: str) -> Tensor:
         head = content[:16].tobytes()
@@ -68,7 +68,7 @@ def idx(labels: range) -> Callable[[np.ndarray, str], Tensor]:
 
 
 class Arrays(pickle.Unpickler):
-    """Of what is pickled, numbers, text and arrays of bytes; nothing else is looked up, so that nothing is run."""
+    """Unpickles numbers, text and arrays of bytes only, so that nothing is executed."""
 
     def find_class(self, module: str, name: str) -> Any:
         match name:
@@ -88,7 +88,7 @@ class Arrays(pickle.Unpickler):
 
 
 def batch(content: np.ndarray, _: str = "") -> Part:
-    """Of one of CIFAR-10's files, whose digest was right."""
+    """Images and labels of one CIFAR-10 file."""
     try:
         found = Arrays(io.BytesIO(content.tobytes()), encoding="latin1").load()
         return torch.from_numpy(found["data"]).reshape(-1, 3, 32, 32), torch.tensor(found["labels"])
@@ -97,7 +97,7 @@ def batch(content: np.ndarray, _: str = "") -> Part:
 
 
 def matrix(content: np.ndarray, _: str = "") -> Part:
-    """Of one of SVHN's files, in Matlab's format: the label of the digit 0 is 10 there."""
+    """Images and labels of one SVHN file in Matlab's format; its label of the digit 0 is 10."""
     from scipy.io import loadmat
 
     found = loadmat(io.BytesIO(content.tobytes()))  # type: ignore[arg-type]

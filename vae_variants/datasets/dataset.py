@@ -1,4 +1,4 @@
-"""Images in their stored levels, and the space in which a model's density sees them."""
+"""Images in their stored levels, and in the support of a model."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["DATASETS", "Data", "Dataset", "split"]
 
 SPLITS = ("train", "validation", "test")
 SPLIT_SEED = 0
-BINARISATION_SEED = 777  # of the validation and test images of every binary data set
+BINARISATION_SEED = 777  # of validation and test images
 
 
 @dataclass(frozen=True)
 class Data:
-    """Images (N, D) as float32 in [0, 1], in the space where a density lives.
+    """Images (N, D) as float32 in [0, 1], in one support.
 
-    Where `dynamic`, `train` holds P(pixel = 1), to be binarised afresh at every presentation.
+    If `dynamic`, `train` holds P(pixel = 1), to be binarised anew at every presentation.
     """
 
     support: Support
@@ -38,9 +38,9 @@ class Data:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Fixed splits of images (N, D) in uint8 levels 0 .. levels - 1, D = C * H * W in that order, with their labels.
+    """Fixed splits of images (N, D), uint8 levels 0 .. levels - 1, D = C * H * W in that order, with their labels.
 
-    `static` says that training images are binarised once, like the others, and not afresh at every presentation.
+    If `static`, training images are binarised once, like the others.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over everything that can change a number: images, labels, their split, shape, levels, `static`."""
+        """SHA-256 of everything that can change a figure: images, labels, splits, shape, levels, `static`."""
         digest = hashlib.sha256(repr((self.shape, self.levels, self.static, self.sizes)).encode())
         for name in SPLITS:
             digest.update(getattr(self, name).numpy().tobytes())
@@ -72,18 +72,18 @@ class Dataset:
         return digest.hexdigest()
 
     def as_(self, support: Support) -> Data:
-        """The images in `support`: levels / (levels - 1), and for `BINARY` draws from those as probabilities.
+        """The images in `support`: levels / (levels - 1); `BINARY` samples from those as probabilities.
 
-        Validation and test images are drawn once, from a recorded seed; training images too where the data set is `static`.
+        A fixed seed binarises validation and test images once, and training images too if `static`.
         """
         return _as(self, support)
 
     def grey(self, name: str = "test") -> Tensor:
-        """One split as float32 (N, D) in [0, 1], whatever the model's support."""
+        """One split as float32 (N, D) in [0, 1], independent of the model's support."""
         return getattr(self, name).float() / (self.levels - 1)
 
     def subset(self, train: int | None, evaluation: int | None) -> Dataset:
-        """So many images of each split, taken at even distances, for a quicker look: a test set may be sorted."""
+        """At most so many training images, and validation and test images each, at equal distances."""
         keep = {"train": train, "validation": evaluation, "test": evaluation}
         rows = {name: torch.linspace(0, n - 1, min(n, keep[name] or n)).long() for name, n in self.sizes.items()}
         parts = {name: getattr(self, name)[rows[name]] for name in SPLITS}
@@ -91,7 +91,7 @@ class Dataset:
         return replace(self, **parts, labels=labels)
 
     def recorded(self) -> dict[str, Any]:
-        """What a record keeps of it."""
+        """The description that a record keeps."""
         kept = {"name": self.name, "digest": self.digest, "shape": list(self.shape), "levels": self.levels}
         return {**kept, "sizes": self.sizes, "classes": None if self.classes is None else len(self.classes)}
 
@@ -120,7 +120,20 @@ def split(
     validation: int,
     test: int | tuple[Tensor, Tensor | None],
 ) -> Dataset:
-    """A data set of images (N, C, H, W) uint8, shuffled by a fixed seed and cut; `test` is a count, or a set of its own."""
+    """Shuffles images by a fixed seed and splits them.
+
+    Args:
+        name: Name of the data set.
+        images: (N, C, H, W) uint8.
+        labels: (N,) integers.
+        levels: Number of grey levels.
+        classes: Names of the labels.
+        validation: Number of validation images.
+        test: Number of test images, or a test set (images, labels) of its own.
+
+    Raises:
+        UserError: For images of another type or shape, for missing labels, or for too few images.
+    """
     shape = tuple(images.shape[1:])
     for given, y in ((images, labels), *(() if isinstance(test, int) else (test,))):
         if given.dtype != torch.uint8 or tuple(given.shape[1:]) != shape or given.ndim != 4:

@@ -1,4 +1,4 @@
-"""Files of data sets that are downloaded: each is checked while it is read, and what is damaged is set aside and had again."""
+"""Downloaded data sets: files are checked when they are read; damaged files are set aside and downloaded again."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from vae_variants.registry import UserError
 
 __all__ = ["Source", "data_root", "fetch"]
 
-SUMS = "SHA256SUMS"  # beside files of which no digest is known: what they held when they were first seen, as sha256sum writes it
+SUMS = "SHA256SUMS"  # digests of files without a published one, as first seen, in the format of sha256sum
 FAILURES = (OSError, RuntimeError, ValueError, AttributeError, EOFError, LookupError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
 
 
 def data_root() -> Path:
-    """Where images are kept: `VAE_VARIANTS_DATA`, or a folder in the user's cache."""
+    """Folder of the images: `VAE_VARIANTS_DATA`, or a folder in the user's cache."""
     if given := os.environ.get("VAE_VARIANTS_DATA"):
         return Path(given).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "vae_variants"
@@ -36,11 +36,15 @@ def data_root() -> Path:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set's files lie, and what has to be in them.
+    """Files of a data set.
 
-    `files` have the digest of each, as `sha256:...` or `md5:...`, empty where it is not known; `parse` is given a file's bytes and name,
-    and raises ValueError for what cannot be in it. `kind` is the set's class in torchvision.datasets, which downloads it, once for each
-    of `options`; `archives` are what it leaves of its downloads, from which files can be had again.
+    Attributes:
+        kind: Its class in torchvision.datasets, which downloads it.
+        folder: Folder of the files under `data_root()`.
+        files: name -> digest, as `sha256:...` or `md5:...`; empty if unknown.
+        parse: (bytes, name) -> content; raises ValueError for impossible content.
+        archives: Pattern of the downloaded archives, from which files can be restored.
+        options: Constructor options of each download.
     """
 
     kind: str
@@ -52,9 +56,10 @@ class Source:
 
 
 def fetch(name: str, source: Source) -> list[Any]:
-    """What `parse` makes of each file, in their order; whatever goes wrong with network or files becomes one line.
+    """The parsed content of each file, in order. Writes nothing if all files are intact, except unknown digests.
 
-    Nothing is written where all is there and whole, but for the digests of files that have none; so a folder may be read-only.
+    Raises:
+        UserError: One line for any failure of network or files.
     """
     root = data_root()
     found, faults = look(source, root)
@@ -62,9 +67,9 @@ def fetch(name: str, source: Source) -> list[Any]:
         try:
             root.mkdir(parents=True, exist_ok=True)
             with FileLock(root / f".{source.kind}.lock", fallback_to_soft=False):
-                found, faults = look(source, root)  # another process may have mended it
+                found, faults = look(source, root)  # another process may have fixed it
                 if faults:
-                    found = had_again(source, root, faults)
+                    found = download_again(source, root, faults)
         except FAILURES as error:
             path, fault = next(iter(faults.items()))
             raise UserError(
@@ -79,7 +84,7 @@ def first_line(error: Exception) -> str:
 
 
 def look(source: Source, root: Path) -> tuple[list[Any], dict[Path, str]]:
-    """What is in the files, and for each that is not there or not whole what is wrong with it."""
+    """The parsed files, and a description of each missing or damaged one."""
     folder, found, faults = root / source.folder, list[Any](), dict[Path, str]()
     sums, seen = noted(folder), dict[str, str]()
     for name, digest in source.files.items():
@@ -107,7 +112,7 @@ def look(source: Source, root: Path) -> tuple[list[Any], dict[Path, str]]:
 
 
 def noted(folder: Path) -> dict[str, str]:
-    """name -> SHA-256, as they were noted; a line that is none says nothing."""
+    """name -> SHA-256, as noted earlier; malformed lines are ignored."""
     try:
         lines = (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -117,7 +122,7 @@ def noted(folder: Path) -> dict[str, str]:
 
 
 def note(folder: Path, digests: Mapping[str, str]) -> None:
-    """Keeps them for the next time, if the folder can be written."""
+    """Stores digests for the next time, if the folder is writable."""
     temporary = folder / f"{SUMS}.{os.getpid()}.tmp"
     try:
         temporary.write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())), encoding="utf-8")
@@ -127,9 +132,9 @@ def note(folder: Path, digests: Mapping[str, str]) -> None:
 
 
 def unpacked(path: Path, source: Source) -> str:
-    """SHA-256 of what torchvision's archive of a file holds; empty if that isn't there, or is not the one that was published."""
+    """SHA-256 of the file in torchvision's archive; empty if the archive is missing or not the published one."""
     archive = path.with_name(f"{path.name}.gz")
-    if not archive.is_file() or not os.access(path.parent, os.W_OK):  # else each process would do it anew
+    if not archive.is_file() or not os.access(path.parent, os.W_OK):  # the digest could not be noted otherwise
         return ""
     from torchvision import datasets
 
@@ -140,11 +145,11 @@ def unpacked(path: Path, source: Source) -> str:
     return hashlib.sha256(gzip.decompress(packed)).hexdigest()
 
 
-def had_again(source: Source, root: Path, faults: Mapping[Path, str]) -> list[Any]:
-    """Downloads all of it beside what is there, and puts it there if it is whole; damaged files are set aside in a line each."""
+def download_again(source: Source, root: Path, faults: Mapping[Path, str]) -> list[Any]:
+    """Downloads all files to a temporary folder, checks them, and moves them into place; sets damaged files aside."""
     from torchvision import datasets
 
-    for left in root.glob(f".{source.kind}-*"):  # of a process that was killed
+    for left in root.glob(f".{source.kind}-*"):  # left by a killed process
         shutil.rmtree(left, ignore_errors=True)
     print(f"downloading {source.kind} to {str(root)!r}", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix=f".{source.kind}-", dir=root) as name:
@@ -155,7 +160,7 @@ def had_again(source: Source, root: Path, faults: Mapping[Path, str]) -> list[An
             shutil.copyfile(archive, copy)
         kind = getattr(datasets, source.kind)
         for options in source.options:
-            half_made = kind.__new__(kind)  # its constructor would read the files as well, and unpickle some
+            half_made = kind.__new__(kind)  # its constructor would also read and unpickle the files
             vars(half_made).update(root=name, train=True, **options)
             half_made.download()
         found, wrong = look(source, temporary)

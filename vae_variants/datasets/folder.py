@@ -1,4 +1,4 @@
-"""A folder of pictures as it comes: of any size, nested, with files that are none, turned, transparent, or broken."""
+"""Folders of pictures: any size, nested, rotated, transparent, broken, or mixed with other files."""
 
 from __future__ import annotations
 
@@ -20,17 +20,21 @@ from vae_variants.registry import UserError, closest, nearest
 __all__ = ["BROKEN", "Images", "album", "beside", "room"]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # whatever a file is called: of others some start a program
-LARGEST = 2**34  # bytes: what says that it has more is no data set
-LONGEST = 1024  # pixels a side
-BROKEN = ("refuse", "skip")  # what is done where a picture cannot be read
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # regardless of the suffix; other formats may start a program
+LARGEST = 2**34  # bytes
+LONGEST = 1024  # pixels per side
+BROKEN = ("refuse", "skip")  # choices for unreadable pictures
 PARTS = dict.fromkeys(("test", "testing"), True) | dict.fromkeys(("train", "training", "val", "valid", "validation"), False)
 
 
 class Images(NamedTuple):
-    """Images (N, C, H, W) uint8 in the order of their source; `classes` are those of each, if there are any.
+    """Images (N, C, H, W) uint8 in source order.
 
-    `ids` are what they are called there, and `test` says which of them are a test set already.
+    Attributes:
+        stored: The images.
+        classes: The class of each image, or None.
+        ids: The name of each image in its source.
+        test: Whether each image belongs to a given test set.
     """
 
     stored: Tensor
@@ -40,12 +44,23 @@ class Images(NamedTuple):
 
 
 def album(path: str, size: int, grey: bool, labels: bool, broken: str) -> Images:
-    """The pictures under a folder, in the order of their names. Says in one line what it leaves out; raises `UserError`."""
+    """Reads the pictures under a folder in the order of their names, and prints what it leaves out.
+
+    Args:
+        path: The folder.
+        size: Pixels per side.
+        grey: One channel instead of three.
+        labels: Whether subfolders are classes.
+        broken: "refuse" or "skip" unreadable pictures.
+
+    Raises:
+        UserError: For a missing folder, unreadable pictures, or too little memory.
+    """
     root = Path(path)
-    if not os.path.isdir(path):  # which says no to what cannot be a path, too
+    if not os.path.isdir(path):  # also false for impossible paths
         raise UserError(f"there is no folder {path!r}{beside(path, Path.is_dir)}")
     if not 4 <= size <= LONGEST:
-        raise UserError(f"size={size} is too {'small' if size < 4 else 'large'}; give 4 to {LONGEST} pixels a side")
+        raise UserError(f"size={size} is too {'small' if size < 4 else 'large'}; give 4 to {LONGEST} pixels per side")
     if broken not in BROKEN:
         raise UserError(closest("choice of broken=", broken, BROKEN))
     files = sorted(found(root))
@@ -55,8 +70,8 @@ def album(path: str, size: int, grey: bool, labels: bool, broken: str) -> Images
         raise UserError(f"there are no pictures ({', '.join(sorted(SUFFIXES))}) in {path!r}")
     test, classes = sorted_into([f.relative_to(root).parent.parts for f in files])
     if labels and any(classes) and not all(classes):
-        mend = "put each into the folder of its class, or say ?labels=false"
-        raise UserError(f"{path!r} has pictures both beside and inside its subfolders; {mend}")
+        fix = "put each into the folder of its class, or say ?labels=false"
+        raise UserError(f"{path!r} has pictures both beside and inside its subfolders; {fix}")
     if (needed := len(files) * size**2 * (1 if grey else 3)) > room():
         most = f"{needed / 2**30:.3g} GiB at size={size}, and there is room for {room() / 2**30:.3g} GiB"
         raise UserError(f"the {len(files)} pictures in {path!r} take {most}; give a smaller size")
@@ -71,7 +86,7 @@ def album(path: str, size: int, grey: bool, labels: bool, broken: str) -> Images
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         which = f"{len(faults)} of {len(files)} pictures cannot be read: {faults[0]}{more}"
         if broken == "refuse" or not kept:
-            raise UserError(f"{which}; mend or remove them, or leave them out with ?broken=skip")
+            raise UserError(f"{which}; fix or remove them, or skip them with ?broken=skip")
         print(f"left out: {which}", file=sys.stderr)
     names = [files[i].relative_to(root).as_posix() for i in kept]
     known = [classes[i] for i in kept] if labels and all(classes) else None
@@ -79,7 +94,7 @@ def album(path: str, size: int, grey: bool, labels: bool, broken: str) -> Images
 
 
 def beside(path: str, wanted: Callable[[Path], bool]) -> str:
-    """What may have been meant by a path that is not there: a part of a sentence, or nothing."""
+    """Part of a sentence that suggests an existing path, or nothing."""
     try:
         names = [place.name for place in Path(path).parent.iterdir() if wanted(place)]
     except (OSError, ValueError):
@@ -89,12 +104,12 @@ def beside(path: str, wanted: Callable[[Path], bool]) -> str:
 
 
 def room() -> int:
-    """Bytes that images may take: a quarter of what this process is granted, for they are copied when they are split; at most `LARGEST`."""
+    """Bytes that images may occupy: a quarter of this process's memory, because splitting copies them; at most `LARGEST`."""
     return min(LARGEST, (installed() or 4 * LARGEST) // 4)
 
 
 def found(root: Path) -> Iterator[Path]:
-    """The pictures there, but for what is hidden, into whose folders nobody looks."""
+    """Picture files, without hidden files and folders."""
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if not hidden(name)]
         files = [Path(folder, name) for name in names if not hidden(name)]
@@ -102,15 +117,15 @@ def found(root: Path) -> Iterator[Path]:
 
 
 def hidden(name: str) -> bool:
-    """What systems put beside pictures: names that begin with a dot, and what macOS adds to archives."""
+    """Names that begin with a dot, and macOS's archive folder."""
     return name.startswith(".") or name == "__MACOSX"
 
 
 def sorted_into(folders: Sequence[tuple[str, ...]]) -> tuple[list[bool], list[str]]:
-    """For pictures in such folders: whether each is a test image, and its class, empty where there is none.
+    """For pictures in such folders: whether each is a test image, and its class, or an empty class.
 
-    Folders that all pictures share say nothing. Where the rest begins with names of parts alone (train, val, test, ...), among them
-    test and another, those are parts, and classes are one level further down.
+    Common leading folders are ignored. If the next level consists of split names only (train, val, test, ...), including test and
+    another, these are splits, and classes are one level below.
     """
     while folders[0] and all(f and f[0] == folders[0][0] for f in folders):
         folders = [f[1:] for f in folders]
@@ -124,8 +139,8 @@ def sorted_into(folders: Sequence[tuple[str, ...]]) -> tuple[list[bool], list[st
 
 
 def eight_bit(opened: Image.Image) -> Image.Image:
-    """In 8 bits a channel and without transparency: what is seen through is white."""
-    if opened.mode.startswith(("I", "F")):  # 16 bits, or 32, which convert() would cut off at 255
+    """8 bits per channel, on white if transparent."""
+    if opened.mode.startswith(("I", "F")):  # convert() would clip 16 and 32 bits at 255
         x = np.asarray(opened, dtype=np.float64)
         top = 65535.0 if opened.mode.startswith("I;16") or x.max() > 255 else 255.0 if x.max() > 1 else 1.0
         return Image.fromarray(np.rint(np.clip(x / top, 0, 1) * 255).astype(np.uint8))
@@ -136,10 +151,10 @@ def eight_bit(opened: Image.Image) -> Image.Image:
 
 
 def picture(file: Path, size: int, grey: bool) -> Tensor:
-    """(C, size, size) uint8, cut to a square about its middle."""
+    """(C, size, size) uint8, cropped to a centred square."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what a camera wrote beside the pixels
+            warnings.simplefilter("ignore")  # about metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file, formats=FORMATS) as opened:
                 fitted = ImageOps.fit(eight_bit(ImageOps.exif_transpose(opened)).convert("L" if grey else "RGB"), (size, size))

@@ -19,12 +19,12 @@ from vae_variants.registry import UserError
 
 __all__ = ["images", "npz", "source_ids"]
 
-FEWEST = 30  # images that can still be split in three
-PIECE = 2**20  # numbers that are turned into levels at a time
+FEWEST = 30  # images
+PIECE = 2**20  # numbers per chunk
 
 
 def own(name: str, found: Images) -> Dataset:
-    """A seventh each for validation and test, at random but fixed; a test set that is there stays one. A single class is none."""
+    """Splits off a seventh each for validation and test, randomly but fixed; keeps a given test set. One class alone gives no labels."""
     stored, apart = found.stored, torch.tensor(found.test)
     if len(stored) < FEWEST:
         raise UserError(f"data set {name!r} has {len(stored)} images; at least {FEWEST} are needed")
@@ -95,11 +95,11 @@ def channels_first(path: str, x: np.ndarray) -> np.ndarray:
 
 
 def levels_of(path: str, x: np.ndarray) -> Tensor:
-    """uint8 as it is, unless it is of 0 and 1 alone; numbers in [0, 1] to the nearest of 256 levels."""
+    """uint8 unchanged, unless it holds only 0 and 1; numbers in [0, 1] rounded to 256 levels."""
     if x.dtype == np.uint8 and x.size and x.max() > 1:
         return torch.from_numpy(np.ascontiguousarray(x))
     low, high = (x.min(), x.max()) if x.dtype.kind in "fbiu" and x.size else (1, 0)
-    if not 0 <= low <= high <= 1:  # nor where one is no number
+    if not 0 <= low <= high <= 1:  # also false for NaN
         found = f"{low} to {high}" if x.dtype.kind in "fbiu" and x.size else "nothing"
         raise UserError(f"{path!r}: x holds {x.dtype} from {found}; it must be uint8, or finite numbers from 0 to 1")
     stored, rows = np.empty(x.shape, np.uint8), max(1, PIECE // x[0].size)
@@ -110,18 +110,20 @@ def levels_of(path: str, x: np.ndarray) -> Tensor:
 
 @DATASETS.add
 def images(path: str, size: int = 28, grey: bool = True, labels: bool = True, broken: str = "refuse") -> Dataset:
-    """images:FOLDER of pictures, a subfolder for each class; ?size=28&grey=true are the pixels a side and the colour
+    """images:FOLDER of pictures, one subfolder per class; ?size=28&grey=true set the pixels per side and the colour
 
-    Pictures are cut to a square about their middle. `labels=false`: subfolders are no classes; `broken=skip`: what cannot be read is
-    left out, in one line, and else refused. Of folders train and test side by side the second has the test images.
+    Pictures are cropped to a centred square. `labels=false` ignores subfolders. `broken=skip` leaves out unreadable pictures instead of
+    refusing. If folders train and test exist side by side, the second holds the test images.
     """
     return own(f"images:{path}", album(path, size, grey, labels, broken))
 
 
 def source_ids(load: partial[Dataset], train: int = 0) -> dict[str, list[str]]:
-    """split -> what each image is called where it comes from: a file's name in the folder, or a row of `x`.
+    """split -> the source name of each image: a file's name in the folder, or a row of `x`.
 
-    `load` is what `parse` gives for a data set of one's own, and `train` its option of that name.
+    Args:
+        load: The loader that `parse` gives for the user's own data.
+        train: Its option of that name.
     """
     defaults = {p.name: p.default for p in signature(load.func).parameters.values() if p.default is not p.empty}
     read: Callable[..., Images] = archive if load.func is npz else album

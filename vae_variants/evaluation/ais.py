@@ -16,7 +16,7 @@ ACCEPTANCE = 0.65  # aimed at by the pilot run; the optimum of HMC in many dimen
 
 
 class Annealed(NamedTuple):
-    """What `anneal` gives: log weights (C, B), mean acceptance of its transitions (B,)."""
+    """Log weights (C, B) in nats, and the mean acceptance rate of the transitions (B,)."""
 
     log_w: Tensor
     acceptance: Tensor
@@ -28,7 +28,7 @@ def log_normal(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
 
 
 def sigmoid(t: Tensor) -> Tensor:
-    """Closer at both ends: the logistic curve over [-4, 4], stretched to [0, 1]."""
+    """The logistic curve over [-4, 4], stretched to [0, 1]: denser at both ends."""
     ends = torch.sigmoid(torch.tensor([-4.0, 4.0], dtype=t.dtype))
     return (torch.sigmoid(8 * t - 4) - ends[0]) / (ends[1] - ends[0])
 
@@ -37,14 +37,21 @@ SCHEDULES: dict[str, Callable[[Tensor], Tensor]] = {"sigmoid": sigmoid, "linear"
 
 
 def schedule(temperatures: int, kind: str = "sigmoid") -> Tensor:
-    """Inverse temperatures 0 = b_0 < ... < b_T = 1, spaced as `kind` of `SCHEDULES` says."""
+    """Inverse temperatures 0 = b_0 < ... < b_T = 1, with the spacing `kind` of `SCHEDULES`."""
     return SCHEDULES[kind](torch.linspace(0, 1, temperatures + 1, dtype=torch.float64))
 
 
 def hmc(z: Tensor, log_f: LogDensity, step: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """One Metropolis-adjusted Hamiltonian transition that leaves exp(log_f) as it is -> z (C, B, Z), accepted (C, B).
+    """One Metropolis-adjusted Hamiltonian transition that leaves exp(log_f) invariant, with unit mass.
 
-    `steps` leapfrog steps of size `step` (B,), unit mass.
+    Args:
+        z: (C, B, Z) states of C chains for B images.
+        log_f: Unnormalised log density of z.
+        step: (B,) leapfrog step sizes.
+        steps: Number of leapfrog steps.
+
+    Returns:
+        z (C, B, Z), and whether each proposal was accepted (C, B).
     """
 
     def value_and_gradient(at: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,7 +76,7 @@ def hmc(z: Tensor, log_f: LogDensity, step: Tensor, steps: int) -> tuple[Tensor,
 def walk(
     z: Tensor, log_start: LogDensity, log_joint: LogDensity, betas: Tensor, steps: int, sizes: Tensor | None
 ) -> tuple[Annealed, Tensor]:
-    """One pass over the temperatures; step sizes (T, B) of None are adapted on the way -> (result, step sizes)."""
+    """One pass over the temperatures; adapts the step sizes (T, B) if `sizes` is None -> (result, step sizes)."""
     step, used = z.new_full((z.shape[1],), 0.1), []
     log_w, rates = z.new_zeros(z.shape[:2], dtype=torch.float64), []
     for t, (before, after) in enumerate(zip(betas[:-1].tolist(), betas[1:].tolist(), strict=True)):
@@ -87,26 +94,32 @@ def walk(
 
 
 def adapt(z: Tensor, log_start: LogDensity, log_joint: LogDensity, betas: Tensor, steps: int = 10) -> Tensor:
-    """Step sizes (T, B) of an acceptance near 0.65, one for each temperature and image, from chains that count for nothing else."""
+    """Step sizes (T, B) with an acceptance near 0.65, one per temperature and image, from pilot chains that are then discarded."""
     return walk(z, log_start, log_joint, betas, steps, None)[1]
 
 
 def anneal(z: Tensor, log_start: LogDensity, log_joint: LogDensity, betas: Tensor, sizes: Tensor, steps: int = 10) -> Annealed:
-    """Annealed importance sampling of p(x) from a normalised start, along f_b = (1 - b) log_start + b log_joint, b from 0 to 1.
+    """Annealed importance sampling of p(x) along f_b = (1 - b) log_start + b log_joint, for b from 0 to 1 (Neal 2001).
 
-    log w = sum_t (b_{t+1} - b_t) (log_joint(z_t) - log_start(z_t)), with z_{t+1} from z_t by an HMC transition of `steps`
-    leapfrog steps that leaves f at b_{t+1} as it is (Neal 2001). z (C, B, Z) are draws from the start, in C chains for each of B
-    images. E w = p(x), so that E log mean w <= log p(x). The step sizes are those of `adapt`, from other chains: adapted in the
-    same run they would bias the weights.
+    log w = sum_t (b_{t+1} - b_t) (log_joint(z_t) - log_start(z_t)); an HMC transition that leaves f at b_{t+1} invariant takes z_t to
+    z_{t+1}. E w = p(x), so E log mean w <= log p(x).
+
+    Args:
+        z: (C, B, Z) samples of the start, in C chains for each of B images.
+        log_start: Normalised log density of the start.
+        log_joint: log p(x, z).
+        betas: (T + 1,) inverse temperatures.
+        sizes: (T, B) step sizes from `adapt`; adapting them in the same run would bias the weights.
+        steps: Leapfrog steps of each transition.
     """
     return walk(z, log_start, log_joint, betas, steps, sizes)[0]
 
 
 def anneal_back(z: Tensor, log_start: LogDensity, log_joint: LogDensity, betas: Tensor, sizes: Tensor, steps: int = 10) -> Annealed:
-    """The same in reverse, b from 1 to 0, from draws z (C, B, Z) of the posterior: E w = 1 / p(x).
+    """`anneal` in reverse, from samples z (C, B, Z) of the posterior: E w = 1 / p(x).
 
-    -log mean w is a bound from above in expectation. The posterior can be drawn from where z came first: for x simulated from
-    the model (bidirectional Monte Carlo: Grosse, Ancha & Roy 2016). Takes `betas` and `sizes` of the forward run.
+    -log mean w is an upper bound in expectation. The z that generated a simulated x is an exact posterior sample (bidirectional Monte
+    Carlo: Grosse, Ancha & Roy 2016). Takes `betas` and `sizes` of the forward run.
     """
     back = torch.cat([sizes[:-1].flip(0), sizes[:1]])
     return walk(z, log_start, log_joint, betas.flip(0), steps, back)[0]

@@ -1,4 +1,4 @@
-"""Is the spread that a Gaussian decoder gives to its pixels the one that they have?"""
+"""Whether a Gaussian decoder's sigma matches its errors."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def gaussian(e: Evaluation) -> bool:
 
 @metric(needs=(LatentVariable,), unit="grey", better="none", kind="exact", applies=gaussian)
 def pixel_sigma(e: Evaluation) -> float:
-    """standard deviation of a Gaussian decoder's pixels, fixed or learnt
+    """decoder sigma, fixed or learnt
 
     Formula: sigma in p(x|z) = N(decoder(z), sigma^2 I).
     Estimator: a parameter of the model.
     Sample size: none.
-    Fails: a fixed sigma weighs the reconstruction against the rate as beta = 2 sigma^2 weighs the KL against squared error.
+    Fails: a fixed sigma weighs reconstruction against rate, as beta = 2 sigma^2 weighs the KL against the squared error.
     Reference: Rybkin, Daniilidis & Levine 2021, Simple and Effective VAE Training with Calibrated Decoders.
     """
     assert isinstance(e.model, Decoder) and isinstance(e.model.likelihood, ConstantScale)
@@ -32,12 +32,12 @@ def pixel_sigma(e: Evaluation) -> float:
 
 @metric(needs=(LatentVariable,), unit="grey", better="none", kind="estimate", applies=gaussian)
 def optimal_sigma(e: Evaluation) -> float:
-    """the standard deviation that would suit the model as it is: root of its mean squared error per pixel, over draws of z
+    """the decoder sigma that minimises the distortion of the trained model: its root mean squared error per pixel
 
-    Formula: r = sqrt(E_q |x - decoder(z)|^2 / D) = sigma sqrt(2 distortion / D - log(2 pi sigma^2)), the sigma of least distortion.
-    Estimator: from the distortion, without further draws.
+    Formula: r = sqrt(E_q |x - decoder(z)|^2 / D) = sigma sqrt(2 distortion / D - log(2 pi sigma^2)).
+    Estimator: from the distortion, without further samples.
     Sample size: that of distortion.
-    Fails: of test images, and with encoder and decoder as they are: trained with that sigma, they would be others.
+    Fails: holds for this encoder and decoder; training with that sigma would change them.
     Reference: Rybkin, Daniilidis & Levine 2021.
     """
     sigma = pixel_sigma(e)
@@ -46,12 +46,12 @@ def optimal_sigma(e: Evaluation) -> float:
 
 @metric(needs=(LatentVariable,), unit="nats", better="lower", kind="estimate", applies=gaussian)
 def sigma_cost(e: Evaluation) -> float:
-    """nats of ELBO lost by a sigma that is not the optimal one, with encoder and decoder as they are
+    """nats of ELBO lost because sigma is not optimal_sigma, for the trained encoder and decoder
 
     Formula: (D / 2) (r^2 / sigma^2 - 1 - log(r^2 / sigma^2)), r the optimal sigma.
-    Estimator: from the distortion, without further draws.
+    Estimator: from the distortion, without further samples.
     Sample size: that of distortion.
-    Fails: a lower bound of what a better sigma would bring, since encoder and decoder could then follow.
+    Fails: a lower bound of the gain from a better sigma, since encoder and decoder could adapt.
     Reference: Rybkin, Daniilidis & Levine 2021.
     """
     ratio = (optimal_sigma(e) / pixel_sigma(e)) ** 2

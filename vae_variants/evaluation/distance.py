@@ -1,4 +1,4 @@
-"""Distances between samples and real images in the features of the data set's own classifier. Never comparable with FID."""
+"""Distances between samples and real images in the features of the data set's own classifier. Not comparable with FID."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def frechet_distance(x: Tensor, y: Tensor) -> float:
-    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) of the normal laws with the moments of x (N, F) and y (M, F), in float64.
+    """Frechet distance of two normal distributions with the moments of x (N, F) and y (M, F), in float64.
 
-    The trace of the root is the sum of the roots of the eigenvalues of C1^(1/2) C2 C1^(1/2), which are real and not negative.
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). The trace of the root is the sum of the square roots of the eigenvalues of
+    C1^(1/2) C2 C1^(1/2), which are real and not negative.
     """
     (m1, c1), (m2, c2) = moments(x.double()), moments(y.double())
     values, vectors = torch.linalg.eigh(c1)
@@ -36,10 +37,7 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
 
 
 def kernel_distance(x: Tensor, y: Tensor) -> float:
-    """KID: the unbiased squared maximum mean discrepancy under k(a, b) = (a . b / F + 1)^3 (Binkowski et al. 2018).
-
-    May fall under 0 where the two laws are alike.
-    """
+    """KID of x (N, F) and y (M, F): the unbiased squared MMD with the kernel (a . b / F + 1)^3 (Binkowski et al. 2018); can be negative."""
     x, y = x.double(), y.double()
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
@@ -64,10 +62,11 @@ class Coverage(NamedTuple):
 
 
 def prdc(real: Tensor, fake: Tensor, k: int = NEIGHBOURS) -> Coverage:
-    """Improved precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020), from k-th neighbours.
+    """Precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020) of features (N, F) and (M, F).
 
-    precision: share of fakes inside the ball of some real image; recall: the other way round; density: real balls around a
-    fake, over k; coverage: share of real images with a fake inside their ball.
+    The ball of an image ends at its k-th nearest neighbour of its own kind. Precision: share of fakes in the ball of some real image.
+    Recall: share of real images in the ball of some fake. Density: real balls around a fake, over k. Coverage: share of real balls with a
+    fake.
     """
     real, fake = real.double(), fake.double()
     distance = torch.cdist(real, fake, compute_mode="donot_use_mm_for_euclid_dist")  # (N, M)
@@ -91,7 +90,7 @@ def embedded(e: Evaluation) -> tuple[Tensor, Tensor]:
     if e.dataset.labels is None:
         raise Skip("the data set has no labels, so there is no classifier")
     if len(e.dataset.labels["train"].unique()) < 2:
-        raise Skip("only one class, so there is no classifier")
+        raise Skip("the data set has one class, so there is no classifier")
     real = real_features(e.dataset, len(e.sample_means))
     if len(real) < 4 * NEIGHBOURS:
         raise Skip(f"fewer than {4 * NEIGHBOURS} test images")
@@ -105,14 +104,14 @@ def overlap(e: Evaluation) -> Coverage:
 
 @metric(needs=(MeanSampler,), unit="squared features", better="lower", kind="estimate", published="fd-{data}cnn")
 def fd_cnn(e: Evaluation) -> float:
-    """Frechet distance of noise-free samples to test images in the features of the data set's own classifier
+    """Frechet distance between noise-free samples and test images in the features of the data set's own classifier
 
     Formula: |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), with mean and covariance of the 64 features of real and of generated images.
-    Estimator: sample moments in float64; the features are the last hidden layer of a small convolutional network, trained on the
-    training images from a fixed seed and scaled to mean square 1 on them. Its digest names it.
-    Sample size: the same n for every model: 1000 generated and 1000 test images, or as many as there are.
-    Fails: biased up by an amount of order 1/n, the same for all models only because n is; the row of real training images is the
-    floor. Blind to whatever the classifier ignores. Never comparable with an FID, nor with another data set or classifier.
+    Estimator: sample moments in float64. The features are the last hidden layer of a small convolutional network, trained on the training
+    images from a fixed seed and scaled to mean square 1. Its digest identifies it.
+    Sample size: the same n for every model: 1000 generated and 1000 test images, or fewer if the data set is smaller.
+    Fails: biased upward by O(1/n), equally for all models. The baseline of real training images is the floor. Ignores what the classifier
+    ignores. Not comparable with FID, nor across data sets or classifiers.
     Reference: Heusel et al. 2017, GANs Trained by a Two Time-Scale Update Rule (the distance, in other features).
     """
     return frechet_distance(*embedded(e))
@@ -120,14 +119,14 @@ def fd_cnn(e: Evaluation) -> float:
 
 @metric(needs=(MeanSampler,), unit="squared features", better="lower", kind="estimate", published="kid-{data}cnn")
 def kid_cnn(e: Evaluation) -> float:
-    """unbiased kernel distance of noise-free samples to test images in the same features; 0 for the same law
+    """unbiased kernel distance between noise-free samples and test images in the same features; 0 for equal distributions
 
     Formula: mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j), k(a, b) = (a . b / 64 + 1)^3.
-    Estimator: the full U-statistic over all pairs, in float64: the same expectation as the mean over subsets that is usual for KID, with
-    less variance, and so without a standard error of subsets. The interval over seeds has its noise in it.
-    Sample size: the same n for every model: 1000 generated and 1000 test images, or as many as there are.
-    Fails: may fall under 0 where the laws are alike. Blind to whatever the classifier ignores. Never comparable with a KID in other
-    features, nor with another data set or classifier.
+    Estimator: the full U-statistic over all pairs, in float64. KID usually averages over subsets, with the same expectation and more
+    variance.
+    Sample size: the same n for every model: 1000 generated and 1000 test images, or fewer if the data set is smaller.
+    Fails: can be negative for similar distributions. Ignores what the classifier ignores. Not comparable with KID in other features, nor
+    across data sets or classifiers.
     Reference: Binkowski et al. 2018, Demystifying MMD GANs (the distance, in other features).
     """
     return kernel_distance(*embedded(e))
@@ -138,10 +137,10 @@ def precision(e: Evaluation) -> float:
     """share of samples inside the 5-nearest-neighbour ball of some test image, in the same features
 
     Formula: (1/N) sum_j 1[y_j in B(x_i, NND_5(x_i)) for some real x_i], y_j the samples.
-    Estimator: in the features of fd-...cnn, Euclidean distances in float64; the ball of an image ends at its 5th nearest of its own kind.
-    Sample size: k = 5; the same N for every model: 1000 generated and 1000 test images, or as many as there are.
-    Fails: a single real outlier has a large ball that lets everything in. Identical laws do not give 1. Copies of one good image give 1:
-    look at recall and coverage too.
+    Estimator: Euclidean distances in float64, in the features of fd-...cnn.
+    Sample size: k = 5; the same N for every model: 1000 generated and 1000 test images, or fewer if the data set is smaller.
+    Fails: one real outlier has a large ball that admits everything. Equal distributions do not give 1. Copies of one good image give 1, so
+    read recall and coverage too.
     Reference: Kynkaanniemi et al. 2019, Improved Precision and Recall Metric for Assessing Generative Models.
     """
     return overlap(e).precision
@@ -152,9 +151,9 @@ def recall(e: Evaluation) -> float:
     """share of test images inside the 5-nearest-neighbour ball of some sample, in the same features
 
     Formula: (1/N) sum_i 1[x_i in B(y_j, NND_5(y_j)) for some sample y_j], x_i the test images.
-    Estimator: in the features of fd-...cnn, Euclidean distances in float64; the ball of an image ends at its 5th nearest of its own kind.
-    Sample size: k = 5; the same N for every model: 1000 generated and 1000 test images, or as many as there are.
-    Fails: samples that lie far apart have large balls: bad samples can have a high recall. Identical laws do not give 1.
+    Estimator: Euclidean distances in float64, in the features of fd-...cnn.
+    Sample size: k = 5; the same N for every model: 1000 generated and 1000 test images, or fewer if the data set is smaller.
+    Fails: scattered samples have large balls, so bad samples can have a high recall. Equal distributions do not give 1.
     Reference: Kynkaanniemi et al. 2019, Improved Precision and Recall Metric for Assessing Generative Models.
     """
     return overlap(e).recall
@@ -162,12 +161,12 @@ def recall(e: Evaluation) -> float:
 
 @metric(needs=(MeanSampler,), unit="ratio", better="higher", kind="estimate")
 def density(e: Evaluation) -> float:
-    """how many 5-nearest-neighbour balls of test images a sample lies in, over 5: about 1 for the same law
+    """number of 5-nearest-neighbour balls of test images around a sample, over 5: about 1 for equal distributions
 
     Formula: (1/(5 N)) sum_j sum_i 1[y_j in B(x_i, NND_5(x_i))].
-    Estimator: in the features of fd-...cnn, Euclidean distances in float64; the ball of an image ends at its 5th nearest of its own kind.
-    Sample size: k = 5; the same N for every model: 1000 generated and 1000 test images, or as many as there are.
-    Fails: goes above 1 where samples crowd where real images are dense: more is not better from there on.
+    Estimator: Euclidean distances in float64, in the features of fd-...cnn.
+    Sample size: k = 5; the same N for every model: 1000 generated and 1000 test images, or fewer if the data set is smaller.
+    Fails: exceeds 1 if samples concentrate where real images are dense; more is not better there.
     Reference: Naeem et al. 2020, Reliable Fidelity and Diversity Metrics for Generative Models.
     """
     return overlap(e).density
@@ -175,12 +174,12 @@ def density(e: Evaluation) -> float:
 
 @metric(needs=(MeanSampler,), unit="fraction", better="higher", kind="estimate")
 def coverage(e: Evaluation) -> float:
-    """share of test images whose 5-nearest-neighbour ball has a sample in it: about 0.97 for the same law and as many of both
+    """share of test images whose 5-nearest-neighbour ball holds a sample: about 0.97 for equal distributions and sample sizes
 
-    Formula: (1/N) sum_i 1[min_j |x_i - y_j| < NND_5(x_i)]; 1 - 2^-5 for the same law.
-    Estimator: in the features of fd-...cnn, Euclidean distances in float64; the ball of an image ends at its 5th nearest of its own kind.
-    Sample size: k = 5; the same N for every model: 1000 generated and 1000 test images, or as many as there are.
-    Fails: grows with the number of samples. One sample for each mode can be enough: it says nothing of how often a mode is drawn.
+    Formula: (1/N) sum_i 1[min_j |x_i - y_j| < NND_5(x_i)]; 1 - 2^-5 for equal distributions.
+    Estimator: Euclidean distances in float64, in the features of fd-...cnn.
+    Sample size: k = 5; the same N for every model: 1000 generated and 1000 test images, or fewer if the data set is smaller.
+    Fails: grows with the number of samples. One sample per mode can suffice, whatever the frequencies of the modes.
     Reference: Naeem et al. 2020, Reliable Fidelity and Diversity Metrics for Generative Models.
     """
     return overlap(e).coverage
@@ -194,20 +193,20 @@ def typical_distance(dataset: Dataset, n: int) -> float:
 
 
 def nearest(x: Tensor, dataset: Dataset) -> Tensor:
-    """Euclidean distance in pixels of each of x (N, D) to the nearest training image, (N,)."""
+    """Euclidean distance of each of x (N, D) to the nearest training image, (N,)."""
     train = dataset.grey("train")
     return torch.stack([torch.cdist(x, part).min(1).values for part in train.split(5000)]).min(0).values
 
 
 @metric(needs=(MeanSampler,), unit="ratio", better="none")
 def memorisation_ratio(e: Evaluation) -> float:
-    """median distance of samples to the nearest training image, over that of test images: near 0 they are copies
+    """median distance of samples to the nearest training image, divided by that of test images; near 0 the samples are copies
 
     Formula: median_j min_t |y_j - t| / median_i min_t |x_i - t| over samples y, test images x and training images t, in pixels.
     Estimator: exact nearest neighbours.
-    Sample size: generated images as the fidelity says (1000), as many test images, all training images.
-    Fails: blurred samples lie near everything: under 1 is no proof of copying. A copy that is shifted by a pixel is far. Some copies
-    among many other samples do not move the median.
+    Sample size: the preset's number of generated images (1000), as many test images, all training images.
+    Fails: blurred samples are near everything, so a value below 1 does not prove copying. A copy shifted by one pixel is far away. A few
+    copies do not move the median.
     Reference: none
     """
     return nearest(e.sample_means, e.dataset).median().item() / typical_distance(e.dataset, len(e.sample_means))

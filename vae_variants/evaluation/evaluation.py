@@ -1,4 +1,4 @@
-"""One trained model on the test images: everything expensive is computed once and shared by the metrics."""
+"""One trained model on the test images: shared, expensive quantities, computed once."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Bound", "Elbo", "Evaluation", "spread"]
 
-LEVELS = (1, 10, 100, 1000)  # draws for which the bound is kept beside that of all of them
-IMAGES = 25  # whose bound is estimated at a time
-ELEMENTS = 2**21  # numbers per tensor in one chunk: 8 MiB in float32, near enough to a cache
+LEVELS = (1, 10, 100, 1000)  # numbers of samples for which the bound is kept
+IMAGES = 25  # per chunk of the bound
+ELEMENTS = 2**21  # numbers per tensor in a chunk: 8 MiB in float32, about a cache
 
 
 def spread(n: int, k: int) -> Tensor:
-    """k of n indices at even distances: all of them if there are no more."""
+    """At most k of n indices, at equal distances."""
     return torch.linspace(0, n - 1, min(n, k)).long()
 
 
@@ -38,7 +38,7 @@ class Elbo:
 
     rate: Tensor
     distortion: Tensor
-    rate_units: Tensor  # (Z,) the rate by latent unit, mean over the images
+    rate_units: Tensor  # (Z,) rate of each latent unit, mean over the images
     variance: Tensor  # (N,) Monte-Carlo variance of the distortion, nats^2
 
     @property
@@ -48,15 +48,15 @@ class Elbo:
 
 @dataclass(frozen=True)
 class Bound:
-    """What K importance weights say of some test images: which (M,), then (M,) each, in float64."""
+    """Importance-weighted bounds of M test images from K samples each: `index` (M,), the rest (M,) in float64."""
 
     index: Tensor
     levels: dict[int, Tensor]  # k -> L_k, nats, for powers of ten up to K, and for K
-    ess: Tensor  # effective number of draws
-    shape: Tensor  # of the Pareto tail of the weights
+    ess: Tensor  # effective sample size
+    shape: Tensor  # Pareto k of the weights
     jackknife: Tensor  # L_K with its bias of order 1/K removed, nats
     variance: Tensor  # Monte-Carlo variance of L_K, nats^2
-    variance_1: Tensor  # of L_1, from all K draws
+    variance_1: Tensor  # of L_1, from all K samples
 
     @property
     def k(self) -> int:
@@ -69,10 +69,18 @@ class Bound:
 
 
 class Evaluation:
-    """One member of a population, a data set and a fidelity.
+    """One member of a population, a data set and a preset: the argument of every metric.
 
-    Noise is a function of (data set, seed, purpose), never of the model: variants are scored with common random numbers.
-    `cost` holds what the runner measured: train_seconds, train_images_per_second, peak_memory_bytes.
+    Noise depends on (data set, seed, purpose), never on the model, so that variants share random numbers.
+
+    Attributes:
+        model: The trained model, in evaluation mode.
+        dataset: The data set.
+        seed: The member's seed.
+        fidelity: The preset.
+        cost: Measured by the runner: train_seconds, train_images_per_second, train_product_share, peak_memory_bytes.
+        data: Images (N, D) in the model's support.
+        test: `data.test` on `device`.
     """
 
     def __init__(
@@ -91,20 +99,20 @@ class Evaluation:
 
     @contextmanager
     def noise(self, purpose: str) -> Iterator[None]:
-        """Draws inside come from a stream of their own; gradients are off."""
+        """A context with a random stream of its own for `purpose`, without gradients."""
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices), torch.no_grad(), precision("fp32"):
             torch.manual_seed(derive_seed("evaluation", self.dataset.digest, self.seed, purpose))
             yield
 
     def rows(self, copies: int = 1) -> int:
-        """Images per chunk, so that `copies` decoder outputs for each stay within `ELEMENTS` numbers."""
+        """Images per chunk, so that `copies` decoder outputs per image stay within `ELEMENTS` numbers."""
         outputs = self.model.likelihood.k if isinstance(self.model, Decoder) else 1
         return max(1, ELEMENTS // (copies * outputs * self.dataset.dim))
 
     @cached_property
     def elbo(self) -> Elbo:
-        """KL in closed form and the mean of -log p(x | z) over `elbo_samples` draws, for every test image."""
+        """Closed-form KL, and the mean of -log p(x | z) over `elbo_samples` samples, for every test image."""
         assert isinstance(self.model, LatentVariable)
         k, t, parts, units = self.fidelity.elbo_samples, torch.ones((), device=self.device), [], []
         with self.noise("elbo"):
@@ -118,7 +126,7 @@ class Evaluation:
 
     @cached_property
     def bound(self) -> Bound:
-        """From K draws for each image, decoded in chunks that fit a cache: few images and many draws, since a chunk encodes its images."""
+        """Bounds from K samples per image. Few images with many samples form a chunk, because each chunk encodes its images again."""
         assert isinstance(self.model, LatentVariable)
         total, t, parts = self.fidelity.bound_samples, torch.ones((), device=self.device), []
         ks = sorted({k for k in LEVELS if k < total} | {total})
@@ -144,19 +152,19 @@ class Evaluation:
             return torch.cat([self.model.log_prob(x).double().cpu() for x in self.test.split(self.rows())])
 
     def encoded(self, images: Tensor) -> Tensor:
-        """(N, D) -> (N, Z) float64, chunk by chunk."""
+        """(N, D) -> (N, Z) float64, in chunks."""
         assert isinstance(self.model, Encoder)
         with self.noise("codes"):
             return torch.cat([self.model.encode(x.to(self.device)).double().cpu() for x in images.split(self.rows())])
 
     @cached_property
     def codes(self) -> dict[str, Tensor]:
-        """split -> (N, Z) float64: codes of the grey images, so that every encoder sees the same."""
+        """split -> latents (N, Z) float64 of the grey images; every encoder sees the same images."""
         return {name: self.encoded(self.dataset.grey(name)) for name in self.dataset.sizes}
 
     @cached_property
     def reconstructions(self) -> Tensor:
-        """Decoder means at the codes of the grey test images, (N, D)."""
+        """Decoder means at the latents of the grey test images, (N, D)."""
         assert isinstance(self.model, Coder)
         with self.noise("reconstructions"):
             parts = self.dataset.grey().split(self.rows())
@@ -171,7 +179,7 @@ class Evaluation:
 
     @cached_property
     def sample_features(self) -> Tensor:
-        """Of `sample_means`, (n, F) float64, by the classifier of the data set."""
-        from vae_variants.evaluation.features import classifier  # trained once for a data set, where it is first asked for
+        """Features of `sample_means` from the data set's classifier, (n, F) float64."""
+        from vae_variants.evaluation.features import classifier  # trains a classifier on first use
 
         return classifier(self.dataset)[0].embed(self.sample_means)

@@ -1,4 +1,4 @@
-"""A small classifier of a data set, whose last hidden layer is the space in which samples are compared with real images."""
+"""A small classifier of a data set; samples and real images are compared in its last hidden layer."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ BATCH, STEPS, EPOCHS = 128, (300, 1500), 30
 
 
 class Classifier(nn.Module):
-    """Three 3x3 convolutions (32, 64, 64 channels), halved twice where the image is large enough, then `WIDTH` ReLU features.
+    """Three 3x3 convolutions (32, 64, 64 channels) with two poolings if the image is large enough, then `WIDTH` ReLU features.
 
-    No dropout and no batch statistics: features of an image depend on that image alone.
+    No dropout and no batch statistics: the features of an image depend on that image alone.
     """
 
     scale: Tensor
@@ -42,17 +42,17 @@ class Classifier(nn.Module):
         )  # fmt: skip
         self.hidden = nn.Linear(64 * math.prod(sizes[1]), WIDTH)
         self.out = nn.Linear(WIDTH, classes)
-        self.register_buffer("scale", torch.ones(()))  # features are divided by it: of mean square 1 on training images
+        self.register_buffer("scale", torch.ones(()))  # makes the mean square of the features 1
 
     def features(self, x: Tensor) -> Tensor:
-        """Grey or colour images x (B, D) in [0, 1] -> (B, WIDTH)."""
+        """Images x (B, D) in [0, 1] -> (B, WIDTH)."""
         return self.hidden(self.convolutions(x.unflatten(-1, self.shape))).relu() / self.scale
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(self.features(x))
 
     def rescale(self, x: Tensor) -> None:
-        """Puts the features' mean square at 1 on images x, and leaves what the classifier says as it is."""
+        """Scales the features to mean square 1 on images x (N, D); the class logits stay unchanged."""
         root = self.embed(x).square().mean().sqrt().float()
         with torch.no_grad():
             self.scale *= root
@@ -60,7 +60,7 @@ class Classifier(nn.Module):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the weights: two Frechet distances compare only where it is the same."""
+        """SHA-256 of the weights: Frechet distances can be compared only if it is equal."""
         digest = hashlib.sha256()
         for tensor in self.state_dict().values():
             digest.update(tensor.cpu().numpy().tobytes())
@@ -68,16 +68,16 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def embed(self, x: Tensor) -> Tensor:
-        """(N, D) -> (N, WIDTH) in float64, chunk by chunk."""
+        """(N, D) -> (N, WIDTH) in float64, in chunks."""
         device = self.out.weight.device
         return torch.cat([self.features(part.to(device)).double().cpu() for part in x.split(500)])
 
 
 @lru_cache(maxsize=2)
 def classifier(dataset: Dataset) -> tuple[Classifier, float]:
-    """The classifier of a labelled data set, trained on its training images from a fixed seed, and its test accuracy.
+    """The classifier of a labelled data set and its test accuracy, trained on the training images from a fixed seed.
 
-    Adam, batches of 128, 30 epochs but at least 300 and at most 1500 steps; the same each time on the same machine.
+    Adam, batches of 128, 30 epochs but at least 300 and at most 1500 steps. Raises ValueError without labels.
     """
     if dataset.labels is None or dataset.classes is None:
         raise ValueError("a classifier needs labels")

@@ -1,4 +1,4 @@
-"""How carefully a run is made: caps on training, and sizes of the estimates."""
+"""Presets (`--fidelity`): limits of training, and sample sizes of the estimates."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ STARTS = ("encoder", "prior")
 
 @dataclass(frozen=True)
 class Fidelity:
-    """None is no cap."""
+    """A preset. None means no limit."""
 
     name: str
     epochs: int | None
     train_images: int | None
     evaluation_images: int | None
-    elbo_samples: int  # draws of z per test image in the ELBO
+    elbo_samples: int  # samples of z per test image in the ELBO
     bound_samples: int  # K of the importance-weighted bound
     bound_images: int  # test images for that bound
-    annealed_images: int  # test images for annealed importance sampling and locally optimised posteriors; 0 leaves them out
+    annealed_images: int  # test images for annealing and optimised posteriors; 0 skips both
     image_samples: int  # generated images
-    timing_seconds: float  # spent on each throughput
+    timing_seconds: float  # per throughput
     temperatures: int = 1000  # of the annealing
     chains: int = 16  # for each image
     local_steps: int = 300  # of the optimisation of q for each image
-    start: str = "encoder"  # of the annealing: q(z | x), or the prior
+    start: str = "encoder"  # of the annealing: q(z | x) or the prior
     schedule: str = "sigmoid"  # of the temperatures
-    sweep: bool = False  # throughput at the batch size where it is largest
+    sweep: bool = False  # also measure the throughput at the fastest batch size
 
 
 FIDELITIES = {
@@ -59,9 +59,9 @@ OPTIONS = (
 
 
 def fidelity(text: str) -> Fidelity:
-    """`full`, or with some sizes of its estimates replaced: `thorough[temperatures=10000,start=prior,schedule=linear]`.
+    """The preset that a text names: `full`, or `thorough[temperatures=10000,start=prior]` with changed sample sizes.
 
-    The name that it gets is the same for the same choice, however it was spelt. Raises `UserError`.
+    Equal choices get equal names, however they are spelled. Raises `UserError` for an unknown preset or option.
     """
     name, options = split_selector(text)
     if name not in FIDELITIES:
@@ -74,7 +74,7 @@ def fidelity(text: str) -> Fidelity:
             raise UserError(f"{closest('option', key, OPTIONS)} (of a fidelity)")
         chosen[key] = convert(key, value, defaults[key])
     if chosen.get("bound_samples", 2) < 2:
-        raise UserError("option bound_samples=1 is not valid: one draw is the ELBO, which is there anyway; it takes 2 or more")
+        raise UserError("option bound_samples=1 is not valid: one sample gives the ELBO; it takes 2 or more")
     for key, choices in (("start", STARTS), ("schedule", tuple(SCHEDULES))):
         if key in chosen and chosen[key] not in choices:
             raise UserError(closest(key, chosen[key], choices))

@@ -1,4 +1,4 @@
-"""How far the ELBO is under log p(x), and why: annealed importance sampling, and a posterior optimised for each image."""
+"""The gap between the ELBO and log p(x): annealed importance sampling, and a posterior optimised for each image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DRAWS, FINAL_DRAWS, LEARNING_RATE = 16, 1000, 0.02  # of the optimisation of q f
 
 
 class Annealing(NamedTuple):
-    """Of M test images and S simulated ones."""
+    """Results for M test images and S simulated images."""
 
     rows: Tensor  # (M,) which of the bound's images
     images: Tensor  # (M,) which test images they are
@@ -62,7 +62,7 @@ def forward(model: Model, x: Tensor, start: str, chains: int, betas: Tensor) -> 
 
 @lru_cache(maxsize=1)
 def annealed(e: Evaluation) -> Annealing:
-    """`annealed_images` test images, and as many simulated ones there and back; how is a choice of the fidelity."""
+    """Anneals `annealed_images` test images forward, and as many simulated images forward and backward."""
     assert isinstance(e.model, GaussianPosterior)
     level = e.fidelity
     n, betas = level.annealed_images, schedule(level.temperatures, level.schedule)
@@ -78,14 +78,23 @@ def annealed(e: Evaluation) -> Annealing:
 
 
 class Local(NamedTuple):
-    """The best diagonal Gaussian q for each of M test images: ELBO with it, and with what the encoder says, (M,) nats."""
+    """ELBO of M test images with the best diagonal Gaussian q, and with the encoder's q, (M,) nats each."""
 
     optimised: Tensor
     encoded: Tensor
 
 
 def local_posterior(model: Model, x: Tensor, steps: int = 300) -> Local:
-    """Adam on mean and log scale of q from where the encoder puts them; both ELBOs from the same fresh noise."""
+    """Optimises the mean and log scale of a diagonal Gaussian q for each image by Adam, from the encoder's values.
+
+    Args:
+        model: A model with a Gaussian posterior and a decoder.
+        x: (M, D) images in the model's support.
+        steps: Number of Adam steps.
+
+    Returns:
+        Both ELBOs, estimated from the same new noise.
+    """
     assert isinstance(model, GaussianPosterior)
     assert isinstance(model, Decoder)
     with torch.no_grad():
@@ -129,12 +138,12 @@ def annealed_log_likelihood(e: Evaluation) -> float:
     """log p(x) by annealed importance sampling with Hamiltonian transitions; tighter than log_likelihood's bound
 
     Formula: log (1/C) sum_c w_c, log w = sum_t (b_{t+1} - b_t) (log p(x, z_t) - log s(z_t)), with s the start, q(z|x) or p(z), and
-    z_{t+1} from z_t by a transition that leaves s^(1 - b) p(x, .)^b at b_{t+1} as it is.
-    Estimator: E w = p(x), so that the mean is a bound from below. One Metropolis-adjusted trajectory of 10 leapfrog steps for each
-    temperature, step sizes from pilot chains that count for nothing else. Carried over to all test images by the bound:
-    log_likelihood, plus the mean of the difference to L_K over the images that were annealed.
-    Sample size: `annealed_images` (100), `chains` (16), `temperatures` (1000); `start` and `schedule` are options of the fidelity too.
-    Fails: too low where the chains are too fast for the posterior, which annealing_gap shows. Only for posteriors without steps.
+    z_{t+1} from z_t by a transition that leaves s^(1 - b) p(x, .)^b at b_{t+1} invariant.
+    Estimator: E w = p(x), so the mean is a lower bound. One Metropolis-adjusted trajectory of 10 leapfrog steps per temperature; separate
+    pilot chains set the step sizes. The bound carries the result over to all test images: log_likelihood plus the mean difference to L_K
+    over the annealed images.
+    Sample size: `annealed_images` (100), `chains` (16), `temperatures` (1000); options `start` and `schedule`.
+    Fails: too low if the chains move too fast for the posterior, which annealing_gap shows. Needs a posterior with a smooth density.
     Reference: Neal 2001, Annealed Importance Sampling; Wu et al. 2017, On the Quantitative Analysis of Decoder-Based Models.
     """
     found = annealed(e)
@@ -143,12 +152,12 @@ def annealed_log_likelihood(e: Evaluation) -> float:
 
 @metric(needs=(GaussianPosterior,), unit="nats", better="lower", kind="estimate", applies=wanted)
 def annealing_error(e: Evaluation) -> float:
-    """standard error of annealed_log_likelihood - log_likelihood that comes from the choice of the images annealed
+    """standard error of annealed_log_likelihood - log_likelihood due to the choice of the annealed images
 
-    Formula: s / sqrt(M), s the standard deviation of log p(x) by annealing less L_K over the M images.
-    Estimator: sample standard deviation; the noise of both estimates is in it.
+    Formula: s / sqrt(M), s the standard deviation of log p(x) by annealing minus L_K over the M images.
+    Estimator: sample standard deviation; it includes the noise of both estimates.
     Sample size: `annealed_images` (100).
-    Fails: seeds share their test images, so that an interval over seeds has none of this in it.
+    Fails: seeds share their test images, so an interval over seeds excludes this error.
     Reference: none
     """
     found = annealed(e)
@@ -159,13 +168,13 @@ def annealing_error(e: Evaluation) -> float:
 
 @metric(needs=(GaussianPosterior,), unit="nats", better="lower", kind="estimate", applies=wanted)
 def annealing_gap(e: Evaluation) -> float:
-    """how far annealed_log_likelihood may be too low: reverse less forward annealing on images simulated by the model
+    """upper minus lower estimate of log p(x) by annealing simulated images in both directions
 
-    Formula: mean over simulated x of U - L, with L the forward estimate and U = -log (1/C) sum_c w'_c that of chains run backwards
-    from the z that x was drawn from, an exact draw of its posterior: L <= log p(x) <= U in expectation.
+    Formula: mean over simulated x of U - L, with L the forward estimate and U = -log (1/C) sum_c w'_c that of chains run backward
+    from the z that generated x, an exact sample of its posterior: L <= log p(x) <= U in expectation.
     Estimator: the same temperatures, chains and step sizes in both directions.
     Sample size: as many simulated images as `annealed_images`.
-    Fails: a certificate on simulated images; test images that are unlike them may have harder posteriors.
+    Fails: certifies simulated images only; test images unlike them may have harder posteriors.
     Reference: Grosse, Ancha & Roy 2016, Measuring the reliability of MCMC inference with bidirectional Monte Carlo.
     """
     return annealed(e).gap.mean().item()
@@ -173,13 +182,13 @@ def annealing_gap(e: Evaluation) -> float:
 
 @metric(needs=(GaussianPosterior,), unit="nats", better="lower", kind="estimate", applies=wanted)
 def approximation_gap(e: Evaluation) -> float:
-    """log p(x) by annealing, less the ELBO with the best diagonal Gaussian q for each image
+    """log p(x) by annealing, minus the ELBO with the best diagonal Gaussian q for each image
 
     Formula: log p(x) - ELBO[q*], q* the diagonal Gaussian of highest ELBO for that image.
-    Estimator: `local_steps` (300) of Adam on mean and log scale of q from where the encoder puts them, 16 draws each; scored on
-    1000 fresh ones.
+    Estimator: `local_steps` (300) Adam steps on mean and log scale of q from the encoder's values, 16 samples each; evaluated on 1000
+    new samples.
     Sample size: `annealed_images` (100).
-    Fails: too low by what annealing misses; too high where the optimisation has not ended.
+    Fails: too low by what annealing misses; too high if the optimisation has not converged.
     Reference: Cremer, Li & Duvenaud 2018, Inference Suboptimality in Variational Autoencoders.
     """
     return (annealed(e).log_p - local(e).optimised).mean().item()
@@ -187,12 +196,12 @@ def approximation_gap(e: Evaluation) -> float:
 
 @metric(needs=(GaussianPosterior,), unit="nats", better="lower", kind="estimate", applies=wanted)
 def amortization_gap(e: Evaluation) -> float:
-    """the ELBO with the best diagonal Gaussian q for each image, less the ELBO with the encoder's
+    """the ELBO with the best diagonal Gaussian q for each image, minus the ELBO with the encoder's q
 
     Formula: ELBO[q*] - ELBO[q].
-    Estimator: as for approximation_gap; both from 1000 fresh draws, on a CPU the same.
+    Estimator: as for approximation_gap; both from the same 1000 samples (on a CPU).
     Sample size: `annealed_images` (100).
-    Fails: too low where the optimisation of q* has not ended.
+    Fails: too low if the optimisation of q* has not converged.
     Reference: Cremer, Li & Duvenaud 2018.
     """
     found = local(e)

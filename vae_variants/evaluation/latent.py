@@ -1,4 +1,4 @@
-"""What the latent units carry."""
+"""What the latent units encode."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PRECISION = 1e-6  # nats: what the expanded square of a difference may lose
 
 
 def active(codes: Tensor) -> Tensor:
-    """Units whose posterior mean varies over images with a variance above 0.01 (Burda et al. 2016), (N, Z) -> (Z,) bool."""
+    """Units whose mean varies over images with a variance above 0.01 (Burda et al. 2016): (N, Z) -> (Z,) bool."""
     return codes.var(0, correction=0) > ACTIVE
 
 
@@ -42,20 +42,20 @@ def active_units(e: Evaluation) -> float:
     """latent units whose posterior mean has a variance above 0.01 over the test images
 
     Formula: number of units j with Var_x(E_q[z_j | x]) > 0.01.
-    Estimator: variance, with 1/N, over test images in the model's own pixels (binary where the model is).
+    Estimator: variance, with 1/N, over test images in the model's own pixels.
     Sample size: all test images.
-    Fails: the count means something only where the variances fall into two groups, far above and far below 0.01, as they do for a VAE
-    that has been trained to the end; in between, the threshold decides. An active unit need not be of use to the decoder.
+    Fails: the threshold decides unless the variances form two groups, far above and far below 0.01. A trained VAE usually has two groups.
+    The decoder may ignore an active unit.
     Reference: Burda et al. 2016, Importance Weighted Autoencoders.
     """
     return active(e.encoded(e.data.test)).sum().item()
 
 
 def log_aggregate(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-    """log (1/N) sum_j N(z_i; mean_j, diag scale_j^2) for codes z (N, Z) of which the i-th was drawn from the i-th Gaussian: (N,).
+    """log (1/N) sum_j N(z_i; mean_j, diag scale_j^2), for z (N, Z) with z_i sampled from the i-th Gaussian: (N,).
 
-    All in float64. The squares are multiplied out, which makes the N^2 densities one matrix product, unless that would lose more
-    than `PRECISION`; each code's own density is computed as it stands.
+    In float64. Expanding the squares makes the N^2 densities one matrix product; this is skipped if it would lose more than `PRECISION`.
+    Each sample's own density is computed directly.
     """
     centre = mean.mean(0)
     z, mean, precision = z - centre, mean - centre, scale**-2
@@ -78,7 +78,7 @@ def log_aggregate(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def information(e: Evaluation) -> tuple[float, Tensor]:
-    """The estimate of I_q(x; z) in nats, and which test images it is of."""
+    """The estimate of I_q(x; z) in nats, and the indices of its test images."""
     assert isinstance(e.model, GaussianPosterior)
     index = spread(len(e.test), IMAGES)
     with e.noise("mutual information"):
@@ -92,13 +92,13 @@ def information(e: Evaluation) -> tuple[float, Tensor]:
 
 @metric(needs=(GaussianPosterior,), unit="nats", better="none", kind="lower-bound")
 def mutual_information(e: Evaluation) -> float:
-    """I_q(x; z) between test images and their codes: at most the rate, and at most information_ceiling by construction
+    """I_q(x; z) between test images and latents; at most the rate, and at most information_ceiling
 
     Formula: I_q(x; z) = E_x E_q(z|x)[log q(z | x) - log q(z)], q(z) = E_x q(z | x).
-    Estimator: mean_i log q(z_i | x_i) / ((1/N) sum_j q(z_i | x_j)), one draw z_i for each of N images, the own among the j: in
-    expectation at most I, and exactly I if the N images were all there are. float64.
-    Sample size: N is all test images, at most 10 000.
-    Fails: it saturates. Where it is within a nat or so of log N it says only that I is at least that.
+    Estimator: mean_i log q(z_i | x_i) / ((1/N) sum_j q(z_i | x_j)), one sample z_i for each of N images, including j = i, in float64. Its
+    expectation is at most I, and equals I if the N images are the whole population.
+    Sample size: all test images, at most 10 000.
+    Fails: saturates within about a nat of log N; there it only says that I is at least that.
     Reference: Hoffman & Johnson 2016, ELBO surgery; van den Oord et al. 2018, Representation Learning with Contrastive Predictive
     Coding (the bound).
     """
@@ -107,12 +107,12 @@ def mutual_information(e: Evaluation) -> float:
 
 @metric(needs=(GaussianPosterior,), unit="nats", better="none", kind="exact")
 def information_ceiling(e: Evaluation) -> float:
-    """log of the images that mutual_information looks at, which it cannot exceed
+    """log of the number of images, the largest value that mutual_information can have
 
     Formula: log N.
-    Estimator: none: it is known.
-    Sample size: N is all test images, at most 10 000.
-    Fails: cannot.
+    Estimator: known.
+    Sample size: all test images, at most 10 000.
+    Fails: never.
     Reference: none
     """
     return math.log(len(information(e)[1]))
@@ -120,13 +120,12 @@ def information_ceiling(e: Evaluation) -> float:
 
 @metric(needs=(GaussianPosterior,), unit="nats", better="none", kind="estimate")
 def marginal_kl(e: Evaluation) -> float:
-    """KL(q(z) || p(z)), how far the aggregate posterior is from the prior: rate less mutual_information
+    """KL(q(z) || p(z)) between the aggregate posterior and the prior: rate minus mutual_information
 
     Formula: E_x KL(q(z|x) || p(z)) = I_q(x; z) + KL(q(z) || p(z)).
-    Estimator: the rate in closed form over the images of mutual_information, less that.
+    Estimator: the closed-form rate over the images of mutual_information, minus that.
     Sample size: all test images, at most 10 000.
-    Fails: what mutual_information misses for want of images is counted here: near information_ceiling it is far too high. Noise of
-    the one draw for each image can put a small value under 0.
+    Fails: far too high if mutual_information is near information_ceiling. Sampling noise can make a small value negative.
     Reference: Hoffman & Johnson 2016, ELBO surgery.
     """
     value, index = information(e)
@@ -135,15 +134,14 @@ def marginal_kl(e: Evaluation) -> float:
 
 @metric(needs=(Encoder,), unit="fraction", better="higher", kind="estimate")
 def clustering_score(e: Evaluation) -> float:
-    """adjusted mutual information of the classes with as many k-means clusters of the standardised test codes
+    """adjusted mutual information between the classes and as many k-means clusters of the standardised latents of test images
 
     Formula: (I(u; v) - E I) / (mean(H(u), H(v)) - E I) of classes u and clusters v, E I the expectation over random labellings of the
-    same sizes: 0 by chance, 1 where they are the same.
-    Estimator: k-means with as many clusters as classes, the best of 4 starts from a fixed seed, on standardised codes of grey images
-    without the units that do not move.
-    Sample size: at most 2000 test images at even distances.
-    Fails: k-means finds round clusters of like size; codes that keep the classes apart in other shapes score low. Standardising gives
-    each unit the same weight, useful or not.
+    same sizes: 0 by chance, 1 if they agree.
+    Estimator: k-means with as many clusters as classes, the best of 4 starts from a fixed seed, on standardised latents of grey images
+    without inactive units.
+    Sample size: at most 2000 test images at equal distances.
+    Fails: k-means finds round clusters of similar size and misses other shapes. Standardising weighs all units equally.
     Reference: Vinh, Epps & Bailey 2010, Information Theoretic Measures for Clusterings Comparison.
     """
     from sklearn.cluster import KMeans

@@ -1,4 +1,4 @@
-"""What a metric is, and the evaluator that asks every registered one of every model capable of it."""
+"""Metrics, their registry, and the evaluator that computes all that apply to a model."""
 
 from __future__ import annotations
 
@@ -21,15 +21,18 @@ NOTES = ("Formula", "Estimator", "Sample size", "Fails", "Reference")
 
 
 class Skip(Exception):
-    """A metric that cannot be had here though the model is capable of it; its message is the reason."""
+    """Raised by a metric that does not apply here; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A function of an `Evaluation` with its unit, direction and kind.
+    """A function of an `Evaluation`, with unit, direction and kind.
 
-    `kind` says what the figure is to the quantity named: exact, a lower bound, an estimate, or a measurement.
-    `published` is its name in records and reports, with `{data}` where the name of the data set belongs.
+    Attributes:
+        needs: Capabilities (classes of `vae_variants.models.base`) without which the metric does not apply.
+        kind: `exact`, `lower-bound`, `estimate` or `measurement`, or a function of the model that gives one.
+        notes: The labelled paragraphs of its docstring.
+        published: Its name in records and reports; `{data}` stands for the data set's name.
     """
 
     name: str
@@ -56,7 +59,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Value:
-    """One figure, or the reason why there is none."""
+    """One value, or the reason why there is none."""
 
     metric: str
     value: float | None
@@ -75,15 +78,15 @@ def trained(e: Evaluation) -> bool:
 
 
 def data_name(dataset: str) -> str:
-    """What a published name calls a data set: `mnist?static=true` -> `mnist`, `npz:a/My shapes.npz` -> `myshapes`."""
+    """The data set's name in a published name: `mnist?static=true` -> `mnist`, `npz:a/My shapes.npz` -> `myshapes`."""
     kind, _, path = dataset.partition("?")[0].partition(":")
     return "".join(c for c in (PurePath(path).stem or kind).lower() if c.isalnum()) or kind
 
 
 def labelled_notes(text: str) -> dict[str, str]:
-    """Of a docstring: those paragraphs after the first line that begin with `Formula:` or another of `NOTES`, each on one line.
+    """The paragraphs of a docstring that begin with a label of `NOTES`, such as `Formula:`, each on one line.
 
-    A paragraph ends at an empty line or at the next label. Raises ValueError where a label comes twice.
+    A paragraph ends at an empty line or at the next label. Raises ValueError for a repeated label.
     """
     found: dict[str, str] = {}
     label = ""
@@ -111,9 +114,21 @@ def metric(
     name: str | None = None,
     published: str | None = None,
 ) -> Callable[[Callable[[Evaluation], float]], Callable[[Evaluation], float]]:
-    """Registers a function under its own name; the first line of its docstring is its description, labelled paragraphs its `NOTES`.
+    """Decorator that registers a function of an `Evaluation` as a metric.
 
-    `needs` names the capabilities, classes of `vae_variants.models.base`, without which a model is not asked.
+    The first line of the docstring is the description; labelled paragraphs are its `NOTES`.
+
+    Args:
+        needs: Capabilities that a model must have.
+        unit: The unit, such as "nats".
+        better: "higher", "lower" or "none".
+        kind: "exact", "lower-bound", "estimate", "measurement", or a function of the model.
+        applies: Whether the metric applies to an `Evaluation`.
+        name: The registered name; the function's name by default.
+        published: The name in records; may hold `{data}`.
+
+    Raises:
+        TypeError, ValueError: For arguments outside these choices.
     """
     if not (isinstance(needs, tuple) and all(isinstance(need, type) for need in needs)):
         raise TypeError(f"needs is a tuple of classes such as (Encoder,), not {needs!r}")
@@ -130,9 +145,10 @@ def metric(
 
 
 def evaluate(e: Evaluation) -> list[Value]:
-    """Every metric that the model is capable of; one that fails is a value with its reason and stops no other.
+    """Computes every metric that applies. A metric that fails becomes a value with its reason.
 
-    Want of memory is nothing that a metric says of a model: that error is passed on.
+    Raises:
+        MemoryError, RuntimeError: If memory ran out, which says nothing about the metric.
     """
     return [value_of(m, e) for m in METRICS.values() if m.asked_of(e)]
 

@@ -1,4 +1,4 @@
-"""Linear probe: can a logistic regression on frozen codes tell the classes apart, and from how many labels?"""
+"""Linear probe: accuracy of a logistic regression from frozen latents to classes, by number of labels."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 __all__ = ["BUDGETS", "PENALTIES", "few", "logistic", "probe", "probe_accuracy", "probe_codes", "searched", "usable"]
 
-PENALTIES = tuple(10.0**k for k in range(-4, 5))  # scikit-learn's C, from the strongest penalty to the weakest
-PATIENCE, WEAK = 2, 0.1  # so many of them in a row, of this C or more, that are no better end the search
-BUDGETS = (10, 100, 1000)  # labelled images of each class
-SEARCH = 10_000  # training images for the choice of C, where all labels are used
-LEAST = 1e-100  # probability in a mean of logarithms
-STEPS, TOLERANCE = 2000, 1e-5  # of L-BFGS: the largest partial derivative of the mean loss where it may stop
+PENALTIES = tuple(10.0**k for k in range(-4, 5))  # scikit-learn's C, strongest penalty first
+PATIENCE, WEAK = 2, 0.1  # the search ends after so many without improvement, counted from this C
+BUDGETS = (10, 100, 1000)  # labelled images per class
+SEARCH = 10_000  # training images to choose C with all labels
+LEAST = 1e-100  # smallest probability in a mean of logarithms
+STEPS, TOLERANCE = 2000, 1e-5  # of L-BFGS: steps, and the largest derivative of the mean loss
 
 
 def logistic(x: np.ndarray, y: np.ndarray, c: float, start: LogisticRegression | None = None) -> LogisticRegression:
-    """Multinomial logistic regression fitted to convergence, from the solution `start`; raises `Skip` where that is out of reach."""
+    """Multinomial logistic regression with penalty `c`, warm-started from `start`; raises `Skip` if it does not converge."""
     from sklearn.exceptions import ConvergenceWarning  # scikit-learn takes seconds to import
     from sklearn.linear_model import LogisticRegression
 
@@ -47,17 +47,17 @@ def logistic(x: np.ndarray, y: np.ndarray, c: float, start: LogisticRegression |
 
 
 def quality(model: LogisticRegression, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Accuracy, and the mean log-probability of the class, which says which is the better of two that are equally accurate."""
+    """Accuracy, and the mean log-probability of the true class to break ties."""
     p, column = model.predict_proba(x), np.searchsorted(model.classes_, y).clip(max=len(model.classes_) - 1)
     told = np.where(model.classes_[column] == y, p[np.arange(len(y)), column], 0.0)
     return float((model.classes_[p.argmax(1)] == y).mean()), float(np.log(told.clip(min=LEAST)).mean())
 
 
 def searched(x: np.ndarray, y: np.ndarray, held_out: tuple[np.ndarray, np.ndarray]) -> LogisticRegression:
-    """The fit to (x, y) with that of `PENALTIES` which is most accurate on `held_out`; of several such, that of the best `quality`.
+    """The fit with the penalty from `PENALTIES` that has the best `quality` on `held_out`.
 
-    Each fit begins at the last one's solution; the search ends once `PATIENCE` penalties in a row were no better, or where a fit does
-    not converge. Those stronger than `WEAK` do not count: from few labels they all give the same direction, and they cost next to nothing.
+    Each fit starts from the last one. The search ends after `PATIENCE` penalties of at least `WEAK` without improvement, or if a fit does
+    not converge.
     """
     model = best = logistic(x, y, PENALTIES[0])
     top, worse = quality(best, *held_out), 0
@@ -74,14 +74,14 @@ def searched(x: np.ndarray, y: np.ndarray, held_out: tuple[np.ndarray, np.ndarra
 
 
 def usable(e: Evaluation) -> np.ndarray:
-    """Units worth standardising: the active ones of a Gaussian posterior, else those that are not constant."""
+    """Units to standardise: the active ones of a Gaussian posterior, else those that are not constant."""
     codes = e.codes["train"]
     keep = active(codes) if isinstance(e.model, GaussianPosterior) else codes.var(0) > 1e-8
     return keep.numpy()
 
 
 def few(e: Evaluation, k: int) -> np.ndarray:
-    """k training images of each class: the first ones of a class in an order that the run's seed decides, so that budgets are nested."""
+    """Indices of k training images per class, in an order set by the run's seed, so that smaller budgets are nested."""
     assert e.dataset.labels is not None
     y = e.dataset.labels["train"]
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(derive_seed("few labels", e.dataset.digest, e.seed)))
@@ -89,7 +89,7 @@ def few(e: Evaluation, k: int) -> np.ndarray:
 
 
 def probe(e: Evaluation, budget: int | None = None) -> float:
-    """Test accuracy of the probe fitted to `budget` training images of each class; None is all of them, and the validation images."""
+    """Test accuracy of the probe with `budget` training images per class; None takes all training and validation images."""
     if e.dataset.labels is None:
         raise Skip("the data set has no labels")
     y = {name: labels.numpy() for name, labels in e.dataset.labels.items()}
@@ -111,20 +111,17 @@ def probe(e: Evaluation, budget: int | None = None) -> float:
 
 @metric(needs=(Encoder,), unit="fraction", better="higher")
 def probe_accuracy(e: Evaluation) -> float:
-    """test accuracy of a logistic regression on the standardised codes, its penalty chosen on validation images
+    """test accuracy of a logistic regression on standardised latents, with the penalty chosen on validation images
 
     Formula: share of test images whose class is argmax_c (w_c . s(z) + b_c), with s(z) = (z - mean) / std over the training images;
     w and b minimise C sum_i -log softmax(w s(z_i) + b)_{y_i} + |w|^2 / 2.
-    Estimator: codes of grey images (a VAE's posterior mean); units that do not move are left out before standardising. L-BFGS to a
-    largest derivative of 1e-5. C goes from 10^-4 to 10^4 in powers of 10, each fit from the last one's solution, until two in a row
-    (from 0.1 on) are no more accurate on the validation images, or one does not converge; of equally accurate ones that with the
-    higher log-probability of the classes.
-    Then one fit to training and validation images with that C, and one look at the test images.
-    Sample size: C is chosen on at most 10 000 training images at even distances, against all validation images; the last fit has all
-    images of both. Of 10 000 test images at an accuracy of 0.9 the standard error is 0.003.
-    Fails: a high accuracy says little by itself: compare it with raw pixels, PCA and a random encoder of as many units. Codes of
-    different size do not compare. A C found on fewer images may be a little too small for all. Without a unit that moves it is the
-    share of the class that is most frequent in training.
+    Estimator: latents of grey images (a VAE's posterior mean) without inactive units. L-BFGS to a largest derivative of 1e-5. C runs from
+    10^-4 to 10^4 in powers of 10, warm-started, until two in a row (from 0.1 on) do not improve the validation accuracy, or a fit does not
+    converge; ties go to the higher log-probability. One last fit uses training and validation images with that C.
+    Sample size: at most 10 000 training images to choose C, all validation images, and all of both for the last fit. With 10 000 test
+    images and an accuracy of 0.9, the standard error is 0.003.
+    Fails: meaningless alone: compare it with raw pixels, PCA and a random encoder of as many units. Latents of different size cannot be
+    compared. C may be slightly too small for all images. Without an active unit it is the share of the most frequent training class.
     Reference: Alain & Bengio 2016, Understanding intermediate layers using linear classifier probes.
     """
     return probe(e)
@@ -141,14 +138,14 @@ def probe_from(k: int) -> Callable[[Evaluation], float]:
     def accuracy(e: Evaluation) -> float:
         return probe(e, k)
 
-    accuracy.__doc__ = f"""the same from {k} labelled training images of each class, drawn by the run's seed
+    accuracy.__doc__ = f"""probe accuracy from {k} labelled training images per class, chosen by the run's seed
 
     Formula: that of probe_accuracy.
-    Estimator: as probe_accuracy, but the fits are to {k} labelled images of each class, and there is no last one with more. Images of a
-    smaller budget are among those of a larger one. Codes are standardised with all training images, which takes no label.
-    Sample size: {k} training images of each class; not asked where a class has fewer. C is chosen on all validation images.
-    Fails: validation labels are used for one number, C, and so are not counted in the budget: with as few labels as these, C could not
-    be chosen as well. Which images were drawn matters: the interval over seeds has that in it, a single seed has not.
+    Estimator: as probe_accuracy, with {k} labelled images per class and no last fit. Smaller budgets are nested in larger ones. All
+    training images standardise the latents, which needs no label.
+    Sample size: {k} training images per class; not measured if a class has fewer. All validation images choose C.
+    Fails: validation labels choose C and are not counted in the budget. The choice of images matters: an interval over seeds includes it,
+    a single seed does not.
     Reference: none
     """
     return accuracy
@@ -160,13 +157,13 @@ for _k in BUDGETS:
 
 @metric(needs=(Encoder,), unit="units", better="none")
 def probe_codes(e: Evaluation) -> float:
-    """units that the probe sees: a VAE's that are active on grey training images, else those that are not constant
+    """units that the probe uses: active ones of a VAE on grey training images, else those that are not constant
 
     Formula: number of units j with Var_x(z_j) > 0.01 for a model with a Gaussian posterior, 10^-8 for any other.
-    Estimator: variance of the codes of grey training images.
+    Estimator: variance of the latents of grey training images.
     Sample size: all training images.
-    Fails: the grey images are not what a model of binary pixels was trained on, so that it may differ from active_units. The
-    threshold is a convention: without it, standardising would make the noise of a dead unit as large as any signal.
+    Fails: may differ from active_units, since a model of binary pixels was not trained on grey images. The threshold is a convention;
+    without it, standardising would amplify the noise of inactive units.
     Reference: Burda et al. 2016, Importance Weighted Autoencoders (the threshold).
     """
     return usable(e).sum().item()

@@ -1,4 +1,4 @@
-"""How near the decoder comes to an image that went through the code."""
+"""Errors of images that pass through encoder and decoder."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ __all__ = ["reconstruction_mse", "reconstruction_nats"]
 
 @metric(needs=(Coder,), unit="squared grey per pixel", better="lower")
 def reconstruction_mse(e: Evaluation) -> float:
-    """mean squared difference between grey test images in [0, 1] and what the decoder makes of their codes
+    """mean squared error per pixel between grey test images in [0, 1] and their reconstructions
 
-    Formula: mean over images and pixels of (x - E[x | z = code(x)])^2.
-    Estimator: one pass, summed in float64. A model of binary pixels is given the grey image too: its levels are what the means of its
-    pixels should be.
+    Formula: mean over images and pixels of (x - E[x | z = encode(x)])^2.
+    Estimator: one pass, summed in float64. Models of binary pixels also encode the grey image.
     Sample size: all test images.
-    Fails: it falls with every latent unit while the log-likelihood may fall too: no ranking of generative models. It rewards blur. A
-    model of binary pixels sees inputs that it was not trained on. Compare it with PCA of as many units.
+    Fails: falls with every latent unit, even if the log-likelihood falls too, and rewards blur. Models of binary pixels were not trained on
+    grey inputs. Compare with PCA of as many units.
     Reference: none
     """
     return (e.reconstructions.double() - e.dataset.grey()).square().mean().item()
@@ -28,13 +27,13 @@ def reconstruction_mse(e: Evaluation) -> float:
 
 @metric(needs=(Coder, Decoder), unit="nats", better="lower")
 def reconstruction_nats(e: Evaluation) -> float:
-    """-log p(x | z = posterior mean), mean over the test images: optimistic, not a term of the ELBO
+    """-log p(x | z = posterior mean), mean over the test images; not a term of the ELBO
 
     Formula: -log p(x | z = E_q[z | x]), x in the model's own pixels.
     Estimator: one pass, summed in float64.
     Sample size: all test images.
-    Fails: it is no bound of anything: the term of the ELBO is distortion, which averages over q. Nats of different kinds of pixels do
-    not compare; densities may make it negative.
+    Fails: bounds nothing; the term of the ELBO is distortion, which averages over q. Nats of different pixel types cannot be compared, and
+    densities can make it negative.
     Reference: none
     """
     assert isinstance(e.model, Decoder) and isinstance(e.model, Coder)

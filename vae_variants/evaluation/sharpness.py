@@ -1,4 +1,4 @@
-"""Blurriness of noise-free images, beside real ones and blurred real ones, with a control for noise that poses as sharpness."""
+"""Sharpness of noise-free images, compared with real and with blurred real images, and a noise control."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ NOISE, SHARPEST = 0.81, 1.5  # noise_ratio under which, and sharpness_ratio over
 
 
 def planes(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """(N, D) -> (N, 1, H, W) float64, the mean of the channels."""
+    """(N, D) -> (N, 1, H, W) float64, the mean over channels."""
     return images.double().unflatten(-1, shape).mean(1, keepdim=True)
 
 
 def laplacian_variance(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Variance over the inner pixels of each image's 3x3 Laplacian, images (N, D) in [0, 1] -> (N,).
+    """Variance of the 3x3 Laplacian over the inner pixels of each image in [0, 1]: (N, D) -> (N,).
 
-    0 for a constant image; scales with the square of the contrast. Noise raises it as detail does.
+    0 for a constant image. Scales with the squared contrast. Noise raises it as detail does.
     """
     kernel = torch.tensor(KERNEL, dtype=torch.float64)[None, None]
     return F.conv2d(planes(images, shape), kernel).flatten(1).var(-1, correction=0)
 
 
 def blurred(images: Tensor, shape: tuple[int, int, int], sigma: float) -> Tensor:
-    """(N, D) convolved with a Gaussian of `sigma` pixels, zero beyond the edge."""
+    """(N, D) convolved with a Gaussian of `sigma` pixels, with zero padding."""
     if sigma == 0:
         return images.double()
     x, radius = images.double().unflatten(-1, shape), max(1, math.ceil(4 * sigma))
@@ -72,11 +72,11 @@ def typical(images: Tensor, shape: tuple[int, int, int]) -> float:
 
 
 def is_noise(noise_ratio: float, sharpness_ratio: float) -> bool:
-    """Whether sharpness like that comes from noise, or from pixels that were binarised, and not from detail.
+    """Whether such a sharpness comes from noise or from binarised pixels instead of detail.
 
-    The first limit lies in a narrow gap: real images, blurred by up to 2 pixels or not, have 0.97 or more on digits and MNIST, samples
-    of VAEs 0.81 or more, and real images with noise of 0.1, as they are or blurred by 1 or 2 pixels, 0.80 or less. The second lies
-    between real images with that noise (1.4 or less) and what was binarised, at random or not (2.4 or more).
+    `NOISE` separates clean from noisy images on digits and MNIST: real images, blurred by up to 2 pixels or not, have a noise_ratio of at
+    least 0.97, VAE samples at least 0.81, and real images with noise of 0.1 at most 0.80. `SHARPEST` separates real images with that noise
+    (at most 1.4) from binarised ones (at least 2.4).
     """
     return noise_ratio < NOISE or sharpness_ratio > SHARPEST
 
@@ -92,7 +92,7 @@ def filtered(images: Tensor, shape: tuple[int, int, int]) -> float:
 
 @lru_cache(maxsize=4)
 def calibration(dataset: Dataset, median: bool = False) -> tuple[float, ...]:
-    """Median sharpness of the real test images after a blur of each of `SIGMAS` pixels, and then a median filter if `median`."""
+    """Median sharpness of the real test images after each blur of `SIGMAS` pixels, then a median filter if `median`."""
     real, measure = real_images(dataset), filtered if median else typical
     return tuple(accumulate((measure(blurred(real, dataset.shape, sigma), dataset.shape) for sigma in SIGMAS), min))
 
@@ -123,11 +123,11 @@ def measured(e: Evaluation) -> float:
 def sharpness(e: Evaluation) -> float:
     """variance of the Laplacian of noise-free samples (decoder means), median over images
 
-    Formula: Var over the inner pixels of an image of 4 x_{ij} less its four neighbours, x in [0, 1], the mean of the channels.
+    Formula: variance over the inner pixels of an image of 4 x_{ij} minus its four neighbours, x in [0, 1], the mean over channels.
     Estimator: median over images.
-    Sample size: generated images as the fidelity says (1000).
-    Fails: noise raises it as detail does, and binarisation more than either: uniform noise has 1.67, MNIST 0.18. Scales with the square
-    of the contrast. Never without noise_ratio.
+    Sample size: the preset's number of generated images (1000).
+    Fails: noise raises it as detail does, and binarisation more than either: uniform noise has 1.67, MNIST 0.18. Scales with the squared
+    contrast. Read it with noise_ratio only.
     Reference: Pech-Pacheco et al. 2000, Diatom autofocusing in brightfield microscopy; for samples: Tolstikhin et al. 2018, WAE.
     """
     return measured(e)
@@ -135,12 +135,12 @@ def sharpness(e: Evaluation) -> float:
 
 @metric(needs=(MeanSampler,), unit="ratio", better="none")
 def sharpness_ratio(e: Evaluation) -> float:
-    """sharpness over that of the real test images: 1 is as sharp as real, above 1 suspect noise
+    """sharpness divided by that of the real test images: 1 is as sharp as real; far above 1 suggests noise
 
     Formula: median sharpness of samples / median sharpness of real images.
     Estimator: both medians over images.
-    Sample size: generated images as the fidelity says (1000), and at most 1000 test images.
-    Fails: as sharpness. Over 1.5 the report calls it noise: no real image is that much sharper, but binarised ones are.
+    Sample size: the preset's number of generated images (1000), and at most 1000 test images.
+    Fails: as sharpness. Above 1.5 the report calls it noise: no real image is that much sharper, but binarised ones are.
     Reference: none
     """
     return measured(e) / calibration(e.dataset)[0]
@@ -148,14 +148,14 @@ def sharpness_ratio(e: Evaluation) -> float:
 
 @metric(needs=(MeanSampler,), unit="pixels", better="lower")
 def blur_sigma(e: Evaluation) -> float:
-    """the Gaussian blur that would make real test images as unsharp as the samples; 3 is 3 or more
+    """the Gaussian blur that makes real test images as unsharp as the samples; 3 means 3 or more
 
-    Formula: max(s1, s2): real images blurred by s1 are as sharp as the samples, and by s2 as sharp once both went through a 3x3 median.
+    Formula: max(s1, s2): real images blurred by s1 are as sharp as the samples, and by s2 if a 3x3 median filter is applied to both.
     Estimator: sharpness of real images blurred by 0, 0.1, ..., 3 pixels, interpolated linearly in its logarithm.
-    Sample size: generated images as the fidelity says (1000), and at most 1000 test images.
-    Under 0.3 it is given as 0: so little changes the sharpness by less than another draw of real images does.
-    Fails: noise on blurred images lowers s1 but hardly s2; 1 pixel with noise of 0.1 still has 0.8 to 0.9. Binarised samples are sharp
-    by both, and only sharpness_ratio tells. Low contrast counts as blur.
+    Sample size: the preset's number of generated images (1000), and at most 1000 test images. Values under 0.4 become 0: such a blur
+    changes the sharpness less than another draw of real images does.
+    Fails: noise on blurred images lowers s1 but hardly s2; 1 pixel with noise of 0.1 still gives 0.8 to 0.9. Binarised samples look sharp
+    by both; only sharpness_ratio reveals them. Low contrast counts as blur.
     Reference: none
     """
     before = equivalent_blur(measured(e), calibration(e.dataset))
@@ -165,13 +165,13 @@ def blur_sigma(e: Evaluation) -> float:
 
 @metric(needs=(MeanSampler,), unit="ratio", better="none")
 def noise_ratio(e: Evaluation) -> float:
-    """noise control: sharpness left after a 3x3 median filter, over what is left of real images; under 1 it was noise
+    """noise control: the share of sharpness that survives a 3x3 median filter, relative to real images; below 1 suggests noise
 
     Formula: (sharpness after / before the filter, samples) / (the same of real images).
     Estimator: medians over images of each sharpness.
-    Sample size: generated images as the fidelity says (1000), and at most 1000 test images.
-    Fails: blur raises it, and so can hide noise, which then is too weak to make the images look sharp. Noise in blocks of 2x2 or larger
-    passes, and so do binarised images of few pixels. Under 0.81 the report calls the sharpness noise.
+    Sample size: the preset's number of generated images (1000), and at most 1000 test images.
+    Fails: blur raises it and can hide weak noise. Noise in blocks of 2x2 or larger passes, and so do small binarised images. Below 0.81 the
+    report calls the sharpness noise.
     Reference: none
     """
     check(e)
@@ -180,10 +180,9 @@ def noise_ratio(e: Evaluation) -> float:
 
 
 def reblurred(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """How little each image changes in the eyes of `skimage.measure.blur_effect` when it is blurred again: (N,), 0 sharp to 1 blurred.
+    """`skimage.measure.blur_effect` of each image: how little a second blur changes it, (N,), 0 sharp to 1 blurred.
 
-    The box is 11 pixels wide, or the largest odd width of at most half the shorter side, but at least 3; it is along the rows or the
-    columns, whichever changes less. A constant image has 1.
+    The box is 11 pixels wide, or the largest odd width of at most half the shorter side, but at least 3. A constant image has 1.
     """
     from skimage.measure import blur_effect  # scikit-image takes long to import
 
@@ -193,15 +192,15 @@ def reblurred(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
 
 @metric(needs=(MeanSampler,), unit="fraction", better="lower")
 def reblur(e: Evaluation) -> float:
-    """how little noise-free samples change when they are blurred again, from 0 (sharp) to 1 (blurred), median over images
+    """how little a second blur changes noise-free samples, from 0 (sharp) to 1 (blurred), median over images
 
     Formula: 1 - sum max(0, |g(x)| - |g(b(x))|) / sum |g(x)|, g the Sobel derivative along an axis, b a box filter along it; the larger
     of both axes.
-    Estimator: scikit-image's blur_effect on the mean of the channels, with a box of 11 pixels, or the largest odd number up to half the
+    Estimator: scikit-image's blur_effect on the mean over channels, with a box of 11 pixels, or the largest odd number up to half the
     shorter side (3 for digits); median over images.
-    Sample size: generated images as the fidelity says (1000).
-    Fails: compares within one size of image only, since the box follows it; noise lowers it, though less than it raises sharpness. Does
-    not depend on contrast. Beside the row of real training images only.
+    Sample size: the preset's number of generated images (1000).
+    Fails: compares images of one size only, since the box depends on it. Noise lowers it, though less than it raises sharpness. Independent
+    of contrast. Read it beside the baseline of real images.
     Reference: Crete et al. 2007, The blur effect: perception and estimation with a new no-reference perceptual blur metric.
     """
     check(e)
@@ -210,12 +209,12 @@ def reblur(e: Evaluation) -> float:
 
 @metric(needs=(Coder,), unit="ratio", better="none")
 def reconstruction_sharpness_ratio(e: Evaluation) -> float:
-    """sharpness of the reconstructed test images over that of the originals
+    """sharpness of the reconstructed test images divided by that of the originals
 
-    Formula: median sharpness of the decoder's means at the codes of grey test images / median sharpness of those images.
+    Formula: median sharpness of decoder means at the latents of grey test images / median sharpness of those images.
     Estimator: medians over images; reconstructions are clamped to [0, 1].
     Sample size: all test images, against at most 1000 of them.
-    Fails: as sharpness; of a model that reconstructs with noise it may be 1.
+    Fails: as sharpness; a model that reconstructs with noise can reach 1.
     Reference: none
     """
     check(e)

@@ -1,4 +1,4 @@
-"""Noise-free samples beside real images by spatial frequency."""
+"""Power spectra of noise-free samples and of real images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FLOOR = 1e-6  # of the strongest ring of real images: 60 dB under it nothing is 
 
 
 def windowed(images: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
-    """Energy of images (N, D) by frequency, mean removed, under a Hann window: (N, H, W), and the frequencies, cycles per pixel (H, W)."""
+    """Energy of images (N, D) by frequency, without their mean, under a Hann window: (N, H, W), frequencies in cycles per pixel (H, W)."""
     x = planes(images, shape).squeeze(1)
     h, w = x.shape[-2:]
     window = torch.hann_window(h + 2, periodic=False)[1:-1, None] * torch.hann_window(w + 2, periodic=False)[1:-1]
@@ -26,19 +26,19 @@ def windowed(images: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tenso
 
 
 def high_frequencies(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Share of the energy of grey images (N, D) above 0.25 cycles per pixel, mean removed, under a Hann window: (N,)."""
+    """Share of the energy of grey images (N, D) above 0.25 cycles per pixel: (N,)."""
     energy, frequency = windowed(images, shape)
     return (energy * (frequency > 0.25)).sum((-2, -1)) / energy.sum((-2, -1)).clamp(min=1e-12)
 
 
 @metric(needs=(MeanSampler,), unit="ratio", better="none")
 def high_frequency_ratio(e: Evaluation) -> float:
-    """share of energy above 0.25 cycles per pixel in noise-free samples, over that in real test images, means over images
+    """share of energy above 0.25 cycles per pixel in noise-free samples, divided by that in real test images, means over images
 
     Formula: mean of E(f > 0.25) / E over samples, over the same of real images, E the energy of the Fourier transform.
-    Estimator: the mean of each image is removed, and a Hann window keeps what wraps around from counting.
-    Sample size: generated images as the fidelity says (1000), and at most 1000 test images.
-    Fails: noise is high frequencies; does not depend on contrast, but on the share of what is large.
+    Estimator: each image without its mean, under a Hann window that suppresses wrap-around.
+    Sample size: the preset's number of generated images (1000), and at most 1000 test images.
+    Fails: noise counts as high frequency. Independent of contrast.
     Reference: none
     """
     check(e)
@@ -47,7 +47,7 @@ def high_frequency_ratio(e: Evaluation) -> float:
 
 
 def radial_power(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Mean energy of images (N, D) in rings of frequency one cycle per image wide (of the shorter side), the innermost left out: (R,)."""
+    """Mean energy of images (N, D) in rings of frequency, one cycle per image wide (of the shorter side), without the innermost: (R,)."""
     energy, frequency = windowed(images, shape)
     ring = (frequency * min(shape[1:])).round().long().flatten()
     total = torch.zeros(int(ring.max()) + 1, dtype=torch.float64).index_add_(0, ring, energy.mean(0).flatten())
@@ -65,11 +65,11 @@ def spectral_distance(e: Evaluation) -> float:
     """log-spectral distance between noise-free samples and real test images, over rings of frequency
 
     Formula: sqrt(mean_r (10 log10 P_r / Q_r)^2), P_r and Q_r the mean energy of samples and of real images in the ring of frequencies
-    that round to r cycles per image, r = 1, 2, ...; both have 10^-6 of the largest Q_r added.
-    Estimator: Fourier transform of each image without its mean under a Hann window; energies averaged over ring and images.
-    Sample size: generated images as the fidelity says (1000), and at most 1000 test images.
-    Fails: every ring counts alike, those where real images have next to nothing as much as any other. Too much and too little are the
-    same to it, so that noise and blur may cancel in a ring. Blind to phase: it sees no shapes. A few outliers can decide a mean energy.
+    that round to r cycles per image, r = 1, 2, ...; 10^-6 of the largest Q_r is added to both.
+    Estimator: Fourier transform of each image without its mean, under a Hann window; energies averaged over ring and images.
+    Sample size: the preset's number of generated images (1000), and at most 1000 test images.
+    Fails: weighs every ring equally, even those with almost no energy in real images. Noise and blur can cancel within a ring. Ignores
+    phase, and so shapes. A few outliers can dominate a mean energy.
     Reference: Gray & Markel 1976, Distance measures for speech processing.
     """
     check(e)

@@ -1,4 +1,4 @@
-"""Throughput and cost. Figures of one machine: the record names device and threads, and no other machine's compare."""
+"""Throughput, latency, memory and size. Figures hold for one machine; the record names its device and threads."""
 
 from __future__ import annotations
 
@@ -17,16 +17,22 @@ __all__ = ["BATCH", "SWEEP", "TIMINGS", "median_seconds", "saturated"]
 
 TIMINGS = ("images_per_second", "_saturated", "train_seconds", "latency", "train_product_share", "peak_memory_bytes")  # ends of names
 BATCH = 100
-SLOW = 5.0
-LATENCY = 0.2  # of the time for a throughput: one image is quick, and there are many calls
-SWEEP = tuple(4**i for i in range(9))  # images at a time, 1 to 65536
-GAIN = 1.05  # below which four times as many images at a time are no faster
+SLOW = 5.0  # seconds
+LATENCY = 0.2  # share of the time budget of a throughput that a latency gets
+SWEEP = tuple(4**i for i in range(9))  # batch sizes, 1 to 65536
+GAIN = 1.05  # the sweep ends if four times the batch size is less than 5 % faster
 
 
 def median_seconds(work: Callable[[], object], device: torch.device, budget: float) -> float:
-    """Seconds of one call: after one to warm up, the median over at least 3 calls and as many as fit into `budget` seconds.
+    """Median duration of one call after one warm-up call.
 
-    A call of more than `SLOW` seconds is measured once: it has no need of a warm-up.
+    Args:
+        work: The call to time.
+        device: On a GPU, each call is synchronised.
+        budget: Seconds to spend; at least 3 calls are timed. A call over 5 seconds is timed once, without warm-up.
+
+    Returns:
+        Seconds.
     """
 
     def once() -> float:
@@ -45,75 +51,13 @@ def median_seconds(work: Callable[[], object], device: torch.device, budget: flo
     return statistics.median(times)
 
 
-@metric(needs=(Sampler,), unit="images/s", better="higher", applies=trained)
-def sample_images_per_second(e: Evaluation) -> float:
-    """drawing samples, 100 at a time
-
-    Formula: 100 / seconds of one call.
-    Estimator: after one call to warm up, the median over at least 3 calls, and as many as fit into 0.05 s; on a GPU each is waited for.
-    Sample size: calls of 100 images by one seed.
-    Fails: of this machine, its load and 100 images at a time only: larger batches can be far faster, a single image slower. A call of
-    more than 5 s is measured once.
-    Reference: none
-    """
-    assert isinstance(e.model, Sampler)
-    model = e.model
-    with e.noise("speed"):
-        return BATCH / median_seconds(lambda: model.sample(BATCH), e.device, e.fidelity.timing_seconds)
-
-
-@metric(needs=(Encoder,), unit="images/s", better="higher", applies=trained)
-def encode_images_per_second(e: Evaluation) -> float:
-    """encoding test images, 100 at a time
-
-    Formula: images / seconds of one call.
-    Estimator: after one call to warm up, the median over at least 3 calls, and as many as fit into 0.05 s; on a GPU each is waited for.
-    Sample size: calls of the first 100 test images by one seed.
-    Fails: of this machine, its load and 100 images at a time only.
-    Reference: none
-    """
-    assert isinstance(e.model, Encoder)
-    model, x = e.model, e.test[:BATCH]
-    with e.noise("speed"):
-        return len(x) / median_seconds(lambda: model.encode(x), e.device, e.fidelity.timing_seconds)
-
-
-@metric(needs=(Sampler,), unit="ms", better="lower", applies=trained)
-def sample_latency(e: Evaluation) -> float:
-    """drawing a single sample
-
-    Formula: 1000 x seconds of one call.
-    Estimator: after one call to warm up, the median over at least 3 calls, and as many as fit into 0.01 s; on a GPU each is waited for.
-    Sample size: calls of 1 image by one seed.
-    Fails: of this machine and its load. A call so short is mostly Python and launches, which says little about large batches.
-    Reference: none
-    """
-    assert isinstance(e.model, Sampler)
-    model = e.model
-    with e.noise("speed"):
-        return 1e3 * median_seconds(lambda: model.sample(1), e.device, LATENCY * e.fidelity.timing_seconds)
-
-
-@metric(needs=(Encoder,), unit="ms", better="lower", applies=trained)
-def encode_latency(e: Evaluation) -> float:
-    """encoding a single test image
-
-    Formula: 1000 x seconds of one call.
-    Estimator: after one call to warm up, the median over at least 3 calls, and as many as fit into 0.01 s; on a GPU each is waited for.
-    Sample size: calls of the first test image by one seed.
-    Fails: of this machine and its load. A call so short is mostly Python and launches, which says little about large batches.
-    Reference: none
-    """
-    assert isinstance(e.model, Encoder)
-    model, x = e.model, e.test[:1]
-    with e.noise("speed"):
-        return 1e3 * median_seconds(lambda: model.encode(x), e.device, LATENCY * e.fidelity.timing_seconds)
-
-
 def saturated(work: Callable[[int], object], device: torch.device, budget: float) -> tuple[float, int]:
-    """(images/s, images at a time) where `work(images)` is fastest: four times as many each time, from 1 to 65536.
+    """The largest throughput of `work(batch size)` over the batch sizes 1, 4, 16, ... 65536.
 
-    Ends where that gains less than 5 % over the best so far, takes longer than `SLOW` seconds, or more memory than there is.
+    The sweep ends if a step gains less than 5 %, takes over 5 seconds, or runs out of memory.
+
+    Returns:
+        Images per second, and the batch size at which they were reached.
     """
     best, at = 0.0, 0
     for batch in SWEEP:
@@ -131,47 +75,114 @@ def saturated(work: Callable[[int], object], device: torch.device, budget: float
     return best, at
 
 
+def sampling(e: Evaluation) -> Callable[[int], Tensor]:
+    assert isinstance(e.model, Sampler)
+    return e.model.sample
+
+
+def encoding(e: Evaluation) -> Callable[[int], Tensor]:
+    """Encodes a batch of test images, repeated if there are too few; the batch is prepared on its first use."""
+    assert isinstance(e.model, Encoder)
+    model, test = e.model, e.test
+    batches: dict[int, Tensor] = {}
+
+    def encode(batch: int) -> Tensor:
+        if batch not in batches:
+            batches.clear()
+            batches[batch] = test.repeat(-(-batch // len(test)), 1)[:batch]
+        return model.encode(batches[batch])
+
+    return encode
+
+
+def seconds(e: Evaluation, work: Callable[[int], object], batch: int, share: float = 1.0) -> float:
+    with e.noise("speed"):
+        return median_seconds(lambda: work(batch), e.device, share * e.fidelity.timing_seconds)
+
+
+@metric(needs=(Sampler,), unit="images/s", better="higher", applies=trained)
+def sample_images_per_second(e: Evaluation) -> float:
+    """throughput of sampling, in batches of 100
+
+    Formula: 100 / seconds of one call.
+    Estimator: median over at least 3 calls in 0.05 s, after one warm-up call; GPU calls are synchronised.
+    Sample size: calls of 100 images by one seed.
+    Fails: holds for this machine, its load and this batch size. A call over 5 s is timed once.
+    Reference: none
+    """
+    return BATCH / seconds(e, sampling(e), BATCH)
+
+
+@metric(needs=(Encoder,), unit="images/s", better="higher", applies=trained)
+def encode_images_per_second(e: Evaluation) -> float:
+    """throughput of encoding test images, in batches of 100
+
+    Formula: images / seconds of one call.
+    Estimator: median over at least 3 calls in 0.05 s, after one warm-up call; GPU calls are synchronised.
+    Sample size: calls of the first 100 test images by one seed.
+    Fails: holds for this machine, its load and this batch size.
+    Reference: none
+    """
+    batch = min(BATCH, len(e.test))
+    return batch / seconds(e, encoding(e), batch)
+
+
+@metric(needs=(Sampler,), unit="ms", better="lower", applies=trained)
+def sample_latency(e: Evaluation) -> float:
+    """time to sample one image
+
+    Formula: 1000 x seconds of one call.
+    Estimator: median over at least 3 calls in 0.01 s, after one warm-up call; GPU calls are synchronised.
+    Sample size: calls of 1 image by one seed.
+    Fails: holds for this machine and its load. Python and kernel launches dominate; large batches behave differently.
+    Reference: none
+    """
+    return 1e3 * seconds(e, sampling(e), 1, LATENCY)
+
+
+@metric(needs=(Encoder,), unit="ms", better="lower", applies=trained)
+def encode_latency(e: Evaluation) -> float:
+    """time to encode one test image
+
+    Formula: 1000 x seconds of one call.
+    Estimator: median over at least 3 calls in 0.01 s, after one warm-up call; GPU calls are synchronised.
+    Sample size: calls of the first test image by one seed.
+    Fails: holds for this machine and its load. Python and kernel launches dominate; large batches behave differently.
+    Reference: none
+    """
+    return 1e3 * seconds(e, encoding(e), 1, LATENCY)
+
+
 def swept(e: Evaluation) -> bool:
     return trained(e) and e.fidelity.sweep
 
 
 @metric(needs=(Sampler,), unit="images/s", better="higher", applies=swept)
 def sample_images_per_second_saturated(e: Evaluation) -> float:
-    """drawing samples, as many at a time as is fastest
+    """throughput of sampling at the fastest batch size
 
-    Formula: images / seconds of one call, at the batch size where that is largest.
-    Estimator: batches of 1, 4, 16, ... 65536, each timed as in sample_images_per_second, until four times as many gain less than 5 %.
+    Formula: images / seconds of one call, at the batch size that maximises it.
+    Estimator: batch sizes 1, 4, 16, ... 65536, timed as in sample_images_per_second, until a step gains less than 5 %.
     Sample size: calls by one seed.
-    Fails: of this machine, its load and memory. Measured at fidelity thorough, or with the option sweep=true.
+    Fails: holds for this machine, its load and memory. Measured at `thorough`, or with the option sweep=true.
     Reference: none
     """
-    assert isinstance(e.model, Sampler)
     with e.noise("speed"):
-        return saturated(e.model.sample, e.device, e.fidelity.timing_seconds)[0]
+        return saturated(sampling(e), e.device, e.fidelity.timing_seconds)[0]
 
 
 @metric(needs=(Encoder,), unit="images/s", better="higher", applies=swept)
 def encode_images_per_second_saturated(e: Evaluation) -> float:
-    """encoding test images, as many at a time as is fastest
+    """throughput of encoding test images at the fastest batch size
 
-    Formula: images / seconds of one call, at the batch size where that is largest.
-    Estimator: batches of 1, 4, 16, ... 65536, each timed as in encode_images_per_second, until four times as many gain less than 5 %.
-    Sample size: calls by one seed; where there are fewer test images, they are repeated.
-    Fails: of this machine, its load and memory. Measured at fidelity thorough, or with the option sweep=true.
+    Formula: images / seconds of one call, at the batch size that maximises it.
+    Estimator: batch sizes 1, 4, 16, ... 65536, timed as in encode_images_per_second, until a step gains less than 5 %.
+    Sample size: calls by one seed; test images are repeated if there are too few.
+    Fails: holds for this machine, its load and memory. Measured at `thorough`, or with the option sweep=true.
     Reference: none
     """
-    assert isinstance(e.model, Encoder)
-    model, test = e.model, e.test
-    batches: dict[int, Tensor] = {}  # made before the clock runs
-
-    def images(batch: int) -> Tensor:
-        if batch not in batches:
-            batches.clear()
-            batches[batch] = test.repeat(-(-batch // len(test)), 1)[:batch]
-        return batches[batch]
-
     with e.noise("speed"):
-        return saturated(lambda batch: model.encode(images(batch)), e.device, e.fidelity.timing_seconds)[0]
+        return saturated(encoding(e), e.device, e.fidelity.timing_seconds)[0]
 
 
 def cost(e: Evaluation, name: str) -> float:
@@ -182,12 +193,12 @@ def cost(e: Evaluation, name: str) -> float:
 
 @metric(unit="images/s", better="higher", applies=trained)
 def train_images_per_second(e: Evaluation) -> float:
-    """training images times the seeds that train together, per second: the median of single steps after a warm-up
+    """training throughput: images times stacked seeds per second
 
     Formula: batch x seeds / seconds of one step.
-    Estimator: the median of single steps of a training begun afresh, after a warm-up.
-    Sample size: as many steps as fit into a fraction of a second.
-    Fails: of this machine and its load; depends on batch size and on how many seeds train together. The same value for each seed.
+    Estimator: median over single steps of a new training, after a warm-up.
+    Sample size: the steps that fit into a fraction of a second.
+    Fails: holds for this machine and its load. Depends on the batch size and the number of stacked seeds. Equal for all seeds.
     Reference: none
     """
     return cost(e, "train_images_per_second")
@@ -195,13 +206,13 @@ def train_images_per_second(e: Evaluation) -> float:
 
 @metric(unit="fraction", better="higher", applies=trained)
 def train_product_share(e: Evaluation) -> float:
-    """how near a training step comes to the rate of a bare matrix product on this machine
+    """floating-point rate of a training step, divided by that of a plain matrix product on this machine
 
     Formula: operations of one step / its seconds / operations per second of a product, in the precision of the training.
-    Estimator: products and convolutions of the losses and their gradients are counted; both rates are medians.
-    Sample size: steps of train_images_per_second; 15 products of 512 x 784 by 784 x 512, on a GPU of 4096 x 4096.
-    Fails: a share of what products alone would allow, not of a maker's peak; small layers, noise and Adam have no products to count. Above
-    1 where the step's products happen to be of better shapes. The same for each seed.
+    Estimator: counts products and convolutions of losses and gradients; both rates are medians.
+    Sample size: the steps of train_images_per_second; 15 products of 512 x 784 by 784 x 512, or 4096 x 4096 on a GPU.
+    Fails: small layers, noise and Adam have no products to count. Above 1 if the step's products have better shapes. Equal for all
+    seeds.
     Reference: none
     """
     return cost(e, "train_product_share")
@@ -209,12 +220,12 @@ def train_product_share(e: Evaluation) -> float:
 
 @metric(unit="s", better="lower", kind="estimate", applies=trained)
 def train_seconds(e: Evaluation) -> float:
-    """the whole training of all seeds that train together, at that throughput; without validation
+    """time to train all stacked seeds at that throughput, without validation
 
     Formula: epochs x steps x batch x seeds / train_images_per_second.
     Estimator: from train_images_per_second.
     Sample size: that of train_images_per_second.
-    Fails: not what a clock on the wall would say: validation, checkpoints and other programs are not in it. The same for each seed.
+    Fails: excludes validation, checkpoints and other programs, so the wall clock shows more. Equal for all seeds.
     Reference: none
     """
     return cost(e, "train_seconds")
@@ -222,12 +233,12 @@ def train_seconds(e: Evaluation) -> float:
 
 @metric(unit="bytes", better="none", applies=trained)
 def peak_memory_bytes(e: Evaluation) -> float:
-    """peak memory while all seeds train together: of a GPU their own, on a CPU that of the whole process, runs before it included
+    """peak memory while all seeds train together
 
     Formula: the largest number of bytes held at once.
-    Estimator: the allocator's count on a GPU, less what was held before; on a CPU the resident size of the process.
+    Estimator: on a GPU the allocator's count, minus what was held before; on a CPU the resident size of the process.
     Sample size: the steps of train_images_per_second.
-    Fails: on a CPU it has Python, libraries and data in it, and whatever runs before left behind: only large differences mean something.
+    Fails: on a CPU it includes Python, libraries, data and earlier runs, so only large differences matter.
     Reference: none
     """
     return cost(e, "peak_memory_bytes")
@@ -235,12 +246,12 @@ def peak_memory_bytes(e: Evaluation) -> float:
 
 @metric(unit="numbers", better="none", applies=trained)
 def parameters(e: Evaluation) -> float:
-    """trained numbers of one seed, masked weights included
+    """number of trained parameters of one seed, including masked weights
 
     Formula: sum of the sizes of all parameters.
-    Estimator: none: it is counted.
+    Estimator: counted.
     Sample size: one seed.
-    Fails: weights that a mask keeps at no effect are counted, buffers are not. Says little about the work for one image.
+    Fails: includes weights that a mask disables, excludes buffers. Says little about the work per image.
     Reference: none
     """
     return sum(p.numel() for p in e.model.parameters())

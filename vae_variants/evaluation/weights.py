@@ -1,4 +1,4 @@
-"""What K importance weights per image say of log p(x), and of themselves. All take log w (K, B) and give (B,)."""
+"""Functions of K log importance weights per image: log w (K, B) -> (B,)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def log_mean_exp(log_w: Tensor) -> Tensor:
 
 
 def bound(log_w: Tensor, k: int) -> Tensor:
-    """L_k, the importance-weighted bound of k draws (Burda et al. 2016): its mean over the floor(K / k) disjoint blocks of k draws.
+    """L_k, the importance-weighted bound of k samples (Burda et al. 2016): its mean over the floor(K / k) disjoint blocks of k samples.
 
     Raises ValueError for k above K.
     """
@@ -27,22 +27,22 @@ def bound(log_w: Tensor, k: int) -> Tensor:
 
 
 def effective_draws(log_w: Tensor) -> Tensor:
-    """(sum w)^2 / sum w^2, from 1 (one draw has all the weight) to K."""
+    """Effective sample size (sum w)^2 / sum w^2, from 1 (one sample has all the weight) to K."""
     log_w = log_w.double()
     return (2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp()
 
 
 def variance(log_w: Tensor) -> Tensor:
-    """Of the estimate log_mean_exp, to first order: s^2 / (K mean(w)^2) = (1 / ESS - 1 / K) K / (K - 1) (delta method).
+    """Variance of log_mean_exp to first order: s^2 / (K mean(w)^2) = (1 / ESS - 1 / K) K / (K - 1) (delta method).
 
-    Half of it is how far L_K is expected to be under log p(x) (Nowozin 2018).
+    L_K is expected to be half of it below log p(x) (Nowozin 2018).
     """
     k = log_w.shape[0]
     return (1 / effective_draws(log_w) - 1 / k).clamp(min=0) * k / (k - 1)
 
 
 def jackknife(log_w: Tensor) -> Tensor:
-    """K L_K - (K - 1) mean_i L_{K-1}^{(-i)}, with L^{(-i)} from all draws but the i-th: bias O(1/K^2), but no bound (Nowozin 2018)."""
+    """K L_K - (K - 1) mean_i L_{K-1}^{(-i)}, with L^{(-i)} from all samples but the i-th: bias O(1/K^2), not a bound (Nowozin 2018)."""
     log_w, k = log_w.double(), log_w.shape[0]
     total = log_w.logsumexp(0)
     share = (log_w - total).exp()
@@ -55,10 +55,10 @@ def jackknife(log_w: Tensor) -> Tensor:
 
 
 def pareto_shape(log_w: Tensor) -> Tensor:
-    """Shape k of a generalised Pareto law fitted to the upper tail of the weights (Vehtari et al. 2024, PSIS).
+    """Shape k of a generalised Pareto distribution fitted to the upper tail of the weights (Vehtari et al. 2024, PSIS).
 
-    Tail of min(K / 5, 3 sqrt(K)) draws, the profile posterior mean of Zhang & Stephens (2009), and a weak pull towards 0.5. Under
-    0.7 the estimates can be relied on; above, even many draws miss the part that matters. NaN for fewer than 25 draws.
+    Tail of min(K / 5, 3 sqrt(K)) weights, the profile posterior mean of Zhang & Stephens (2009), and a weak prior at 0.5. Estimates are
+    reliable below 0.7. NaN for fewer than 25 samples.
     """
     k = log_w.shape[0]
     m = int(min(0.2 * k, 3 * math.sqrt(k)))

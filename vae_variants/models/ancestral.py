@@ -1,4 +1,4 @@
-"""Ancestral sampling of binary pixels from an autoregressive network, each unit of it evaluated once for an image."""
+"""Ancestral sampling of binary pixels from an autoregressive network, with one evaluation of each unit per image."""
 
 from __future__ import annotations
 
@@ -9,23 +9,28 @@ from torch import Tensor
 
 __all__ = ["BLOCK", "ancestral"]
 
-BLOCK = 32  # pixels: what they have in common of earlier ones is one matrix product
+BLOCK = 32  # pixels per matrix product
 
 
 @torch.no_grad()
 def ancestral(weights: Sequence[Tensor], biases: Sequence[Tensor], ready: Sequence[Sequence[int]], u: Tensor) -> Tensor:
-    """Pixels x_i = [u_i < sigmoid(logit_i(x_1 .. x_{i-1}))] of a masked network from uniforms u: (B, D) -> (B, D), in the order of drawing.
+    """Samples pixels x_i = [u_i < sigmoid(logit_i(x_1 .. x_{i-1}))] of a masked network, in the order of sampling.
 
-    `weights` and `biases` are those of its layers, (out, in) and (out,), masks applied, the first layer's inputs and the last one's outputs
-    in the order of drawing. Between layers are ReLUs. Units of a hidden layer are sorted by the pixels that they see: `ready[l][i]` is how
-    many of the hidden layer l see none but the first i, for i = 0 .. D. Without hidden layers the network is a logistic autoregression.
+    Without hidden layers the network is a logistic autoregression; between layers are ReLUs. The cost is that of one pass, mostly in matrix
+    products of `BLOCK` pixels, instead of one pass per pixel.
 
-    Whole passes for each pixel take O(D) times the multiply-adds of one pass; this takes those of one, most of them in products of
-    `BLOCK` pixels.
+    Args:
+        weights, biases: (out, in) and (out,) of each layer, masks applied; pixels in the order of sampling, hidden units sorted by the
+            pixels that they see.
+        ready: `ready[l][i]` is the number of units of hidden layer l that see only the first i pixels, for i = 0 .. D.
+        u: (B, D) uniform numbers.
+
+    Returns:
+        (B, D) pixels in {0, 1}.
     """
     dim = u.shape[1]
-    counts = [range(dim + 1), *ready]  # of each layer that others read: pixels, then hidden ones
-    values = [u.new_zeros(count[-1], len(u)) for count in counts]  # (units, B): rows lie side by side in memory
+    counts = [range(dim + 1), *ready]  # of pixels, then of each hidden layer
+    values = [u.new_zeros(count[-1], len(u)) for count in counts]  # (units, B): rows are contiguous
     uniform = u.mT.contiguous()
     for start in range(0, dim, BLOCK):
         end = min(start + BLOCK, dim)

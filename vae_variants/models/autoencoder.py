@@ -1,4 +1,4 @@
-"""The deterministic autoencoder, alone and with a mixture of Gaussians on its codes."""
+"""The deterministic autoencoder, alone and with a mixture of Gaussians fitted to its latents."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from vae_variants.models.networks import NETWORKS
 
 __all__ = ["Autoencoder", "AutoencoderMixture"]
 
-CODES = 20_000  # training codes that the mixture is fitted to, at most
+CODES = 20_000  # training images for the mixture, at most
 
 
 @MODELS.add
 class Autoencoder(Model, Coder, Decoder):
-    """z = f(x), minimising -log p(x | z); with a Gaussian likelihood that is squared error. No prior, so no samples."""
+    """z = f(x), minimising -log p(x | z); with a Gaussian likelihood that is squared error. Without a prior it cannot sample."""
 
     def __init__(
         self,
@@ -51,10 +51,9 @@ class Autoencoder(Model, Coder, Decoder):
 
 @MODELS.add
 class AutoencoderMixture(Model, Coder, Decoder, Sampler, MeanSampler, Finished):
-    """The same autoencoder; when it is trained, a mixture of `components` Gaussians is fitted to its codes, to draw from.
+    """An autoencoder; after training, a mixture of `components` Gaussians is fitted to its latents, from which it samples.
 
-    What an autoencoder can generate depends on where its codes are drawn (Ghosh et al. 2020, RAE). Full covariances, by
-    scikit-learn's expectation maximisation.
+    The mixture decides what the autoencoder generates (Ghosh et al. 2020, RAE). Full covariances, by scikit-learn's EM.
     """
 
     weights: Tensor

@@ -1,4 +1,4 @@
-"""What a model is, and the capabilities that decide which metrics can be asked of it."""
+"""The base class of models, and the capabilities that decide which metrics apply."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
 class Player(NamedTuple):
     """Minimises the method `loss` over the parameters whose names start with `prefix`.
 
-    Training is an n-player game: n = 1 for a likelihood or a bound, 2 for a GAN. `optimizer` of None is the recipe's.
+    Training is a game of n players: one for a likelihood or a bound, two for a GAN. If `optimizer` is None, the recipe's is used.
     """
 
     prefix: str = ""
@@ -44,13 +44,18 @@ class Player(NamedTuple):
 
 
 class Model(nn.Module, ABC):
-    """Something trained on flat images x of shape (B, D), scaled to [0, 1].
+    """Base class of everything that is trained on flat images x (B, D), scaled to [0, 1].
 
-    A constructor takes `shape` (channels, height, width) first, then, if it has them, `likelihood` and `objective`, then
-    keyword arguments with defaults; those are the names by which a variant sets them. Each player's loss is a method
-    (x (B, D), t () the fraction of training done) -> () the mean over the batch.
-    Every tensor is a parameter or a buffer and no method mutates a parameter, so that any method can be vmapped
-    over a stack of seeds; a model for which that is impossible says `stackable = False` and is trained seed by seed.
+    A constructor takes `shape` (channels, height, width), then `likelihood` and `objective` if it has them, then keyword options with
+    defaults. Each player's loss is a method (x (B, D), t () the fraction of training done) -> () mean over the batch.
+
+    Every tensor is a parameter or a buffer, and no method mutates a parameter, so that `torch.func.vmap` can stack seeds. A model
+    that cannot be stacked sets `stackable = False` and is trained seed by seed.
+
+    Attributes:
+        players: Who is trained; empty if nothing is.
+        support: The space of the images that the model describes.
+        shape: (channels, height, width).
     """
 
     players: ClassVar[tuple[Player, ...]] = (Player(),)  # none: nothing to train
@@ -59,34 +64,34 @@ class Model(nn.Module, ABC):
     shape: tuple[int, int, int]
 
     def forward(self, method: str, *args: Any) -> Any:
-        """Calls `method`: the door by which `torch.func.functional_call` reaches any of them."""
+        """Dispatch by name, because `torch.func.functional_call` only calls forward()."""
         return getattr(self, method)(*args)
 
 
 class Sampler(ABC):
-    """Draws images from the model."""
+    """Samples images from the model."""
 
     @abstractmethod
     def sample(self, n: int) -> Tensor:
-        """n -> (n, D) in the model's support."""
+        """n -> images (n, D) in the model's support."""
 
 
 class MeanSampler(ABC):
-    """Draws noise-free grey images: decoder means at prior codes, or the output of an implicit generator."""
+    """Generates noise-free grey images: decoder means at samples of the prior, or the output of an implicit generator."""
 
     @abstractmethod
     def sample_mean(self, n: int) -> Tensor:
-        """n -> (n, D) in [0, 1] (a Gaussian mean may step over the edge)."""
+        """n -> images (n, D) in [0, 1]; a Gaussian mean may lie slightly outside."""
 
 
 class Density(ABC):
-    """Has log p(x), exactly or from below."""
+    """Has log p(x), exact or as a lower bound."""
 
     exact: ClassVar[bool]
 
     @abstractmethod
     def log_prob(self, x: Tensor) -> Tensor:
-        """x (B, D) -> (B,) nats; where `exact` is false, a single-sample lower bound in expectation."""
+        """x (B, D) -> (B,) nats; if `exact` is false, a lower bound in expectation from one sample."""
 
 
 class LatentVariable(ABC):
@@ -94,7 +99,7 @@ class LatentVariable(ABC):
 
     @abstractmethod
     def prior(self, n: int) -> Tensor:
-        """n -> (n, Z) codes drawn from p(z)."""
+        """n -> samples (n, Z) of p(z)."""
 
     @abstractmethod
     def log_prior(self, z: Tensor) -> Tensor:
@@ -102,15 +107,15 @@ class LatentVariable(ABC):
 
     @abstractmethod
     def simulate(self, n: int) -> tuple[Tensor, Tensor]:
-        """n -> images (n, D) in the model's support, and the codes (n, Z) that they were drawn from."""
+        """n -> images (n, D) in the model's support, and the latents (n, Z) that generated them."""
 
     @abstractmethod
     def infer(self, x: Tensor, k: int, t: Tensor) -> Draws:
-        """k draws from q(z | x) for each of x (B, D) -> `Draws`."""
+        """k samples of q(z | x) for each of x (B, D), at the fraction t () of training."""
 
 
 class GaussianPosterior(LatentVariable):
-    """Its q(z | x) is a diagonal Gaussian, and log p(x, z) has a gradient in z."""
+    """q(z | x) is a diagonal Gaussian, and log p(x, z) has a gradient in z."""
 
     @abstractmethod
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,7 +123,7 @@ class GaussianPosterior(LatentVariable):
 
 
 class Encoder(ABC):
-    """Turns an image into a code of fixed length."""
+    """Maps an image to a latent vector of fixed length."""
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
@@ -134,7 +139,7 @@ class Coder(Encoder):
 
 
 class Decoder(ABC):
-    """Has log p(x | z) for a given code."""
+    """Has log p(x | z) for any z."""
 
     likelihood: Likelihood
 
@@ -144,7 +149,7 @@ class Decoder(ABC):
 
 
 class DataDependent(ABC):
-    """Takes something in closed form from the training images, before (or instead of) training."""
+    """Takes something from the training images in closed form, before (or instead of) training."""
 
     @abstractmethod
     def initialise(self, x: Tensor) -> None:
@@ -152,11 +157,11 @@ class DataDependent(ABC):
 
 
 class Finished(ABC):
-    """Takes one more step in closed form, or by another method, once training is over."""
+    """Takes one more step after training, in closed form or by another method."""
 
     @abstractmethod
     def finish(self, x: Tensor) -> None:
-        """Fills buffers from the training images x (N, D); the same each time. Shapes stay as they are."""
+        """Fills buffers from the training images x (N, D), deterministically. Shapes stay unchanged."""
 
 
 MODELS: Registry[type[Model]] = Registry("model")

@@ -1,4 +1,4 @@
-"""A VAE with one categorical latent variable: small enough to be summed over, so that everything about it is exact."""
+"""A VAE with one categorical latent variable. Summing over it makes log p(x), ELBO and gap exact."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ __all__ = ["CategoricalVAE"]
 class CategoricalVAE(Model, Sampler, MeanSampler, Density, LatentVariable, Coder, Decoder):
     """z in {1..C} with p(z) = 1/C, q(z | x) = softmax(encoder(x)), p(x | z) = likelihood(decoder(z)), z as a one-hot vector.
 
-    Trained on the exact ELBO, sum_z q(z | x) (log p(x, z) - log q(z | x)). log p(x) = log sum_z p(x, z) by enumeration, and the gap
-    between the two is KL(q(z | x) || p(z | x)).
+    Trained on the exact ELBO, sum_z q(z | x) (log p(x, z) - log q(z | x)). log p(x) = log sum_z p(x, z); the gap is
+    KL(q(z | x) || p(z | x)).
     """
 
     exact: ClassVar[bool] = True
@@ -52,7 +52,7 @@ class CategoricalVAE(Model, Sampler, MeanSampler, Density, LatentVariable, Coder
         return self.encoder(x).log_softmax(-1), log_px - math.log(len(self.codes))
 
     def bound(self, x: Tensor) -> Tensor:
-        """The ELBO of x (B, D), with nothing left to chance: (B,) nats."""
+        """The exact ELBO of x (B, D): (B,) nats."""
         log_q, joint = self.enumerate(x)
         return (log_q.exp() * (joint - log_q)).sum(-1)
 
@@ -93,7 +93,7 @@ class CategoricalVAE(Model, Sampler, MeanSampler, Density, LatentVariable, Coder
         return self.encoder(x).softmax(-1)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Probabilities of the categories z (B, C) -> the mean of x under them (B, D)."""
+        """Probabilities z (B, C) of the categories -> the mean of x under them, (B, D)."""
         return z @ self.likelihood.mean(self.decoder(self.codes))
 
     def simulate(self, n: int) -> tuple[Tensor, Tensor]:

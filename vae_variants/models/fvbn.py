@@ -21,7 +21,7 @@ __all__ = ["FVBN"]
 class FVBN(Model, Sampler, Density):
     """Logistic autoregression in raster order: p(x) = prod_i Bernoulli(x_i; sigmoid(b_i + sum_{j<i} W_ij x_j)).
 
-    Exact log p(x) in one pass; sampling takes D passes (Frey, Hinton & Dayan 1996).
+    Exact log p(x) in one pass (Frey, Hinton & Dayan 1996).
     """
 
     exact: ClassVar[bool] = True

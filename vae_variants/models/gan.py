@@ -23,17 +23,15 @@ def adam(parameters: list[Tensor], lr: float) -> torch.optim.Optimizer:
 
 @MODELS.add(name="gan")
 class GAN(Model, Sampler, MeanSampler):
-    """Non-saturating GAN on grey images with R1 penalty (Goodfellow et al. 2014, Mescheder et al. 2018): samples, and no likelihood.
+    """Non-saturating GAN on grey images with R1 penalty (Goodfellow et al. 2014, Mescheder et al. 2018). It has no likelihood.
 
     g(z) in [0, 1]^D is the sigmoid of the generator's D outputs, with z ~ N(0, I) of `latent` units; d(x) is the logit that x (D,) is real.
-    The discriminator minimises E softplus(-d(x)) + E softplus(d(g(z))) + `penalty` / 2 E |grad_x d(x)|^2, where x are real images with
-    pixels in [0, 1]; the generator E softplus(-d(g(z))). Two players, one step each per batch, the discriminator first.
+    The discriminator minimises E softplus(-d(x)) + E softplus(d(g(z))) + `penalty` / 2 E |grad_x d(x)|^2 over real images x; the generator
+    minimises E softplus(-d(g(z))). Each player takes one step per batch, the discriminator first.
 
-    The penalty holds d flat around real images, without which a game on images that fill few of their D dimensions need not
-    converge (L. Mescheder, A. Geiger, S. Nowozin, Which training methods for GANs do actually converge?, ICML 2018); 0 leaves it out.
-    Its strength depends on the scale of the pixels: p here is 4 p for pixels in [-1, 1]. Adam has beta_1 = 0.5 (Radford et al. 2016).
-
-    The generator has the layers of a VAE's decoder of the same `latent`, `network` and `hidden`.
+    Without the penalty (0) the game need not converge on images that fill few of their D dimensions (L. Mescheder, A. Geiger, S. Nowozin,
+    Which training methods for GANs do actually converge?, ICML 2018). Its strength depends on the scale of the pixels: p here is 4 p for
+    pixels in [-1, 1]. Adam has beta_1 = 0.5 (Radford et al. 2016). The generator equals a VAE's decoder of the same options.
     """
 
     players: ClassVar[tuple[Player, ...]] = (Player("discriminator.", "discriminator_loss", adam), Player("generator.", "loss", adam))
@@ -63,7 +61,7 @@ class GAN(Model, Sampler, MeanSampler):
         return self.sample(n)
 
     def logit_and_slope(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, D) -> d(x) (B,) and |grad_x d(x)|^2 (B,); both can be differentiated again, and vmapped."""
+        """x (B, D) -> d(x) (B,) and |grad_x d(x)|^2 (B,), both differentiable and compatible with vmap."""
 
         def total(v: Tensor) -> tuple[Tensor, Tensor]:
             logit = self.discriminator(v).squeeze(-1)

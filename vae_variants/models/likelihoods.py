@@ -1,4 +1,4 @@
-"""p(x | h): a law over an image x given what the decoder puts out, normalised on a named support."""
+"""Likelihoods p(x | h): densities of an image x given the decoder's output h, normalised on a named support."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ __all__ = [
 
 
 class Support(enum.Enum):
-    """The space in which a density or mass lives; figures in nats are comparable only within one of them.
+    """The space in which a density or mass lives. Nats can be compared only within one.
 
-    All of them are written on [0, 1]: `BINARY` is {0, 1}; `BYTE` the stored grey levels j / (levels - 1);
-    `UNIT` the interval [0, 1]; `REAL` the real line, of which pixels happen to use [0, 1].
+    All are written on [0, 1]: `BINARY` is {0, 1}; `BYTE` the stored grey levels j / (levels - 1); `UNIT` the interval [0, 1]; `REAL` the
+    real line, of which pixels use [0, 1].
     """
 
     BINARY = "binary"
@@ -46,9 +46,13 @@ class Support(enum.Enum):
 
 
 class Likelihood(nn.Module, ABC):
-    """A law over x (..., D) given decoder outputs h (..., k * D), independent over pixels given h.
+    """Base class: a density of x (..., D) given decoder outputs h (..., k * D), independent over pixels given h.
 
-    With k > 1 the outputs of one pixel lie side by side: h.unflatten(-1, (D, k)).
+    For k > 1 the outputs of one pixel are adjacent: h.unflatten(-1, (D, k)).
+
+    Attributes:
+        support: Where the density lives.
+        k: Decoder outputs per pixel.
     """
 
     support: ClassVar[Support]
@@ -56,19 +60,19 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
-        """(..., k * D), (..., D) -> (...,) nats, summed over pixels, with every constant."""
+        """h (..., k * D), x (..., D) -> (...,) nats, summed over pixels, with every constant."""
 
     @abstractmethod
     def sample(self, h: Tensor) -> Tensor:
-        """(..., k * D) -> (..., D)."""
+        """h (..., k * D) -> (..., D)."""
 
     @abstractmethod
     def mean(self, h: Tensor) -> Tensor:
-        """(..., k * D) -> (..., D), the expectation of x given h."""
+        """h (..., k * D) -> (..., D), the expectation of x given h."""
 
 
 class ConstantScale(ABC):
-    """A Gaussian around the decoder's output, with one standard deviation for all pixels."""
+    """A Gaussian likelihood with one standard deviation for all pixels."""
 
     @property
     @abstractmethod
@@ -103,7 +107,7 @@ class ContinuousBernoulli(Likelihood):
 
     def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
         near = h.abs() < 0.05
-        g = torch.where(near, torch.ones_like(h), h)  # keeps the branch that is not taken, and its gradient, finite
+        g = torch.where(near, torch.ones_like(h), h)  # keeps the unused branch and its gradient finite
         far = g.clamp(min=0) + torch.log(-torch.expm1(-g.abs())) - g.abs().log()
         series = h / 2 + h**2 / 24 - h**4 / 2880
         return (x * h - torch.where(near, series, far)).sum(-1)
@@ -173,10 +177,10 @@ class GaussianLearnt(Likelihood, ConstantScale):
 
 @LIKELIHOODS.add
 class DiscretizedLogistic(Likelihood):
-    """A mass on the stored grey levels: a logistic law rounded to the nearest level, its tails given to the end levels.
+    """A mass on the stored grey levels: a logistic distribution rounded to the nearest level; the end levels take its tails.
 
-    Outputs per pixel: the logit of the location and the log of the scale (less 2). With a, b the standardised upper and
-    lower edge of the bin, sigma(a) - sigma(b) = sigma(a) sigma(-b) (1 - exp(b - a)), which stays exact in the tails.
+    Outputs per pixel: the logit of the location, and the log scale plus 2. With a, b the standardised upper and lower edge of the bin,
+    sigma(a) - sigma(b) = sigma(a) sigma(-b) (1 - exp(b - a)), which stays exact in the tails.
     """
 
     support, k = Support.BYTE, 2
@@ -214,7 +218,7 @@ class DiscretizedLogistic(Likelihood):
 
 @LIKELIHOODS.add
 class Categorical(Likelihood):
-    """A free mass on the stored grey levels: a softmax over `levels` logits per pixel, blind to their order."""
+    """A mass on the stored grey levels: a softmax over `levels` logits per pixel, which ignores their order."""
 
     support = Support.BYTE
 
@@ -229,7 +233,7 @@ class Categorical(Likelihood):
 
     def sample(self, h: Tensor) -> Tensor:
         logits = h.unflatten(-1, (-1, self.levels))
-        noise = -torch.log(-torch.log(torch.rand_like(logits).clamp(1e-20, 1 - 1e-7)))  # Gumbel: the argmax is a draw
+        noise = -torch.log(-torch.log(torch.rand_like(logits).clamp(1e-20, 1 - 1e-7)))  # Gumbel: the argmax is a sample
         return (logits + noise).argmax(-1).to(h.dtype) / (self.levels - 1)
 
     def mean(self, h: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The VAE that is linear and Gaussian throughout: probabilistic PCA, with everything about it known."""
+"""The linear-Gaussian VAE (probabilistic PCA), for which everything is known in closed form."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ C = 0.5 * math.log(2 * math.pi)
 class LinearVAE(Model, Sampler, MeanSampler, Density, GaussianPosterior, Coder, Decoder):
     """p(z) = N(0, I), p(x | z) = N(W z + b, sigma^2 I), q(z | x) = N(A x + c, diag s^2); W, b, sigma, A, c, s are learnt.
 
-    log p(x) = log N(x; b, W W^T + sigma^2 I), and the ELBO on which it is trained has no need of draws. At its optimum W spans the
-    principal components, sigma^2 is the mean of the eigenvalues left out, and q is the posterior: no gap (Lucas et al. 2019).
+    log p(x) = log N(x; b, W W^T + sigma^2 I). Training uses the exact ELBO. At its optimum W spans the principal components, sigma^2 is the
+    mean of the remaining eigenvalues, and q is the posterior, so the gap is 0 (Lucas et al. 2019).
     """
 
     exact: ClassVar[bool] = True
@@ -40,7 +40,7 @@ class LinearVAE(Model, Sampler, MeanSampler, Density, GaussianPosterior, Coder, 
         return 0.5 * (mean.square() + (2 * self.log_scale).exp() - 1) - self.log_scale
 
     def bound(self, x: Tensor) -> Tensor:
-        """The ELBO of x (B, D), with nothing left to chance: (B,) nats.
+        """The exact ELBO of x (B, D): (B,) nats.
 
         E_q |x - W z - b|^2 = |x - W mu - b|^2 + sum_j s_j^2 |w_j|^2.
         """
@@ -53,7 +53,7 @@ class LinearVAE(Model, Sampler, MeanSampler, Density, GaussianPosterior, Coder, 
         return -self.bound(x).mean()
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """By Woodbury's identity, with M = I + W^T W / sigma^2 of the size of z."""
+        """By Woodbury's identity, with M = I + W^T W / sigma^2 of size Z x Z."""
         w, v, d = self.decoder.weight, self.likelihood.scale.square(), x - self.decoder.bias
         root = torch.linalg.cholesky(torch.eye(self.latent, dtype=w.dtype, device=w.device) + w.mT @ w / v)
         inner = torch.linalg.solve_triangular(root, (d @ w / v).mT, upper=False).square().sum(0)

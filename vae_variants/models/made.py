@@ -23,9 +23,9 @@ __all__ = ["MADE"]
 class MADE(Model, Sampler, Density):
     """Autoregressive network whose masks let output i see only the pixels before i (Germain et al. 2015).
 
-    With several `orders` the weights are shared, each batch trains one order drawn at random, and the model is the
-    equal mixture of the orders: log p(x) = log (1/R) sum_r p(x | order r), a log-mean-exp of joints. (A mean of logits
-    over orders would not be normalised.) The first order is raster, the others are drawn at construction.
+    With several `orders` the weights are shared, each batch trains one random order, and the model is the equal mixture of the orders:
+    log p(x) = log (1/R) sum_r p(x | order r). (A mean of logits over orders would not be normalised.) The first order is raster; the
+    others are random.
     """
 
     exact: ClassVar[bool] = True
@@ -43,7 +43,7 @@ class MADE(Model, Sampler, Density):
         ranks = torch.stack([torch.arange(dim), *(torch.randperm(dim) for _ in range(orders - 1))])
         self.register_buffer("ranks", ranks)  # (R, D) position of each pixel in the order
         degrees = [torch.arange(width) * max(dim - 1, 1) // width for width in hidden]  # evenly over 0..D-2
-        self.ready = [torch.searchsorted(degree, torch.arange(dim + 1)).tolist() for degree in degrees]  # units with a degree below i
+        self.ready = [torch.searchsorted(degree, torch.arange(dim + 1)).tolist() for degree in degrees]  # units per degree below i
         for i, (before, after) in enumerate(pairwise(degrees)):
             self.register_buffer(f"mask_{i + 1}", (after[:, None] >= before).float())
         self.register_buffer("mask_in", (degrees[0][:, None] >= ranks[:, None, :]).float())  # (R, H, D)
@@ -76,11 +76,11 @@ class MADE(Model, Sampler, Density):
         return -self._joint(x, self.mask_in.index_select(0, r)[0], self.mask_out.index_select(0, r)[0]).mean()
 
     def sample(self, n: int) -> Tensor:
-        """Each unit is evaluated once for an image: O(D H) with one hidden layer, where whole passes take O(D^2 H)."""
+        """Evaluates each unit once per image: O(D H) with one hidden layer, instead of O(D^2 H)."""
         return self._by_order(n, self._fill)
 
     def sample_naively(self, n: int) -> Tensor:
-        """The same images from the same noise, by a whole pass for each pixel."""
+        """The same images from the same noise, by one pass per pixel."""
         return self._by_order(n, self._fill_naively)
 
     def _by_order(self, n: int, fill: Callable[[Tensor, int], Tensor]) -> Tensor:
@@ -92,7 +92,7 @@ class MADE(Model, Sampler, Density):
         return x
 
     def _fill(self, u: Tensor, r: int) -> Tensor:
-        """Uniforms (B, D) -> images (B, D) in order r."""
+        """Uniform numbers (B, D) -> images (B, D) in order r."""
         weights, biases = (list(parts) for parts in zip(*self._masked(self.mask_in[r], self.mask_out[r]), strict=True))
         order, rank = self.ranks[r].argsort(), self.ranks[r]
         weights[0], weights[-1], biases[-1] = weights[0][:, order], weights[-1][order], biases[-1][order]

@@ -1,4 +1,4 @@
-"""Encoders and decoders: a network is a pair of builders, registered under one name."""
+"""Networks: pairs of encoder and decoder builders, registered under one name."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "le
 
 
 class Network(NamedTuple):
-    """Builders of the two halves; both see images as flat vectors of D = C * H * W pixels.
+    """Builders of encoder and decoder; both treat images as flat vectors of D = C * H * W pixels.
 
     encoder(shape, n_out, hidden, activation): (B, D) -> (B, n_out)
-    decoder(n_in, shape, k, hidden, activation): (B, n_in) -> (B, D * k), the k outputs of a pixel side by side
+    decoder(n_in, shape, k, hidden, activation): (B, n_in) -> (B, D * k), with the k outputs of a pixel adjacent
     """
 
     encoder: Callable[[Shape, int, Sequence[int], str], nn.Module]
@@ -34,7 +34,7 @@ NETWORKS: Registry[Network] = Registry("network")
 
 
 def layers(widths: Sequence[int], activation: str) -> nn.Sequential:
-    """Linear layers of the given widths with an activation between each two."""
+    """Linear layers of the given widths with activations in between. Raises `UserError` for an unknown activation."""
     if activation not in ACTIVATIONS:
         raise UserError(closest("activation", activation, ACTIVATIONS))
     modules: list[nn.Module] = []

@@ -1,4 +1,4 @@
-"""Functions that PyTorch has, in a form that costs less and is as exact."""
+"""Faster forms of PyTorch functions, with the same accuracy."""
 
 from __future__ import annotations
 
@@ -28,10 +28,9 @@ class _CrossEntropy(torch.autograd.Function):
 
 
 def cross_entropy(h: Tensor, x: Tensor) -> Tensor:
-    """log(1 + e^h) - x h = max(h, 0) + log(1 + e^-|h|) - x h, elementwise: -log of a Bernoulli probability whose logit is h.
+    """log(1 + e^h) - x h = max(h, 0) + log(1 + e^-|h|) - x h, elementwise: -log of a Bernoulli probability with logit h.
 
-    Its derivative is sigmoid(h) - x, at 0 too. As far from the exact value as torch's own, which takes log1p, slower than log: the second
-    term lies in [0, log 2], and a sum over pixels asks for a small absolute error, not for the relative one that log1p keeps where that
-    term is next to nothing.
+    Its derivative is sigmoid(h) - x, also at 0. The absolute error equals that of torch's version, which uses the slower log1p. A sum over
+    pixels needs a small absolute error, not the small relative error of log1p near 0.
     """
     return _CrossEntropy.apply(*torch.broadcast_tensors(h, x))

@@ -1,4 +1,4 @@
-"""Bounds on log p(x) and their gradient estimators, each a function of `Draws`."""
+"""Objectives: bounds on log p(x) and their gradient estimators, each a function of `Draws`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["OBJECTIVES", "Draws", "Objective", "gated"]
 
 
 class Draws(NamedTuple):
-    """K draws z ~ q(z | x) for each of B images: all that an objective may look at. Nats."""
+    """K samples z ~ q(z | x) for each of B images: the input of every objective. Nats."""
 
     log_px: Tensor  # (K, B) log p(x | z)
     log_pz: Tensor  # (K, B) log p(z)
@@ -34,9 +34,9 @@ class Draws(NamedTuple):
 
     @property
     def log_w_path(self) -> Tensor:
-        """The same, its gradient to the encoder through z alone: the score of q, which is 0 on average, is left out."""
+        """`log_w` whose gradient reaches the encoder through z alone, without the score of q. Raises `UserError` without one."""
         if self.log_qz_path is None:
-            raise UserError("this objective needs z to be a smooth function of the encoder's output, and this model's is not")
+            raise UserError("this objective needs a reparameterised z, and this model has none; use elbo, iwae or another objective")
         return self.log_px + self.log_pz - self.log_qz_path
 
 
@@ -62,11 +62,11 @@ class Gate(torch.autograd.Function):
 
 
 def gated(z: Tensor) -> tuple[Tensor, Tensor]:
-    """z (K, B, Z) -> z itself, and zeros (K, B) whose gradient decides how much of its own gradient each draw of z passes on.
+    """z (K, B, Z) -> z, and zeros (K, B) whose gradient scales the gradient of each sample of z.
 
-    Let an objective add sum_k a_k gate_k, which is 0: the gradient that comes back to z_k is then multiplied by a_k / sum_j a_j,
-    and that of the decoder is not. Weights known only after decoding thus reach the encoder in the one backward pass. An
-    objective that does not use the gate has the gradient that it would have without.
+    If an objective adds sum_k a_k gate_k, which is 0, then the gradient that returns to z_k is multiplied by a_k / sum_j a_j; the decoder's
+    gradient is not. Weights that are known only after decoding thus reach the encoder in one backward pass. Without the gate, gradients
+    are unchanged.
     """
     return Gate.apply(z)
 
@@ -77,16 +77,16 @@ OBJECTIVES: Registry[Callable[..., Tensor]] = Registry("objective")
 
 @OBJECTIVES.add
 def elbo(d: Draws) -> Tensor:
-    """-ELBO with the KL in closed form: KL(q(z|x) || p(z)) - (1/K) sum_k log p(x | z_k).
+    """-ELBO with closed-form KL: KL(q(z|x) || p(z)) - (1/K) sum_k log p(x | z_k).
 
-    Unbiased for every K; K only lowers the variance (Kingma & Welling 2014, estimator B of sec. 2.3).
+    Unbiased for every K; a larger K lowers the variance (Kingma & Welling 2014, estimator B of sec. 2.3).
     """
     return d.kl - d.log_px.mean(0)
 
 
 @OBJECTIVES.add(name="elbo-sampled")
 def elbo_sampled(d: Draws) -> Tensor:
-    """-ELBO with everything by sampling: -(1/K) sum_k log w_k (Kingma & Welling 2014, estimator A of sec. 2.3)."""
+    """-ELBO with sampled KL: -(1/K) sum_k log w_k (Kingma & Welling 2014, estimator A of sec. 2.3)."""
     return -d.log_w.mean(0)
 
 
@@ -98,10 +98,10 @@ def iwae(d: Draws) -> Tensor:
 
 @OBJECTIVES.add
 def stl(d: Draws) -> Tensor:
-    """-ELBO by sampling with the path gradient: -(1/K) sum_k log w_k, q's parameters held constant in log q(z_k | x).
+    """-ELBO with the path gradient: -(1/K) sum_k log w_k, with q's parameters held constant in log q(z_k | x).
 
-    The gradient is that of `elbo-sampled` on average, and 0 for the encoder, without variance, where q is the posterior
-    (sticking the landing, Roeder, Wu & Duvenaud 2017).
+    The gradient equals that of `elbo-sampled` in expectation. For the encoder it is exactly 0 if q is the posterior (sticking the
+    landing, Roeder, Wu & Duvenaud 2017).
     """
     return -d.log_w_path.mean(0)
 
@@ -110,18 +110,18 @@ def stl(d: Draws) -> Tensor:
 def dreg(d: Draws) -> Tensor:
     """-L_K with the doubly reparameterised gradient (Tucker et al. 2019); v_k = w_k / sum_j w_j.
 
-    Decoder: sum_k v_k d log w_k / d theta, as for `iwae`; encoder: sum_k v_k^2 (d log w_k / d z_k) (d z_k / d phi), which is that of
-    `iwae` on average, but whose signal-to-noise ratio grows with K.
+    Decoder: sum_k v_k d log w_k / d theta, as for `iwae`. Encoder: sum_k v_k^2 (d log w_k / d z_k) (d z_k / d phi), equal to that of
+    `iwae` in expectation, with a signal-to-noise ratio that grows with K.
     """
     log_w = d.log_w_path
     if d.gate is None:
-        raise UserError("this objective needs draws whose gradient can be weighted, and this model has none")
+        raise UserError("this objective needs samples with a gate, and this model has none; use iwae")
     return math.log(len(log_w)) - torch.logsumexp(log_w, 0) + (log_w.detach().softmax(0) * d.gate).sum(0)
 
 
 @OBJECTIVES.add
 def beta(d: Draws, beta: float = 4.0) -> Tensor:
-    """-ELBO with its KL weighted: beta KL - (1/K) sum_k log p(x | z_k) (Higgins et al. 2017). Not a bound for beta < 1."""
+    """-ELBO with a weighted KL: beta KL - (1/K) sum_k log p(x | z_k) (Higgins et al. 2017). Not a bound for beta < 1."""
     return beta * d.kl - d.log_px.mean(0)
 
 
@@ -135,6 +135,6 @@ def warm_up(d: Draws, warm_up: float = 0.3) -> Tensor:
 def free_bits(d: Draws, free_bits: float = 0.25) -> Tensor:
     """-ELBO in which each latent unit's batch-mean KL costs at least `free_bits` nats (Kingma et al. 2016, sec. on free bits).
 
-    sum_j max(free_bits, mean_b KL_bj) - (1/K) sum_k log p(x | z_k): units under the floor feel no pressure to collapse.
+    sum_j max(free_bits, mean_b KL_bj) - (1/K) sum_k log p(x | z_k): units below the floor have no incentive to collapse.
     """
     return d.kl_units.mean(0).clamp(min=free_bits).sum() - d.log_px.mean(0)

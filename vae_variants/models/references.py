@@ -1,4 +1,4 @@
-"""Rows that give the other rows their scale: real images, principal components, raw pixels, an untrained encoder."""
+"""Baselines that give other rows their scale: real images, principal components, raw pixels, untrained encoders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["PCA", "Pixels", "RandomEncoder", "RandomProjection", "RealData"]
 
 @MODELS.add
 class RealData(Model, Sampler, MeanSampler, DataDependent):
-    """Training images drawn at random: the sharpness that a perfect sampler would have."""
+    """Random training images: the sharpness of a perfect sampler."""
 
     players: ClassVar[tuple[Player, ...]] = ()
     stackable: ClassVar[bool] = False
@@ -69,7 +69,7 @@ class PCA(Model, Coder, DataDependent):
 
 @MODELS.add
 class Pixels(Model, Encoder):
-    """The image as its own code."""
+    """Raw pixels as latents."""
 
     players: ClassVar[tuple[Player, ...]] = ()
     stackable: ClassVar[bool] = False
@@ -85,7 +85,7 @@ class Pixels(Model, Encoder):
 
 @MODELS.add
 class RandomEncoder(Model, Encoder):
-    """An encoder as initialised, never trained: what the architecture alone gives."""
+    """An untrained encoder: what the architecture alone gives."""
 
     players: ClassVar[tuple[Player, ...]] = ()
     support = Support.REAL
@@ -109,7 +109,7 @@ class RandomEncoder(Model, Encoder):
 
 @MODELS.add
 class RandomProjection(Model, Encoder):
-    """Codes z = A x / sqrt(latent) with A of independent standard normal numbers: what any linear map of that size keeps."""
+    """Latents z = A x / sqrt(latent) with A of independent standard normal numbers."""
 
     players: ClassVar[tuple[Player, ...]] = ()
     support = Support.REAL

@@ -1,4 +1,4 @@
-"""The variational autoencoder: diagonal Gaussian q(z | x), standard normal p(z), any likelihood, any objective."""
+"""The variational autoencoder: diagonal Gaussian q(z | x), standard normal p(z), any likelihood and objective."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ C = 0.5 * math.log(2 * math.pi)
 
 @MODELS.add
 class VAE(Model, Sampler, MeanSampler, Density, GaussianPosterior, Coder, Decoder):
-    """Variational autoencoder (Kingma & Welling 2014), trained by `objective` from `samples` draws of z per image.
+    """Variational autoencoder (Kingma & Welling 2014), trained by `objective` from `samples` samples of z per image.
 
     q(z | x) = N(mu(x), diag s(x)^2), p(z) = N(0, I) with `latent` units, p(x | z) = likelihood(decoder(z)).
     """

@@ -1,19 +1,40 @@
-"""One file per claim; every module here is imported, and importing registers."""
+"""Claims and the framework that tests them. The textbook's claims are plug-in files in `bench/claims`."""
 
-from importlib import import_module
-from pkgutil import iter_modules
+from __future__ import annotations
+
+from pathlib import Path
 
 from vae_variants.components import watch
+from vae_variants.registry import load_plugin
 from vae_variants.studies.lab import Lab
 from vae_variants.studies.study import STUDIES, Effect, Findings, Judgement, Picture, Study, Table, Verdict
 
-__all__ = ["STUDIES", "Effect", "Findings", "Judgement", "Lab", "Picture", "Study", "Table", "Verdict"]
+__all__ = ["STUDIES", "Effect", "Findings", "Judgement", "Lab", "Picture", "Study", "Table", "Verdict", "claim_files", "load_claims"]
 
-TEXTBOOK = (  # the order of its claims, and so that of the page
-    "one_sample", "posterior_shape", "elbo_gap", "features", "sampling_speed", "blur", "likelihood_choice", "better_elbo",
-)  # fmt: skip
-
-for _name in dict.fromkeys([*TEXTBOOK, *(module.name for module in iter_modules(__path__))]):
-    import_module(f"{__name__}.{_name}")
+PLACES = (Path(__file__).parents[1] / "claims", Path(__file__).parents[2] / "bench" / "claims")  # of a wheel, of a checkout
+TEXTBOOK = (
+    "one_sample",
+    "posterior_shape",
+    "elbo_gap",
+    "features",
+    "sampling_speed",
+    "blur",
+    "likelihood_choice",
+    "better_elbo",
+)
 
 watch(STUDIES)
+
+
+def claim_files() -> dict[str, Path]:
+    """Name -> file of each claim that comes with the package, in the order of the textbook, then by name."""
+    place = next((place for place in PLACES if place.is_dir()), PLACES[0])
+    files = sorted([*place.glob("*.py"), *place.glob("*/__init__.py")])
+    found = {path.parent.name if path.name == "__init__.py" else path.stem: path for path in files}
+    return {name: found[name] for name in [*TEXTBOOK, *(name for name in found if name not in TEXTBOOK)] if name in found}
+
+
+def load_claims() -> None:
+    """Registers the claims that come with the package in `STUDIES`. A claim that is registered already is not loaded again."""
+    for path in claim_files().values():
+        load_plugin(path)

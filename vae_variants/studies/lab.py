@@ -149,3 +149,16 @@ class Lab:
     def evaluation(self, model: Model, seed: int, dataset: Dataset | None = None, **sizes: Any) -> Evaluation:
         """Of one model on the test images, at this fidelity but for `sizes`: `bound_samples=100`."""
         return Evaluation(model, dataset or self.dataset, seed, replace(fidelity(self.fidelity), **sizes), self.device)
+
+    def evaluations(self, configuration: Configuration, seeds: tuple[int, ...]) -> Iterator[Evaluation]:
+        """One per seed, on the CPU: the models are small, and most of the work on them is in float64."""
+        for seed, model in self.models(configuration, seeds).items():
+            yield Evaluation(model.cpu(), self.dataset, seed, fidelity(self.fidelity))
+
+    def need_labels(self) -> None:
+        """Raises `UserError` if the images have no labels, or labels of one class only."""
+        labels = self.dataset.labels
+        if labels is None:
+            raise UserError(f"data set {self.name!r} has no labels, which this study needs")
+        if len(labels["train"].unique()) < 2:
+            raise UserError(f"data set {self.name!r} has labels of one class only; this study needs at least two")

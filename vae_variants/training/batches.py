@@ -12,19 +12,27 @@ from torch import Tensor
 
 __all__ = ["batches", "derive_seed"]
 
-MANY = 2**17  # numbers, from which on threads are worth their while
+MANY = 2**17  # numbers; below, threads cost more than they save
 
 
 def derive_seed(*parts: object) -> int:
-    """A seed for one purpose, a pure function of `parts`: equal for every variant that shares them."""
+    """A seed for one purpose: a function of `parts` alone, and so equal for all variants that share them."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
 
 
 def batches(images: Tensor, dynamic: bool, seeds: Sequence[int], size: int, key: str, epoch: int, start: int = 0) -> Iterator[Tensor]:
-    """images (N, D) -> floor(N / size) times (S, size, D): each seed has its own order, and its own binarisation where it is dynamic.
+    """Yields floor(N / size) batches (S, size, D) of images (N, D), with an own order and binarisation for each seed.
 
-    Both depend on (`key`, seed, epoch) alone; `start` leaves out as many batches, and changes nothing about the others. One gather for
-    each step: one for a whole epoch is no faster, and takes S copies of the images.
+    Both depend on (`key`, seed, epoch) alone. Gathering step by step is as fast as once per epoch, and needs no S copies of the images.
+
+    Args:
+        images: (N, D) on the device that trains.
+        dynamic: Whether to binarise the images anew.
+        seeds: One per member.
+        size: Batch size.
+        key: Enters the seeds of order and binarisation.
+        epoch: Number of the epoch.
+        start: Number of batches to skip; the others are unchanged.
     """
     device, orders, flips = images.device, [], []
     for seed in seeds:
@@ -42,7 +50,7 @@ def batches(images: Tensor, dynamic: bool, seeds: Sequence[int], size: int, key:
 
 
 def binarised(x: Tensor, generators: Sequence[torch.Generator], pool: ThreadPoolExecutor) -> Tensor:
-    """1 with probability x, else 0, (S, ...), from a generator for each of S; on a CPU many are drawn side by side."""
+    """1 with probability x, else 0, (S, ...), with one generator per slice; on a CPU large batches are drawn in parallel."""
     u = torch.empty_like(x)
     draws = [partial(torch.rand, x.shape[1:], generator=g, out=each) for g, each in zip(generators, u, strict=True)]
     if x.device.type == "cpu" and x.numel() > MANY:

@@ -1,4 +1,4 @@
-"""Simplifies the list of tensor operations that a training step was traced to; each rule leaves the values what they were."""
+"""Simplifies the traced list of tensor operations of a training step without changing its values."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ IN_PLACE = {
 INTO_GRADIENT = {
     op.default: op.grad_input for op in (aten.sigmoid_backward, aten.softplus_backward, aten.tanh_backward, aten.threshold_backward)
 }
-LARGE = 2**22  # multiply-adds of one product, from which on it is worth the threads
+LARGE = 2**22  # multiply-adds of one product; below, threads do not pay
 
 
 def simplify(graph: GraphModule) -> None:
-    """Leaves out what has no effect, lets products come out the way up that is wanted, and writes over what nobody reads afterwards."""
+    """Removes operations without effect, avoids copies of transposed products, and reuses memory that is not read again."""
     nodes = graph.graph
     if any(isinstance(node.target, OpOverload) and node.target._schema.is_mutable for node in nodes.nodes):
-        return  # what looks like a copy may be there to be changed
+        return  # a copy may be needed by a later in-place operation
     for node in nodes.nodes:
         if does_nothing(node):
             node.replace_all_uses_with(node.all_input_nodes[0])
@@ -55,8 +55,8 @@ def simplify(graph: GraphModule) -> None:
 def products(a: Tensor, b: Tensor) -> Tensor:
     """a_s b_s for each s: (S, N, K), (S, K, M) -> (S, N, M).
 
-    On a CPU a batched product gives whole members to threads, so that with five members and two threads one of them waits for the other a
-    sixth of the time. One by one every product has all threads.
+    A batched product on a CPU assigns whole members to threads, so that with five members and two threads one thread idles a sixth of the
+    time. Single products use all threads.
     """
     small = a.shape[1:].numel() * b.shape[-1] < LARGE
     if small or a.device.type != "cpu" or len(a) % torch.get_num_threads() == 0 or rounded(a.device):
@@ -68,10 +68,7 @@ def products(a: Tensor, b: Tensor) -> Tensor:
 
 
 def round_factors(graph: GraphModule) -> None:
-    """Lets the products of a simplified graph take their factors in bfloat16, each cast once however often it is read.
-
-    Their sums come out of the processor's own instructions in bfloat16, and everything that follows is float32 again.
-    """
+    """Casts the factors of products in a simplified graph to bfloat16, each once; sums and all other operations stay float32."""
     nodes, known = graph.graph, dict[Node, Node]()
 
     def low(node: Node) -> Node:
@@ -92,14 +89,14 @@ def round_factors(graph: GraphModule) -> None:
 
 
 def does_nothing(node: Node) -> bool:
-    """A new shape that is the old one, or times 1."""
+    """Whether it is a reshape to the same shape, or a product with 1."""
     if node.target is aten.mul.Scalar:
         return same(node.args[0], node) and node.args[1] in (1, 1.0)
     return node.target in RESHAPES and same(node.args[0], node)
 
 
 def transposed_product(node: Node) -> Node | None:
-    """The product of stacks of two matrices of which `node` is a copy, the other way up."""
+    """The batched product of which `node` is a transposed copy."""
     if node.target is not aten.clone.default:
         return None
     (turned,) = node.all_input_nodes
@@ -110,11 +107,11 @@ def transposed_product(node: Node) -> Node | None:
 
 
 def write_over(nodes: list[Node]) -> None:
-    """Lets an element-wise operation write over its first operand, where that is a whole tensor made in the graph and not read later."""
+    """Lets an elementwise operation write into its first operand if that is a whole tensor of this graph that is not read later."""
     place = {node: i for i, node in enumerate(nodes)}
     for node in nodes:
         if node.target is aten.add.Tensor and len(node.args) == 2 and not same(node.args[0], node) and same(node.args[1], node):
-            node.args = node.args[::-1]  # a bias is added to what it is broadcast to
+            node.args = node.args[::-1]  # the larger operand first
         if (node.target not in IN_PLACE and node.target not in INTO_GRADIENT) or not same(node.args[0], node):
             continue
         first, *others = node.all_input_nodes
@@ -134,21 +131,21 @@ def write_over(nodes: list[Node]) -> None:
 
 
 def is_view(node: Node) -> bool:
-    """Whether it returns memory of its first operand, changed or not."""
+    """Whether it returns memory of its first operand."""
     if node.target is operator.getitem:
         return True
     return isinstance(node.target, OpOverload) and any(returned.alias_info for returned in node.target._schema.returns)
 
 
 def memory(node: Node) -> Node:
-    """The node that made the memory of its result."""
+    """The node that allocated the memory of its result."""
     while is_view(node):
         node = node.all_input_nodes[0]
     return node
 
 
 def sharing(node: Node) -> Iterator[Node]:
-    """`node` and all whose results share its memory."""
+    """`node` and all nodes whose results share its memory."""
     yield node
     for user in node.users:
         if is_view(user) and user.all_input_nodes[0] is node:
@@ -156,12 +153,12 @@ def sharing(node: Node) -> Iterator[Node]:
 
 
 def value(node: object) -> Tensor | None:
-    """What `node` was when it was traced: its shape, strides and type."""
+    """Shape, strides and type of `node` when it was traced."""
     found = node.meta.get("val") if isinstance(node, Node) else None
     return found if isinstance(found, Tensor) else None
 
 
 def same(a: object, b: Node) -> bool:
-    """Whether the two are alike in shape, strides and type."""
+    """Whether shape, strides and type are equal."""
     one, other = value(a), value(b)
     return one is not None and other is not None and (one.shape, one.stride(), one.dtype) == (other.shape, other.stride(), other.dtype)

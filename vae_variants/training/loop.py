@@ -1,4 +1,4 @@
-"""The one training loop: an n-player game over a stack of seeds."""
+"""The training loop: a game of n players over stacked seeds."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Training", "fit"]
 
-FEW = 100  # steps, for which tracing takes longer than it saves
-VALIDATION, VALIDATION_BATCH = 1000, 250  # images, and how many at a time
+FEW = 100  # steps; tracing costs more than it saves below
+VALIDATION, VALIDATION_BATCH = 1000, 250  # images, and images per call
 
 Curves = dict[str, list[list[float]]]  # name -> (epochs, seeds)
 
@@ -36,16 +36,25 @@ def adam(parameters: list[Tensor], lr: float) -> torch.optim.Optimizer:
 
 
 class Training:
-    """Trains a population one epoch at a time; between steps its state can be saved and restored.
+    """Trains a population epoch by epoch; its state can be saved and restored between any two steps.
 
-    Order of the images and binarisation depend on (`key`, seed, epoch), and the noise inside a step on
-    (`key`, seeds, epoch), never on the model: variants are paired, and an epoch can be repeated from its number alone.
+    The order of images and their binarisation depend on (`key`, seed, epoch), the noise of the steps on (`key`, seeds, epoch). Neither
+    depends on the model, so variants are paired, and an epoch can be repeated from its number.
+
+    Args:
+        population: The stacked members.
+        data: Images in the model's support.
+        recipe: Epochs, batch size, learning rate, decay and precision.
+        key: Enters the seeds of order, binarisation and noise.
+
+    Raises:
+        UserError: If a player owns no parameter.
     """
 
     def __init__(self, population: Population, data: Data, recipe: Recipe, key: str = "") -> None:
         self.population, self.data, self.recipe, self.key = population, data, recipe, key
         self.epoch, self.seconds, self.diverged = 0, list[float](), dict[int, int]()
-        self.losses, self.spent, self.noise = list[Tensor](), 0.0, list[Tensor]()  # of an epoch that has begun
+        self.losses, self.spent, self.noise = list[Tensor](), 0.0, list[Tensor]()  # of the current epoch
         self.train = data.train.to(population.device)
         self.validation = data.validation[:VALIDATION].to(population.device)
         self.batch = min(recipe.batch, len(self.train))
@@ -62,14 +71,20 @@ class Training:
         self.gradients = [Gradient(population, player, recipe.precision, trace) for player in self.players]
 
     def batches(self) -> Iterator[Tensor]:
-        """(S, B, D) per step of the epoch that is still to be made."""
+        """(S, B, D) for each remaining step of this epoch."""
         return batches(self.train, self.data.dynamic, self.population.seeds, self.batch, self.key, self.epoch, len(self.losses))
 
     def run_epoch(self, after: Callable[[], None] = lambda: None) -> dict[str, list[float]]:
-        """One pass over the training images, or the rest of one -> curves: name -> mean value of the epoch for each seed.
+        """Trains to the end of the current epoch and validates.
 
-        `after` is called after each step, and may take the `state()`. Raises `UserError` where the model has no player, and so nothing
-        to train.
+        Args:
+            after: Called after each step; it may take the `state()`.
+
+        Returns:
+            Curves: name -> mean value of the epoch for each seed.
+
+        Raises:
+            UserError: If the model has no player.
         """
         if not self.players:
             raise UserError(f"{type(self.population.template).__name__} has nothing to train")
@@ -80,7 +95,7 @@ class Training:
                 self.resume_noise()
             begin, first, before = time.perf_counter(), len(self.losses), self.spent
             done = [(self.epoch + step / self.steps) / self.recipe.epochs for step in range(self.steps)]
-            times = torch.tensor(done, device=self.population.device)  # at once: a copy for each step would be waited for
+            times = torch.tensor(done, device=self.population.device)  # in one copy: one per step would synchronise
             with precision(self.recipe.precision):
                 for fraction, t, x in zip(done[first:], times[first:], self.batches(), strict=True):
                     self.slow_down(fraction)
@@ -88,7 +103,7 @@ class Training:
                     self.spent = before + time.perf_counter() - begin
                     after()
             means = torch.stack(self.losses).mean(0)
-            curves = {self.curve(p): row.tolist() for p, row in zip(self.players, means, strict=True)}  # waits for the device
+            curves = {self.curve(p): row.tolist() for p, row in zip(self.players, means, strict=True)}  # synchronises
             self.seconds.append(before + time.perf_counter() - begin)
             self.losses, self.spent, self.noise = [], 0.0, []
             self.epoch += 1
@@ -100,30 +115,27 @@ class Training:
 
     @property
     def how(self) -> str:
-        """How the steps of this process were made: traced, stacked, one by one; and in which precision."""
+        """How this process makes its steps (traced, stacked or member by member), and the precision."""
         ways = dict.fromkeys(gradient.how for gradient in self.gradients if gradient.how)
         name = self.recipe.precision
         without = "" if has_effect(name, self.population.device) or name == "fp32" else " has no effect here: fp32"
         return "; ".join([*ways, name + without])
 
     def resume_noise(self) -> None:
-        """Draws go on from where `state()` was taken."""
+        """Continues the random streams of the restored `state()`."""
         torch.set_rng_state(self.noise[0])
         if self.population.device.type == "cuda":
             torch.cuda.set_rng_state(self.noise[1], self.population.device)
 
     def slow_down(self, done: float) -> None:
-        """Learning rates after that fraction of the training: a function of it alone, so that a resumed run has the same."""
+        """Sets the learning rates after the fraction `done` of training; they depend on it alone, so a resumed run has the same."""
         factor = DECAYS[self.recipe.decay](done)
         for optimizer, rates in zip(self.optimizers, self.rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
 
     def images_per_second(self, budget: float) -> float:
-        """Images times seeds per second: the median over single steps after 3 to warm up, for `budget` seconds.
-
-        Trains as it measures, on a machine that does nothing else: whoever wants the population as it was restores it.
-        """
+        """Images times seeds per second, the median over single steps in `budget` seconds; trains the population meanwhile."""
         if not self.players:
             raise UserError(f"{type(self.population.template).__name__} has nothing to train")
         device, times, t = self.population.device, list[float](), torch.zeros((), device=self.population.device)
@@ -141,7 +153,7 @@ class Training:
                     return len(self.population) * self.batch / statistics.median(times[3:])
 
     def turn(self, i: int, x: Tensor, t: Tensor) -> Tensor:
-        """One step of player i -> (S,) its loss."""
+        """One step of player i -> its loss (S,)."""
         value, gradients = self.gradients[i](x, t)
         for parameter, found in zip(self.parameters[i], gradients, strict=True):
             parameter.grad = found
@@ -154,7 +166,7 @@ class Training:
 
     @torch.no_grad()
     def validate(self) -> dict[str, list[float]]:
-        """Mean over the first 1000 validation images: log p(x) or its one-sample bound, else the loss of a lone player."""
+        """Mean over the first 1000 validation images of log p(x) or its one-sample bound, else of the loss of a single player."""
         if isinstance(self.population.template, Density):
             log_prob = self.population.call("log_prob", (None,))
             values = [log_prob(x) for x in self.validation.split(VALIDATION_BATCH)]
@@ -165,7 +177,7 @@ class Training:
         return {}
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that the next step depends on, as flat tensors; to be taken between epochs, or by `after` of `run_epoch`."""
+        """Everything that the next step depends on, as flat tensors; valid between epochs, or in `after` of `run_epoch`."""
         found = {f"model/{name}": tensor for name, tensor in self.population.state().items()}
         for i, optimizer in enumerate(self.optimizers):
             for j, entry in optimizer.state_dict()["state"].items():
@@ -180,7 +192,7 @@ class Training:
         return found
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Goes on from a `state()` of the same population, data and recipe."""
+        """Resumes from a `state()` of the same population, data and recipe."""
         self.population.restore({k.removeprefix("model/"): v for k, v in state.items() if k.startswith("model/")})
         for i, optimizer in enumerate(self.optimizers):
             entries: dict[int, dict[str, Any]] = {}
@@ -197,7 +209,7 @@ class Training:
 
 
 def fit(population: Population, data: Data, recipe: Recipe, key: str = "") -> Curves:
-    """Trains to the end -> curves: name -> (epochs, seeds)."""
+    """Trains all epochs -> curves: name -> (epochs, seeds)."""
     training, curves = Training(population, data, recipe, key), Curves()
     while training.players and training.epoch < recipe.epochs:
         for name, row in training.run_epoch().items():

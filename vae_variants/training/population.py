@@ -1,4 +1,4 @@
-"""One model as many copies as there are seeds."""
+"""Several seeds of one model, stacked."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ __all__ = ["Population"]
 
 
 class Population:
-    """S copies of one model, initialised from S seeds, with their parameters stacked on a leading axis of length S.
+    """S copies of one model, initialised from S seeds, with parameters stacked on a leading axis of length S.
 
-    Every method is called for all members at once by `torch.func.vmap`; a model that says `stackable = False` is called
-    member by member, behind the same interface. Draws inside a call come from one stream, so that the tuple of seeds
-    that trains together is the unit of reproducibility; the initialisation depends on each member's seed alone.
-    `randomness="same"` gives every member the same draws.
+    `torch.func.vmap` calls a method for all members at once. A model with `stackable = False` is called member by member instead, behind
+    the same interface. The initialisation depends on each member's seed; noise inside a call comes from one stream, so the tuple of seeds
+    is the unit of reproducibility.
+
+    Args:
+        build: Returns a new model.
+        seeds: One per member.
+        device: Where the members live.
+        randomness: "different" noise for each member, or the "same".
     """
 
     def __init__(
@@ -49,7 +54,12 @@ class Population:
         return len(self.seeds)
 
     def call(self, method: str, in_dims: tuple[int | None, ...]) -> Callable[..., Tensor]:
-        """`method` of every member: arguments with in_dim 0 carry one slice per member, None is shared; -> (S, ...)."""
+        """`method` of every member as a function of its arguments -> (S, ...).
+
+        Args:
+            method: Name of a method of the model.
+            in_dims: For each argument, 0 if it has one slice per member, None if all share it.
+        """
         if self.models:
 
             def each(*args: Tensor) -> Tensor:
@@ -62,7 +72,7 @@ class Population:
         return lambda *args: stacked(self.params | self.buffers, *args)
 
     def stacked(self, method: str, in_dims: tuple[int | None, ...]) -> Callable[..., Tensor]:
-        """The same as a function of the state too: stacked parameters and buffers by name."""
+        """`call` as a function of the state too: stacked parameters and buffers by name."""
 
         def one(state: dict[str, Tensor], *args: Tensor) -> Tensor:
             return functional_call(self.template, state, (method, *args))
@@ -70,21 +80,21 @@ class Population:
         return vmap(one, in_dims=(0, *in_dims), randomness=self.randomness)
 
     def owned(self, prefix: str) -> list[Tensor]:
-        """The parameters whose names start with `prefix`, of all members."""
+        """The parameters of all members whose names start with `prefix`."""
         sources: list[Mapping[str, Tensor]] = [dict(m.named_parameters()) for m in self.models] or [self.params]
         return [p for source in sources for name, p in source.items() if name.startswith(prefix)]
 
     def initialise(self, x: Tensor) -> None:
-        """Gives the training images to a model that takes something from them in closed form."""
+        """Passes the training images x (N, D) to a `DataDependent` model."""
         if isinstance(self.template, DataDependent) and not self.models:
-            raise UserError(f"{type(self.template).__name__} takes something from the data: it has to say stackable = False")
+            raise UserError(f"{type(self.template).__name__} depends on the training images, so it must set stackable = False")
         for model in self.models:
             if isinstance(model, DataDependent):
                 model.initialise(x)
 
     @torch.no_grad()
     def finish(self, x: Tensor, skip: Container[int] = ()) -> None:
-        """Gives the training images to each member of a model that takes a last step, but for the seeds in `skip`."""
+        """Passes the training images x (N, D) to each member of a `Finished` model, except the seeds in `skip`."""
         if isinstance(self.template, Finished):
             members = list(self.members())
             for seed, member in zip(self.seeds, members, strict=True):
@@ -95,7 +105,7 @@ class Population:
             self.restore({name: torch.stack([state[name] for state in states]) for name in states[0]})
 
     def state(self) -> dict[str, Tensor]:
-        """Parameters and persistent buffers, each with the seeds as leading axis."""
+        """Parameters and persistent buffers, with the seeds as leading axis."""
         if self.models:
             states = [model.state_dict() for model in self.models]
             return {name: torch.stack([state[name] for state in states]) for name in states[0]}
@@ -113,7 +123,7 @@ class Population:
                 tensor.copy_(state[name])
 
     def members(self) -> Iterator[Model]:
-        """An ordinary module for each seed, in evaluation mode, without gradients."""
+        """A plain module for each seed, in evaluation mode, without gradients."""
         for s in range(len(self)):
             member = self.models[s] if self.models else copy.deepcopy(self.template)
             if not self.models:

@@ -1,4 +1,4 @@
-"""How exactly matrices are multiplied in training. Parameters, losses and every evaluation stay in float32."""
+"""Precision of matrix products in training. Parameters, losses and every evaluation stay in float32."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from torch import Tensor
 __all__ = ["autocast", "casts", "has_effect", "precision", "rounded"]
 
 cudnn: Any = torch.backends.cudnn
-onednn: Any = torch.backends.mkldnn  # its name in torch; neither has types
+onednn: Any = torch.backends.mkldnn  # neither has types
 MODES = {"fp32": "ieee", "tf32": "tf32", "bf16": "bf16"}
-NOTICEABLE = 1e-5  # relative error of a product: float32's own is some 1e-7, that of bfloat16's factors some 1e-3
+NOTICEABLE = 1e-5  # relative error of a product: about 1e-7 in float32, 1e-3 with bfloat16 factors
 
 
 @contextmanager
@@ -33,14 +33,14 @@ def settings(wanted: list[tuple[Any, str]]) -> Iterator[None]:
 
 
 def precision(name: str) -> AbstractContextManager[None]:
-    """Products of float32 matrices, and convolutions, inside are made so, where the device does it by itself.
+    """A context in which products of float32 matrices and convolutions have this precision, if the device supports it directly.
 
-    A device that has nothing faster than float32 goes on with that; for one that wants its factors cast, see `casts`. A CPU whose oneDNN
-    cannot round factors is asked to all the same: it leaves them alone, and multiplies faster than what torch takes otherwise.
+    A device without faster products keeps float32; for one that needs cast factors see `casts`. On a CPU whose oneDNN cannot round, the
+    request changes no value but selects oneDNN's faster kernels.
     """
     mode = MODES[name]
     on_cpu = mode if rounds() else "bf16"
-    elsewhere = "ieee" if name == "bf16" else mode  # on a GPU `autocast` does that
+    elsewhere = "ieee" if name == "bf16" else mode  # a GPU uses `autocast`
     return settings([(onednn.matmul, on_cpu), (onednn.conv, on_cpu), (torch.backends.cuda.matmul, elsewhere), (cudnn.conv, elsewhere)])
 
 
@@ -55,7 +55,7 @@ def probe(device: torch.device) -> Tensor:
 
 @lru_cache(maxsize=1)
 def rounds() -> bool:
-    """Whether this machine's oneDNN rounds factors of float32 products to bfloat16 when it is asked to."""
+    """Whether this machine's oneDNN rounds factors of float32 products to bfloat16 on request."""
     a = probe(torch.device("cpu"))
     with settings([(onednn.matmul, "bf16")]):
         return noticeable(a @ a, a)
@@ -66,7 +66,7 @@ def capabilities() -> Mapping[str, Any]:
 
 
 def vendor() -> str:
-    """Of the processor, where Linux says it."""
+    """Vendor of the processor, on Linux."""
     try:
         found = re.search(r"^vendor_id\s*:\s*(\w+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
@@ -75,35 +75,34 @@ def vendor() -> str:
 
 
 def multiplies_fast() -> bool:
-    """Whether casting pays on this CPU, which does not round by itself.
+    """Whether casting pays on a CPU that does not round by itself.
 
-    AMD's multiply bfloat16 faster than float32 (`nox -s peers`, reports/speed). Intel's do with AMX, and where a virtual machine hides
-    that, by AVX512 instructions that take longer than float32's.
+    AMD processors multiply bfloat16 faster than float32 (`nox -s peers`, reports/speed). Intel's do so with AMX only.
     """
     return bool(capabilities().get("avx512_bf16")) and vendor() != "GenuineIntel"
 
 
 @lru_cache(maxsize=8)
 def casts(name: str, device: torch.device) -> bool:
-    """Whether factors have to be cast for this precision: on a GPU, and on a CPU that does not round by itself and gains from it."""
+    """Whether this precision needs cast factors: on a GPU, and on a CPU that does not round by itself but gains from it."""
     if name != "bf16":
         return False
     return device.type == "cuda" or (not rounds() and multiplies_fast())
 
 
 def autocast(name: str, device: torch.device) -> AbstractContextManager[object]:
-    """For a loss: casts the factors of its products, and with them the products, where that is needed."""
+    """A context for a loss that casts the factors of its products if needed."""
     return torch.autocast(device.type, torch.bfloat16, cache_enabled=False) if casts(name, device) else nullcontext()
 
 
 @lru_cache(maxsize=8)
 def has_effect(name: str, device: torch.device) -> bool:
-    """Whether products come out noticeably otherwise than in float32 on this device."""
+    """Whether products differ noticeably from float32 on this device."""
     a = probe(device)
     with precision(name), autocast(name, device):
         return noticeable(a @ a, a)
 
 
 def rounded(device: torch.device) -> bool:
-    """Whether products of this device are oneDNN's just now, which shares out a stack of them among threads better than torch's own."""
+    """Whether products on this device are currently oneDNN's, which distributes batched products better than torch's own."""
     return device.type == "cpu" and onednn.matmul.fp32_precision == "bf16"

@@ -1,4 +1,4 @@
-"""How near a training step comes to what the machine can do: its floating-point operations against the rate of a bare matrix product."""
+"""Floating-point rate of a training step, and of a plain matrix product on the same machine."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = ["product_rate", "step_flops"]
 
-SIDES = {"cpu": (512, 784, 512), "cuda": (4096, 4096, 4096)}  # of the product: large enough for the full rate, small enough to be quick
+SIDES = {"cpu": (512, 784, 512), "cuda": (4096, 4096, 4096)}  # of the product
 REPEATS = 15
 
 
 @lru_cache(maxsize=8)
 def product_rate(device: torch.device, name: str) -> float:
-    """Operations per second of a product of two matrices in that precision: 2 n k m / seconds, the median of 15 after 5 to warm up.
+    """Operations per second of a product of two matrices in precision `name`: 2 n k m / seconds, the median of 15 after 5 to warm up.
 
-    On a CPU (512, 784) by (784, 512), on a GPU (4096, 4096) by (4096, 4096); measured once in a process.
+    (512, 784) by (784, 512) on a CPU, (4096, 4096) squared on a GPU; measured once per process.
     """
     n, k, m = SIDES[device.type]
     a, b, times = torch.ones(n, k, device=device), torch.ones(k, m, device=device), list[float]()
@@ -42,9 +42,9 @@ def product_rate(device: torch.device, name: str) -> float:
 
 
 class Products(TorchDispatchMode):
-    """Adds up the operations of products and convolutions by torch's own formulas.
+    """Counts the operations of products and convolutions by torch's own formulas.
 
-    `FlopCounterMode` would follow modules backwards too, which fails where a loss has a gradient in it, as a GAN's penalty has.
+    `FlopCounterMode` fails on a loss that contains a gradient, such as the GAN's penalty.
     """
 
     def __init__(self) -> None:
@@ -59,9 +59,9 @@ class Products(TorchDispatchMode):
 
 
 def step_flops(training: Training) -> int:
-    """Floating-point operations of all products and convolutions in one step of all players and members: additions and multiplications.
+    """Additions and multiplications of all products and convolutions in one step of all players and members.
 
-    Counted by torch while one member of a stack makes its losses and gradients; leaves the population and the stream of noise as they were.
+    Leaves the population and the random streams unchanged.
     """
     population, device = training.population, training.population.device
     x, t = next(training.batches()), torch.zeros((), device=device)

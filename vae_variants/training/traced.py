@@ -1,4 +1,4 @@
-"""The gradient of a player's loss for all members of a population, as a list of tensor operations instead of a new tape for each step."""
+"""Gradients of a player's loss for all members, as a list of tensor operations that is traced once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Gradient"]
 
-SHARE = 0.5  # of the memory that is there, for what a step makes: the optimiser and other programs need some too
+SHARE = 0.5  # of the free memory; the optimiser and other programs need some too
 Step = Callable[[Tensor, Tensor], tuple[Tensor, list[Tensor]]]
 Loss = Callable[[list[Tensor], dict[str, Tensor], Tensor, Tensor], tuple[Tensor, list[Tensor]]]
 
@@ -29,10 +29,10 @@ Loss = Callable[[list[Tensor], dict[str, Tensor], Tensor, Tensor], tuple[Tensor,
 class Gradient:
     """x (S, B, D), t () -> the loss of each member (S,), and its gradients in the order of `population.owned(player.prefix)`.
 
-    The first call traces a stack: the same operations without the cost of vmap and of autograd. On a GPU they become one CUDA graph.
-    What cannot be done is left out, and `how` says so: a model whose operations depend on values is not traced, one that is called
-    member by member neither. A stack whose step might take more than half of the memory that is there goes a few members at a time, with
-    other draws than all at once would have. What is returned is valid until the next call.
+    The first call traces the step to a list of tensor operations, without the cost of vmap and autograd in later calls. On a GPU the list
+    becomes one CUDA graph. A model whose operations depend on values, or that is called member by member, is not traced; `how` names
+    the way that was chosen. If a step of the whole stack might need over half of the free memory, a few members go at a time, with other
+    noise. Returned tensors are valid until the next call.
     """
 
     def __init__(self, population: Population, player: Player, precision: str = "fp32", trace: bool = True) -> None:
@@ -58,7 +58,7 @@ class Gradient:
         return each
 
     def stacked(self, x: Tensor, t: Tensor) -> Step:
-        """All members at once, or as many as there is memory for, in the fastest way that works for arguments of these shapes."""
+        """All members at once, or as many as memory allows."""
         members, devices = len(self.population), [x.device] if x.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             size = self.fitting(x, t) if members > 1 else 1
@@ -66,7 +66,7 @@ class Gradient:
             return self.part(x, t, slice(0, members), graph=x.device.type == "cuda")
         parts = [slice(i, i + size) for i in range(0, members, size)]
         steps = [self.part(x[part], t, part) for part in parts]
-        self.how += f", {size} of {members} at a time for want of memory"
+        self.how += f", {size} of {members} at a time to fit into memory"
 
         def each(x: Tensor, t: Tensor) -> tuple[Tensor, list[Tensor]]:
             values, gradients = zip(*(step(x[part], t) for step, part in zip(steps, parts, strict=True)), strict=True)
@@ -75,14 +75,14 @@ class Gradient:
         return each
 
     def fitting(self, x: Tensor, t: Tensor) -> int:
-        """How many members a step may take at once: what one of them makes in it tells."""
+        """Number of members per step that fits into memory, from the allocations of one member."""
         loss, mine, rest = self.loss(slice(0, 1))
         room, needed, members = SHARE * available(x.device), allocations(lambda: loss(mine, rest, x[:1], t)), len(self.population)
         most = min(members, max(1, int(room // max(1, needed))))
         return math.ceil(members / math.ceil(members / most))  # parts of one size, or nearly so
 
     def loss(self, part: slice) -> tuple[Loss, list[Tensor], dict[str, Tensor]]:
-        """Losses and gradients of some members as a function, and what it takes before x and t: the player's parameters, all else."""
+        """Losses and gradients of some members as a function, and its first arguments: the player's parameters, and all other state."""
         state = {name: tensor.detach()[part] for name, tensor in (self.population.params | self.population.buffers).items()}
         names = [name for name in self.population.params if name.startswith(self.player.prefix)]
         mine, rest = [state.pop(name) for name in names], state
@@ -93,7 +93,7 @@ class Gradient:
 
         def found(mine: list[Tensor], rest: dict[str, Tensor], x: Tensor, t: Tensor) -> tuple[Tensor, list[Tensor]]:
             gradients, values = grad(total, has_aux=True)(mine, rest, x, t)
-            return values, [g.contiguous() for g in gradients]  # as the parameters are, which a fused optimiser takes for granted
+            return values, [g.contiguous() for g in gradients]  # a fused optimiser expects the layout of the parameters
 
         return found, mine, rest
 
@@ -110,7 +110,7 @@ class Gradient:
         if self.trace:
             with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
                 try:
-                    on_cpu = x.device.type == "cpu"  # where casts are added to the list, and not more of them than it takes
+                    on_cpu = x.device.type == "cpu"  # casts are added to the list later
                     loss = make_fx(found if on_cpu else cast)(mine, rest, x, t)
                     simplify(loss)
                     if on_cpu and casts(self.precision, x.device):
@@ -126,14 +126,14 @@ class Gradient:
 
 
 class Captured:
-    """The operations of `loss` on a GPU as one CUDA graph: a step costs one launch instead of one for each operation."""
+    """The operations of `loss` as one CUDA graph: one launch per step instead of one per operation."""
 
     def __init__(self, loss: Loss, mine: list[Tensor], rest: dict[str, Tensor], x: Tensor, t: Tensor) -> None:
         self.x, self.t, self.graph = x.clone(), t.clone(), torch.cuda.CUDAGraph()
         side = torch.cuda.Stream(x.device)
         side.wait_stream(torch.cuda.current_stream(x.device))
         with torch.cuda.stream(side):
-            for _ in range(3):  # libraries allocate what they need in their first calls, which a graph must not
+            for _ in range(3):  # first calls allocate memory, which a graph must not
                 loss(mine, rest, self.x, self.t)
         torch.cuda.current_stream(x.device).wait_stream(side)
         with torch.cuda.graph(self.graph):

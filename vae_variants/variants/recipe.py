@@ -22,10 +22,10 @@ PRECISIONS = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and how fast: passes over the training images, images per step and seed, Adam's learning rate.
+    """Training options: epochs, images per step and seed, learning rate of Adam.
 
-    `decay` is what becomes of the rate: `cosine` takes it to 0 over all steps, lr (1 + cos(pi n / N)) / 2 in step n = 0 .. N - 1
-    (Loshchilov & Hutter 2017, without restarts). `precision` is that of products of matrices in training, one of `PRECISIONS`.
+    `decay="cosine"` lowers the rate to 0: lr (1 + cos(pi n / N)) / 2 in step n = 0 .. N - 1 (Loshchilov & Hutter 2017, without restarts).
+    `precision` is one of `PRECISIONS` and concerns matrix products in training.
     """
 
     epochs: int = 30

@@ -13,7 +13,6 @@ from vae_variants.evaluation.probe import BUDGETS
 from vae_variants.harness import Record
 from vae_variants.report.drawing import axes, bar
 from vae_variants.studies.lab import Lab
-from vae_variants.studies.labelled import need_labels
 from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Judgement, Picture, Study, Table, Tables, Verdict
 
 __all__ = ["Features", "cells", "gains", "together", "verdict_of"]
@@ -70,7 +69,7 @@ class Features(Study):
     )
 
     def measure(self, lab: Lab) -> Findings:
-        need_labels(lab)
+        lab.need_labels()
         sizes: tuple[int, ...] = lab.choose(smoke=(2, 20), quick=(2, 10, 50), full=(2, 5, 10, 20, 50))
         asked = {template.format(d): (kind, d) for kind, template in ENCODERS.items() for d in sizes}
         asked["pixels"] = PIXELS, lab.dataset.dim

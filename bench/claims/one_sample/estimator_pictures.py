@@ -12,8 +12,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from vae_variants.analysis.entries import COLOURS
 from vae_variants.report.drawing import axes
-from vae_variants.studies.one_sample.estimator_models import AGES, STAR
 from vae_variants.studies.study import Findings, Picture, Table
+
+from .estimator_models import AGES, STAR
 
 __all__ = ["gradient_pictures", "value_pictures"]
 

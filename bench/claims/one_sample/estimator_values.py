@@ -15,8 +15,10 @@ from torch import Tensor
 
 from vae_variants.models.objectives import OBJECTIVES
 from vae_variants.studies.lab import Lab
-from vae_variants.studies.one_sample.estimator_models import Subject, some_images, subjects
-from vae_variants.studies.one_sample.estimator_moments import (
+from vae_variants.studies.study import Findings, Picture, Table
+
+from .estimator_models import Subject, some_images, subjects
+from .estimator_moments import (
     Spread,
     batch_formula,
     bias,
@@ -29,9 +31,8 @@ from vae_variants.studies.one_sample.estimator_moments import (
     unit_variance,
     widened_variance,
 )
-from vae_variants.studies.one_sample.estimator_pictures import value_pictures
-from vae_variants.studies.one_sample.estimator_verdicts import CRITERION, checks, judge
-from vae_variants.studies.study import Findings, Picture, Table
+from .estimator_pictures import value_pictures
+from .estimator_verdicts import CRITERION, checks, judge
 
 __all__ = ["CRITERION", "checks", "draw", "judge", "measure"]
 

@@ -18,15 +18,16 @@ from vae_variants.evaluation import Evaluation
 from vae_variants.evaluation.ais import adapt, anneal, anneal_back, schedule
 from vae_variants.evaluation.evaluation import spread
 from vae_variants.evaluation.gap import LEAPFROG, PILOTS, densities, draw
+from vae_variants.evaluation.posterior_grid import located, midpoints, plane, resolved
 from vae_variants.evaluation.weights import log_mean_exp, variance
 from vae_variants.models.base import GaussianPosterior, LatentVariable, Model
 from vae_variants.models.categorical import CategoricalVAE
 from vae_variants.models.linear import LinearVAE
 from vae_variants.models.vae import VAE
-from vae_variants.studies.elbo_pictures import curves, stacked
 from vae_variants.studies.lab import Lab
-from vae_variants.studies.plane import evaluations, located, midpoints, plane, resolved
 from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Judgement, Picture, Study, Table, Tables, Verdict
+
+from .pictures import curves, stacked
 
 __all__ = ["ElboGap", "Terms", "categorical_terms", "linear_terms", "plane_terms"]
 
@@ -226,7 +227,7 @@ class ElboGap(Study):
 
         for label in ("vae-linear", "vae-categorical", "vae-latent-2"):
             (configuration,) = lab.configurations(label)
-            for e in evaluations(lab, configuration, seeds):
+            for e in lab.evaluations(configuration, seeds):
                 seed, model = e.seed, e.model.double()
                 how, terms = TERMS[type(model)]
                 if how == "grid":
@@ -242,7 +243,7 @@ class ElboGap(Study):
                 exact = steps(["ELBO", "log p(x)"], [(found.elbo, 0 * found.elbo), (found.log_p, 0 * found.elbo)])
                 order.extend({"model": label, "images": f"{len(x)} test", "seed": seed, **row} for row in exact)
         (configuration,) = lab.configurations("vae-bernoulli")
-        for e in evaluations(lab, configuration, seeds):
+        for e in lab.evaluations(configuration, seeds):
             seed, model = e.seed, e.model
             x, below, above = self.annealed(lab, e)
             head: dict[str, Cell] = {"model": "vae-bernoulli", "images": f"{len(x)} simulated", "seed": seed}

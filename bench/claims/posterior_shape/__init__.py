@@ -15,12 +15,13 @@ from vae_variants.analysis.verdicts import LEAST_SEEDS, all_of, compared
 from vae_variants.evaluation import Evaluation
 from vae_variants.evaluation.evaluation import spread
 from vae_variants.evaluation.latent import active
+from vae_variants.evaluation.posterior_grid import Plane, divergences, located, resolved
 from vae_variants.models.base import GaussianPosterior, Model
 from vae_variants.studies.lab import LARGE, Lab
-from vae_variants.studies.plane import Plane, divergences, evaluations, located, resolved
-from vae_variants.studies.posterior_modes import Chains, chains, ends, modes, r_hat, weighted_shape
-from vae_variants.studies.posterior_pictures import SHARP, histogram, kept, posteriors
 from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Judgement, Picture, Study, Table, Tables, Verdict
+
+from .pictures import SHARP, histogram, kept, posteriors
+from .posterior_modes import Chains, chains, ends, modes, r_hat, weighted_shape
 
 __all__ = ["PosteriorShape", "binomial", "share_above", "widths"]
 
@@ -118,7 +119,7 @@ class PosteriorShape(Study):
             (configuration,) = lab.configurations(selector)
             if lab.dataset.dim >= LARGE and name != "VAE":
                 configuration = configuration.with_defaults(epochs=min(configuration.recipe.epochs, EPOCHS))
-            for e in evaluations(lab, configuration, seeds):
+            for e in lab.evaluations(configuration, seeds):
                 seed = e.seed
                 units += of_units("2 units", name, e)
                 model, x = e.model.double(), e.test[spread(len(e.test), lab.choose(smoke=10, quick=100, full=120))].double()
@@ -130,7 +131,7 @@ class PosteriorShape(Study):
                     arrays |= kept(name, model, x, found, masses)
         for name, selector in LARGER.items():
             (configuration,) = lab.configurations(selector)
-            for e in evaluations(lab, configuration, seeds):
+            for e in lab.evaluations(configuration, seeds):
                 units += of_units("larger code", name, e)
                 shapes.append({"trained as": name, "seed": e.seed, **of_shape(lab, e)})
         return Findings(

@@ -10,9 +10,10 @@ from scipy.special import ndtr
 
 from vae_variants.analysis.statistics import holm
 from vae_variants.analysis.verdicts import LEAST_SEEDS, compared
-from vae_variants.studies.one_sample.estimator_models import STAR
-from vae_variants.studies.one_sample.estimator_moments import slope
 from vae_variants.studies.study import Effect, Table, Tables, Verdict
+
+from .estimator_models import STAR
+from .estimator_moments import slope
 
 __all__ = ["CRITERION", "DECIDING", "NONE", "checks", "judge", "peak"]
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vae_variants.evaluation import Evaluation, fidelity
 from vae_variants.evaluation.ais import log_normal
 from vae_variants.models.base import Decoder, GaussianPosterior, Model
-from vae_variants.studies.lab import Lab
-from vae_variants.variants import Configuration
 
-__all__ = ["Plane", "divergences", "evaluations", "located", "midpoints", "plane", "resolved"]
+__all__ = ["Plane", "divergences", "located", "midpoints", "plane", "resolved"]
 
 SEEN = 25.0  # nats under the highest point: what lies lower has no mass to speak of
 MARGIN, REACH = 3, 8.0  # cells of the coarse grid around that, and standard deviations of q around its mean
@@ -24,12 +21,6 @@ CHUNK = 2**22  # numbers in one decoded chunk
 FARTHEST = 20.0  # standard deviations of the prior, beyond which nothing is looked for
 CLOSE, MOST = 1e-3, 2000  # nats that a grid may be off by, and the most points along a side
 WIDER = 0.05  # of the box on each side: what the second rule of integration sees beyond the first
-
-
-def evaluations(lab: Lab, configuration: Configuration, seeds: tuple[int, ...]) -> Iterator[Evaluation]:
-    """Of each seed's trained model, moved to the CPU wherever it was trained: models are small, and most of the work is in float64."""
-    for seed, model in lab.models(configuration, seeds).items():
-        yield Evaluation(model.cpu(), lab.dataset, seed, fidelity(lab.fidelity))
 
 
 class Plane(NamedTuple):

@@ -11,8 +11,9 @@ from scipy.special import stdtrit
 
 from vae_variants.analysis.statistics import holm, t_test
 from vae_variants.analysis.verdicts import LEAST_SEEDS, compared, one_sided_p, tost_p
-from vae_variants.studies.one_sample.training_cells import LARGER, SMALL, UPDATES, WHOLE
 from vae_variants.studies.study import Effect, Tables, Verdict
+
+from .training_cells import LARGER, SMALL, UPDATES, WHOLE
 
 __all__ = [
     "ALPHA",

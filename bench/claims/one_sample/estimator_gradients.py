@@ -9,11 +9,12 @@ from typing import Any
 from vae_variants.analysis.verdicts import compared
 from vae_variants.models.objectives import OBJECTIVES
 from vae_variants.studies.lab import Lab
-from vae_variants.studies.one_sample.estimator_anova import best_draws, multiply_adds, nested
-from vae_variants.studies.one_sample.estimator_models import STAR, some_images, subjects
-from vae_variants.studies.one_sample.estimator_pictures import gradient_pictures
-from vae_variants.studies.one_sample.estimator_verdicts import NONE
 from vae_variants.studies.study import Effect, Findings, Picture, Table, Tables, Verdict
+
+from .estimator_anova import best_draws, multiply_adds, nested
+from .estimator_models import STAR, some_images, subjects
+from .estimator_pictures import gradient_pictures
+from .estimator_verdicts import NONE
 
 __all__ = ["CRITERION", "draw", "judge", "measure"]
 

@@ -16,10 +16,10 @@ from vae_variants.evaluation.metrics import METRICS, value_of
 from vae_variants.evaluation.sharpness import NOISE, SHARPEST, is_noise, laplacian_variance, real_images
 from vae_variants.harness import Record
 from vae_variants.models.base import Coder, LatentVariable
-from vae_variants.studies.blur_pictures import EPOCHS, GAN, REAL, lengths_figure, measures_figure, samples_figure
 from vae_variants.studies.lab import Lab
-from vae_variants.studies.labelled import need_labels
 from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Judgement, Picture, Study, Table, Tables, Verdict
+
+from .pictures import EPOCHS, GAN, REAL, lengths_figure, measures_figure, samples_figure
 
 __all__ = ["COVERS", "Blur", "contest", "differences", "lengths", "objection", "relative_sharpness", "steps"]
 
@@ -76,7 +76,7 @@ class Blur(Study):
     )
 
     def measure(self, lab: Lab) -> Findings:
-        need_labels(lab)
+        lab.need_labels()
         vaes: tuple[str, ...] = lab.choose(smoke=VAES[:2], quick=VAES, full=VAES)
         records = lab.records([*vaes, *OTHERS], seeds=lab.choose(smoke=3, quick=3, full=None))
         tables = {

@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 
 from vae_variants.analysis.entries import COLOURS
 from vae_variants.report.drawing import axes
-from vae_variants.studies.one_sample.training_cells import DECODED, LARGER, LINE, RETUNED, SMALL, STATIC, TIME, UPDATES, WHOLE
-from vae_variants.studies.one_sample.training_gains import MARGIN, STRICT, Gain, gains, half_width, noise, slopes
 from vae_variants.studies.study import Findings, Picture
+
+from .training_cells import DECODED, LARGER, LINE, RETUNED, SMALL, STATIC, TIME, UPDATES, WHOLE
+from .training_gains import MARGIN, STRICT, Gain, gains, half_width, noise, slopes
 
 __all__ = ["draw"]
 

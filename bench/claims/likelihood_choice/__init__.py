@@ -21,9 +21,10 @@ from vae_variants.models.base import Coder
 from vae_variants.models.likelihoods import Bernoulli, Gaussian, Likelihood, Support
 from vae_variants.models.vae import VAE
 from vae_variants.studies.lab import Lab
-from vae_variants.studies.likelihood_pictures import AVERAGED, BERNOULLI, LEARNT, inversion, mean, reconstructions, sweep
 from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Judgement, Picture, Study, Table, Tables, Verdict
 from vae_variants.variants import build
+
+from .pictures import AVERAGED, BERNOULLI, LEARNT, inversion, mean, reconstructions, sweep
 
 __all__ = ["LikelihoodChoice", "cross_entropy", "equivalence_error", "minimiser", "squares"]
 

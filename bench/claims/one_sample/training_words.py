@@ -6,9 +6,10 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from vae_variants.studies.one_sample.training_cells import DECODED, LARGER, LINE, SMALL, TIME, UPDATES, WHOLE
-from vae_variants.studies.one_sample.training_gains import LEVEL, MARGIN, Gain, beyond, effects, largest, proportion, t_interval
 from vae_variants.studies.study import Effect, Verdict
+
+from .training_cells import DECODED, LARGER, LINE, SMALL, TIME, UPDATES, WHOLE
+from .training_gains import LEVEL, MARGIN, Gain, beyond, effects, largest, proportion, t_interval
 
 __all__ = ["batches_in_words", "comparisons_in_words", "decay_in_words", "published_in_words", "updates_in_words"]
 

@@ -13,9 +13,9 @@ from matplotlib.patches import Ellipse, Patch
 from torch import Tensor
 
 from vae_variants.analysis.entries import COLOURS
+from vae_variants.evaluation.posterior_grid import Plane, divergences, plane
 from vae_variants.models.base import GaussianPosterior, Model
 from vae_variants.report.drawing import axes
-from vae_variants.studies.plane import Plane, divergences, plane
 from vae_variants.studies.study import Picture, Table
 
 __all__ = ["SHARP", "SHOWN", "histogram", "kept", "posteriors"]

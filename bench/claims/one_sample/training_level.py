@@ -17,15 +17,16 @@ from vae_variants.evaluation.likelihood import elbo, log_likelihood, rate
 from vae_variants.harness.spec import parse_seeds, prepared
 from vae_variants.models.base import Model
 from vae_variants.studies.lab import Lab
-from vae_variants.studies.one_sample.training_cells import BASE, Cell, Plan, Setting, along, cells, data_name, plan, view
-from vae_variants.studies.one_sample.training_gains import half_width
-from vae_variants.studies.one_sample.training_pictures import draw
-from vae_variants.studies.one_sample.training_verdict import CRITERION, judge
 from vae_variants.studies.study import Cell as Value
 from vae_variants.studies.study import Findings, Table
 from vae_variants.training.loop import Training
 from vae_variants.training.population import Population
 from vae_variants.variants import Configuration, build
+
+from .training_cells import BASE, Cell, Plan, Setting, along, cells, data_name, plan, view
+from .training_gains import half_width
+from .training_pictures import draw
+from .training_verdict import CRITERION, judge
 
 __all__ = ["CRITERION", "DESCRIPTION", "draw", "judge", "measure"]
 

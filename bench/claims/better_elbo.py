@@ -19,7 +19,6 @@ from vae_variants.harness import Record, parse_seeds
 from vae_variants.models.base import MODELS, LatentVariable
 from vae_variants.report.drawing import axes, bar
 from vae_variants.studies.lab import Lab
-from vae_variants.studies.labelled import need_labels
 from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Judgement, Picture, Study, Table, Tables, Verdict
 
 __all__ = ["BetterElbo", "Inversion", "correlations", "inversion"]
@@ -68,7 +67,7 @@ class BetterElbo(Study):
     )
 
     def measure(self, lab: Lab) -> Findings:
-        need_labels(lab)
+        lab.need_labels()
         records = lab.records(labels(lab), seeds=lab.choose(smoke=3, quick=3, full=None))
         values = Table.of("Every figure, seed by seed", by_seed(records, lab), folded=True)
         return Findings(

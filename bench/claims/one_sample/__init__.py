@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from vae_variants.studies.lab import Lab
-from vae_variants.studies.one_sample import estimator_gradients, estimator_values, training_level
 from vae_variants.studies.study import STUDIES, Findings, Judgement, Picture, Study, Tables, Verdict
+
+from . import estimator_gradients, estimator_values, training_level
 
 __all__ = ["OneSample"]
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from vae_variants.analysis.verdicts import LEAST_SEEDS, mixed
-from vae_variants.studies.one_sample.training_cells import SMALL, UPDATES
-from vae_variants.studies.one_sample.training_gains import ALPHA, LEVEL, MARGIN, STRICT, beside, effects, gains
-from vae_variants.studies.one_sample.training_words import (
+from vae_variants.studies.study import Effect, Tables, Verdict
+
+from .training_cells import SMALL, UPDATES
+from .training_gains import ALPHA, LEVEL, MARGIN, STRICT, beside, effects, gains
+from .training_words import (
     batches_in_words,
     comparisons_in_words,
     decay_in_words,
     published_in_words,
     updates_in_words,
 )
-from vae_variants.studies.study import Effect, Tables, Verdict
 
 __all__ = ["CRITERION", "judge"]
 

@@ -1,0 +1,42 @@
+"""Every claim judged on the tables that are committed in `reports/claims/data`: verdicts are those that the reports show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from vae_variants.studies import STUDIES
+from vae_variants.studies.record import StudyRecord
+
+CLAIMS = Path(__file__).parents[2] / "reports" / "claims"
+VERDICTS = {  # study -> verdict on digits at the preset `quick`, on MNIST at `full`
+    "one-sample": ("supported", "supported under conditions"),
+    "posterior-shape": ("not supported", "inconclusive"),
+    "elbo-gap": ("supported", "supported"),
+    "features": ("inconclusive", "supported under conditions"),
+    "sampling-speed": ("supported", "supported"),
+    "blur": ("inconclusive", "supported"),
+    "likelihood-choice": ("supported under conditions", "supported under conditions"),
+    "better-elbo-better-samples": ("not supported", "not supported"),
+}
+
+
+@pytest.mark.parametrize("name", VERDICTS)
+@pytest.mark.parametrize("data", ["digits-quick", "mnist"])
+def test_a_committed_table_has_its_verdict_and_its_effects(name: str, data: str):
+    record = StudyRecord.from_json((CLAIMS / "data" / f"{data}-{name}.json").read_text(encoding="utf-8"))
+    judgement = STUDIES[name]().judge(record.tables)
+    assert judgement.verdict == record.judgement.verdict == VERDICTS[name][data == "mnist"]
+    for now, before in zip(judgement.effects, record.judgement.effects, strict=True):
+        assert now._replace(value=0.0, low=None, high=None) == before._replace(value=0.0, low=None, high=None)
+        pairs = [(now.value, before.value), (now.low, before.low), (now.high, before.high)]
+        assert all(a is b is None or a == pytest.approx(b, rel=1e-9, abs=1e-12) for a, b in pairs)
+
+
+def test_the_table_of_effects_has_the_same_verdicts():
+    shown = pd.read_csv(CLAIMS / "claims.csv").groupby(["study", "dataset"])["claim_verdict"].unique()
+    assert {key: list(found) for key, found in shown.items()} == {
+        (name, data): [verdict] for name, both in VERDICTS.items() for data, verdict in zip(("digits", "mnist"), both, strict=True)
+    }

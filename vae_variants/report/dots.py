@@ -147,9 +147,11 @@ def row_head(ax: Axes, y: float, label: str, word: str = "", top: bool = False) 
     """The name at the left of a panel, a figure at its right; on grey and bold what is at the top."""
     across = blended_transform_factory(ax.figure.transSubfigure, ax.transData)
     place = {"va": "center_baseline", "transform": across}
-    grey = [Rectangle((0, y - 0.5), 1, 1, transform=across, color=LINE, alpha=0.45, linewidth=0, clip_on=False)] if top else []
-    name = write(ax, 0, y, shortened(label, LABEL / (1.1 if top else 1.0)), fontweight="bold" if top else "normal", **place)
-    return [*map(ax.add_patch, grey), name, write(ax, 1, y, word, fontsize=8, ha="right", color=INK if top else MUTED, **place)]
+    own = list[Artist]()
+    if top:
+        own.append(ax.add_patch(Rectangle((0, y - 0.5), 1, 1, transform=across, color=LINE, alpha=0.45, linewidth=0, clip_on=False)))
+    own.append(write(ax, 0, y, shortened(label, LABEL / (1.1 if top else 1.0)), fontweight="bold" if top else "normal", **place))
+    return [*own, write(ax, 1, y, word, fontsize=8, ha="right", color=INK if top else MUTED, **place)]
 
 
 def dot(ax: Axes, y: float, found: Interval, look: dict[str, Any], width: float) -> list[Artist]:
@@ -207,7 +209,7 @@ def labels(shown: Sequence[Entry]) -> Figure | None:
     described = f"{len(group)} variants, from {group[0].label} to {group[-1].label}; a dot for 10, 100 and 1000 labels and one for all."
     left = min(LABEL, max(width_of(e.label) for e in group)) + 10
     draw, height = partial(draw_labels, group=group), 1.3 * ROW * len(group) + 8
-    return compose([Part("test accuracy of the linear probe ↑", described, draw, height, 432, left, 12, 18)])
+    return compose([Part("test accuracy of the linear probe ↑", described, draw, height, left=left, bottom=18)])
 
 
 def draw_labels(ax: Axes, group: Sequence[Entry]) -> None:

@@ -25,7 +25,7 @@ UNITS = (5, 4, 3, 2, 1)
 SHOWN = 400  # test images on a plane
 CLASSES = 2 * len(COLOURS)  # that can be told apart
 TILE = 112.0  # points of a tile
-ROWS = 290.0  # points of the images of a row
+ROWS = 200.0  # points of the images of a row
 
 
 def affordable(choices: Sequence[int], size: int, variants: int) -> int:

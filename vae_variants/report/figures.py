@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -13,26 +13,42 @@ from vae_variants.report import dots, grids, lines, matrix, tradeoffs
 from vae_variants.report.drawing import shown_of
 from vae_variants.report.svg import markup
 
-__all__ = ["CAPTIONS", "FIGURES", "SECTIONS", "WHOLE", "Drawing", "Plot", "drawings", "plots", "write_figures"]
+__all__ = ["FIGURES", "SECTIONS", "WHOLE", "Drawing", "Plot", "caption", "drawings", "plots", "write_figures"]
 
 SECTIONS = ("summary", "quality", "trade-offs", "training", "pictures", "latent")
-BEST = (
-    " Bold on grey: the best, and those not significantly different from it (rows of under three seeds and references left out), unless "
-    "that is all."
-)
-DOTS = (
-    "Mean over seeds with its 95 % interval if there are more than two; small ticks are single seeds. The dashed line is at the first "
-    "variant that has the metric.{best} A hollow mark with ≥ is a lower bound. An arrowhead at the edge points to what is outside."
-)
-FRONT = (
-    "The line is the Pareto front of the means, without a test: no variant is better than one on it both ways. Arrows point to better; "
-    "hollow marks are lower bounds. A label with an arrow belongs to a variant that is outside. Seconds and images per second are of the "
-    "machine named above."
-)
+BEST = " Bold on grey: statistically tied with the best (rows of under three seeds and baselines left out), unless that is all."
+CAPTIONS = {
+    "dots": "Mean over seeds with its 95 % interval if there are more than two; small ticks are single seeds. The dashed line is at the "
+    "first variant that has the metric.{best} A hollow mark with ≥ is a lower bound. An arrowhead at the edge points to what is outside.",
+    "differences": "Row less column in log p(x), nats per image, mean over the seeds that both have: blue if the row is above, orange if "
+    "below. Bold in full colour: the 95 % interval of the difference excludes 0; the intervals are not adjusted for their number. Pale: it "
+    "contains 0, or there are fewer than three seeds. Best rows on top; a bound stands for log p(x) if there is no more.",
+    "costs": "Timings are medians over seeds with quartiles; small ticks are single seeds. The dashed line is at the first variant with "
+    "the metric. Do not compare them with those of another machine.",
+    "cost": "The line is the Pareto front of the means, without a test: no variant is better than one on it both ways. Arrows in titles "
+    "point to better. Hollow marks are lower bounds. A label with an arrow belongs to a variant outside of the axes.",
+    "rate_distortion": "Rate against distortion. The ELBO is constant on a dotted line, with its value at the edge; better is to the lower "
+    "left.",
+    "bounds": "Gain of the importance-weighted bound from more posterior samples, then the estimate by annealed importance sampling, if "
+    "there is one. A curve that still rises is below log p(x).",
+    "curves": "Validation log-likelihood, or its one-sample bound, while training: mean over seeds and 95 % interval.",
+    "losses": "Losses while training of the models without a likelihood: mean over seeds and 95 % interval.",
+    "samples": "Samples of every variant from the first seed; noise-free (decoder means) if the model has a decoder. Variants with as many "
+    "latent units share the noise.",
+    "reconstructions": "The same test images (first row) after encoding and decoding, first seed.",
+    "traversals": "The latents of the first test image, in the middle, moved by −3 to 3 standard deviations along one latent unit a row, "
+    "those that vary most on top; first seed. An inactive unit changes nothing.",
+    "labels": "Accuracy of the linear probe by the number of labels, best on top: mean over seeds and 95 % interval. The smallest dot is "
+    "for 10 labelled images of each class, then 100 and 1000, if so many exist; the largest is for all.",
+    "latent_size": "Effect of the number of latent units on the bound and on the accuracy of the linear probe.",
+    "latent_plane": "The plane of two latent units: posterior means of test images by class, and decoder means over the prior's quantiles.",
+    "latent_components": "The first test images on the first two principal components of their latents, by class, first seed, with the "
+    "share of the variance of each. Components have no common scale: compare how classes lie, not where.",
+    "latent_units": "KL of each latent unit, largest first, mean over seeds. Grey cells are inactive units.",
+}
 
 
-@dataclass(frozen=True)
-class Plot:
+class Plot(NamedTuple):
     """What the page shows: `title` and `caption` are text, `body` is markup; `name` is an id, and `section` one of `SECTIONS`."""
 
     name: str
@@ -42,164 +58,79 @@ class Plot:
     body: str
 
 
-@dataclass(frozen=True)
-class Spec:
-    """A figure. `draw` gets the variants that are shown, or all of them, and returns None if there is nothing to show."""
+class Spec(NamedTuple):
+    """A figure. `draw` gets the variants that are shown, or all if `of_all`, and returns None if there is nothing to show."""
 
-    draw: Callable[[Sequence[Entry]], Figure | None]
     section: str
     title: str
-    caption: str
+    draw: Callable[[Sequence[Entry]], Figure | None]
     readme: bool = True
     of_all: bool = False
+    caption: str = ""
 
 
 FIGURES: dict[str, Spec] = {
-    "likelihood": Spec(dots.likelihood, "summary", "Log-likelihood", DOTS, of_all=True),
-    "reconstruction": Spec(dots.reconstruction, "quality", "Reconstruction", DOTS, False, True),
-    "samples_measured": Spec(dots.samples_measured, "quality", "Samples", DOTS, False, True),
-    "codes": Spec(dots.codes, "quality", "Latents", DOTS, False, True),
-    "further": Spec(dots.further, "quality", "Further metrics", DOTS, False, True),
-    "differences": Spec(
-        matrix.differences,
-        "quality",
-        "Paired differences",
-        "Row less column in log p(x), nats per image, mean over the seeds that both have: blue where the row is above, orange where below. "
-        "Full colour and bold: the 95 % interval of the difference is on one side of 0; these intervals are not adjusted for their number. "
-        "Pale: it holds 0, or there are fewer than three seeds. Best rows on top; a bound stands for log p(x) if there is no more.",
-        False,
-    ),
-    "costs": Spec(
-        dots.costs,
-        "trade-offs",
-        "Cost",
-        "Median over seeds with its quartiles, of what was timed; ticks are single seeds. The dashed line is at the first variant that has "
-        "the metric. Of the machine named above: not to be compared with another's.",
-        False,
-        True,
-    ),
-    "cost": Spec(tradeoffs.cost, "trade-offs", "Log-likelihood against cost", FRONT),
-    "cost_reconstruction": Spec(tradeoffs.cost_reconstruction, "trade-offs", "Reconstruction against cost", FRONT, False),
-    "rate_distortion": Spec(
-        tradeoffs.rate_distortion,
-        "trade-offs",
-        "Rate and distortion",
-        "Rate against distortion. On a dotted line the ELBO is constant, with its value at the edge; better is to the lower left.",
-    ),
-    "bounds": Spec(
-        lines.bounds,
-        "trade-offs",
-        "Bounds with more samples",
-        "How much the importance-weighted bound gains from more samples of z over a single one, then the estimate by annealed importance "
-        "sampling, if there is one. What still rises is not log p(x) yet.",
-    ),
-    "curves": Spec(
-        lines.curves,
-        "training",
-        "Log-likelihood while training",
-        "Validation log-likelihood, or its one-sample bound, while training: mean over seeds and 95 % interval.",
-    ),
-    "losses": Spec(
-        lines.losses,
-        "training",
-        "Losses of models without a likelihood",
-        "Losses while training of the models that have no likelihood: mean over seeds and 95 % interval.",
-    ),
-    "samples": Spec(
-        grids.samples,
-        "pictures",
-        "Samples",
-        "Samples of every variant from the first seed, by the same noise for all with as many latent units. They are noise-free (decoder "
-        "means) if the model has such.",
-    ),
-    "reconstructions": Spec(
-        grids.reconstructions,
-        "pictures",
-        "Reconstructions",
-        "The same test images (first row) after encoding and decoding, first seed.",
-    ),
-    "traversals": Spec(
-        grids.traversals,
-        "pictures",
-        "Latent traversals",
-        "The latents of the first test image, which is in the middle, moved by −3 to 3 standard deviations along one latent unit after the "
-        "other, those that vary most on top; first seed. A row that stays as it is belongs to a unit that carries nothing.",
-        False,
-    ),
-    "labels": Spec(
-        dots.labels,
-        "latent",
-        "Accuracy by number of labels",
-        "Accuracy of the linear probe by how many labels it was given, best on top: mean over seeds and 95 % interval. From the smallest "
-        "dot to the largest there are 10, 100 and 1000 labelled images of each class, if so many exist, and all.",
-    ),
-    "latent_size": Spec(
-        lines.latent_size,
-        "latent",
-        "Number of latent units",
-        "What the number of latent units brings: bounds on the log-likelihood, and linear-probe accuracy of the latents.",
-        of_all=True,
-    ),
-    "latent_plane": Spec(
-        grids.latent_plane,
-        "latent",
-        "The latent plane",
-        "The plane of two latent units: posterior means of test images by class, and decoder means over the prior's quantiles.",
-    ),
-    "latent_components": Spec(
-        grids.latent_components,
-        "latent",
-        "Principal components of the latents",
-        "The first test images on the first two principal components of their latents, by class, first seed; below, the share of the "
-        "variance that each has. Components have no common scale: compare how classes lie, not where.",
-        False,
-    ),
-    "latent_units": Spec(
-        matrix.latent_units,
-        "latent",
-        "KL of each latent unit",
-        "KL of each latent unit, largest first, mean over seeds. Grey cells are inactive units.",
-    ),
+    "likelihood": Spec("summary", "Log-likelihood", dots.likelihood, True, True, "dots"),
+    "reconstruction": Spec("quality", "Reconstruction", dots.reconstruction, False, True, "dots"),
+    "samples_measured": Spec("quality", "Samples", dots.samples_measured, False, True, "dots"),
+    "codes": Spec("quality", "Latents", dots.codes, False, True, "dots"),
+    "further": Spec("quality", "Further metrics", dots.further, False, True, "dots"),
+    "differences": Spec("quality", "Paired differences", matrix.differences, False),
+    "costs": Spec("trade-offs", "Cost", dots.costs, False, True),
+    "cost": Spec("trade-offs", "Log-likelihood against cost", tradeoffs.cost),
+    "cost_reconstruction": Spec("trade-offs", "Reconstruction against cost", tradeoffs.cost_reconstruction, False, caption="cost"),
+    "rate_distortion": Spec("trade-offs", "Rate and distortion", tradeoffs.rate_distortion),
+    "bounds": Spec("trade-offs", "Bounds with more samples", lines.bounds),
+    "curves": Spec("training", "Log-likelihood while training", lines.curves),
+    "losses": Spec("training", "Losses of models without a likelihood", lines.losses),
+    "samples": Spec("pictures", "Samples", grids.samples),
+    "reconstructions": Spec("pictures", "Reconstructions", grids.reconstructions),
+    "traversals": Spec("pictures", "Latent traversals", grids.traversals, False),
+    "labels": Spec("latent", "Accuracy by number of labels", dots.labels),
+    "latent_size": Spec("latent", "Number of latent units", lines.latent_size, True, True),
+    "latent_plane": Spec("latent", "The latent plane", grids.latent_plane),
+    "latent_components": Spec("latent", "Principal components of the latents", grids.latent_components, False),
+    "latent_units": Spec("latent", "KL of each latent unit", matrix.latent_units),
 }
-CAPTIONS = {name: spec.caption.replace("{best}", "") for name, spec in FIGURES.items()}
 WHOLE = {"latent_size"}  # a family is not to lose some of its sizes
 
 
-@dataclass(frozen=True)
-class Drawing:
+class Drawing(NamedTuple):
     """A figure that was drawn, with its caption."""
 
     name: str
-    spec: Spec
     caption: str
     figure: Figure
 
 
+def caption(name: str, entries: Sequence[Entry], shown: int) -> str:
+    """What stands below a figure that shows so many of the entries."""
+    few = f" Shown: {shown} of {len(entries)} variants." if shown < len(entries) and name not in WHOLE else ""
+    return CAPTIONS[FIGURES[name].caption or name].replace("{best}", BEST if judges(entries) else "") + few
+
+
 def drawings(entries: Sequence[Entry]) -> list[Drawing]:
     """The figures for which there is something to show."""
-    shown, found = shown_of(entries), []
-    best = BEST if judges(entries) else ""
+    shown, found = shown_of(entries), list[Drawing]()
     for name, spec in FIGURES.items():
         figure = spec.draw(entries if spec.of_all else shown) if shown else None
         if figure is not None:
-            few = f" Shown: {len(shown)} of {len(entries)} variants." if len(shown) < len(entries) and name not in WHOLE else ""
-            found.append(Drawing(name, spec, spec.caption.replace("{best}", best) + few, figure))
+            found.append(Drawing(name, caption(name, entries, len(shown)), figure))
     return found
 
 
 def write_figures(found: Sequence[Drawing], folder: Path) -> list[str]:
-    """Writes those that README.md shows as PNG, removes those of before -> their names."""
+    """Writes those that README.md shows as PNG, removes former ones -> their names."""
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = {each.name: each.figure for each in found if each.spec.readme}
+    drawn = {each.name: each.figure for each in found if FIGURES[each.name].readme}
     for name in FIGURES:
-        path = folder / f"{name}.png"
         if name in drawn:
-            drawn[name].savefig(path, metadata={"Software": None})
+            drawn[name].savefig(folder / f"{name}.png", metadata={"Software": None})
         else:
-            path.unlink(missing_ok=True)
+            (folder / f"{name}.png").unlink(missing_ok=True)
     return list(drawn)
 
 
 def plots(found: Sequence[Drawing]) -> list[Plot]:
     """All of them for the page."""
-    return [Plot(each.name, each.spec.title, each.caption, each.spec.section, markup(each.figure, each.name)) for each in found]
+    return [Plot(n, FIGURES[n].title, words, FIGURES[n].section, markup(figure, n)) for n, words, figure in found]

@@ -62,7 +62,7 @@ def markup(figure: Figure, name: str) -> str:
         svg.extend(joined(drawn))
         parts.append(ElementTree.tostring(svg, encoding="unicode"))
         widest = max(widest, wide)
-    place = 'class="panels wide" role="region" tabindex="0" aria-label="a wide figure"' if widest > WIDE else 'class="panels"'
+    place = f'class="panels wide" role="region" tabindex="0" aria-label="figure: {name}"' if widest > WIDE else 'class="panels"'
     return f'<div {place} style="--w:{widest:g}pt">{"".join(parts)}</div>'
 
 

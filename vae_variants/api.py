@@ -7,15 +7,14 @@ from pathlib import Path
 
 from vae_variants.harness import Record, RunSpec, Store, run_all
 from vae_variants.harness.environment import choose_device
+from vae_variants.harness.files import load_tensors
 from vae_variants.harness.spec import capped
-from vae_variants.harness.store import MODEL, RECORD, load_tensors
+from vae_variants.harness.store import MODEL, RECORD
 from vae_variants.integrations.export import read_model, rebuilt
 from vae_variants.models.base import DataDependent, Model
 from vae_variants.plugins import load_plugins
 from vae_variants.registry import UserError
 from vae_variants.variants import configure
-
-__all__ = ["load", "rank", "run"]
 
 
 def run(

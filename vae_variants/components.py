@@ -14,8 +14,6 @@ from typing import Any
 
 from vae_variants.registry import Registry
 
-__all__ = ["KINDS", "Kind", "Part", "chosen", "class_fault", "options_fault", "parameters", "parts", "takes"]
-
 PROVIDED = ("shape", "levels")  # constructor arguments that come from the data set, not from a configuration
 PLAIN = (bool, int, float, str, list, tuple)  # types of options that a selector can set
 

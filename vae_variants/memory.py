@@ -16,8 +16,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["allocations", "available", "exhausted", "granted", "installed"]
-
 # messages of libraries that raise a plain RuntimeError
 SAID = ("can't allocate memory", "bad_alloc", "can't start new thread", "out of memory", "STATUS_ALLOC_FAILED")
 

@@ -16,8 +16,6 @@ from typing import Any
 
 from vae_variants.registry import Refused, Registry, UserError, loading, nearest
 
-__all__ = ["Added", "built_in", "load_plugin", "load_plugins"]
-
 NAME, GROUP = "vae_variants", "vae_variants.plugins"
 MOVED = {  # modules of earlier versions -> where their names are now
     "batches": "training.batches",
@@ -199,4 +197,7 @@ def moved(module: str) -> str:
 
 
 def exports(home: str, module: ModuleType | None, name: str) -> bool:
-    return home.split(".")[0] == NAME and name in getattr(module, "__all__", ())
+    """Whether a module of the package offers a name, by `__all__` or because it defines it."""
+    if module is None or home.split(".")[0] != NAME:
+        return False
+    return name in getattr(module, "__all__", ()) or getattr(vars(module).get(name), "__module__", None) == home

@@ -13,8 +13,6 @@ from typing import NoReturn
 
 import torch
 
-__all__ = ["interrupt", "prepare", "stoppable"]
-
 THRESHOLD, TRIM, PAD = (-3, 2**25), (-1, 2**31 - 1), (-2, 2**28)  # glibc's M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD, in bytes
 
 

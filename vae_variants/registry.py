@@ -13,8 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast, overload
 
-__all__ = ["Place", "Refused", "Registry", "UserError", "closest", "loading", "nearest"]
-
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}", re.ASCII)
 PACKAGE = Path(__file__).parent
 FEW = 5  # choices that are all listed beside a suggestion

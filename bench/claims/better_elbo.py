@@ -31,8 +31,6 @@ from vae_variants.studies import (
     table,
 )  # fmt: skip
 
-__all__ = ["BetterElbo", "correlations", "labels", "measured"]
-
 QUALITIES = {"fd": -1, "coverage": 1}  # -> 1 if higher is better
 TITLES = {"fd": "Fréchet distance", "coverage": "coverage"}
 LEAST, FEWEST = 0.5, 5  # correlation; variants of one pixel type

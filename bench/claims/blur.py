@@ -33,8 +33,6 @@ from vae_variants.studies import (
     table,
 )  # fmt: skip
 
-__all__ = ["COVERS", "EPOCHS", "Blur", "contest", "differences", "lengths", "objection", "relative_sharpness", "staged"]
-
 GAN, REAL, EPOCHS = "gan", "reference-data", "GAN epochs"
 VAES = ("vae-bernoulli", "vae-gaussian", "vae-gaussian-learnt", "vae-discretized")
 OTHERS = ("ae-gmm", GAN, REAL)

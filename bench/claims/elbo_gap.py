@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from vae_variants.analysis.entries import COLOURS
-from vae_variants.analysis.statistics import holm
-from vae_variants.analysis.verdicts import LEAST_SEEDS, all_of, checked
+from vae_variants.analysis.statistics import LEAST_SEEDS, holm
+from vae_variants.analysis.verdicts import all_of, checked
 from vae_variants.evaluation import Evaluation
 from vae_variants.evaluation.ais import adapt, anneal, anneal_back, log_normal, schedule
 from vae_variants.evaluation.evaluation import spread

@@ -29,8 +29,6 @@ from vae_variants.studies import (
     table,
 )  # fmt: skip
 
-__all__ = ["Features", "cells", "gains", "probed", "together", "verdict_of"]
-
 ENCODERS = {
     "VAE": "vae-latent-{}",
     "autoencoder": "ae[latent={}]",

@@ -12,7 +12,8 @@ from scipy import ndimage
 from scipy.special import betaincinv
 
 from vae_variants.analysis.entries import COLOURS
-from vae_variants.analysis.verdicts import LEAST_SEEDS, all_of, compared, listed
+from vae_variants.analysis.statistics import LEAST_SEEDS
+from vae_variants.analysis.verdicts import all_of, compared, listed
 from vae_variants.evaluation import Evaluation
 from vae_variants.evaluation.evaluation import spread
 from vae_variants.evaluation.latent import active

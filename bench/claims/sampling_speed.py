@@ -19,8 +19,6 @@ from vae_variants.models.vae import VAE
 from vae_variants.report.drawing import axes
 from vae_variants.studies import STUDIES, Effect, Findings, Judgement, Lab, Picture, Study, Tables, Verdict, select, table
 
-__all__ = ["SamplingSpeed", "Way", "linear_weights", "multiply_adds_kept", "ratios", "timed", "ways", "whole_passes"]
-
 VAE_NAME, NAIVE, KEPT = "VAE", ("FVBN, whole passes", "MADE, whole passes"), ("FVBN, one row per pixel", "MADE, kept sums")
 TIMES_FASTER = 10.0
 REPEATS = "repeats of one model, no seeds"  # what n counts

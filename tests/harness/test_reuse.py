@@ -10,7 +10,8 @@ import torch
 from tests.harness.test_runner import CPU, figures, spec
 from vae_variants.evaluation import FIDELITIES, METRICS, fidelity, metric
 from vae_variants.harness import RunSpec, Store, run_all
-from vae_variants.harness.store import load_with_metadata, save_tensors
+from vae_variants.harness.files import save_tensors
+from vae_variants.harness.store import load_with_metadata
 from vae_variants.registry import UserError
 from vae_variants.variants import build
 

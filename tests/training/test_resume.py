@@ -9,7 +9,8 @@ import torch
 
 from tests.harness.test_runner import CPU, figures, spec
 from vae_variants.harness import Store, run_all, runner
-from vae_variants.harness.store import MODEL, load_tensors
+from vae_variants.harness.files import load_tensors
+from vae_variants.harness.store import MODEL
 from vae_variants.training import loop as training_module
 from vae_variants.training.loop import Training
 from vae_variants.training.population import Population

@@ -13,8 +13,6 @@ from vae_variants.analysis.run_summary import collapsed
 from vae_variants.analysis.statistics import LEAST_SEEDS, Interval
 from vae_variants.evaluation.metrics import data_name
 
-__all__ = ["TITLE", "Advice", "Choice", "advise"]
-
 TITLE = "Which variant for this data?"
 DEFAULT = "vae-bernoulli"
 FEW_TRAINING, FEW_TEST = 5000, 2000  # images: below, their choice may matter as much as the variant

@@ -15,8 +15,6 @@ from vae_variants.components import chosen, parts
 from vae_variants.registry import UserError
 from vae_variants.variants import Configuration, complete, configure
 
-__all__ = ["Card", "cards", "common", "foreign"]
-
 # of an objective that says `bound = False`
 NO_BOUND = "No bound on log p(x), nor meant to be one: it trains, and every bound on this page is estimated alike for all variants."
 

@@ -18,8 +18,6 @@ from vae_variants.analysis.tables import COLUMNS, results
 from vae_variants.evaluation.speed import TIMINGS as CLOCKED
 from vae_variants.harness.spec import ADDED_OPTIONS
 
-__all__ = ["COMPARED", "KINDS", "Change", "Changes", "brief", "compare", "options_of", "table_of"]
-
 # of results.csv, and what is known beside it, or "": digest of the data, options as `options_of`, fingerprint of the sources
 COMPARED = [*COLUMNS, "fidelity", "data", "options", "code"]
 KINDS = {  # kind -> its title and meaning, in the order in which they are shown

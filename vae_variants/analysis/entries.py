@@ -15,9 +15,6 @@ from vae_variants.analysis.statistics import LEAST_SEEDS, Comparison, Interval, 
 from vae_variants.harness.record import Record
 from vae_variants.registry import UserError
 
-__all__ = ["COLOURS", "LINES", "LOOKS", "SUPPORTS", "Entry", "best", "distinct", "enough", "judges", "prominent", "rankable", "ranks"]
-__all__ += ["style", "trained", "trials"]
-
 SUPPORTS = {  # pixel types; nats are compared within one of them
     "binary": "binary pixels",
     "byte": "8-bit pixels",

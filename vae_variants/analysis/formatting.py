@@ -6,8 +6,6 @@ import math
 
 from vae_variants.analysis.statistics import Interval
 
-__all__ = ["NOTHING", "grouped", "number", "short"]
-
 NOTHING = "–"
 
 

@@ -9,8 +9,6 @@ from typing import Any
 from vae_variants.analysis.entries import Entry, distinct
 from vae_variants.analysis.formatting import grouped
 
-__all__ = ["Failure", "collapsed", "failed_runs", "failed_values", "run_summary", "same_runs"]
-
 
 @dataclass(frozen=True)
 class Failure:

@@ -14,9 +14,6 @@ import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 from scipy.stats import ttest_ind
 
-__all__ = ["LEAST_SEEDS", "Comparison", "Interval", "bca", "compare", "holm", "interval", "rank_intervals", "sign_flip", "smallest_p"]
-__all__ += ["t_test", "top_group", "welch"]
-
 LEAST_SEEDS = 3  # that a verdict needs: fewer do not show how far seeds differ
 BOOTSTRAP_FROM = 10  # seeds: below, the t-interval covers better than a bootstrap
 RESAMPLES = 9999

@@ -12,8 +12,6 @@ import pandas as pd
 from vae_variants.analysis.entries import Entry
 from vae_variants.analysis.statistics import Interval
 
-__all__ = ["COLUMNS", "metrics_of", "results", "summary", "write_csv"]
-
 COLUMNS = ["variant", "dataset", "support", "seed", "metric", "value", "unit", "better", "kind", "status", "device", "run"]
 
 

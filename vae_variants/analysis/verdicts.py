@@ -10,8 +10,6 @@ from scipy.stats import ttest_1samp
 
 from vae_variants.analysis.statistics import LEAST_SEEDS, interval
 
-__all__ = ["LEAST_SEEDS", "Effect", "Verdict", "all_of", "checked", "compared", "listed", "mixed", "one_sided_p", "tost_p"]
-
 
 class Verdict(StrEnum):
     """What the evidence says about a claim."""

@@ -16,8 +16,6 @@ import torch
 from vae_variants.components import KINDS
 from vae_variants.registry import UserError
 
-__all__ = ["CHECKS", "Check", "Failed", "Outcome", "Skipped", "check", "checks_of", "described", "outcomes"]
-
 
 class Failed(AssertionError):
     """A check that failed. `found` follows the component's name in a sentence; `fix` says what to do."""

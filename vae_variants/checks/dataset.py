@@ -10,8 +10,6 @@ from torch import Tensor
 from vae_variants.checks.base import Failed, Skipped, check
 from vae_variants.datasets import DATASETS, Dataset
 
-__all__: list[str] = []
-
 
 def loaded(name: str) -> Dataset:
     """Not from a cache."""

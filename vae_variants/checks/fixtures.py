@@ -17,8 +17,6 @@ from vae_variants.models.likelihoods import Support
 from vae_variants.training.population import Population
 from vae_variants.variants import Configuration, build, configure
 
-__all__ = ["configuration", "digits", "gradient_reaches", "members", "model_of", "outside", "size", "stacks", "tiny"]
-
 SMALL = {"hidden": [7], "latent": 3, "batch": 10, "epochs": 2}
 
 

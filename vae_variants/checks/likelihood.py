@@ -15,8 +15,6 @@ from vae_variants.checks.fixtures import outside, size, stacks
 from vae_variants.components import takes
 from vae_variants.models.likelihoods import LIKELIHOODS, Likelihood, Support
 
-__all__ = ["LEVELS", "logits", "make", "points"]
-
 LEVELS = 5
 DRAWS = 20_000
 CONSTANTS = {"log 2": 2.0, "log(2 pi) / 2": math.sqrt(2 * math.pi), "log(2 pi)": 2 * math.pi, "log pi": math.pi}

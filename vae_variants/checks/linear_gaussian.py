@@ -11,8 +11,6 @@ from vae_variants.models.likelihoods import Gaussian
 from vae_variants.models.objectives import Draws
 from vae_variants.models.vae import VAE
 
-__all__ = ["VARIANCE", "W1", "W2", "draws", "linear_vae"]
-
 W1: list[list[float]] = [[1.0, 0.5], [0.0, 1.0], [-1, 0.5], [0.5, -0.5], [0, 2]]
 W2: list[list[float]] = [[1.0, 0.0], [0, 1], [-1, 0], [0, -0.5], [1, 0]]  # its posterior is diagonal
 MU, X, VARIANCE = [0.1, -0.2, 0.3, 0.0, 0.5], [1.0, -1.0, 0.5, 2.0, 0.0], 0.25

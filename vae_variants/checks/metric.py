@@ -13,8 +13,6 @@ from vae_variants.evaluation import METRICS, Evaluation, Skip, fidelity
 from vae_variants.evaluation.metrics import KINDS
 from vae_variants.models.base import MODELS
 
-__all__: list[str] = []
-
 USUAL = ("vae", "made", "autoencoder", "gan", "pca", "linear-vae", "categorical-vae")  # together they have every capability
 COST = {"train_seconds": 1.0, "train_images_per_second": 1000.0, "peak_memory_bytes": 1e8}
 CHANCE = ("images/s", "s", "ms", "bytes")  # units of what a machine does, which is never the same twice

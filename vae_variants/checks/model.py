@@ -12,8 +12,6 @@ from vae_variants.checks.fixtures import gradient_reaches, members, model_of, ou
 from vae_variants.models.base import MODELS, Coder, Density, Encoder, LatentVariable, MeanSampler, Model, Sampler
 from vae_variants.models.likelihoods import Support
 
-__all__ = ["all_binary", "roughened"]
-
 DRAWS = 20_000
 
 

@@ -12,8 +12,6 @@ from vae_variants.checks.base import Failed, check
 from vae_variants.checks.fixtures import gradient_reaches, size, stacks
 from vae_variants.models.networks import ACTIVATIONS, NETWORKS
 
-__all__: list[str] = []
-
 SHAPES = ((1, 8, 8), (3, 7, 5))
 
 

@@ -13,8 +13,6 @@ from vae_variants.checks.fixtures import digits, gradient_reaches, model_of, siz
 from vae_variants.checks.linear_gaussian import W1, draws, linear_vae
 from vae_variants.models.objectives import OBJECTIVES, Draws
 
-__all__: list[str] = []
-
 IMAGES = 20_000
 K_IS = "in d.log_px, d.log_pz, d.log_qz and d.log_w the first axis has the K samples, the last the B images"
 

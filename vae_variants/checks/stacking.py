@@ -13,8 +13,6 @@ from vae_variants.training.population import Population
 from vae_variants.variants import build
 from vae_variants.variants.recipe import Recipe
 
-__all__ = ["seeds_train_apart"]
-
 
 def seeds_train_apart(selector: str, traced: bool) -> None:
     """Six steps with three stacked seeds end where those with each seed alone end; steps are traced, or not. Raises `Failed`."""

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from vae_variants.studies import Findings, Lab
     from vae_variants.studies.record import StudyRecord
 
-__all__: list[str] = []
-
 
 @lru_cache(maxsize=1)
 def lab() -> Lab:

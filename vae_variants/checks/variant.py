@@ -6,8 +6,6 @@ from vae_variants.checks.base import Failed, check, described
 from vae_variants.checks.fixtures import digits
 from vae_variants.variants import VARIANTS, build, configure
 
-__all__: list[str] = []
-
 
 @check("variant")
 def says_what_it_is(name: str) -> None:

@@ -22,8 +22,6 @@ from vae_variants.cli.run import run
 from vae_variants.cli.status import status
 from vae_variants.cli.study import study
 
-__all__ = ["app", "main"]
-
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]})
 
 

@@ -14,7 +14,6 @@ from vae_variants.plugins import load_plugins
 if TYPE_CHECKING:
     from vae_variants.harness import Record
 
-__all__ = ["bench", "show_best"]
 
 METRICS = ("reconstruction_mse", "probe_accuracy")  # after log_likelihood
 SHOWN = 3  # variants for each metric

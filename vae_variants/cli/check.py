@@ -12,8 +12,6 @@ from vae_variants.cli.options import Json, Verbosity, argument, guarded
 from vae_variants.plugins import load_plugin, load_plugins
 from vae_variants.registry import UserError
 
-__all__ = ["check"]
-
 STATES = {"passed": "passed", "broken": "FAILED", "untried": "-"}
 
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from vae_variants.analysis.comparison import Change, Changes
 
-__all__ = ["cells", "compare", "side"]
 
 OPEN = ("failed", "worse", "mended", "better", "not compared", "altered")  # in Markdown; other kinds are folded
 ROWS = 40  # of a table, at most

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from rich.markup import escape
 
-__all__ = ["EXAMPLES", "examples"]
-
 EXAMPLES = {
     "": (
         "vae-variants list",

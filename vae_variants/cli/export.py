@@ -9,8 +9,6 @@ from vae_variants.cli.options import Plugin, Runs, argument, guarded, option
 from vae_variants.plugins import load_plugins
 from vae_variants.registry import UserError, closest
 
-__all__ = ["TARGETS", "export"]
-
 TARGETS = ("safetensors", "onnx", "codes")
 TO = "Format: safetensors (the model), onnx (encoder and decoder), codes (latents of a data set)"
 DATASET = "Data set of the run, if several runs have the name; for codes: the images to encode"

@@ -27,8 +27,6 @@ from vae_variants.harness.spec import prepared
 from vae_variants.integrations.tensorboard import LOGS, Events, needs_tensorboard
 from vae_variants.registry import UserError, closest
 
-__all__ = ["Launch"]
-
 SHOWN = 8  # labels in a line
 
 

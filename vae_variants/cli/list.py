@@ -11,8 +11,6 @@ from vae_variants.components import KINDS
 from vae_variants.plugins import load_plugins
 from vae_variants.registry import UserError, closest
 
-__all__ = ["list_"]
-
 PLURALS = tuple(kind.plural for kind in KINDS.values())  # shown in help
 WIDE = 140  # columns that a terminal needs for more than name and description
 

@@ -14,8 +14,6 @@ from vae_variants.components import KINDS, Kind
 from vae_variants.plugins import load_plugins
 from vae_variants.registry import UserError, closest
 
-__all__ = ["kinds", "new"]
-
 TEMPLATES = Path(__file__).parent / "templates"
 
 

@@ -8,8 +8,6 @@ from vae_variants.components import KINDS
 from vae_variants.plugins import built_in
 from vae_variants.registry import Registry
 
-__all__ = ["registry_of"]
-
 
 def registry_of(kind: str) -> Registry[Any]:
     """The registry of a kind that `KINDS` names."""

@@ -7,8 +7,6 @@ from pathlib import Path
 from vae_variants.cli.options import Baseline, Plugin, Reports, Runs, SuiteChoice, guarded
 from vae_variants.plugins import load_plugins
 
-__all__ = ["report"]
-
 
 @guarded
 def report(

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from vae_variants.report import Change
 
-__all__ = ["make_report"]
-
 
 def make_report(
     suite: str,

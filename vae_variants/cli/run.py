@@ -15,7 +15,6 @@ from vae_variants.plugins import load_plugins
 if TYPE_CHECKING:
     from vae_variants.harness import Record
 
-__all__ = ["finish", "run"]
 
 SELECTOR = 'Variants, or configurations such as "vae[latent=2|10]"'
 

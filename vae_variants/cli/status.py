@@ -14,7 +14,6 @@ from vae_variants.plugins import load_plugins
 if TYPE_CHECKING:
     from vae_variants.harness import Record, RunSpec, Store
 
-__all__ = ["planned_rows", "show", "show_plan", "status", "suite_rows"]
 
 PLANNED = "Instead of a suite: every run that was ever planned in the folder of records"
 

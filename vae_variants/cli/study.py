@@ -31,7 +31,6 @@ from vae_variants.registry import UserError, closest
 if TYPE_CHECKING:
     from vae_variants.studies.record import StudyRecord
 
-__all__ = ["study"]
 
 RETRY = ("never", "all")
 

@@ -23,8 +23,6 @@ from vae_variants.harness.spec import prepared
 from vae_variants.harness.store import Store
 from vae_variants.registry import UserError
 
-__all__ = ["Cluster"]
-
 MOST_SENDS = 4  # times that one command sends a run whose Ray worker or machine is lost
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "include_dashboard": False}
 LOST = Failure("interrupted", f"the Ray worker of this run was lost {MOST_SENDS} times")

@@ -22,8 +22,6 @@ from vae_variants.harness.runner import make_run
 from vae_variants.harness.worker import Worker, stop
 from vae_variants.registry import UserError
 
-__all__ = ["TICK", "Engine", "InProcess", "Workers", "choose_engine"]
-
 TICK = 0.5  # seconds between two looks at running tasks
 
 

@@ -14,8 +14,6 @@ from threadpoolctl import threadpool_limits
 
 from vae_variants.registry import UserError
 
-__all__ = ["choose_device", "device_name", "environment", "share"]
-
 PACKAGES = ("vae-variants", "torch", "torchvision", "numpy", "pandas", "scikit-learn")
 
 _jobs = 1  # runs made side by side on this machine, including this process's

@@ -15,8 +15,6 @@ from vae_variants.harness.spec import RunSpec, prepared
 from vae_variants.memory import exhausted
 from vae_variants.registry import UserError
 
-__all__ = ["MOST_TRIES", "Failure", "TimedOut", "add_failure", "classified", "record_of_lost_run", "write_record"]
-
 TRACEBACK_LINES = 16
 MOST_TRIES = 3  # starts of a run that is killed from outside each time
 

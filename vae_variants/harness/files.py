@@ -18,11 +18,6 @@ from torch import Tensor
 
 from vae_variants.registry import UserError
 
-__all__ = [
-    "DAMAGE", "StoreError", "header_matches", "load_tensors", "load_with_metadata", "make_folder", "read_file", "replace_file",
-    "save_tensors", "seal", "set_aside", "store_errors", "unpacked", "unseal",
-]  # fmt: skip
-
 SEALED = re.compile(r',\n "digest": "([0-9a-f]{64})"\n}\n', re.ASCII)
 BLANK = "0" * 64  # stands for the digest of a tensor file while that digest is computed
 DAMAGE = (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError)  # raised by `unpacked`

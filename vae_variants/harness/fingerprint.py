@@ -22,8 +22,6 @@ from vae_variants.components import chosen
 from vae_variants.evaluation import METRICS
 from vae_variants.models.base import MODELS
 
-__all__ = ["fingerprint"]
-
 NAME, PACKAGE = "vae_variants", Path(__file__).parents[1]
 TRAINING, EVALUATION = ("training/setup.py", "process.py"), ("evaluation/__init__.py", "harness/measured.py")
 # Files that imports do not lead into: they find components, whose own files count, or load data, which have a digest of their own.

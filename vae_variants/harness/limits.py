@@ -13,8 +13,6 @@ import torch
 from vae_variants.memory import installed
 from vae_variants.registry import UserError
 
-__all__ = ["ceiling", "format_bytes", "out_of_memory_kills", "parse_memory", "require_machine", "resident_bytes", "set_memory_limit"]
-
 UNITS = {"m": 2**20, "g": 2**30, "t": 2**40}
 LEAST = 2**30  # bytes that Python, torch and scikit-learn take before a run starts
 SHARE = 0.9  # of the machine's memory: beyond it, runs are stopped before the system stops something else

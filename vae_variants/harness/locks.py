@@ -13,8 +13,6 @@ from vae_variants.harness.record import Record
 from vae_variants.harness.spec import RunSpec
 from vae_variants.harness.store import Store
 
-__all__ = ["PendingRun", "Queue", "file_lock", "training_lock"]
-
 
 class PendingRun(NamedTuple):
     """A run that has to be made. `replaces` is the start time of the stored record that it replaces, if there is one."""

@@ -23,8 +23,6 @@ from vae_variants.models.base import LatentVariable, MeanSampler
 from vae_variants.training.loop import Training
 from vae_variants.training.throughput import product_rate, step_flops
 
-__all__ = ["allocated", "costs", "evaluations", "peak_memory", "reset_peak_memory", "score"]
-
 MEASUREMENT_SECONDS = 4  # times the preset's seconds for one throughput: a training step is slower than a sample
 
 

@@ -8,8 +8,6 @@ from torch import Tensor
 from vae_variants.evaluation import Evaluation
 from vae_variants.models.base import Coder, Encoder, GaussianPosterior, LatentVariable, MeanSampler, Sampler
 
-__all__ = ["GRID", "STEPS", "pictures"]
-
 SAMPLES, PAIRS, POINTS, GRID = 36, 10, 2000, 15
 PROJECTED = 500  # test images whose latents are projected to two dimensions
 UNITS = 8  # most latent units in a traversal

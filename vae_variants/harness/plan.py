@@ -16,8 +16,6 @@ from vae_variants.harness.record import Record
 from vae_variants.harness.spec import RunSpec, prepared
 from vae_variants.harness.store import Store
 
-__all__ = ["run_all"]
-
 
 def run_all(
     specs: Sequence[RunSpec],

@@ -17,8 +17,6 @@ from vae_variants.harness.spec import RunSpec, prepared
 from vae_variants.harness.store import Store
 from vae_variants.models.base import MODELS, MeanSampler
 
-__all__ = ["Log", "out", "plan_table", "results_table", "states"]
-
 out = Console(width=None if sys.stdout.isatty() else 240, highlight=False, markup=False)  # labels have brackets
 HEADLINES = {  # metric -> column, short enough for 80 characters in all
     "elbo": "ELBO",

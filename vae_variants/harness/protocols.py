@@ -11,8 +11,6 @@ from vae_variants.harness.record import Record
 from vae_variants.harness.spec import RunSpec
 from vae_variants.harness.store import Store
 
-__all__ = ["LastEpoch", "Losses", "Retry", "Settings", "Watcher", "Watchers"]
-
 Retry = Literal["never", "failed", "older", "scores", "all"]
 
 

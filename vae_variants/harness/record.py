@@ -24,8 +24,6 @@ from vae_variants.harness.validation import Int, Number, first_error, parse_json
 from vae_variants.registry import UserError
 from vae_variants.variants import Configuration, canonical
 
-__all__ = ["NewerSchema", "Record", "Status", "identity_of"]
-
 # state of a seed; an interrupted one was stopped from outside, and the next start resumes it
 Status = Literal["ok", "diverged", "oom", "timeout", "error", "skipped", "interrupted"]
 

@@ -20,8 +20,6 @@ from vae_variants.harness.spec import receive_dataset
 from vae_variants.harness.store import Store
 from vae_variants.plugins import load_plugins
 
-__all__ = ["RemoteTask", "make_remotely"]
-
 # plug-ins -> a folder with their files, which lasts as long as this process
 plugin_folders: dict[tuple[str, ...], tempfile.TemporaryDirectory[str]] = {}
 # plug-ins, visible GPUs (a child keeps those it started with) and share of the machine -> an engine with its idle child

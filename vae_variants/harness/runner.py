@@ -14,18 +14,16 @@ import torch
 from vae_variants.evaluation import fidelity
 from vae_variants.harness.environment import environment
 from vae_variants.harness.failures import TimedOut, add_failure, classified, write_record
-from vae_variants.harness.files import StoreError
+from vae_variants.harness.files import StoreError, load_tensors, save_tensors
 from vae_variants.harness.locks import PendingRun
 from vae_variants.harness.measured import allocated, evaluations, score
 from vae_variants.harness.pictures import pictures
 from vae_variants.harness.protocols import LastEpoch, Losses, Settings, Watcher, Watchers
 from vae_variants.harness.record import Record
 from vae_variants.harness.spec import prepared
-from vae_variants.harness.store import CHECKPOINT, MODEL, PICTURES, load_tensors, save_tensors
+from vae_variants.harness.store import CHECKPOINT, MODEL, PICTURES
 from vae_variants.training.loop import Training
 from vae_variants.training.setup import set_up
-
-__all__ = ["make_run", "trained"]
 
 CHECKPOINT_SECONDS = 30.0
 

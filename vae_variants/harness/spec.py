@@ -16,8 +16,6 @@ from vae_variants.registry import UserError
 from vae_variants.variants import Configuration, canonical, convert
 from vae_variants.variants.recipe import Recipe
 
-__all__ = ["ADDED_OPTIONS", "RunSpec", "capped", "identifying", "parse_seeds", "prepared", "receive_dataset", "received", "unique"]
-
 MOST_SEEDS = 1000
 TRAINING = 1  # version of the trained models; raise it after a change of how everything trains
 # options added after the first runs, with what those runs did: at these values they change no key

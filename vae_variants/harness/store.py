@@ -20,7 +20,6 @@ from vae_variants.harness.files import (
     make_folder,
     read_file,
     replace_file,
-    save_tensors,
     seal,
     set_aside,
     unseal,
@@ -29,8 +28,6 @@ from vae_variants.harness.record import NewerSchema, Record, identity_of
 from vae_variants.harness.spec import RunSpec
 from vae_variants.harness.validation import Int, first_error, parse_json
 from vae_variants.registry import UserError
-
-__all__ = ["Store", "load_tensors", "load_with_metadata", "replace_file", "save_tensors", "slug"]
 
 RECORD, CHECKPOINT, MODEL, PICTURES = "record.json", "training.safetensors", "model.safetensors", "pictures.safetensors"
 TENSORS = (CHECKPOINT, MODEL, PICTURES)

@@ -17,8 +17,6 @@ from vae_variants.harness.spec import RunSpec, capped, parse_seeds
 from vae_variants.registry import UserError, closest, nearest
 from vae_variants.variants import configure
 
-__all__ = ["Block", "Suite", "load_suite", "suite_files"]
-
 QUOTED = re.compile(  # quotes and comments; texts of several lines first
     r"""\"{3}(?:\\.|[^\\])*?\"{3}|'{3}.*?'{3}|\#[^\n]*|"(?:\\.|[^"\\\n])*"|'[^'\n]*'""", re.DOTALL
 )

@@ -8,8 +8,6 @@ from typing import Annotated, Any
 from pydantic import Strict, ValidationError
 from pydantic_core import from_json
 
-__all__ = ["Int", "Number", "first_error", "parse_json"]
-
 Int = Annotated[int, Strict()]  # refuses true, 1.0 and "1"
 Number = Annotated[float, Strict()]  # refuses true and "1"; `parse_json` refuses infinity and NaN
 

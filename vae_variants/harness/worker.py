@@ -36,8 +36,6 @@ from vae_variants.plugins import load_plugins
 from vae_variants.process import interrupt, prepare
 from vae_variants.registry import UserError
 
-__all__ = ["Worker", "failure_of_exit", "stop"]
-
 SPAWN = multiprocessing.get_context("spawn")
 GRACE = 10.0  # seconds that a process has to end by itself
 FRAMES = 12  # of a traceback

@@ -27,8 +27,6 @@ from vae_variants.models.base import Coder, Encoder, Model
 from vae_variants.registry import UserError
 from vae_variants.variants import Configuration, build
 
-__all__ = ["TOLERANCE", "find_run", "read_model", "write_codes", "write_model", "write_onnx"]
-
 FORMAT = "vae-variants 1"  # in the metadata of a model's file
 TOLERANCE = 1e-5  # between PyTorch and ONNX: absolute, and relative above 1
 OPSET = 20

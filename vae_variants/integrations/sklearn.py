@@ -25,8 +25,6 @@ from vae_variants.training.loop import fit
 from vae_variants.training.population import Population
 from vae_variants.variants import Configuration, build, configure
 
-__all__ = ["VAETransformer"]
-
 LEVELS = 256  # grey levels of an 8-bit likelihood
 SAMPLES = 64  # posterior samples for each row in a bound
 SCALINGS = ("features", "all", "none")

@@ -17,7 +17,6 @@ from vae_variants.registry import UserError
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["FOLDER", "LOGS", "Events", "needs_tensorboard"]
 
 LOGS = ("tensorboard",)
 FOLDER = "tensorboard"  # in a run's folder, with a folder for each seed

@@ -11,8 +11,6 @@ from vae_variants.models.likelihoods import LIKELIHOODS, Likelihood, Support
 from vae_variants.models.networks import NETWORKS, Network
 from vae_variants.models.objectives import OBJECTIVES
 
-__all__: list[str] = []
-
 SUPPORTS = ", ".join(f"Support.{support.name}" for support in Support)
 
 

@@ -17,8 +17,6 @@ from vae_variants.evaluation.metrics import data_name
 from vae_variants.evaluation.sharpness import is_noise
 from vae_variants.report.sections import AGAINST_REAL, LEFT_OUT, LIKELIHOOD, SECTIONS, SHARP
 
-__all__ = ["ROWS", "Cell", "Content", "Sheet", "content", "figure", "noisy", "seeds", "sign", "some"]
-
 SIGNIFICANT = 0.05
 ROWS = 200  # of a table, at most: GitHub shows no page of 500 kB
 

@@ -37,8 +37,6 @@ from vae_variants.report.drawing import (
 )
 from vae_variants.report.sections import LIKELIHOOD, SECTIONS, SHARP
 
-__all__ = ["codes", "costs", "further", "heading", "labels", "likelihood", "look", "reconstruction", "samples_measured", "value_of", "wide"]
-
 ROW = 12.5  # points
 LABEL = 112.0  # points of a label, at most
 SEEDS = 20  # of a variant that are drawn, at most

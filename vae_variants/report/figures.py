@@ -13,8 +13,6 @@ from vae_variants.report import dots, grids, lines, matrix, tradeoffs
 from vae_variants.report.drawing import shown_of
 from vae_variants.report.svg import markup
 
-__all__ = ["FIGURES", "SECTIONS", "WHOLE", "Drawing", "Plot", "caption", "drawings", "plots", "write_figures"]
-
 SECTIONS = ("summary", "quality", "trade-offs", "training", "pictures", "latent")
 BEST = " Bold on grey: statistically tied with the best (rows of under three seeds and baselines left out), unless that is all."
 CAPTIONS = {

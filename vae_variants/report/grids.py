@@ -16,8 +16,6 @@ from vae_variants.harness.pictures import GRID, STEPS
 from vae_variants.report.dots import LABEL, row_head
 from vae_variants.report.drawing import LINE, MUTED, Part, compose, grid, mark, shape_of, shortened, width_of, write
 
-__all__ = ["affordable", "latent_components", "latent_plane", "reconstructions", "samples", "traversals"]
-
 NUMBERS = 2**20  # pixels of all variants together in a figure, at most, a colour counting for each of its three
 SIDES = (6, 5, 4, 3, 2, 1)
 PAIRS = (10, 8, 6, 4, 3, 2, 1)

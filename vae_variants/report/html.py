@@ -23,8 +23,6 @@ from vae_variants.report.figures import Plot
 from vae_variants.report.overview import overview
 from vae_variants.report.sections import FIGURES_ARE, likelihood_text
 
-__all__ = ["LARGEST", "Change", "Claim", "environment", "page"]
-
 LARGEST = 3_000_000  # bytes of a page with its attached files
 DARK = ("#3D9BDB", "#F0803C", "#26B98C", "#DE9BC1", "#EDB13A", "#8BD0F7", "#F2F2EF", "#BC9A45")  # the same hues where paper is dark
 SECTIONS = {

@@ -14,8 +14,6 @@ from scipy.optimize import isotonic_regression
 
 from vae_variants.report.drawing import MUTED, in_points, width_of, write
 
-__all__ = ["HEIGHT", "MARK", "Point", "apart", "beside", "labelled"]
-
 HEIGHT, MARK = 10.0, 4.0  # points of a label, and half of what a mark takes
 RINGS = ((6.5, 8), (15.0, 16), (25.0, 16), (38.0, 24), (56.0, 24), (80.0, 32), (110.0, 48))  # distance from the mark, directions
 

@@ -33,8 +33,6 @@ from vae_variants.report.drawing import (
 )
 from vae_variants.report.label_layout import HEIGHT, apart
 
-__all__ = ["Line", "bounds", "curves", "families", "latent_size", "losses"]
-
 TALL = 195.0  # points of an axes, at least
 LABEL = 108.0  # points of a label, at most
 POINTS = 60  # of a curve that are drawn, at most

@@ -18,8 +18,6 @@ from vae_variants.analysis.formatting import number
 from vae_variants.analysis.statistics import LEAST_SEEDS, Comparison
 from vae_variants.report.drawing import LINE, MUTED, PAPER, WIDTH, Part, compose, groups, mark, shortened, width_of, write
 
-__all__ = ["MOST", "differences", "excludes", "latent_units"]
-
 METRIC = "log_likelihood"
 MOST = 24  # variants of a table
 CELL, SIDE = 26.0, 14.0  # points of a cell

@@ -11,8 +11,6 @@ from vae_variants.evaluation.metrics import NOTES
 from vae_variants.models.base import MODELS
 from vae_variants.report.html import environment
 
-__all__ = ["anchor", "escaped", "metrics_page"]
-
 TITLES = {  # file of `evaluation` -> (title, subject)
     "likelihood": ("Likelihood", "The probability that the model gives to the test images; compare within one pixel type only."),
     "gap": ("Gap of the bound", "How far the ELBO is below log p(x), and how much of that the encoder causes."),

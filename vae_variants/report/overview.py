@@ -12,8 +12,6 @@ from vae_variants.evaluation.metrics import data_name
 from vae_variants.report.content import Cell, Content, figure, noisy, seeds
 from vae_variants.report.sections import LIKELIHOOD, OVERVIEW, SECTIONS, SHARP
 
-__all__ = ["Bar", "Best", "Column", "Group", "Overview", "overview"]
-
 NATS = ("nats", "bits")
 NO_LIKELIHOOD, REFERENCE, FAILED = "none", "reference", "failed"
 GROUPS = {**SUPPORTS, NO_LIKELIHOOD: "no likelihood", REFERENCE: "baselines, not trained", FAILED: "no values"}

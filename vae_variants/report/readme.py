@@ -14,8 +14,6 @@ from vae_variants.report.figures import caption
 from vae_variants.report.html import environment
 from vae_variants.report.sections import FIGURES_ARE, likelihood_text
 
-__all__ = ["plain", "readme", "table"]
-
 NAMED = 6  # values missing for one reason that get a line each, or variants that a line names
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from vae_variants.evaluation.sharpness import NOISE, SHARPEST
 
-__all__ = ["AGAINST_REAL", "FIGURES_ARE", "LEFT_OUT", "LIKELIHOOD", "OVERVIEW", "SECTIONS", "SHARP", "likelihood_text"]
-
 AGAINST_REAL = "Samples against real images"
 SECTIONS = (
     (

@@ -17,8 +17,6 @@ from PIL import Image
 from vae_variants.analysis.entries import COLOURS
 from vae_variants.report.drawing import BREAK, INK, LINE, MUTED, PAPER, SIZE
 
-__all__ = ["markup"]
-
 VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", PAPER: "paper"} | {c.lower(): f"v{i}" for i, c in enumerate(COLOURS)}
 BLACK = f"var(--{VARIABLES['#000000']})"  # what matplotlib leaves out
 LOOKS = (

@@ -20,8 +20,6 @@ from vae_variants.report.dots import ARROWS, heading, look, value_of, wide
 from vae_variants.report.drawing import MUTED, PAPER, Part, compose, ends, groups, limits, mark, scale, shortened, write
 from vae_variants.report.label_layout import Point, labelled
 
-__all__ = ["COSTS", "cost", "cost_reconstruction", "front", "rate_distortion"]
-
 HEIGHT = 215.0
 LONGEST = 100.0  # points of a label
 COSTS = {"train_seconds": "training time", "sample_images_per_second": "speed of sampling", "parameters": "parameters"}

@@ -29,8 +29,6 @@ from vae_variants.training.loop import Training
 from vae_variants.training.population import Population
 from vae_variants.variants import Configuration, build, canonical, configure
 
-__all__ = ["Lab"]
-
 T = TypeVar("T")
 LARGE = 400  # pixels: images from this size use the networks of the suite `mnist`, smaller ones those of `digits`
 

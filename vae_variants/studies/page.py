@@ -20,8 +20,6 @@ from vae_variants.report.metrics_page import anchor, escaped
 from vae_variants.studies.record import StudyRecord, attempt, judged, read_all
 from vae_variants.studies.study import STUDIES, Cell, Findings
 
-__all__ = ["HEADER", "TRIED", "cell", "claims_on", "effects_table", "rewrite_claims", "write_claims"]
-
 MARKS = {Verdict.SUPPORTED: "✔", Verdict.CONDITIONAL: "◐", Verdict.INCONCLUSIVE: "?", Verdict.REFUTED: "✘"}
 TRIED = "The preset smoke only shows that a study runs: models of two epochs are no evidence."
 INTRODUCTION = """\

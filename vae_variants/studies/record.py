@@ -18,15 +18,14 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError, field_serializer
 
 from vae_variants.harness.environment import environment
+from vae_variants.harness.files import load_tensors, replace_file, save_tensors
 from vae_variants.harness.migrate import MEANING
 from vae_variants.harness.spec import TRAINING
-from vae_variants.harness.store import load_tensors, replace_file, save_tensors, slug
+from vae_variants.harness.store import slug
 from vae_variants.registry import UserError
 from vae_variants.studies.lab import Lab
 from vae_variants.studies.study import STUDIES, Findings, Judgement, Study, rows, table
 from vae_variants.variants import canonical
-
-__all__ = ["StudyRecord", "attempt", "read_all", "run_study"]
 
 T = TypeVar("T")
 

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     from vae_variants.studies.lab import Lab
 
-__all__ = [
-    "STUDIES", "Cell", "Findings", "Judgement", "Picture", "Study", "Tables", "by_seed", "chosen", "rows", "select", "table",
-]  # fmt: skip
 
 Cell = str | int | float | None
 Tables = Mapping[str, pd.DataFrame]

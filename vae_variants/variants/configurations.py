@@ -18,8 +18,6 @@ from vae_variants.variants.recipe import DECAYS, PRECISIONS, Recipe
 if TYPE_CHECKING:
     from vae_variants.datasets import Dataset
 
-__all__ = ["Configuration", "build_model", "canonical", "complete", "convert"]
-
 
 @dataclass(frozen=True)
 class Configuration:

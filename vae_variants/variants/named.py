@@ -8,8 +8,6 @@ from typing import Any
 
 from vae_variants.registry import Registry
 
-__all__ = ["VARIANTS", "Variant"]
-
 
 @dataclass(frozen=True)
 class Variant:

@@ -15,7 +15,6 @@ from vae_variants.variants.named import VARIANTS, Variant
 if TYPE_CHECKING:
     from vae_variants.datasets import Dataset
 
-__all__ = ["build", "configure", "split_selector"]
 
 SELECTOR = re.compile(r"(?P<name>[^\[\]]+)(?:\[(?P<options>[^\[\]]*)\])?")
 

@@ -16,8 +16,8 @@ import torch
 from scipy.special import ndtr
 from torch import Tensor
 
-from vae_variants.analysis.statistics import holm
-from vae_variants.analysis.verdicts import LEAST_SEEDS, compared
+from vae_variants.analysis.statistics import LEAST_SEEDS, holm
+from vae_variants.analysis.verdicts import compared
 from vae_variants.evaluation.evaluation import ELEMENTS, spread
 from vae_variants.models.base import LatentVariable
 from vae_variants.models.objectives import OBJECTIVES, Objective

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from scipy.special import stdtrit
 
 from vae_variants.analysis.entries import COLOURS
-from vae_variants.analysis.statistics import holm, t_test
-from vae_variants.analysis.verdicts import LEAST_SEEDS, compared, listed, mixed, one_sided_p, tost_p
+from vae_variants.analysis.statistics import LEAST_SEEDS, holm, t_test
+from vae_variants.analysis.verdicts import compared, listed, mixed, one_sided_p, tost_p
 from vae_variants.report.drawing import axes
 from vae_variants.studies import Effect, Picture, Tables, Verdict
 

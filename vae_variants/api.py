@@ -1,7 +1,5 @@
 """The package as a library: run configurations, rank records, load trained models."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

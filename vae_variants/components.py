@@ -4,8 +4,6 @@ It imports no torch, because the command line's help reads it. A registry is mad
 Its validator (`Registry.validator`) and its conformance checks (`vae_variants.checks`) are attached to it by that kind as well.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

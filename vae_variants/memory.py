@@ -1,7 +1,5 @@
 """How much memory a computation takes, and how much there is."""
 
-from __future__ import annotations
-
 import errno
 import re
 import resource

@@ -1,7 +1,5 @@
 """Plug-ins: Python files and installed entry points that register components when they are imported."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import re

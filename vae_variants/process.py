@@ -1,7 +1,5 @@
 """Settings of a process that make training faster, and what the process does when a signal asks it to stop."""
 
-from __future__ import annotations
-
 import ctypes
 import multiprocessing
 import os

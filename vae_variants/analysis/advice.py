@@ -1,7 +1,5 @@
 """Which variant for this data? What the results support for each purpose, and what they do not show."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What a variant is: its description, formulas and reference from the registries, and what it chose."""
 
-from __future__ import annotations
-
 import inspect
 from collections import Counter
 from collections.abc import Mapping, Sequence

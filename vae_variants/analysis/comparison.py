@@ -1,7 +1,5 @@
 """Two reports compared: what was added, removed or failed, and what moved by more than the seeds explain."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field

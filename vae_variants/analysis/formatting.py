@@ -1,7 +1,5 @@
 """Numbers as text, with the digits that their interval supports."""
 
-from __future__ import annotations
-
 import math
 
 from vae_variants.analysis.statistics import Interval

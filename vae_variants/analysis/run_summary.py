@@ -1,7 +1,5 @@
 """Where the figures of a report come from, and which runs and values are missing."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -3,8 +3,6 @@
 Every random number comes from a generator with a fixed seed, so the same records give the same report.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache

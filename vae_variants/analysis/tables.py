@@ -1,7 +1,5 @@
 """results.csv and summary.csv."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from operator import itemgetter

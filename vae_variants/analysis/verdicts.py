@@ -1,7 +1,5 @@
 """Verdicts of claims from values over seeds. Too little evidence is inconclusive, never a yes or a no."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """What a conformance check is, and how it is run."""
 
-from __future__ import annotations
-
 import inspect
 import traceback
 import warnings

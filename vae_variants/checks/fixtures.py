@@ -1,7 +1,5 @@
 """What checks of several kinds share: small images and models, stacking, gradients."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any

@@ -1,7 +1,5 @@
 """Checks of likelihoods: normalised on their support, and what they sample is what they score."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

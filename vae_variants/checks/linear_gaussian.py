@@ -1,7 +1,5 @@
 """A VAE with known log p(x): linear, Gaussian, its encoder gives the exact posterior mean."""
 
-from __future__ import annotations
-
 import math
 
 import torch

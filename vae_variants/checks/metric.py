@@ -1,7 +1,5 @@
 """Checks of metrics: a finite number of some model, the same each time."""
 
-from __future__ import annotations
-
 import math
 from functools import lru_cache
 

@@ -1,7 +1,5 @@
 """Checks of models: capabilities and exact densities."""
 
-from __future__ import annotations
-
 import itertools
 
 import torch

@@ -1,7 +1,5 @@
 """Checks of networks."""
 
-from __future__ import annotations
-
 import math
 
 import torch

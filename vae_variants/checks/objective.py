@@ -1,7 +1,5 @@
 """Checks of objectives: shapes, a bound on a known log p(x), extreme importance weights."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

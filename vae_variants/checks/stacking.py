@@ -1,7 +1,5 @@
 """The check that three seeds stacked train as three separate ones."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

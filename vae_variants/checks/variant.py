@@ -1,7 +1,5 @@
 """Checks of variants."""
 
-from __future__ import annotations
-
 from vae_variants.checks.base import Failed, check, described
 from vae_variants.checks.fixtures import digits
 from vae_variants.variants import VARIANTS, build, configure

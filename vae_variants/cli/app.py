@@ -1,7 +1,5 @@
 """The program `vae-variants`. Its help needs no torch, whose import takes seconds: each command imports what it works with."""
 
-from __future__ import annotations
-
 import inspect
 from importlib.metadata import version
 from typing import Annotated

@@ -1,7 +1,5 @@
 """`vae-variants check`: conformance checks of what a plug-in registers."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """Examples at the end of each command's help; a test runs all of them."""
 
-from __future__ import annotations
-
 from rich.markup import escape
 
 EXAMPLES = {

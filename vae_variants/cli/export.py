@@ -1,7 +1,5 @@
 """`vae-variants export`: a trained model, or latents of a data set, for other programs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

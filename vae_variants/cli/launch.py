@@ -1,7 +1,5 @@
 """What the commands that make runs share: the options that say where and how, and what is reported afterwards."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 from collections.abc import Sequence

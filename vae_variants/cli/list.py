@@ -1,7 +1,5 @@
 """`vae-variants list`: what is registered."""
 
-from __future__ import annotations
-
 import json
 from typing import Annotated, Any
 

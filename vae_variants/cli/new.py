@@ -1,7 +1,5 @@
 """`vae-variants new`: a plug-in from a template."""
 
-from __future__ import annotations
-
 import importlib.util
 import keyword
 import re

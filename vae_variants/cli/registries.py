@@ -1,7 +1,5 @@
 """The registry of a kind of component, with everything that is built in."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from vae_variants.components import KINDS

@@ -1,7 +1,5 @@
 """`vae-variants report`: the report of a suite, without running anything."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from vae_variants.cli.options import Baseline, Plugin, Reports, Runs, SuiteChoice, guarded

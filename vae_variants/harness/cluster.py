@@ -1,7 +1,5 @@
 """The engine for a Ray cluster: each run is made in a child process of a Ray worker, and its files come back as bytes."""
 
-from __future__ import annotations
-
 import os
 import socket
 from collections.abc import Iterator, Sequence

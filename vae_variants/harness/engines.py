@@ -1,7 +1,5 @@
 """Where runs are made: in this process, or in child processes side by side. `cluster` has the engine for Ray."""
 
-from __future__ import annotations
-
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator, Sequence

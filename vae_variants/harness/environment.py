@@ -1,7 +1,5 @@
 """The machine and versions behind a record."""
 
-from __future__ import annotations
-
 import platform
 import re
 import subprocess

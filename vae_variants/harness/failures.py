@@ -1,7 +1,5 @@
 """Why a run failed, in words, and the record that it leaves."""
 
-from __future__ import annotations
-
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path

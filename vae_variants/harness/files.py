@@ -1,7 +1,5 @@
 """Files that are complete or absent: written atomically, sealed with a SHA-256, renamed when damaged."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import json

@@ -4,8 +4,6 @@ It hashes whole files and follows their imports: what trains a model, what measu
 Comments and docstrings do not count.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import inspect

@@ -1,7 +1,5 @@
 """What a run may take of the machine, and what it does take."""
 
-from __future__ import annotations
-
 import re
 import resource
 import sys

@@ -1,7 +1,5 @@
 """Locks that let several commands share one folder of runs: each run is trained by one command at a time."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple

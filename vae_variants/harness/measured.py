@@ -3,8 +3,6 @@
 Every line of this file and of what it imports is part of a run's fingerprint. Storage and progress belong in `runner`.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import resource

@@ -1,7 +1,5 @@
 """Converts records of earlier schemas to the current one, one step at a time."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The images and latents that figures show. They are kept with a run, so that a report needs no model."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Finds which runs of a plan are missing, and has an engine make them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import closing
 from typing import Any

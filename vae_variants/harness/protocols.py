@@ -1,7 +1,5 @@
 """What the runner, the engines and the watchers of a run share: settings of a call, and who is told of its progress."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 

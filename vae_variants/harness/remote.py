@@ -1,7 +1,5 @@
 """A run on a machine without the store: made in a child process there, with its files sent as bytes. Knows nothing of Ray."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 import time

@@ -1,7 +1,5 @@
 """Makes the runs that are missing and writes one record for each. A run that fails has a record too, and stops no other run."""
 
-from __future__ import annotations
-
 import json
 import math
 import time

@@ -1,7 +1,5 @@
 """What to run: a configuration, a data set, the seeds that train together, and a preset for the evaluation."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

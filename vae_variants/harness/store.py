@@ -1,7 +1,5 @@
 """The folder of runs: one subfolder for each run, whose files an interruption leaves in the old state or the new one."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

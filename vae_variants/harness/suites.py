@@ -1,7 +1,5 @@
 """Suites: the TOML files that `bench` runs. A mistake in one is reported with its line."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import re

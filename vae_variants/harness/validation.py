@@ -1,7 +1,5 @@
 """Strict types for JSON and TOML that others may have written, and one line that says what does not fit."""
 
-from __future__ import annotations
-
 import json
 from typing import Annotated, Any
 

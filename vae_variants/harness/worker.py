@@ -5,8 +5,6 @@ and at last a `Record`, a `UserError` or a `Failure`. The parent kills a child t
 dies writes a traceback into a nameless file that both have open.
 """
 
-from __future__ import annotations
-
 import ctypes
 import faulthandler
 import multiprocessing

@@ -1,7 +1,5 @@
 """Export of a trained model as safetensors or ONNX, and of the latents of a data set."""
 
-from __future__ import annotations
-
 import io
 import json
 import logging

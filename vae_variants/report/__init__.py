@@ -1,7 +1,5 @@
 """Reports: a pure function of records and pictures, the same bytes every time."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

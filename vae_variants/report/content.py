@@ -1,7 +1,5 @@
 """What a report says, before it becomes Markdown or HTML: tables of cells, and the sentences around them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Dots with intervals: a panel for each metric, a row for each variant, the best on top."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from typing import Any

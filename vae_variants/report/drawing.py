@@ -1,7 +1,5 @@
 """What the figures have in common: panels, axes, text, marks that carry the variant's name, and grids of images."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The figures of a report: what draws each, and the words around it. README.md shows some as PNG, the page shows all as SVG."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple

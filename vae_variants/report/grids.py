@@ -1,7 +1,5 @@
 """Pictures of every variant beside each other: samples, reconstructions, traversals, and planes of latents."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import partial

@@ -1,7 +1,5 @@
 """report.html: one file that opens from the disk, requests nothing, and is complete without script."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import re

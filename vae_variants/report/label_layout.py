@@ -1,7 +1,5 @@
 """Where labels go, so that none lies upon another."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import pairwise

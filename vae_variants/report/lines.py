@@ -1,7 +1,5 @@
 """Lines: what is learnt by epoch and by second, what more samples of z and more latent units bring."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 from functools import partial

@@ -1,7 +1,5 @@
 """Coloured cells: every variant against every other, and what each latent unit carries."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise

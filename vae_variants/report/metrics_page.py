@@ -1,7 +1,5 @@
 """METRICS.md: the documentation of every metric, by the file that it is in."""
 
-from __future__ import annotations
-
 import inspect
 import sys
 from collections.abc import Iterable

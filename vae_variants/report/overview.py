@@ -1,7 +1,5 @@
 """The summary of the page: the main metrics of every variant, by pixel type."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

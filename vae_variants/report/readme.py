@@ -1,7 +1,5 @@
 """README.md of a report: Markdown that GitHub renders."""
 
-from __future__ import annotations
-
 import html
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The tables of a report: title, text, and (header, metric, scale) for each column."""
 
-from __future__ import annotations
-
 from vae_variants.evaluation.sharpness import NOISE, SHARPEST
 
 AGAINST_REAL = "Samples against real images"

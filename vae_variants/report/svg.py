@@ -1,7 +1,5 @@
 """Figures for the page: matplotlib's SVG, a picture for each panel, in the page's colours."""
 
-from __future__ import annotations
-
 import base64
 import io
 import re

@@ -1,7 +1,5 @@
 """Two metrics of each variant against one another: quality against cost with its Pareto front, rate against distortion."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import partial

@@ -1,7 +1,5 @@
 """Claims and the framework that tests them. The textbook's claims are plug-in files in `bench/claims`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from vae_variants.analysis.verdicts import Effect, Verdict

@@ -1,7 +1,5 @@
 """What a study measures with: one data set, a preset, seeds, and the trained models and records that it asks for."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import sys

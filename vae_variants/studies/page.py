@@ -1,7 +1,5 @@
 """The page of claims: each claim, its verdict, figure and effects, and how to reproduce them."""
 
-from __future__ import annotations
-
 import math
 import re
 import shutil

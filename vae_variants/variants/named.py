@@ -1,7 +1,5 @@
 """The named variants: each is a model with some options chosen."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

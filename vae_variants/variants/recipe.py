@@ -1,7 +1,5 @@
 """How long and how fast a model trains."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

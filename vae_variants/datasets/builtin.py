@@ -1,7 +1,5 @@
 """scikit-learn's digits, and the image sets that torchvision downloads."""
 
-from __future__ import annotations
-
 import io
 import math
 import pickle  # of one published file, by `Arrays` alone
@@ -14,8 +12,6 @@ from torch import Tensor
 
 from vae_variants.datasets.dataset import DATASETS, Dataset, split
 from vae_variants.datasets.downloads import Source, fetch
-
-__all__ = ["SOURCES"]
 
 # from torchvision, which has none of the files that it unpacks from MNIST's archives: those of MNIST are published in many places
 MNIST = {

@@ -1,21 +1,17 @@
 """Images in their stored levels, and in the support of a model."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from vae_variants.models.likelihoods import Support
 from vae_variants.registry import Registry, UserError
-
-__all__ = ["DATASETS", "Data", "Dataset", "split"]
 
 SPLITS = ("train", "validation", "test")
 SPLIT_SEED = 0
@@ -82,7 +78,7 @@ class Dataset:
         """One split as float32 (N, D) in [0, 1], independent of the model's support."""
         return getattr(self, name).float() / (self.levels - 1)
 
-    def subset(self, train: int | None, evaluation: int | None) -> Dataset:
+    def subset(self, train: int | None, evaluation: int | None) -> Self:
         """At most so many training images, and validation and test images each, at equal distances."""
         keep = {"train": train, "validation": evaluation, "test": evaluation}
         rows = {name: torch.linspace(0, n - 1, min(n, keep[name] or n)).long() for name, n in self.sizes.items()}

@@ -1,7 +1,5 @@
 """Downloaded data sets: files are checked when they are read; damaged files are set aside and downloaded again."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import os
@@ -20,8 +18,6 @@ import numpy as np
 from filelock import FileLock
 
 from vae_variants.registry import UserError
-
-__all__ = ["Source", "data_root", "fetch"]
 
 SUMS = "SHA256SUMS"  # digests of files without a published one, as first seen, in the format of sha256sum
 FAILURES = (OSError, RuntimeError, ValueError, AttributeError, EOFError, LookupError, tarfile.TarError, zipfile.BadZipFile, zlib.error)

@@ -1,7 +1,5 @@
 """Folders of pictures: any size, nested, rotated, transparent, broken, or mixed with other files."""
 
-from __future__ import annotations
-
 import os
 import sys
 import warnings
@@ -16,8 +14,6 @@ from torch import Tensor
 
 from vae_variants.memory import installed
 from vae_variants.registry import UserError, closest, nearest
-
-__all__ = ["BROKEN", "Images", "album", "beside", "room"]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # regardless of the suffix; other formats may start a program

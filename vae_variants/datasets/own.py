@@ -1,7 +1,5 @@
 """The user's own images: arrays in an .npz file, or a folder of pictures."""
 
-from __future__ import annotations
-
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -16,8 +14,6 @@ from torch import Tensor
 from vae_variants.datasets.dataset import DATASETS, Dataset, split
 from vae_variants.datasets.folder import Images, album, beside, room
 from vae_variants.registry import UserError
-
-__all__ = ["images", "npz", "source_ids"]
 
 FEWEST = 30  # images
 PIECE = 2**20  # numbers per chunk

@@ -1,15 +1,11 @@
 """Annealed importance sampling of log p(x) with Hamiltonian transitions, forward and in reverse."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-__all__ = ["SCHEDULES", "Annealed", "adapt", "anneal", "anneal_back", "log_normal", "schedule"]
 
 LogDensity = Callable[[Tensor], Tensor]  # z (C, B, Z) -> (C, B) nats
 ACCEPTANCE = 0.65  # aimed at by the pilot run; the optimum of HMC in many dimensions

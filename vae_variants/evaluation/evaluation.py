@@ -1,26 +1,19 @@
 """One trained model on the test images: shared, expensive quantities, computed once."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from vae_variants.datasets import Data, Dataset
 from vae_variants.evaluation import weights
 from vae_variants.evaluation.fidelities import Fidelity
 from vae_variants.models.base import Coder, Decoder, Density, Encoder, LatentVariable, MeanSampler, Model
 from vae_variants.training.batches import derive_seed
 from vae_variants.training.precision import precision
-
-if TYPE_CHECKING:
-    from vae_variants.datasets import Data, Dataset
-
-__all__ = ["Bound", "Elbo", "Evaluation", "spread"]
 
 LEVELS = (1, 10, 100, 1000)  # numbers of samples for which the bound is kept
 IMAGES = 25  # per chunk of the bound

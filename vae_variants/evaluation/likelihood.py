@@ -1,7 +1,5 @@
 """ELBO, rate, distortion, log-likelihood and bits per dimension, in nats (or bits) per image."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 
@@ -11,15 +9,13 @@ from vae_variants.evaluation.evaluation import LEVELS, Evaluation
 from vae_variants.evaluation.metrics import Skip, metric
 from vae_variants.models.base import Density, LatentVariable, Model
 
-__all__ = ["bits_per_dim", "bound_samples", "distortion", "elbo", "ess", "gap", "log_likelihood", "rate"]
-
 
 def exact(model: Model) -> bool:
     return isinstance(model, Density) and model.exact
 
 
-def density_kind(model: Model) -> str:
-    return "exact" if exact(model) else "lower-bound"
+def kind(if_exact: str, otherwise: str) -> Callable[[Model], str]:
+    return lambda model: if_exact if exact(model) else otherwise
 
 
 @metric(needs=(LatentVariable,), unit="nats", better="higher", kind="lower-bound")
@@ -79,7 +75,7 @@ def over_all(e: Evaluation, some: Tensor) -> float:
     return (e.elbo.value.mean() + (some - e.bound.levels[1]).mean()).item()
 
 
-@metric(needs=(Density,), unit="nats", better="higher", kind=density_kind, applies=bounded)
+@metric(needs=(Density,), unit="nats", better="higher", kind=kind("exact", "lower-bound"), applies=bounded)
 def log_likelihood(e: Evaluation) -> float:
     """exact log p(x) if the model has it, else the bound L_K with K = bound_samples; mean over the test images
 
@@ -87,8 +83,7 @@ def log_likelihood(e: Evaluation) -> float:
     Estimator: log-sum-exp of the K log weights in float64. If L_K is known for some images only, the ELBO carries it over to all: the mean
     ELBO of all images plus the mean of L_K - L_1 over those, from the same samples.
     Sample size: all test images if exact; else `bound_images` (1000) with `bound_samples` samples (1000; `thorough`: 5000).
-    Fails: too low by about Var(w) / (2 K E(w)^2), and by more if the weights have a heavy tail (see pareto_bad). On binary MNIST this is
-    about a nat, so small differences between models can come from the bound.
+    Fails: too low by about Var(w) / (2 K E(w)^2), and more if the weights have a heavy tail (see pareto_bad): a nat on binary MNIST.
     Reference: Burda, Grosse & Salakhutdinov 2016, Importance Weighted Autoencoders.
     """
     if exact(e.model):
@@ -96,12 +91,7 @@ def log_likelihood(e: Evaluation) -> float:
     return over_all(e, e.bound.value)
 
 
-@metric(
-    needs=(LatentVariable, Density),
-    unit="nats",
-    better="none",
-    kind=lambda model: "estimate" if exact(model) else "lower-bound",
-)
+@metric(needs=(LatentVariable, Density), unit="nats", better="none", kind=kind("estimate", "lower-bound"))
 def gap(e: Evaluation) -> float:
     """log p(x) - ELBO = KL(q(z|x) || p(z|x)), mean over the test images; a lower bound if log p(x) is bounded
 
@@ -217,13 +207,7 @@ def discrete(e: Evaluation) -> bool:
     return bounded(e) and e.model.support.discrete
 
 
-@metric(
-    needs=(Density,),
-    unit="bits",
-    better="lower",
-    kind=lambda model: "exact" if exact(model) else "estimate",
-    applies=discrete,
-)
+@metric(needs=(Density,), unit="bits", better="lower", kind=kind("exact", "estimate"), applies=discrete)
 def bits_per_dim(e: Evaluation) -> float:
     """-log_likelihood / (D log 2), for discrete pixels only; an upper bound if log_likelihood is a lower bound
 

@@ -1,7 +1,5 @@
 """Metrics, their registry, and the evaluator that computes all that apply to a model."""
 
-from __future__ import annotations
-
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -12,8 +10,6 @@ from vae_variants.evaluation.evaluation import Evaluation
 from vae_variants.memory import exhausted
 from vae_variants.models.base import Model
 from vae_variants.registry import Registry
-
-__all__ = ["METRICS", "NOTES", "Metric", "Skip", "Value", "data_name", "evaluate", "labelled_notes", "metric", "trained"]
 
 BETTER = ("higher", "lower", "none")
 KINDS = ("exact", "lower-bound", "estimate", "measurement")
@@ -154,16 +150,15 @@ def evaluate(e: Evaluation) -> list[Value]:
 
 
 def value_of(m: Metric, e: Evaluation) -> Value:
-    kind, name = m.kind_for(e.model), m.published_for(e.dataset.name)
+    value, status, reason = None, "ok", ""
     try:
         value = float(m.fn(e))
+        if not math.isfinite(value):
+            value, status, reason = None, "error", f"the value is {value}"
     except Skip as skip:
-        return Value(name, None, m.unit, m.better, kind, "skipped", str(skip))
+        status, reason = "skipped", str(skip)
     except Exception as error:
         if exhausted(error):
             raise
-        reason = f"{type(error).__name__}: {error}".split("\n")[0][:300]
-        return Value(name, None, m.unit, m.better, kind, "error", reason)
-    if not math.isfinite(value):
-        return Value(name, None, m.unit, m.better, kind, "error", f"the value is {value}")
-    return Value(name, value, m.unit, m.better, kind)
+        status, reason = "error", f"{type(error).__name__}: {error}".split("\n")[0][:300]
+    return Value(m.published_for(e.dataset.name), value, m.unit, m.better, m.kind_for(e.model), status, reason)

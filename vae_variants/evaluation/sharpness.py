@@ -1,7 +1,5 @@
 """Sharpness of noise-free images, compared with real and with blurred real images, and a noise control."""
 
-from __future__ import annotations
-
 import math
 from functools import lru_cache
 from itertools import accumulate, pairwise
@@ -14,20 +12,6 @@ from vae_variants.datasets import Dataset
 from vae_variants.evaluation.evaluation import Evaluation, spread
 from vae_variants.evaluation.metrics import Skip, metric
 from vae_variants.models.base import Coder, MeanSampler
-
-__all__ = [
-    "NOISE",
-    "SHARPEST",
-    "blur_sigma",
-    "blurred",
-    "equivalent_blur",
-    "is_noise",
-    "laplacian_variance",
-    "noise_ratio",
-    "reblurred",
-    "sharpness",
-    "sharpness_ratio",
-]
 
 KERNEL = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
 SIGMAS = [0.1 * i for i in range(31)]
@@ -126,8 +110,7 @@ def sharpness(e: Evaluation) -> float:
     Formula: variance over the inner pixels of an image of 4 x_{ij} minus its four neighbours, x in [0, 1], the mean over channels.
     Estimator: median over images.
     Sample size: the preset's number of generated images (1000).
-    Fails: noise raises it as detail does, and binarisation more than either: uniform noise has 1.67, MNIST 0.18. Scales with the squared
-    contrast. Read it with noise_ratio only.
+    Fails: noise raises it as detail does (uniform noise 1.67, MNIST 0.18), so read it with noise_ratio. Scales with the squared contrast.
     Reference: Pech-Pacheco et al. 2000, Diatom autofocusing in brightfield microscopy; for samples: Tolstikhin et al. 2018, WAE.
     """
     return measured(e)
@@ -152,8 +135,7 @@ def blur_sigma(e: Evaluation) -> float:
 
     Formula: max(s1, s2): real images blurred by s1 are as sharp as the samples, and by s2 if a 3x3 median filter is applied to both.
     Estimator: sharpness of real images blurred by 0, 0.1, ..., 3 pixels, interpolated linearly in its logarithm.
-    Sample size: the preset's number of generated images (1000), and at most 1000 test images. Values under 0.4 become 0: such a blur
-    changes the sharpness less than another draw of real images does.
+    Sample size: the preset's number of generated images (1000), and at most 1000 test images. Values under 0.4 become 0 as unresolved.
     Fails: noise on blurred images lowers s1 but hardly s2; 1 pixel with noise of 0.1 still gives 0.8 to 0.9. Binarised samples look sharp
     by both; only sharpness_ratio reveals them. Low contrast counts as blur.
     Reference: none
@@ -170,8 +152,7 @@ def noise_ratio(e: Evaluation) -> float:
     Formula: (sharpness after / before the filter, samples) / (the same of real images).
     Estimator: medians over images of each sharpness.
     Sample size: the preset's number of generated images (1000), and at most 1000 test images.
-    Fails: blur raises it and can hide weak noise. Noise in blocks of 2x2 or larger passes, and so do small binarised images. Below 0.81 the
-    report calls the sharpness noise.
+    Fails: blur raises it and can hide weak noise. Noise in blocks of 2x2 or more passes. Below 0.81 the report calls the sharpness noise.
     Reference: none
     """
     check(e)
@@ -194,13 +175,10 @@ def reblurred(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
 def reblur(e: Evaluation) -> float:
     """how little a second blur changes noise-free samples, from 0 (sharp) to 1 (blurred), median over images
 
-    Formula: 1 - sum max(0, |g(x)| - |g(b(x))|) / sum |g(x)|, g the Sobel derivative along an axis, b a box filter along it; the larger
-    of both axes.
-    Estimator: scikit-image's blur_effect on the mean over channels, with a box of 11 pixels, or the largest odd number up to half the
-    shorter side (3 for digits); median over images.
+    Formula: 1 - sum max(0, |g(x)| - |g(b(x))|) / sum |g(x)|, g the Sobel derivative and b a box filter along the worse of both axes.
+    Estimator: scikit-image's blur_effect; the box has 11 pixels, or the largest odd number up to half the shorter side; median over images.
     Sample size: the preset's number of generated images (1000).
-    Fails: compares images of one size only, since the box depends on it. Noise lowers it, though less than it raises sharpness. Independent
-    of contrast. Read it beside the baseline of real images.
+    Fails: compares images of one size only. Noise lowers it, though less than it raises sharpness. Read it beside real images.
     Reference: Crete et al. 2007, The blur effect: perception and estimation with a new no-reference perceptual blur metric.
     """
     check(e)

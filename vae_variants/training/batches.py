@@ -1,7 +1,5 @@
 """Batches of training images for several seeds at once, on the device that trains."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,8 +7,6 @@ from functools import partial
 
 import torch
 from torch import Tensor
-
-__all__ = ["batches", "derive_seed"]
 
 MANY = 2**17  # numbers; below, threads cost more than they save
 

@@ -1,17 +1,16 @@
 """The training loop: a game of n players over stacked seeds."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from vae_variants.datasets.dataset import Data
 from vae_variants.models.base import Density, Player
 from vae_variants.registry import UserError
 from vae_variants.training.batches import batches, derive_seed
@@ -19,11 +18,6 @@ from vae_variants.training.population import Population
 from vae_variants.training.precision import has_effect, precision
 from vae_variants.training.traced import Gradient
 from vae_variants.variants.recipe import DECAYS, Recipe
-
-if TYPE_CHECKING:
-    from vae_variants.datasets import Data
-
-__all__ = ["Training", "fit"]
 
 FEW = 100  # steps; tracing costs more than it saves below
 VALIDATION, VALIDATION_BATCH = 1000, 250  # images, and images per call

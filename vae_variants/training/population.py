@@ -1,7 +1,5 @@
 """Several seeds of one model, stacked."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
@@ -12,8 +10,6 @@ from torch.func import functional_call, stack_module_state, vmap
 from vae_variants.models.base import DataDependent, Finished, Model
 from vae_variants.registry import UserError
 from vae_variants.training.batches import derive_seed
-
-__all__ = ["Population"]
 
 
 class Population:

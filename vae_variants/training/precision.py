@@ -1,7 +1,5 @@
 """Precision of matrix products in training. Parameters, losses and every evaluation stay in float32."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -11,8 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-
-__all__ = ["autocast", "casts", "has_effect", "precision", "rounded"]
 
 cudnn: Any = torch.backends.cudnn
 onednn: Any = torch.backends.mkldnn  # neither has types

@@ -1,23 +1,17 @@
 """Floating-point rate of a training step, and of a plain matrix product on the same machine."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from vae_variants.training.loop import Training
 from vae_variants.training.precision import autocast, precision
 from vae_variants.training.traced import Gradient
-
-if TYPE_CHECKING:
-    from vae_variants.training.loop import Training
-
-__all__ = ["product_rate", "step_flops"]
 
 SIDES = {"cpu": (512, 784, 512), "cuda": (4096, 4096, 4096)}  # of the product
 REPEATS = 15

@@ -1,10 +1,8 @@
 """Gradients of a player's loss for all members, as a list of tensor operations that is traced once."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,12 +12,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from vae_variants.memory import allocations, available
 from vae_variants.models.base import Player
 from vae_variants.training.graphs import round_factors, simplify
+from vae_variants.training.population import Population
 from vae_variants.training.precision import autocast, casts
-
-if TYPE_CHECKING:
-    from vae_variants.training.population import Population
-
-__all__ = ["Gradient"]
 
 SHARE = 0.5  # of the free memory; the optimiser and other programs need some too
 Step = Callable[[Tensor, Tensor], tuple[Tensor, list[Tensor]]]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vae_variants.datasets import Dataset, load_dataset, split
-from vae_variants.registry import load_plugins
+from vae_variants.plugins import load_plugins
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

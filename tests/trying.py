@@ -1,4 +1,4 @@
-"""How a law is tried by a test, the state in which the program works, and how a test leaves no plug-in behind."""
+"""How a test runs a check, the state in which the program works, and how a test leaves no plug-in behind."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from vae_variants.checks import Broken, Law, Untried
-from vae_variants.registry import Registry, loaded
+from vae_variants.checks import Check, Failed, Skipped
+from vae_variants.plugins import loaded
+from vae_variants.registry import Registry
 
-__all__ = ["broken", "flushed", "forget"]
+__all__ = ["failure", "flushed", "forget"]
 
 
-def broken(law: Law, name: str) -> str:
-    """What is said of a thing that breaks a law; nothing where it holds. Skips what cannot be tried."""
+def failure(check: Check, name: str) -> str:
+    """What a check found wrong with a component; empty if it passed. Skips the test if the check does not apply."""
     try:
-        law(name)
-    except Untried as reason:
+        check(name)
+    except Skipped as reason:
         pytest.skip(str(reason))
-    except Broken as found:
+    except Failed as found:
         return str(found)
     return ""
 

@@ -1,47 +1,60 @@
-"""A benchmark and evaluation harness for variants of the variational autoencoder."""
+"""A benchmark and evaluation harness for variants of the variational autoencoder.
+
+Everything that a plug-in needs can be imported from here.
+"""
 
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vae_variants.analysis.verdicts import all_of, compared
     from vae_variants.api import load, rank, run
-    from vae_variants.datasets import DATASETS, load_dataset
-    from vae_variants.evaluation import METRICS, evaluate, metric
+    from vae_variants.datasets import DATASETS, load_dataset, split
+    from vae_variants.evaluation import METRICS, Skip, evaluate, metric
     from vae_variants.harness import Record
-    from vae_variants.models import MODELS
-    from vae_variants.models.likelihoods import LIKELIHOODS
-    from vae_variants.models.objectives import OBJECTIVES
+    from vae_variants.models import (
+        LIKELIHOODS,
+        MODELS,
+        NETWORKS,
+        OBJECTIVES,
+        Coder,
+        DataDependent,
+        Density,
+        Draws,
+        Encoder,
+        GaussianPosterior,
+        LatentVariable,
+        Likelihood,
+        MeanSampler,
+        Model,
+        Network,
+        Player,
+        Sampler,
+        Support,
+    )
     from vae_variants.registry import UserError
-    from vae_variants.studies import STUDIES
+    from vae_variants.studies import STUDIES, Findings, Judgement, Picture, Study, by_seed, table
     from vae_variants.variants import VARIANTS, Variant, build, configure
 
 __all__ = [
-    "DATASETS", "LIKELIHOODS", "METRICS", "MODELS", "OBJECTIVES", "STUDIES", "VARIANTS",
-    "Record", "UserError", "Variant", "build", "configure", "evaluate", "load", "load_dataset", "metric", "rank", "run",
+    "DATASETS", "LIKELIHOODS", "METRICS", "MODELS", "NETWORKS", "OBJECTIVES", "STUDIES", "VARIANTS",
+    "Coder", "DataDependent", "Density", "Draws", "Encoder", "Findings", "GaussianPosterior", "Judgement", "LatentVariable", "Likelihood",
+    "MeanSampler", "Model", "Network", "Picture", "Player", "Record", "Sampler", "Skip", "Study", "Support", "UserError",
+    "Variant", "all_of", "build", "by_seed", "compared", "configure", "evaluate", "load", "load_dataset", "metric", "rank", "run", "split",
+    "table",
 ]  # fmt: skip
 
-HOMES = {  # module -> names that are imported from it when they are first asked for: torch takes seconds, and help does without
-    "api": ("load", "rank", "run"),
-    "datasets": ("DATASETS", "load_dataset"),
-    "evaluation": ("METRICS", "evaluate", "metric"),
-    "harness": ("Record",),
-    "models.likelihoods": ("LIKELIHOODS",),
-    "models": ("MODELS",),
-    "models.objectives": ("OBJECTIVES",),
-    "registry": ("UserError",),
-    "studies": ("STUDIES",),  # brings pandas and matplotlib, which the rest does without
-    "variants": ("VARIANTS", "Variant", "build", "configure"),
-}
+# where names are looked for when they are first asked for, since importing torch takes seconds; studies import pandas and matplotlib
+HOMES = ("registry", "models", "datasets", "evaluation", "variants", "harness", "api", "analysis.verdicts", "studies")
 
 
 def __getattr__(name: str) -> Any:
-    for home, names in HOMES.items():
-        if name in names:
-            module = import_module(f"{__name__}.{home}")
-            if name == "STUDIES":
-                module.load_claims()
-            return getattr(module, name)
+    if name in __all__:
+        module = next(module for home in HOMES if hasattr(module := import_module(f"{__name__}.{home}"), name))
+        if name == "STUDIES":
+            module.load_claims()
+        return getattr(module, name)
     if not name.startswith("_") and find_spec(f"{__name__}.{name}") is not None:
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The package as a library: run a configuration, load what was trained."""
+"""The package as a library: run configurations, rank records, load trained models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from vae_variants.harness.spec import capped
 from vae_variants.harness.store import MODEL, RECORD, load_tensors
 from vae_variants.integrations.export import read_model, rebuilt
 from vae_variants.models.base import DataDependent, Model
-from vae_variants.registry import UserError, load_plugins
+from vae_variants.plugins import load_plugins
+from vae_variants.registry import UserError
 from vae_variants.variants import configure
 
 __all__ = ["load", "rank", "run"]
@@ -27,10 +28,22 @@ def run(
     device: str = "auto",
     runs: str | Path = "runs",
 ) -> list[Record]:
-    """Trains and scores every configuration that `selector` names, unless `runs` has it already: a record for each.
+    """Train and score every configuration that a selector names; finished runs are reused.
 
-    Raises `UserError` for a selector, data set, fidelity or device that is not there; a run that fails is a record whose
-    `status` says how.
+    Args:
+        selector: variant or configurations, e.g. "vae[likelihood=gaussian,latent=2|10]".
+        dataset: e.g. "digits", "mnist", "npz:FILE", "images:FOLDER".
+        seeds: a count (seeds 0, 1, ...), or the seeds; they train together.
+        fidelity: preset of training and evaluation: full, thorough, quick or smoke.
+        epochs: instead of each configuration's own.
+        device: auto, cpu, cuda or cuda:N.
+        runs: folder of records.
+
+    Returns:
+        A record for each configuration. The `status` of a run that failed says how.
+
+    Raises:
+        UserError: an argument names something that does not exist.
     """
     count = range(seeds) if isinstance(seeds, int) else seeds
     configurations = configure(selector, capped({}, fidelity))
@@ -41,12 +54,20 @@ def run(
 
 
 def rank(records: Sequence[Record], metric: str) -> list[tuple[str, float, tuple[int, int] | None]]:
-    """(label, mean over seeds, 95 % interval of its rank) of each record that has the metric, the best first.
+    """Rank records by a metric.
 
-    The interval is of a joint bootstrap of the seeds that all have, and None for records of fewer than five. Raises `UserError` where
-    the metric has no better direction, or is in nats or bits of different kinds of pixels: those are not ranked.
+    Args:
+        records: those without the metric are left out.
+        metric: name, e.g. "elbo" (nats per image) or "reconstruction_mse".
+
+    Returns:
+        (label, mean over seeds, 95 % interval of the rank), the best first. The interval comes from a joint bootstrap of the seeds
+        that all records have; it is None for a record of fewer than five seeds.
+
+    Raises:
+        UserError: the metric has no better direction, or is in nats or bits and the records differ in pixel type.
     """
-    from vae_variants.analysis.entries import Entry, rankable, ranks  # brings pandas and matplotlib
+    from vae_variants.analysis.entries import Entry, rankable, ranks  # imports pandas and matplotlib
 
     entries = [Entry(record.label, record) for record in records]
     sign, places = {"higher": -1, "lower": 1}[rankable(entries, metric)], ranks(entries, metric)
@@ -61,11 +82,16 @@ def load(
     *,
     plugin: str | Path | Sequence[str | Path] = (),
 ) -> Model:
-    """The trained model of one seed, in evaluation mode, from a record, the path of a run's folder, or a file of `vae-variants export`.
+    """Load the trained model of one seed, in evaluation mode.
 
-    Without `seed` it is that of the first seed, or the one in the file. `plugin` is the file, or are the files, of what the model is
-    made of and this package does not have. Raises `UserError` where there is no such run or seed, its model was not kept, or a plug-in
-    is missing.
+    Args:
+        record: a record, a run's folder, or a .safetensors file of `vae-variants export`.
+        seed: the first seed, or that of the file, if None.
+        runs: folder of records, where the record's run is looked up.
+        plugin: file or files that register what the model is made of.
+
+    Raises:
+        UserError: the run, the seed, its model or a plug-in is missing.
     """
     load_plugins([plugin] if isinstance(plugin, str | Path) else plugin)
     if not isinstance(record, Record) and Path(record).suffix == ".safetensors":
@@ -88,6 +114,6 @@ def load(
     model = rebuilt(record.label, record.values, record.dataset)
     member = {k: v[record.seeds.index(seed)] for k, v in state.items()}
     if isinstance(model, DataDependent) and not member:
-        raise UserError(f"{record.label!r} keeps nothing but the training images themselves; there is no model to load")
+        raise UserError(f"{record.label!r} has no parameters, only the training images; there is no model to load")
     model.load_state_dict(member)
     return model.eval().requires_grad_(False)

@@ -1,28 +1,118 @@
-"""What a registered thing has to look like, seen without running it: the first look at what others write."""
+"""The table of kinds of components. Everything that depends on the kinds reads it; a new kind is one line of `KINDS`.
+
+It imports no torch, because the command line's help reads it. A registry is made beside what it holds and found here by its kind.
+Its validator (`Registry.validator`) and its conformance checks (`vae_variants.checks`) are attached to it by that kind as well.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from vae_variants.datasets import DATASETS
-from vae_variants.evaluation import METRICS, Metric
-from vae_variants.models.base import MODELS, Density, Model, Player
-from vae_variants.models.likelihoods import LIKELIHOODS, Likelihood, Support
-from vae_variants.models.networks import NETWORKS, Network
-from vae_variants.models.objectives import OBJECTIVES
 from vae_variants.registry import Registry
-from vae_variants.variants import VARIANTS, Variant, parameters, takes
 
-__all__ = ["FORMS", "watch"]
+__all__ = ["KINDS", "Kind", "Part", "chosen", "class_fault", "options_fault", "parameters", "parts", "takes"]
 
-SUPPORTS = ", ".join(f"Support.{support.name}" for support in Support)
-PLAIN = (bool, int, float, str, list, tuple)  # what a selector can set
+PROVIDED = ("shape", "levels")  # constructor arguments that come from the data set, not from a configuration
+PLAIN = (bool, int, float, str, list, tuple)  # types of options that a selector can set
 
 
-def derived(obj: Any, base: type, name: str) -> str:
-    """What is wrong with a class that has to be a finished one of `base`."""
+@dataclass(frozen=True)
+class Kind:
+    """A kind of component.
+
+    Args:
+        name: Its singular in messages; also the kind of its registry and its checks.
+        plural: Its name for `list`.
+        template: File in `cli/templates` that `new` copies; empty if there is none.
+        example: What the template implements.
+        trial: Command that tries a component `{name}` in a file `{file}`.
+    """
+
+    name: str
+    plural: str
+    template: str = ""
+    example: str = ""
+    trial: str = ""
+
+    @property
+    def key(self) -> str:
+        """Its name in a configuration, in `new` and as an argument of a model's constructor."""
+        return self.name.replace(" ", "").replace("-", "_")
+
+    @property
+    def registry(self) -> Registry[Any]:
+        """Its registry, whose module must have been imported."""
+        return next(registry for registry in Registry.every if registry.kind == self.name)
+
+
+@dataclass(frozen=True)
+class Part(Kind):
+    """A kind of part of a model: a model takes it if its constructor has an argument of this `key`.
+
+    Args:
+        default: Name of the part if none is chosen. None: the default of the model's own argument.
+        build: (entry, its options) -> the argument. None: the argument is the entry's name.
+    """
+
+    default: str | None = None
+    build: Callable[[Any, Mapping[str, Any]], Any] | None = None
+
+
+def call(entry: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    return entry(**options)
+
+
+def bind(entry: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    return partial(entry, **options)
+
+
+SMOKE = "--plugin {file} --seeds 2 --fidelity smoke"
+ROWS = (
+    Kind("variant", "variants"),
+    Kind("data set", "datasets", "dataset.py", "random rectangles", f"run vae-bernoulli --dataset {{name}} {SMOKE}"),
+    Kind("metric", "metrics", "metric.py", "the largest error of a pixel", "bench digits --plugin {file} --fidelity smoke --retry scores"),
+    Part("likelihood", "likelihoods", "likelihood.py", "a logistic density", f'run "vae[likelihood={{name}}]" vae-gaussian {SMOKE}',
+         default="bernoulli", build=call),
+    Part("objective", "objectives", "objective.py", "Renyi's bound", f'run "vae[objective={{name}},samples=8]" vae-bernoulli {SMOKE}',
+         default="elbo", build=bind),
+    Kind("model", "models", "model.py", "a mixture of Bernoullis", f"run {{name}} vae-bernoulli {SMOKE}"),
+    Part("network", "networks"),
+    Kind("study", "studies", "study.py", "a claim about larger latents", f"study {{name}} {SMOKE}"),
+    Kind("suite", "suites"),
+)  # fmt: skip
+KINDS: dict[str, Kind] = {kind.name: kind for kind in ROWS}
+
+
+def parts() -> list[Part]:
+    """The kinds of parts of models."""
+    return [kind for kind in KINDS.values() if isinstance(kind, Part)]
+
+
+def chosen() -> list[Kind]:
+    """What a configuration names: a model, then its parts."""
+    return [KINDS["model"], *parts()]
+
+
+# -- what validators share ---------------------------------------------------------------------------------------------
+
+
+def parameters(function: Callable[..., Any]) -> dict[str, Any]:
+    """Names and defaults of the options that a configuration may set on a constructor or function."""
+    found = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in found if p.kind is not p.VAR_KEYWORD and p.default is not p.empty and p.name not in PROVIDED}
+
+
+def takes(function: Callable[..., Any], name: str) -> bool:
+    return name in inspect.signature(function).parameters
+
+
+def class_fault(obj: Any, base: type) -> str:
+    """What is wrong with an object that should be a concrete class derived from `base`."""
+    name = getattr(obj, "__name__", "")
     if not (isinstance(obj, type) and issubclass(obj, base)):
         return f"is not a class derived from {base.__name__}; write class {name}({base.__name__})"
     if missing := sorted(getattr(obj, "__abstractmethods__", ())):
@@ -30,7 +120,7 @@ def derived(obj: Any, base: type, name: str) -> str:
     return ""
 
 
-def options(obj: Callable[..., Any], given: tuple[str, ...]) -> str:
+def options_fault(obj: Callable[..., Any], given: tuple[str, ...]) -> str:
     """What is wrong with the options of a constructor or function whose other arguments are `given`."""
     try:
         found = inspect.signature(obj).parameters
@@ -41,105 +131,7 @@ def options(obj: Callable[..., Any], given: tuple[str, ...]) -> str:
         return f"does not take {missing[0]!r}, which it is given; write it among the arguments"
     if wrong := [name for name in bare if name not in given]:
         return f"has an option {wrong[0]!r} without a default; write {wrong[0]}=..., since a selector may leave it out"
-    unset = {name: value for name, value in parameters(obj).items() if not isinstance(value, PLAIN)}
-    if unset := {name: value for name, value in unset.items() if name not in (*given, "likelihood", "objective")}:
-        name, value = next(iter(unset.items()))
-        return f"has an option {name}={value!r}, which no selector can set; give it a number, a text or true or false for a default"
+    for name, value in parameters(obj).items():
+        if name not in given and not isinstance(value, PLAIN):
+            return f"has an option {name}={value!r}, which no selector can set; give it a number, a text or true or false for a default"
     return ""
-
-
-def likelihood(obj: Any) -> str:
-    name = getattr(obj, "__name__", "")
-    if fault := derived(obj, Likelihood, name):
-        return fault
-    if not isinstance(getattr(obj, "support", None), Support):
-        return f"has no support; write support = one of {SUPPORTS} in class {name}: where its pixels lie"
-    if obj.support is Support.BYTE and not takes(obj, "levels"):
-        return f"lives on the stored grey levels; write levels: int = 256 among the arguments of {name}.__init__, whose number it is given"
-    if not (isinstance(k := getattr(obj, "k", 1), int) and k > 0):
-        return f"has k = {k!r}; k is the number of the decoder's outputs per pixel, such as 1"
-    return options(obj, ())
-
-
-def objective(obj: Any) -> str:
-    if not callable(obj):
-        return "is not a function; write def name(d): ... of Draws"
-    found = list(inspect.signature(obj).parameters.values())
-    if not found or found[0].default is not inspect.Parameter.empty:
-        return "takes no Draws; write def name(d, option=1.0): ..."
-    return options(obj, (found[0].name,))
-
-
-def model(obj: Any) -> str:
-    name = getattr(obj, "__name__", "")
-    if fault := derived(obj, Model, name):
-        return fault
-    if not takes(obj, "likelihood") and not isinstance(getattr(obj, "support", None), Support):
-        return f"has no support; write support = one of {SUPPORTS} in class {name}, or take a likelihood, whose support it has then"
-    if issubclass(obj, Density) and not isinstance(getattr(obj, "exact", None), bool):
-        return f"does not say whether its log_prob is exact; write exact = True, or False for a bound, in class {name}"
-    if not isinstance(obj.players, tuple) or not all(isinstance(player, Player) for player in obj.players):
-        return f"has players that are none; write players = (Player(), ...) in class {name}"
-    if absent := [player.loss for player in obj.players if not callable(getattr(obj, player.loss, None))]:
-        return f"has no method {absent[0]!r}, which a player minimises; write def {absent[0]}(self, x, t) in class {name}"
-    return options(obj, ("shape", *(each for each in ("likelihood", "objective") if takes(obj, each))))
-
-
-def network(obj: Any) -> str:
-    if not isinstance(obj, Network) or not (callable(obj.encoder) and callable(obj.decoder)):
-        return "is not a network; write Network(encoder, decoder, description)"
-    return ""
-
-
-def variant(obj: Any) -> str:
-    if not isinstance(obj, Variant):
-        return 'is not a variant; write Variant(name, description, reference, {"model": "vae", ...})'
-    if "model" not in obj.config:
-        return 'names no model; write {"model": "vae", ...} for its configuration'
-    return ""
-
-
-def dataset(obj: Any) -> str:
-    if not callable(obj):
-        return "is not a function; write def name(): ... that returns split(...)"
-    return options(obj, ("path",) if takes(obj, "path") else ())
-
-
-def metric(obj: Any) -> str:
-    if not isinstance(obj, Metric):
-        return "is not a metric; decorate a function with @metric(unit=..., better=...) in place of METRICS.add"
-    if not isinstance(obj.unit, str) or not obj.unit.strip():
-        return 'has no unit; write unit="nats", "fraction", "ratio" or what its figure counts'
-    return ""
-
-
-def study(obj: Any) -> str:
-    from vae_variants.studies import Study  # brings matplotlib; whoever adds one has it
-
-    name = getattr(obj, "__name__", "")
-    if fault := derived(obj, Study, name):
-        return fault
-    if missing := [part for part in ("claim", "source", "criterion") if not isinstance(getattr(obj, part, None), str)]:
-        return f"has no {missing[0]}; write {missing[0]} = a sentence in class {name}"
-    return ""
-
-
-FORMS: dict[str, Callable[[Any], str]] = {
-    LIKELIHOODS.kind: likelihood,
-    OBJECTIVES.kind: objective,
-    MODELS.kind: model,
-    NETWORKS.kind: network,
-    VARIANTS.kind: variant,
-    DATASETS.kind: dataset,
-    METRICS.kind: metric,
-    "study": study,
-}
-
-
-def watch(*registries: Registry[Any]) -> None:
-    """From now on these take nothing that is not of the form of their kind."""
-    for registry in registries:
-        registry.form = FORMS[registry.kind]
-
-
-watch(LIKELIHOODS, OBJECTIVES, MODELS, NETWORKS, VARIANTS, DATASETS, METRICS)

@@ -1,38 +1,34 @@
-"""How fast images are drawn and scored: one pass through a decoder against one step for each pixel."""
+"""How fast images are sampled: one pass through a decoder, or one step for each pixel."""
 
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from vae_variants.analysis.entries import COLOURS
 from vae_variants.analysis.verdicts import all_of, compared
-from vae_variants.evaluation import Evaluation
 from vae_variants.evaluation.speed import median_seconds
-from vae_variants.evaluation.weights import log_mean_exp
 from vae_variants.models.fvbn import FVBN
 from vae_variants.models.made import MADE
 from vae_variants.models.vae import VAE
 from vae_variants.report.drawing import axes
-from vae_variants.studies.lab import Lab
-from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Judgement, Picture, Study, Table, Tables, Verdict
+from vae_variants.studies import STUDIES, Effect, Findings, Judgement, Lab, Picture, Study, Tables, Verdict, select, table
 
-__all__ = ["SamplingSpeed", "Way", "multiply_adds_kept", "ratios", "timed", "ways", "whole_passes"]
+__all__ = ["SamplingSpeed", "Way", "linear_weights", "multiply_adds_kept", "ratios", "timed", "ways", "whole_passes"]
 
 VAE_NAME, NAIVE, KEPT = "VAE", ("FVBN, whole passes", "MADE, whole passes"), ("FVBN, one row per pixel", "MADE, kept sums")
 TIMES_FASTER = 10.0
 REPEATS = "repeats of one model, no seeds"  # what n counts
 SLOW = 3.0  # seconds of one call, after which larger batches are not tried
-IMAGES = 100  # that are scored at a time
 
 
 class Way(NamedTuple):
-    """A way to draw images: how many passes have to wait for each other, and the work for one image."""
+    """A way to sample images: the number of sequential passes, and the multiply-adds for one image."""
 
     name: str
     draw: Callable[[int], Tensor]
@@ -42,35 +38,29 @@ class Way(NamedTuple):
 
 @STUDIES.add
 class SamplingSpeed(Study):
-    """Images drawn per second by a VAE and by fully visible belief networks, from one image at a time to thousands.
+    """Images sampled per second by a VAE and by fully visible belief networks, from one image at a time to thousands.
 
-    A fully visible belief network draws pixel after pixel, each given those before it: as many steps as pixels, none of which can begin
-    before the last one is done. A VAE draws a code and passes it through its decoder once. So the sequential depth is 1 against 784 for
-    MNIST; what that means in seconds depends on how many images are drawn at a time, and on how the network is written.
+    A fully visible belief network samples pixel after pixel, so that it needs as many sequential steps as pixels (784 for MNIST). A VAE
+    samples a latent and passes it through its decoder once.
 
-    Two networks, each in two ways. By whole passes: the network is evaluated anew for each pixel, as one does who has only its density.
-    And by keeping what does not change: of logistic regression (FVBN) only the row of the pixel, of the masked autoencoder (MADE)
-    with the sums of its hidden layer kept and added to, which is no more arithmetic than a single pass. The images are the same either way.
+    Two networks are timed, each in two ways. Whole passes evaluate the network anew for each pixel, which only needs its density. The
+    other way keeps what does not change: logistic regression (FVBN) computes only the row of the pixel, and the masked autoencoder (MADE)
+    adds to the sums of its hidden layer. The images are the same either way.
 
-    Multiply-adds are counted from the weights, masked ones included, which a masked matrix multiplies as well. Times are medians over
-    calls, after one to warm up; all ways take turns, and the interval is over such turns, of the logarithm of a ratio. A curve ends
-    once a call takes more than 3 seconds.
+    Multiply-adds are counted from the weights, masked ones included. Times are medians over calls, after one call to warm up; all ways take
+    turns, and the interval is over turns, of the logarithm of a ratio. A sampler is left out of larger batches once a call takes more
+    than 3 seconds. n counts repeats of one model; a timing has no seeds. Weights do not change the time, so the first trained seed stands
+    for all.
 
-    For densities it is the other way round: FVBN and MADE give log p(x) exactly in one pass, the VAE a bound that takes K draws. The
-    second table says what that costs, and how far the bound has come.
-
-    What n counts is repeats of one model; a timing has no seeds. Weights do not change the time, so the first seed that trained stands for
-    all, and the verdict is the same thing with one seed as with many.
-
-    What could mislead: times are those of one machine and its load, and of networks as small as these. Whole passes also multiply weights
-    and masks anew for each pixel. A graphics card would widen the gap at one image at a time, where it waits for itself most of the time.
+    Limits: times are those of one machine, of its load, and of networks as small as these. Whole passes also multiply weights and masks
+    anew for each pixel.
     """
 
     claim = "A latent-variable model samples faster than a fully visible belief network."
     source = "the textbook's section on fully visible belief networks and VAEs"
     criterion = (
-        "Supported if the VAE draws more than 10 times as many images per second as FVBN and as MADE by whole passes, at every size of "
-        "batch that both were timed at, by the 95 % interval over repeats of one model (a timing has no seeds); not supported if somewhere "
+        "Supported if the VAE samples more than 10 times as many images per second as FVBN and as MADE by whole passes, at every batch "
+        "size that both were timed at, by the 95 % interval over repeats of one model (a timing has no seeds); not supported if somewhere "
         "it is fewer. If it is supported so, but somewhere the VAE is slower than one of the samplers that keep what does not change, it "
         "is supported under conditions. Without one of the four samplers it is never supported."
     )
@@ -86,93 +76,48 @@ class SamplingSpeed(Study):
         every = ways(vae, fvbn, made)
         with lab.noise("sampling speed"), torch.no_grad():
             times = timed(every, batches, repeats, lambda work: median_seconds(work, lab.device, budget))
-        draws: tuple[int, ...] = lab.choose(smoke=(1, 10), quick=(1, 10, 100), full=(1, 2, 4, 8, 16, 64, 256, 1000))
-        scored = self.scored(lab, lab.evaluation(vae, seed), vae, {"FVBN": fvbn, "MADE": made}, draws, repeats, budget)
-        return Findings(
-            {
-                "speed": Table.of("Images drawn per second, median over repeats", speeds(every, times)),
-                "scoring": Table.of(f"Scoring {IMAGES} test images or fewer: exact log p(x) against a bound of K draws", scored),
-                "times": Table.of("Seconds of one call, turn by turn", times, folded=True),
-            }
-        )
-
-    def scored(
-        self, lab: Lab, e: Evaluation, vae: VAE, exact: dict[str, FVBN | MADE], draws: Sequence[int], repeats: int, budget: float
-    ) -> list[dict[str, Cell]]:
-        """One row for each model, K and turn: seconds for these images, and log p(x) or the bound, nats per image."""
-        x = e.test[:IMAGES]
-        rows: list[dict[str, Cell]] = []
-        encoder, decoder = linear_weights(vae.encoder), linear_weights(vae.decoder)
-        for repeat in range(repeats):
-            for name, model in exact.items():
-                with e.noise("scoring"):
-                    nats = model.log_prob(x).double().mean().item()
-                    seconds = median_seconds(lambda m=model: m.log_prob(x), lab.device, budget)  # type: ignore[misc]
-                size = len(model.bias) ** 2 if isinstance(model, FVBN) else linear_weights(model)
-                rows.append(row(name, None, repeat, seconds, nats, size))
-            for k in draws:
-                chunk = max(1, min(k, e.rows(len(x))))
-                with e.noise("scoring"):
-                    nats = bound(vae, x, k, chunk).mean().item()
-                    seconds = median_seconds(lambda k=k, chunk=chunk: bound(vae, x, k, chunk), lab.device, budget)  # type: ignore[misc]
-                rows.append(row(VAE_NAME, k, repeat, seconds, nats, encoder + k * decoder))
-        return rows
+        work = [{"sampler": w.name, "sequential passes": w.depth, "multiply-adds per image": w.multiply_adds} for w in every]
+        return Findings({"work": table("Work of each sampler", work), "times": table("Seconds of one call, turn by turn", times)})
 
     def judge(self, tables: Tables) -> Judgement:
-        times, scoring = (tables.get(name, Table("", (), ())) for name in ("times", "scoring"))
+        times = tables.get("times", pd.DataFrame())
         naive = [e for name in NAIVE for e in faster(times, name, TIMES_FASTER)]
         kept = [e for name in KEPT for e in faster(times, name, 1.0)]
-        verdict = all_of(naive)
+        effects, verdict = (*naive, *kept), all_of(naive)
         if verdict is Verdict.SUPPORTED and Verdict.REFUTED in {e.verdict for e in kept}:
             verdict = Verdict.CONDITIONAL
-        timed_too = {e.where["VAE against"] for e in (*naive, *kept)}
-        if verdict is Verdict.SUPPORTED and timed_too < {*NAIVE, *KEPT}:
+        if verdict is Verdict.SUPPORTED and {e.where["VAE against"] for e in effects} < {*NAIVE, *KEPT}:
             verdict = Verdict.INCONCLUSIVE
         if not naive:
-            return Judgement(
-                verdict, "No size of batch was timed for the VAE and for a fully visible network by whole passes.", tuple(kept)
-            )
+            return Judgement(verdict, "No batch size was timed for the VAE and for a fully visible network by whole passes.", effects)
         least, most = min(naive, key=lambda e: e.value), max(naive, key=lambda e: e.value)
         reason = (
-            f"The VAE draws between {spelt(least)} and {spelt(most)} as many images per second as a fully visible network that is "
-            f"evaluated anew for each pixel. {shrinking(kept)}{crossing(scoring)}"
+            f"The VAE samples between {spelt(least)} and {spelt(most)} as many images per second as a fully visible network that is "
+            "evaluated anew for each pixel."
         )
-        return Judgement(verdict, reason, (*naive, *kept))
+        return Judgement(verdict, reason, effects)
 
     def draw(self, found: Findings) -> list[Picture]:
-        times, scoring = found.tables["times"], found.tables["scoring"]
-        figure, (left, right) = axes(1, 2, 8.2, 3.9)
-        for i, name in enumerate(dict.fromkeys(r["sampler"] for r in times)):
-            batches = sorted({r["batch"] for r in times.where(sampler=name)})
-            speed = [statistics.median(b / r["seconds"] for r in times.where(sampler=name, batch=b)) for b in batches]
-            left.plot(
-                batches, speed, marker="osD^v"[i], color=COLOURS[i], linestyle="--" if name in NAIVE else "-", markersize=4, label=name
-            )
-        left.set(xscale="log", yscale="log", xlabel="images at a time", ylabel="images drawn per second")
-        draws = sorted({r["draws"] for r in scoring if r["draws"] is not None})
-        cost = [statistics.median(r["seconds"] for r in scoring.where(model=VAE_NAME, draws=k)) for k in draws]
-        right.plot(draws, [1e3 * c for c in cost], marker="o", color=COLOURS[0], markersize=4, label="VAE, bound of K draws")
-        for i, name in enumerate(dict.fromkeys(r["model"] for r in scoring if r["draws"] is None)):
-            exact = statistics.median(r["seconds"] for r in scoring.where(model=name))
-            right.axhline(1e3 * exact, color=COLOURS[1 + 2 * i], linestyle=("-", "--")[i % 2], label=f"{name}, exact")
-        right.set(xscale="log", yscale="log", xlabel="draws K", ylabel="milliseconds to score the images")
-        for ax in (left, right):
-            ax.grid(alpha=0.3)
-            ax.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2), frameon=False, ncols=2)
-        caption = (
-            "Left: images drawn per second; broken lines are whole passes for each pixel, and end where a call takes too long. "
-            "Right: what log p(x) costs, exactly by a fully visible network and as a bound by the VAE."
-        )
+        times = found.tables["times"]
+        figure, (ax,) = axes(1, 1, 5.4, 4.2)
+        for i, (name, mine) in enumerate(times.groupby("sampler", sort=False)):
+            speed = (mine["batch"] / mine["seconds"]).groupby(mine["batch"]).median()
+            look: dict[str, Any] = {"marker": "osD^v"[i], "color": COLOURS[i], "linestyle": "--" if name in NAIVE else "-"}
+            ax.plot(speed.index, speed, markersize=4, label=name, **look)
+        ax.set(xscale="log", yscale="log", xlabel="images at a time", ylabel="images sampled per second")
+        ax.grid(alpha=0.3)
+        ax.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.15), frameon=False, ncols=2)
+        caption = "Images sampled per second; dashed lines are whole passes for each pixel, and end where a call takes more than 3 seconds."
         return [Picture("speed", caption, figure)]
 
 
 def linear_weights(module: nn.Module) -> int:
-    """Multiply-adds of one pass through the dense layers of `module`, for one image: as many as weights."""
+    """Multiply-adds of one pass through the dense layers of `module`, for one image."""
     return sum(m.weight.numel() for m in module.modules() if isinstance(m, nn.Linear))
 
 
 def multiply_adds_kept(made: MADE) -> int:
-    """For one image by `MADE.sample`: at each pixel a column is added to the first sums, inner layers are evaluated, one output is."""
+    """For one image by `MADE.sample`: each pixel adds a column to the first sums, evaluates the inner layers and one output."""
     first, *inner, last = cast(list[nn.Linear], list(made.layers))
     return last.out_features * (first.out_features + sum(layer.weight.numel() for layer in inner) + last.in_features)
 
@@ -200,97 +145,40 @@ def ways(vae: VAE, fvbn: FVBN, made: MADE) -> list[Way]:
 
 def timed(
     every: Sequence[Way], batches: Sequence[int], repeats: int, seconds: Callable[[Callable[[], object]], float]
-) -> list[dict[str, Cell]]:
-    """One row for each turn, sampler and batch; `seconds` times a call. A sampler leaves out what follows a call of more than `SLOW`."""
-    rows: list[dict[str, Cell]] = []
-    done: set[str] = set()
-    largest: dict[str, int] = {}
+) -> list[dict[str, Any]]:
+    """One row for each turn, batch and sampler; `seconds` times a call. A sampler skips batches after a call of more than `SLOW`."""
+    rows = list[dict[str, Any]]()
+    largest = dict[str, int]()  # batch, of a sampler that is slow
     for repeat in range(repeats):
         for batch in sorted(batches):
             for way in every:
-                if (repeat == 0 and way.name in done) or batch > largest.get(way.name, batch):
+                if batch > largest.get(way.name, batch):
                     continue
                 took = seconds(lambda way=way, batch=batch: way.draw(batch))  # type: ignore[misc]
                 rows.append({"sampler": way.name, "batch": batch, "repeat": repeat, "seconds": took})
                 if repeat == 0 and took > SLOW:
-                    done.add(way.name)
                     largest[way.name] = batch
     return rows
 
 
-def speeds(every: Sequence[Way], times: Sequence[dict[str, Cell]]) -> list[dict[str, Cell]]:
-    """One row for each sampler: depth, work, and its speed at each batch."""
-    table, rows = Table.of("", times), list[dict[str, Cell]]()
-    for way in every:
-        found: dict[str, Cell] = {"sampler": way.name, "sequential passes": way.depth, "multiply-adds per image": way.multiply_adds}
-        for batch in sorted({r["batch"] for r in table}):
-            mine = [batch / r["seconds"] for r in table.where(sampler=way.name, batch=batch)]
-            found[f"batch {batch}"] = statistics.median(mine) if mine else None
-        rows.append(found)
-    return rows
+def ratios(times: pd.DataFrame, against: str, batch: int) -> list[float]:
+    """How many times as many images per second the VAE samples, turn by turn."""
+    ours, theirs = (select(times, sampler=name, batch=batch).set_index("repeat")["seconds"] for name in (VAE_NAME, against))
+    return (theirs / ours).dropna().tolist()
 
 
-def bound(vae: VAE, x: Tensor, k: int, chunk: int) -> Tensor:
-    """L_K of x (B, D) from K draws, `chunk` at a time: (B,) nats."""
-    t = x.new_ones(())
-    return log_mean_exp(torch.cat([vae.infer(x, min(chunk, k - start), t).log_w for start in range(0, k, chunk)]))
-
-
-def row(model: str, draws: int | None, repeat: int, seconds: float, nats: float, work: int) -> dict[str, Cell]:
-    found: dict[str, Cell] = {"model": model, "draws": draws, "repeat": repeat, "seconds": seconds}
-    return found | {"log p(x) or bound, nats": nats, "multiply-adds per image": work}
-
-
-def ratios(times: Table, against: str, batch: int) -> list[float]:
-    """How many times as many images per second the VAE draws, turn by turn."""
-    ours, theirs = ({r["repeat"]: r["seconds"] for r in times.where(sampler=name, batch=batch)} for name in (VAE_NAME, against))
-    return [theirs[repeat] / ours[repeat] for repeat in sorted(ours) if repeat in theirs]
-
-
-def faster(times: Table, against: str, threshold: float) -> list[Effect]:
+def faster(times: pd.DataFrame, against: str, threshold: float) -> list[Effect]:
     """One effect for each batch that both were timed at: the geometric mean over turns, its interval that of the logarithm."""
     effects = []
-    for batch in sorted({r["batch"] for r in times}):
+    for batch in sorted(times["batch"].unique()) if len(times) else ():
         if found := ratios(times, against, batch):
             where = {"VAE against": against, "batch": str(batch)}
             log = compared(where, [math.log(r) for r in found], above=math.log(threshold), unit="times", of=REPEATS)
-            value, low, high = (None if x is None else math.exp(x) for x in (log.value, log.low, log.high))
-            assert value is not None
-            effects.append(log._replace(value=value, low=low, high=high, criterion=f"above {threshold:g}"))
+            low, high = (None if end is None else math.exp(end) for end in (log.low, log.high))
+            effects.append(log._replace(value=math.exp(log.value), low=low, high=high, criterion=f"above {threshold:g}"))
     return effects
 
 
-def in_words(ratio: float) -> str:
-    return f"{ratio:.0f} times" if ratio >= 100 else f"{ratio:.3g} times"
-
-
 def spelt(effect: Effect) -> str:
-    return f"{in_words(effect.value)} ({effect.where['VAE against']}, {effect.where['batch']} at a time)"
-
-
-def shrinking(kept: Sequence[Effect]) -> str:
-    """Against MADE with its sums kept, at the smallest and at the largest batch."""
-    found = [e for e in kept if e.where["VAE against"] == KEPT[1]]
-    if not found:
-        return ""
-    first, last = found[0], found[-1]
-    return (
-        f"Against one that keeps its sums (MADE) it is {in_words(first.value)} at {first.where['batch']} at a time and "
-        f"{in_words(last.value)} at {last.where['batch']}. "
-    )
-
-
-def crossing(scoring: Table) -> str:
-    """The least number of draws from which on the bound takes longer than the exact density of MADE."""
-    exact = [r["seconds"] for r in scoring if r["model"] == "MADE"]
-    draws = sorted({r["draws"] for r in scoring if r["model"] == VAE_NAME})
-    if not exact or not draws:
-        return ""
-    price = statistics.median(exact)
-    cost = {k: statistics.median(r["seconds"] for r in scoring.where(model=VAE_NAME, draws=k)) for k in draws}
-    dearer = next((k for k in draws if cost[k] > price), None)
-    last = draws[-1]
-    start = "costs less at every K that was tried" if dearer is None else f"costs more from K = {dearer} on"
-    return (
-        f"MADE gives log p(x) exactly in one pass; the VAE's bound on it {start}, and {in_words(cost[last] / price)} as much at K = {last}."
-    )
+    times = f"{effect.value:.0f}" if effect.value >= 100 else f"{effect.value:.3g}"
+    return f"{times} times ({effect.where['VAE against']}, {effect.where['batch']} at a time)"

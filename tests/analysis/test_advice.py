@@ -49,9 +49,9 @@ def test_a_clear_winner_is_named_with_its_lead_over_the_default():
     difference = [a - b for a, b in zip(about(-95.0, turn=1), about(-100.0, turn=0), strict=True)]
     assert choice.gain.mean == pytest.approx(np.mean(difference))
     assert choice.gain.low < 5.0 < choice.gain.high + 0.5
-    assert "ahead of all 2 others" in choice.text
+    assert "significantly better than all 2 others" in choice.text
     assert "better than the default `vae-bernoulli` by 5" in choice.text
-    assert "five seeds" in choice.text
+    assert "5 common seeds" in choice.text
     assert "(≥ −94.98 ± 0.11)" in choice.text
 
 
@@ -69,16 +69,16 @@ def test_a_tie_is_no_win():
     choice = found(advise(entries), BINARY)
     assert choice.verdict == "tied"
     assert set(choice.best) == {"vae-bernoulli", "iwae-8", "beta-vae-4"}
-    assert "has the best mean, but is not shown to be better than any of the 2 others" in choice.text
-    assert "better than the default" not in choice.text.replace("Nothing is shown to be better than the default", "")
+    assert "has the best mean; statistically tied with all 2 others" in choice.text
+    assert "better than the default" not in choice.text.replace("not significantly better than the default", "")
 
 
 def test_a_default_that_cannot_be_told_from_the_best_is_not_said_to_be_beaten():
     entries = likelihoods(vae_bernoulli=-100.0, iwae_8=-99.99, beta_vae_4=-110.0)
     choice = found(advise(entries), BINARY)
     assert set(choice.best) == {"vae-bernoulli", "iwae-8"}
-    assert "and is not shown to be better than" in choice.text
-    assert ("Nothing is shown to be better than the default" in choice.text) != ("It is the default" in choice.text)
+    assert "statistically tied with `" in choice.text
+    assert ("It is not significantly better than the default" in choice.text) != ("It is the default" in choice.text)
 
 
 @pytest.mark.parametrize("seeds", [1, LEAST_SEEDS - 1])
@@ -90,8 +90,8 @@ def test_few_seeds_carry_no_verdict_however_far_apart(seeds):
     advice = advise(entries)
     choice = found(advice, BINARY)
     assert (choice.verdict, choice.best, choice.gain) == ("open", (), None)
-    assert choice.text.startswith("No verdict. The highest mean is that of `iwae-8` (≥ −")
-    assert advice.few.startswith("No variant is called best here: a verdict takes three seeds of each run, and these have")
+    assert choice.text.startswith("No verdict. `iwae-8` (≥ −") and "has the highest mean" in choice.text
+    assert advice.few.startswith("No variant is called best: a verdict needs 3 seeds per run, and these have")
     assert {c.verdict for c in advice.choices} <= {"open", "measured", "none"}
     assert "better than" not in choice.text
 
@@ -101,25 +101,25 @@ def test_a_trial_carries_no_verdict(fidelity):
     entries = [entry(v, {"log_likelihood": about(m)}, fidelity=fidelity) for v, m in (("vae-bernoulli", -100.0), ("iwae-8", -50.0))]
     advice = advise(entries)
     assert found(advice, BINARY).verdict == "open"
-    assert f"fidelity {fidelity.partition('[')[0]}" in found(advice, BINARY).text
+    assert f"preset {fidelity.partition('[')[0]}" in found(advice, BINARY).text
     assert "--fidelity full" in advice.limits[0]
 
 
 def test_kinds_of_pixels_are_never_held_against_each_other():
     advice = advise([*likelihoods(vae_bernoulli=-100.0, iwae_8=-90.0), *likelihoods(vae_gaussian=500.0, vae_linear=600.0)])
     assert found(advice, BINARY).best == ("iwae-8",)
-    real = found(advice, "Likelihood, grey pixels as a density on the real line")
+    real = found(advice, "Likelihood, continuous pixels on the real line")
     assert (real.best, real.baseline) == (("vae-linear",), "vae-gaussian")
-    assert "`vae-gaussian` (the first of them in the suite)" in real.text
-    assert "no size of a file" in real.text
-    assert "not for photographs" in found(advice, BINARY).text
+    assert "`vae-gaussian` (the suite's first)" in real.text
+    assert "not a file size" in real.text
+    assert "not photographs" in found(advice, BINARY).text
 
 
 def test_a_single_variant_of_its_kind_is_no_choice():
     advice = advise([*likelihoods(vae_bernoulli=-100.0, iwae_8=-90.0), *likelihoods(vae_gaussian=500.0)])
-    real = found(advice, "Likelihood, grey pixels as a density on the real line")
+    real = found(advice, "Likelihood, continuous pixels on the real line")
     assert real.verdict == "none"
-    assert "nothing to choose among" in real.text
+    assert "there is no choice" in real.text
 
 
 def test_failed_runs_are_said_and_those_that_lived_are_judged():
@@ -130,16 +130,16 @@ def test_failed_runs_are_said_and_those_that_lived_are_judged():
     advice = advise([*likelihoods(vae_bernoulli=-100.0, iwae_8=-90.0), dead, half])
     choice = found(advice, BINARY)
     assert choice.best == ("iwae-8",)
-    assert "Not compared, with values of fewer than three seeds: `vae-free-bits`" in choice.text
+    assert "Not compared, with fewer than 3 seeds: `vae-free-bits`" in choice.text
     (line,) = [limit for limit in advice.limits if limit.startswith("Failed")]
-    assert "`beta-vae-4` (5 of 5 seeds), `vae-free-bits` (4 of 5 seeds)" in line
+    assert "`beta-vae-4` (5 of 5 seeds) and `vae-free-bits` (4 of 5 seeds)" in line
 
 
 def test_where_all_failed_there_is_nothing_to_go_by():
     dead = replace(entry("vae-bernoulli").record, rows=[], status=dict.fromkeys("01234", "oom"))
     advice = advise([Entry("vae-bernoulli", dead)])
     assert {c.verdict for c in advice.choices} == {"none"}
-    assert all("Nothing to go by" in c.text for c in advice.choices)
+    assert all("No evidence" in c.text for c in advice.choices)
 
 
 def test_without_labels_it_says_why_codes_cannot_be_judged_and_samples_are_by_their_spectrum():
@@ -150,8 +150,8 @@ def test_without_labels_it_says_why_codes_cannot_be_judged_and_samples_are_by_th
         return replace(e, record=replace(e.record, rows=rows))
 
     advice = advise([unlabelled(e) for e in likelihoods(vae_bernoulli=-100.0, iwae_8=-90.0)])
-    codes = found(advice, "Codes for classification")
-    assert (codes.verdict, codes.text) == ("none", "Nothing to go by: the data set has no labels.")
+    codes = found(advice, "Latents for classification")
+    assert (codes.verdict, codes.text) == ("none", "No evidence: the data set has no labels.")
     samples = found(advice, "Samples")
     assert samples.metric == "spectral_distance"
     assert "Without labels" in samples.text
@@ -163,9 +163,9 @@ def test_rows_that_were_not_trained_are_for_scale_and_never_chosen():
         entry("ae", {"probe_accuracy": about(0.90, 0.002, turn=1)}),
         entry("reference-pixels", {"probe_accuracy": about(0.95, 0.0)}),
     ]
-    choice = found(advise(entries), "Codes for classification")
+    choice = found(advise(entries), "Latents for classification")
     assert choice.best == ("ae",)
-    assert "For scale: `reference-pixels` has 95" in choice.text
+    assert "Baseline: `reference-pixels` (95" in choice.text
     assert "which no variant reaches" in choice.text
     assert "percentage points" in choice.text
 
@@ -202,7 +202,7 @@ def test_small_data_and_one_length_of_training_are_said():
     text = " ".join(advise(entries).limits)
     assert "358 training images" in text
     assert "100 test images" in text
-    assert "one image is 1 percentage points" in text
+    assert "One image is 1 percentage points" in text
     assert "±4.0" in text  # 100 sqrt(0.8 * 0.2 / 100)
     assert "One training length" in text
     large = " ".join(advise(likelihoods(vae_bernoulli=-1.0, iwae_8=-2.0)).limits)

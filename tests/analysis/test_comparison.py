@@ -104,7 +104,7 @@ def test_other_seeds_are_compared_by_welch() -> None:
     before, after = frame(("a",)), changed(frame(("a",)), "a", "elbo", -2.0, noise=0.1)
     after["seed"] += 100
     found = compare(before, after)
-    assert kinds(found, "advice", "altered") == {("a", "elbo"): "worse"} and "not paired" in found.of("worse")[0].note
+    assert kinds(found, "advice", "altered") == {("a", "elbo"): "worse"} and "unpaired" in found.of("worse")[0].note
     x, y = np.random.default_rng(3).normal(0, 1, 6), np.random.default_rng(4).normal(0.5, 3, 4)
     difference, p = welch(list(x), list(y))
     known = stats.ttest_ind(x, y, equal_var=False)
@@ -123,15 +123,15 @@ def test_what_came_went_failed_and_was_mended() -> None:
     told = {("a", "rate"): "removed", ("a", "elbo"): "failed", ("b", ""): "failed", ("c", ""): "mended", ("gone", ""): "removed"}
     assert kinds(found) == told | {("new", ""): "added"}
     assert found.worse
-    assert [row.note for row in found.of("failed", "mended")] == ["error at 1 seeds", "seed 3: oom", "seed 1: diverged"]
+    assert [row.note for row in found.of("failed", "mended")] == ["error at 1 seed", "seed 3: oom", "seed 1: diverged"]
 
 
 @pytest.mark.parametrize(
     ("column", "value", "words"),
     [
-        ("support", "real", "another kind of pixels: binary before, real after"),
-        ("data", "e" * 64, "other images: digest dddddddddddd before, eeeeeeeeeeee after"),
-        ("fidelity", "smoke", "another fidelity: full before, smoke after"),
+        ("support", "real", "different pixel type: binary before, real after"),
+        ("data", "e" * 64, "different images: digest dddddddddddd before, eeeeeeeeeeee after"),
+        ("fidelity", "smoke", "different preset: full before, smoke after"),
     ],
 )
 def test_what_is_not_the_same_is_not_compared(column: str, value: str, words: str) -> None:
@@ -152,8 +152,11 @@ def test_what_is_not_the_same_is_not_compared(column: str, value: str, words: st
         ({"code": "other", "run": "run-d"}, ["other sources: fingerprint today before, other after"]),
         ({"code": "", "run": "run-d"}, ["other sources: run run-b before, run-d after"]),
         ({"code": "", "run": "run-d", "options": ""}, ["other sources or options: run run-b before, run-d after"]),
-        ({"seed": 1}, ["seeds: 0–4 before, 1–5 after"]),
-        ({"seed": 1, "options": "epochs=25, latent=2", "run": "run-d"}, ["latent: 20 before, 2 after", "seeds: 0–4 before, 1–5 after"]),
+        ({"seed": 1}, ["seeds: 0, 1, 2, 3, 4 before, 1, 2, 3, 4, 5 after"]),
+        (
+            {"seed": 1, "options": "epochs=25, latent=2", "run": "run-d"},
+            ["latent: 20 before, 2 after", "seeds: 0, 1, 2, 3, 4 before, 1, 2, 3, 4, 5 after"],
+        ),
     ],
 )
 def test_another_run_under_the_same_name_is_said(changes: dict[str, str | int], notes: list[str]) -> None:

@@ -35,7 +35,7 @@ def test_the_best_comes_first_in_either_direction(records) -> None:
     ("metric", "others"), [("log_likelihood", "real"), ("log_likelihood", "byte"), ("bits_per_dim", "byte"), ("elbo", "real")]
 )
 def test_nothing_is_ranked_across_kinds_of_pixels(metric, others, records) -> None:
-    with pytest.raises(UserError, match=r"different kinds of pixels \(bi.*rank within one of them") as error:
+    with pytest.raises(UserError, match=r"different pixel types \(bi.*rank within one of them") as error:
         vv.rank([records["binary"], records[others]], metric)
     assert "\n" not in str(error.value)
 

@@ -22,11 +22,13 @@ from vae_variants.analysis.cards import NO_BOUND, cards
 from vae_variants.analysis.entries import Entry
 from vae_variants.cli.app import app
 from vae_variants.cli.launch import Launch
-from vae_variants.cli.new import KINDS
-from vae_variants.components import FORMS
+from vae_variants.cli.new import kinds
+from vae_variants.cli.registries import registry_of
+from vae_variants.components import KINDS
 from vae_variants.evaluation import METRICS
 from vae_variants.harness import RunSpec, Store
-from vae_variants.registry import Registry, UserError, left_out, load_plugin, load_plugins
+from vae_variants.plugins import left_out, load_plugin, load_plugins
+from vae_variants.registry import Registry, UserError
 from vae_variants.variants import configure
 
 Call = Callable[..., Result]
@@ -44,7 +46,7 @@ def test_the_likelihood_of_the_readme_passes(call: Call) -> None:
     text = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
     Path("laplace.py").write_text(next(code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "# laplace.py" in code))
     result = call("check", "laplace.py")
-    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "laplace.py: 9 laws hold")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "laplace.py: 9 checks passed")
 
 
 @pytest.mark.parametrize("kind", WHOLE)
@@ -52,7 +54,7 @@ def test_what_is_right_passes(kind: str, call: Call) -> None:
     Path("mine.py").write_text(WHOLE[kind])
     result = call("check", "mine.py")
     assert result.exit_code == 0, result.output
-    assert "BROKEN" not in result.stdout and f"{kind.replace('dataset', 'data set')} 'mine'" in result.stdout
+    assert "FAILED" not in result.stdout and f"{kind.replace('dataset', 'data set')} 'mine'" in result.stdout
 
 
 @pytest.mark.parametrize(("kind", "old", "new", "law", "words"), BROKEN)
@@ -61,11 +63,11 @@ def test_a_mistake_is_named_with_line_and_mend(kind: str, old: str, new: str, la
     Path("mine.py").write_text(WHOLE[kind].replace(old, new, 1))
     result = call("check", "mine.py")
     assert result.exit_code == 1, result.output
-    (line,) = [line for line in result.stdout.splitlines() if line.startswith("  BROKEN") and line.split()[1] == law]
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("  FAILED") and line.split()[1] == law]
     assert words in line and "; " in line
     assert line.split()[2].startswith("mine.py:")
     assert line.split()[2].rstrip(":") == result.stdout.splitlines()[0].split()[0]
-    assert "broken" in result.stdout.splitlines()[-1]
+    assert "failed" in result.stdout.splitlines()[-1]
 
 
 @pytest.mark.parametrize(("kind", "old", "new", "words"), WRONG)
@@ -147,7 +149,7 @@ def test_an_objective_that_is_an_object_is_named_as_it_is_registered(call: Call)
 
 def test_one_law_is_not_several(call: Call) -> None:
     Path("mine.py").write_text(WHOLE["variant"].replace('"own"', '""'))
-    assert call("check", "mine.py").stdout.splitlines()[-1] == "mine.py: 1 law holds; 1 broken"
+    assert call("check", "mine.py").stdout.splitlines()[-1] == "mine.py: 1 check passed, 1 failed"
 
 
 def test_what_registers_nothing_or_is_no_file_is_bad_usage(call: Call) -> None:
@@ -184,10 +186,10 @@ def test_a_file_is_loaded_once_and_again_when_it_has_changed(call: Call) -> None
 
 
 def test_everything_that_is_registered_has_the_form_of_its_kind() -> None:
-    kinds = {registry.kind: registry for registry in Registry.every if registry.form is not None}
-    assert set(kinds) == set(FORMS)
-    for kind, registry in kinds.items():
-        assert not {name: fault for name, obj in registry.items() if (fault := FORMS[kind](obj))}
+    registries = {kind.name: registry_of(kind.name) for kind in KINDS.values() if kind.name != "suite"}
+    for registry in registries.values():
+        assert not {name: fault for name, obj in registry.items() if (fault := registry.fault(obj))}
+        assert registry.fault(object()), "each has a validator"
 
 
 def distribution(folder: Path, name: str, module: str, code: str) -> None:
@@ -220,7 +222,7 @@ def test_a_broken_entry_point_is_said_once(tmp_path: Path, monkeypatch: pytest.M
     load_plugins()
     load_plugins()
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert "likelihood 'mine' has no support" in line and "mend wrong_module" in line
+    assert "likelihood 'mine' has no support" in line and "fix wrong_module" in line
     left_out.clear()
     load_plugins(quiet=True)
     assert not capsys.readouterr().err
@@ -229,10 +231,8 @@ def test_a_broken_entry_point_is_said_once(tmp_path: Path, monkeypatch: pytest.M
 
 # -- new ---------------------------------------------------------------------------------------------------------------
 
-LISTED = {"dataset": "datasets", "study": "studies"}
 
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", kinds())
 def test_a_template_passes_its_check_and_runs(kind: str, call: Call) -> None:
     result = call("new", kind)
     assert result.exit_code == 0, result.output
@@ -245,7 +245,7 @@ def test_a_template_passes_its_check_and_runs(kind: str, call: Call) -> None:
     result = call("check", f"my_{kind}.py")
     assert result.exit_code == 0, result.output
     name = f"my_{kind}" if kind == "metric" else f"my-{kind}"
-    assert name in call("list", LISTED.get(kind, f"{kind}s"), "--plugin", f"my_{kind}.py").stdout
+    assert name in call("list", kinds()[kind].plural, "--plugin", f"my_{kind}.py").stdout
     words = shlex.split(run)[1:]
     if kind == "metric":
         words = ["run", "ae", *words[2:], "--seeds", "0,"]  # and not the suite
@@ -265,9 +265,9 @@ def test_a_template_has_the_name_that_it_is_given(name: str, call: Call) -> None
     ("args", "says"),
     [
         (("likelihod",), "did you mean 'likelihood'"),
-        (("likelihood", "gaussian"), "likelihood 'gaussian' is there already"),
-        (("metric", "elbo"), "metric 'elbo' is there already"),
-        (("likelihood", "there"), "'there.py' is there already, and nothing is overwritten"),
+        (("likelihood", "gaussian"), "likelihood 'gaussian' exists"),
+        (("metric", "elbo"), "metric 'elbo' exists"),
+        (("likelihood", "there"), "'there.py' exists, and no file is overwritten"),
         (("likelihood", "torch"), "would hide the module 'torch'"),
         (("likelihood", "../x"), "is not valid"),
         (("likelihood", "class"), "is not valid"),

@@ -3,7 +3,7 @@
 import sys
 
 import bench.claims
-from vae_variants.registry import load_plugin, loaded
+from vae_variants.plugins import load_plugin, loaded
 from vae_variants.studies import claim_files
 
 for _name, _path in claim_files().items():

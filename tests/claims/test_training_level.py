@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
-from bench.claims.one_sample.training_cells import (
+from bench.claims.one_sample import gains
+from bench.claims.one_sample.settings import (
     COSTLY,
     DECODED,
     FULL,
@@ -20,13 +21,13 @@ from bench.claims.one_sample.training_cells import (
     STATIC,
     TIME,
     UPDATES,
+    WHOLE,
     Setting,
-    cells,
+    comparisons,
     equal_time,
-    plan,
     view,
-)  # fmt: skip
-from bench.claims.one_sample.training_level import draw, judge, measure, models
+)
+from bench.claims.one_sample.training import Experiment, measure
 from vae_variants.datasets import load_dataset
 from vae_variants.harness import Store
 from vae_variants.models.likelihoods import Support
@@ -41,15 +42,17 @@ PLANS = {"smoke": SMOKE, "quick": QUICK, "full": FULL, "costly": COSTLY}
 def planned(name: str, seconds: dict[int, float] | None = None):
     """All cells of a plan; the learning rate of each batch is 1 / batch, of cosine 7, tuned for K 5."""
     chosen = PLANS[name]
-    chosen = replace(chosen, images=min(chosen.images, 1197) // 64 * 64)
+    chosen = replace(chosen, training_images=min(chosen.training_images, 1197) // 64 * 64)
     rate = {(batch, "constant"): 1 / batch for batch in (100, *chosen.batches)} | {(100, "cosine"): 7.0}
-    return chosen, cells(chosen, rate, {b: 2 / b for b in chosen.line}, 5.0, seconds or {k: float(k) for k in chosen.samples})
+    seconds = seconds or {k: float(k) for k in chosen.samples}
+    suite = Setting(1, 100, 1e-3, 30, whole=True)
+    return chosen, comparisons(chosen, rate, {b: 2 / b for b in chosen.line}, 5.0, seconds, suite)
 
 
 @pytest.mark.parametrize("name", PLANS)
 def test_budgets_are_equal_in_what_they_say(name):
     chosen, found = planned(name)
-    n, seen = chosen.images, set()
+    n, seen = chosen.training_images, set()
     for cell in found:
         if (one := cell.against) is None:
             assert cell.setting.samples == 1
@@ -61,9 +64,9 @@ def test_budgets_are_equal_in_what_they_say(name):
         assert one.pixels == many.pixels
         assert one.decay == many.decay
         assert cell.claim == (many.objective == "elbo" and cell.budget != LARGER)
-        if cell.budget in (UPDATES, STATIC, RETUNED, LINE):
+        if cell.budget in (UPDATES, STATIC, RETUNED, LINE, WHOLE):
             assert many.updates(n) == one.updates(n)
-        if cell.budget in (UPDATES, STATIC, DECODED, TIME):
+        if cell.budget in (UPDATES, STATIC, DECODED, TIME, WHOLE):
             assert (many.batch, many.lr) == (one.batch, one.lr)
         if cell.budget in (DECODED, LINE):
             assert many.decoded(n) == one.decoded(n)
@@ -75,7 +78,7 @@ def test_budgets_are_equal_in_what_they_say(name):
             assert many.updates(n) == one.updates(n)
         if cell.budget == RETUNED:
             assert (many.lr, one.lr) == (5.0, 0.01)
-    assert seen == {UPDATES, STATIC, RETUNED, DECODED, LINE, TIME, LARGER}
+    assert seen == {UPDATES, STATIC, RETUNED, DECODED, LINE, TIME, LARGER} | ({WHOLE} if chosen.whole else set())
     assert {c.setting.lr for c in found if c.setting.decay == "cosine"} == {7.0}
     assert {(c.setting.batch, c.setting.lr) for c in found if c.budget == UPDATES and c.setting.decay == "constant"} == {
         (batch, 1 / batch) for batch in (100, *chosen.batches)
@@ -115,20 +118,16 @@ def test_a_view_shows_the_images_of_one_part_as_they_were_trained_on(digits):
 def test_the_smallest_study_measures_judges_and_draws(tmp_path):
     lab = Lab("digits", "smoke", None, Store(tmp_path), torch.device("cpu"))
     found = measure(lab)
-    assert {name.partition("_")[0] for name in found.tables} == {"training"}
-    for table in found.tables.values():
-        for row in table.rows:
-            assert all(cell is None or isinstance(cell, str) or math.isfinite(cell) for cell in row)
-    effects, sentences, verdict = judge(found.tables)
+    assert {name.partition("_")[0] for name in found} == {"training"}
+    for table in found.values():
+        assert np.isfinite(table.select_dtypes("number").drop(columns="against run", errors="ignore")).all(axis=None)
+    effects, sentences, verdict = gains.judge(found)
     assert {e.n for e in effects} == {3}
     assert verdict in Verdict
     assert sentences and all(sentence.endswith(".") for sentence in sentences)
-    assert [picture.name for picture in draw(found)] == ["training-samples", "training-batches"]
-    cell_rows = list(found.tables["training_cells"])
-    base = next(row for row in cell_rows if row["K"] == 1)
-    values = found.tables["training_scores"].by_seed("bound", run=base["run"])
-    assert base["bound (nats)"] == pytest.approx(sum(values.values()) / 3)
-    assert all(-60 < value < -10 for value in values.values())
-    few = Lab("digits", "smoke", (0, 1), Store(tmp_path / "two"), torch.device("cpu"))
-    setting = Setting(1, 100, 0.01, 1)
-    assert list(models(few, plan(few), setting, (0, 1))) == [0, 1]
+    assert [picture.name for picture in gains.draw(found)] == ["training-samples"]
+    bounds = found["training_scores"].groupby("run")["bound"]
+    assert set(found["training_cells"]["run"]) == set(bounds.groups) and set(bounds.count()) == {3}
+    assert all(-60 < value < -10 for value in found["training_scores"]["bound"])
+    few = Experiment(Lab("digits", "smoke", (0, 1), Store(tmp_path / "two"), torch.device("cpu")))
+    assert list(few.models(Setting(1, 100, 0.01, 1), (0, 1))) == [0, 1]

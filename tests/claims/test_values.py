@@ -1,35 +1,32 @@
-"""Values of estimators of the ELBO: a linear VAE whose moments are known, and log-normal weights."""
+"""Values of estimators of the ELBO: a linear VAE whose moments are known, and planted values."""
 
 from __future__ import annotations
 
-import io
-import json
 import math
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
+from pandas.testing import assert_frame_equal
 from torch import Tensor
 
-from bench.claims.one_sample import estimator_gradients, estimator_values
-from bench.claims.one_sample.estimator_models import Subject, ages, some_images, subjects
-from bench.claims.one_sample.estimator_moments import (
+from bench.claims.one_sample import estimators
+from bench.claims.one_sample.estimators import (
+    FrozenModel,
     Spread,
+    ages,
     batch_formula,
     bias,
-    bound_bias,
     by_batch,
-    by_draws,
-    closed_form_variance,
-    drawn,
+    by_samples,
+    frozen_models,
+    sampled,
     slope,
-    unit_variance,
-    widened_variance,
+    some_images,
 )
-from bench.claims.one_sample.estimator_values import rank
 from vae_variants.checks.linear_gaussian import W1, W2, linear_vae
 from vae_variants.harness import Store
 from vae_variants.models.likelihoods import Bernoulli, GaussianLearnt
@@ -45,21 +42,10 @@ FIXTURE = 1.0135490315076114  # Var log p(x | z) at the posterior of the fixture
 # -- the fixture -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_closed_form_has_the_variance_of_the_fixture() -> None:
-    model, x, _ = linear_vae(W2)
-    assert closed_form_variance(*model.posterior(x)).item() == pytest.approx(FIXTURE, abs=1e-12)
-
-
-def test_the_closed_form_of_a_widened_q_scales_its_two_parts() -> None:
-    mean, scale = torch.tensor([[0.0, 3.0]], **F64), torch.tensor([[0.5, 1.0]], **F64)  # curvature alone, slope alone
-    for t in (0.25, 1.0, 2.0):
-        assert closed_form_variance(mean, scale, t).item() == pytest.approx(t**4 * 0.5 * 0.75**2 + t**2 * 9.0)
-
-
 def test_both_estimators_have_the_moments_of_the_fixture() -> None:
     """At the posterior log w is log p(x), whatever z; log p(x | z) varies by the closed form."""
     model, x, log_p = linear_vae(W2)
-    a, b = drawn(model, x.expand(150, -1), 4000)  # more images than are done at a time
+    a, b = sampled(model, x.expand(150, -1), 4000)  # more images than are done at a time
     assert a.shape == b.shape == (4000, 150)
     assert Spread.of(a).within.max() < 1e-20
     assert (a - log_p).abs().max() < 1e-10
@@ -67,31 +53,9 @@ def test_both_estimators_have_the_moments_of_the_fixture() -> None:
     assert found.sigma_w2 == pytest.approx(FIXTURE, rel=0.01)
     assert (found.mean - log_p).mean().item() == pytest.approx(0, abs=5 * math.sqrt(FIXTURE / 6e5))
     assert abs(found.sigma_b2) < 1e-3  # one image, again and again
-    assert found.skewness.mean() < -1  # half a chi-square with its sign turned
 
 
-@pytest.mark.parametrize("t", [0.25, 1.0, 2.0])
-def test_a_widened_q_has_its_closed_form_at_the_posterior(t: float) -> None:
-    model, x, _ = linear_vae(W2)
-    other = model.simulate(3)[0].detach()
-    x = torch.cat([x, other])
-    expected = closed_form_variance(*model.posterior(x), t)
-    assert widened_variance(model, x, t, 200_000).numpy() == pytest.approx(expected.detach().numpy(), rel=0.03)
-
-
-def test_units_drawn_one_at_a_time_have_their_terms_of_the_closed_form() -> None:
-    """Two units that share no pixel: log p(x | z) at the others' mean is a sum over them."""
-    model, x, _ = linear_vae([[1.0, 0.0], [2.0, 0.0], [0.0, 0.5], [0.0, 0.0], [0.0, 1.0]])
-    x = torch.cat([x, model.simulate(2)[0].detach()])
-    mean, scale = model.posterior(x)
-    expected = 0.5 * (1 - scale.square()).square() + (mean * scale).square()
-    found = unit_variance(model, x, 200_000)
-    assert found.shape == (3, 2)
-    assert found.numpy() == pytest.approx(expected.detach().numpy(), rel=0.03)
-    assert expected.sum(-1).detach().numpy() == pytest.approx(closed_form_variance(mean, scale).detach().numpy())
-
-
-# -- laws of planted values --------------------------------------------------------------------------------------------------
+# -- planted values --------------------------------------------------------------------------------------------------------
 
 
 def planted(draws: int, images: int, between: float, within: float) -> Tensor:
@@ -109,18 +73,13 @@ def test_within_and_between_are_those_that_were_planted() -> None:
     assert Spread.of(planted(4, 20_000, 2.0, 6.0)).sigma_b2 == pytest.approx(2.0, rel=0.1)  # 3.5 with the draws left in
 
 
-def test_skewness_is_that_of_an_exponential() -> None:
-    values = -3 * torch.rand(100_000, 3, **F64).log()
-    assert Spread.of(-values).skewness.numpy() == pytest.approx([-2, -2, -2], rel=0.1)
-
-
-def test_the_variance_falls_with_draws_and_not_with_correlated_ones() -> None:
+def test_the_variance_falls_with_samples_and_not_with_correlated_ones() -> None:
     values = planted(1000, 300, 5.0, 3.0)
-    found = by_draws(values, (1, 2, 4, 8, 16, 32, 64))
+    found = by_samples(values, (1, 2, 4, 8, 16, 32, 64))
     assert found[1] == pytest.approx(3.0, rel=0.02)
     assert slope(found) == pytest.approx(-1, abs=0.03)
     same = values[:250].repeat_interleave(4, 0)  # each draw four times
-    repeated = by_draws(same, (1, 4, 16))
+    repeated = by_samples(same, (1, 4, 16))
     assert repeated[4] == pytest.approx(repeated[1], rel=0.02)
     assert slope({k: k**-0.5 for k in (1, 4, 16)}) == pytest.approx(-0.5)
 
@@ -144,7 +103,7 @@ def test_the_elbo_of_k_draws_has_no_bias_and_a_wrong_one_has() -> None:
     with torch.no_grad():
         model.encoder[0].bias += torch.tensor([0.3, -0.2, 0.4, -0.3], **F64)  # not the posterior: both estimators vary
     x = torch.cat([x, model.simulate(199)[0].detach()])
-    a, b = drawn(model, x, 500)
+    a, b = sampled(model, x, 500)
     for values, name in ((a, "elbo-sampled"), (b, "elbo")):
         reference = Spread.of(values)
         for k, repeats in ((1, 16), (8, 4)):
@@ -168,27 +127,11 @@ def test_z_is_standard_normal() -> None:
     x = torch.cat([x, model.simulate(9)[0].detach()])
     z = []
     for _ in range(200):
-        reference = Spread.of(drawn(model, x, 60)[1])
+        reference = Spread.of(sampled(model, x, 60)[1])
         error, standard = bias(OBJECTIVES["elbo"], model, x, reference, 4, 3)
         z.append(error / standard)
     assert torch.tensor(z).std().item() == pytest.approx(1, abs=0.2)
     assert abs(sum(z) / 200) < 4 / math.sqrt(200)
-
-
-def test_the_bias_of_the_bound_is_that_of_log_normal_weights() -> None:
-    s = 0.4
-    log_w = 3 + s * torch.randn(512, 3000, **F64)
-    for k in (4, 16, 64):
-        measured, formula, squared = bound_bias(log_w, k)
-        assert squared.mean().item() == pytest.approx(math.exp(s * s) - 1, rel=0.03)
-        assert formula.mean().item() == pytest.approx(-(math.exp(s * s) - 1) / 2 * (1 / k - 1 / 512), rel=0.03)
-        assert measured.mean().item() == pytest.approx(formula.mean().item(), rel=0.1)
-    assert (bound_bias(torch.full((64, 2), 1.5, **F64), 8)[0]).abs().max() < 1e-12
-
-
-def test_rank_sees_the_order_alone() -> None:
-    x = torch.linspace(0.1, 3, 50, **F64)
-    assert rank(x, x.exp()) == pytest.approx(1) and rank(x, -(x**3)) == pytest.approx(-1)
 
 
 def test_ages_are_different_models() -> None:
@@ -205,38 +148,28 @@ def lab(tmp_path: Path) -> Lab:
     return Lab("digits", "smoke", None, Store(tmp_path / "runs"), torch.device("cpu"))
 
 
-def planted_subjects(lab: Lab) -> Iterator[Subject]:
-    """Untrained models in place of the star."""
+def planted_models(lab: Lab) -> Iterator[FrozenModel]:
+    """Untrained models in place of trained ones."""
     for name, likelihood in (("vae-latent-50", Bernoulli()), ("vae-gaussian-learnt", GaussianLearnt())):
         for seed in range(3):
             torch.manual_seed(derive_seed(name, seed))
-            yield Subject(name, "final", 1, seed, VAE(lab.dataset.shape, likelihood, latent=2, hidden=(8,)))
+            yield FrozenModel(name, "final", 1, seed, VAE(lab.dataset.shape, likelihood, latent=2, hidden=(8,)))
 
 
-@pytest.mark.parametrize("part", [estimator_values, estimator_gradients])
-def test_what_is_measured_can_be_judged_shown_and_repeated(part: ModuleType, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(part, "subjects", planted_subjects)
-    found = part.measure(lab)
-    json.dumps({name: table.rows for name, table in found.tables.items()}, allow_nan=False)
+def test_what_is_measured_can_be_judged_and_repeated(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimators, "frozen_models", planted_models)
+    found = estimators.measure(lab)
     torch.manual_seed(99)  # of no concern
-    monkeypatch.setattr(part, "subjects", lambda lab: islice(planted_subjects(lab), 1))
-    for name, table in part.measure(lab).tables.items():
-        assert not table.folded or (table.rows and set(table.rows) <= set(found.tables[name].rows))
-    effects, sentences = part.judge(found.tables)
-    assert (
-        effects
-        and all(math.isfinite(e.value) for e in effects)
-        and len(sentences[0]) > 50
-        and all(sentence.endswith(".") for sentence in sentences)
-    )
-    pictures = part.draw(found)
-    assert len({picture.name for picture in pictures}) == len(pictures) >= 2
-    for picture in pictures:
-        picture.figure.savefig(io.BytesIO())
+    monkeypatch.setattr(estimators, "frozen_models", lambda lab: islice(planted_models(lab), 1))
+    for name, table in estimators.measure(lab).items():
+        assert len(table) and np.isfinite(found[name].select_dtypes("number")).all(axis=None)
+        assert_frame_equal(table, found[name].iloc[: len(table)])
+    effects, sentences = estimators.judge(found)
+    assert effects and all(math.isfinite(e.value) for e in effects) and all(sentence.endswith(".") for sentence in sentences)
 
 
-def test_the_star_has_trained_models_of_each_age(lab: Lab) -> None:
-    found = list(subjects(lab, ("vae-latent-2",)))
+def test_the_frozen_models_are_trained_to_each_age(lab: Lab) -> None:
+    found = list(frozen_models(lab, ("vae-latent-2",)))
     assert [(s.age, s.epochs, s.seed) for s in found] == [(age, n, seed) for age, n in (("early", 1), ("final", 2)) for seed in range(3)]
     early, final = (s.model.encoder[0].weight for s in (found[0], found[3]))
     assert not torch.equal(early, final)

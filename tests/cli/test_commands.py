@@ -200,11 +200,11 @@ def test_what_makes_the_first_run_longer_is_said_where_it_is_so(selector, datase
 def test_a_dry_run_says_what_is_to_be_done_and_does_nothing(call, tmp_path):
     result = call("bench", "--dry-run", "--fidelity", "smoke")
     assert result.exit_code == 0
-    assert "to be run" in result.stdout
+    assert "missing" in result.stdout
     assert list(tmp_path.iterdir()) == []
     status = call("status", "--fidelity", "smoke").stdout
-    assert "to be run" in status
-    assert status.endswith("no run of it has ended in 'runs'; make them with: vae-variants bench digits --fidelity smoke\n")
+    assert "missing" in status
+    assert status.endswith("no run of this suite has finished in 'runs'; make them with: vae-variants bench digits --fidelity smoke\n")
 
 
 SUITE = """
@@ -286,7 +286,7 @@ def test_failed_and_missing_runs_are_in_the_report(call, tmp_path, monkeypatch):
     assert call("report", "mine.toml", "--fidelity", "smoke").exit_code == 0
     assert "Not run yet: `gan`, `reference-data`" in (tmp_path / "reports" / "mine-smoke" / "README.md").read_text()
     status = call("status", "mine.toml", "--fidelity", "smoke").stdout
-    assert "error" in status and "no run of it has ended" not in status
+    assert "error" in status and "make them with" not in status
 
 
 def test_an_interruption_is_exit_code_130(call, monkeypatch):
@@ -298,7 +298,7 @@ def test_an_interruption_is_exit_code_130(call, monkeypatch):
     monkeypatch.setattr(launch, "run_all", interrupted)
     result = call("run", "ae")
     assert result.exit_code == 130
-    assert "goes on" in result.stderr
+    assert "resumes" in result.stderr
 
 
 def test_a_suite_of_its_own_fidelity_and_another_one_have_reports_of_their_own(call, tmp_path):

@@ -54,7 +54,7 @@ def test_exit_codes_and_words(call: Callable[..., tuple[int, str, str]], tmp_pat
     assert code == 0 and "1 better" in said
     code, said, _ = call("a", "worse")
     assert code == 1 and re.search(r"^b +elbo \(nats\) .*−0\.998", said, re.MULTILINE) and "1 worse, 1 changed, 13 unchanged" in said
-    for name, words in (("smoke", "another fidelity"), ("other", "other images")):
+    for name, words in (("smoke", "different preset"), ("other", "different images")):
         code, said, _ = call("a", name)
         assert code == 0 and words in said and "3 not compared" in said
 
@@ -68,7 +68,7 @@ def test_markdown_is_a_comment_that_github_shows(call: Callable[..., tuple[int, 
     assert code == 1 and page.startswith("**Something is worse.** 1 worse, 1 changed, 13 unchanged")
     lines = page.splitlines()
     for i, line in enumerate(lines):
-        if line.startswith("|--"):
+        if line.startswith("| --"):
             width = len(re.findall(r"(?<!\\)\|", line))
             assert lines[i - 2] == "" and len(re.findall(r"(?<!\\)\|", lines[i - 1])) == width
             assert len(re.findall(r"(?<!\\)\|", lines[i + 1])) == width
@@ -113,11 +113,11 @@ def test_stores_are_compared_with_each_other_and_with_reports(call: Callable[...
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (("absent", "a"), "'absent' is not there; give a report's folder"),
+        (("absent", "a"), "'absent' does not exist; give a report's folder"),
         (("a", "empty"), "there is no record in 'empty'"),
         (("a", "text.csv"), "it has no column 'dataset'"),
         (("a", "rows.csv"), "has no rows"),
-        (("a", "broken.csv"), "seeds and values are numbers"),
+        (("a", "broken.csv"), "seeds and values must be numbers"),
         (("a", "elsewhere"), "in both: a has a on digits, b on digits, c on digits; elsewhere has z on digits"),
         (("a", "a", "--suite", "digits"), "--suite chooses from folders of records"),
         (("a", "a", "--markdown", "--json"), "exclude each other"),
@@ -158,4 +158,4 @@ def test_a_report_with_a_baseline_says_what_changed_on_its_page(tmp_path, monkey
     section = (tmp_path / "reports/mine/report.html").read_text().partition('<section id="changes"')[2].partition("</section>")[0]
     assert re.search(r"<td>altered</td><th scope=\"row\">made</th>.*<td>epochs: \d+ before, 7 after</td></tr>", section)
     wrong = CliRunner().invoke(app, ["report", "mine.toml", "--baseline", "nowhere"])
-    assert wrong.exit_code == 2 and "'nowhere' is not there" in wrong.stderr
+    assert wrong.exit_code == 2 and "'nowhere' does not exist" in wrong.stderr

@@ -204,7 +204,7 @@ def report(tmp_path: Path, dataset: str, monkeypatch, others: str = "") -> tuple
     page = (folder / "README.md").read_text()
     assert f"Data: `{dataset}`" in page
     assert f"## {TITLE}" in page
-    assert "No verdict (fidelity smoke)" in page
+    assert "No verdict (preset smoke)" in page
     table = pd.read_csv(folder / "results.csv")
     assert set(table.status) <= {"ok", "skipped"}
     assert set(table.dataset) == {dataset}
@@ -253,7 +253,7 @@ def test_small_sets_without_labels_get_their_report_and_it_says_what_is_missing_
     faults = page.split("## Failed or skipped\n")[1].split("\n## ")[0].strip().splitlines()
     assert any("probe_accuracy: skipped: the data set has no labels" in line for line in faults)
     assert len(faults) < 8
-    assert "**Codes for classification.** Nothing to go by: the data set has no labels." in page
+    assert "**Latents for classification.** No evidence: the data set has no labels." in page
     assert "Without labels there is no classifier" in page
 
 

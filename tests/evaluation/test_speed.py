@@ -7,8 +7,8 @@ import torch
 
 from vae_variants.datasets import Dataset
 from vae_variants.evaluation import METRICS, Evaluation, fidelity, speed
-from vae_variants.harness import runner
-from vae_variants.harness.runner import costs
+from vae_variants.harness import measured
+from vae_variants.harness.measured import costs
 from vae_variants.models.base import Encoder, Model, Sampler
 from vae_variants.models.gan import GAN
 from vae_variants.models.likelihoods import Bernoulli, Support
@@ -75,8 +75,8 @@ def test_throughputs_are_images_over_seconds(clock, digits: Dataset):
 
 
 def test_the_cost_of_training(clock, monkeypatch, digits: Dataset):
-    monkeypatch.setattr(runner, "product_rate", lambda device, name: 1e9)
-    monkeypatch.setattr(runner, "step_flops", lambda training: 5e7)
+    monkeypatch.setattr(measured, "product_rate", lambda device, name: 1e9)
+    monkeypatch.setattr(measured, "step_flops", lambda training: 5e7)
 
     class Slow(Half):
         def loss(self, x, t):

@@ -19,7 +19,8 @@ from tests.harness.test_runner import CPU, figures, spec
 from vae_variants.api import load
 from vae_variants.harness import Store, run_all
 from vae_variants.harness.cluster import Cluster
-from vae_variants.registry import UserError, load_plugins
+from vae_variants.plugins import load_plugins
+from vae_variants.registry import UserError
 
 OWN = PLUGIN.replace("of_a_plugin", "of_a_cluster")
 SELECTORS = [

@@ -20,7 +20,8 @@ from vae_variants.harness import Store, run_all, runner
 from vae_variants.harness.engines import Workers
 from vae_variants.harness.limits import ceiling, parse_memory
 from vae_variants.harness.worker import frames
-from vae_variants.registry import UserError, load_plugins
+from vae_variants.plugins import load_plugins
+from vae_variants.registry import UserError
 
 FAULTS = """
 import ctypes, os, time

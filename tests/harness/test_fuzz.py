@@ -21,7 +21,7 @@ from PIL import Image
 
 from tests.made_up import grid, made_up
 from vae_variants.cli.options import seconds
-from vae_variants.cli.status import show_planned
+from vae_variants.cli.status import planned_rows
 from vae_variants.datasets import load_dataset
 from vae_variants.datasets.folder import SUFFIXES, album
 from vae_variants.evaluation import fidelity
@@ -230,7 +230,7 @@ def test_plans(tmp_path, content):
     store = Store(tmp_path)
     path = store.plan([RUN])
     path.write_bytes(content)
-    in_one_line(show_planned, store)
+    in_one_line(planned_rows, store)
     assert path.is_file() or path.with_name(f"{path.name}.damaged").read_bytes() == content
     path.write_bytes(content)
     assert store.plan([RUN]) == path

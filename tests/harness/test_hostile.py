@@ -21,10 +21,11 @@ from vae_variants.datasets import folder, load_dataset, own
 from vae_variants.datasets.builtin import batch
 from vae_variants.datasets.folder import SUFFIXES
 from vae_variants.harness import Record
-from vae_variants.registry import Registry, UserError, load_plugins
+from vae_variants.plugins import load_plugins
+from vae_variants.registry import Registry, UserError
 from vae_variants.report.content import content
 from vae_variants.report.html import page as html_page
-from vae_variants.report.readme import notes, plain
+from vae_variants.report.readme import plain, readme
 from vae_variants.variants import configure
 
 PACKAGE = Path(own.__file__).parents[1]
@@ -45,7 +46,7 @@ def test_nothing_is_unpickled_and_no_text_is_run():
     assert not {call[1] for call in called} & {*forbidden, "pickle.load", "pickle.loads", "pickle.Unpickler"}
     assert [call[0] for call in called if call[1].endswith("np.load")] == ["own.py"]
     assert all("allow_pickle=False" in call[2] for call in called if call[1].endswith("np.load"))
-    assert [call[0] for call in called if call[1].endswith("exec_module")] == ["registry.py"]
+    assert [call[0] for call in called if call[1].endswith("exec_module")] == ["plugins.py"]
 
 
 class Hostile:
@@ -99,10 +100,10 @@ def test_reports_show_errors_as_text():
     record: Record = made_up(grid(1, (0,))[0])
     hostile = "<script>alert(1)</script> | [x](javascript:y) `z`\n# title ![i](http://i)"
     record = replace(record, status={"0": "error"}, reason={"0": hostile})
-    page = "\n".join(notes([Entry("vae-0", record)], [], ["vae-0"]))
+    page = readme(content("digits", [Entry("vae-0", record)], "c", [], ["vae-0"]), [])
     assert "<script>" not in page
     assert r"\[x\](javascript:y) \`z\` \# title !\[i\]" in page
-    assert "Made by older code than this page: `vae-0`." in page
+    assert "Stale, made by other code than this report: `vae-0`." in page
     assert plain("a & b") == "a &amp; b"
     html = html_page(content("digits", [Entry("vae-0", replace(record, failure={"epoch": 1, "traceback": hostile}))], "c"))
     assert "<script>alert" not in html and html.count("&lt;script&gt;alert(1)&lt;/script&gt; | [x](javascript:y)") == 2

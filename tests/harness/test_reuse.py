@@ -91,7 +91,7 @@ def test_a_model_is_kept_before_it_is_scored(tmp_path, monkeypatch) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("vae_variants.harness.runner.evaluate", interrupted)
+        patch.setattr("vae_variants.harness.measured.evaluate", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run_all([spec()], store, device=CPU)
     with monkeypatch.context() as patch:
@@ -125,7 +125,7 @@ def test_a_model_whose_code_has_changed_since_is_trained_again(tmp_path, monkeyp
         model.extra = torch.nn.Parameter(torch.zeros(3))
         return model
 
-    monkeypatch.setattr("vae_variants.harness.runner.build", wider)
+    monkeypatch.setattr("vae_variants.training.setup.build_model", wider)
     monkeypatch.setattr("vae_variants.harness.runner.train", lambda *_: calls.append(1) or {})
     run_all([spec()], store, device=CPU, retry="scores")
     assert calls == [1]
@@ -134,7 +134,7 @@ def test_a_model_whose_code_has_changed_since_is_trained_again(tmp_path, monkeyp
 def test_a_failed_scoring_does_not_cost_the_training(tmp_path, monkeypatch) -> None:
     store = Store(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("vae_variants.harness.runner.evaluate", lambda e: 1 / 0)
+        patch.setattr("vae_variants.harness.measured.evaluate", lambda e: 1 / 0)
         (failed,) = run_all([spec()], store, device=CPU)
     assert set(failed.status.values()) == {"error"}
     monkeypatch.setattr("vae_variants.harness.runner.train", without_loss)

@@ -11,8 +11,9 @@ import torch
 from vae_variants.analysis.statistics import interval
 from vae_variants.evaluation.speed import TIMINGS
 from vae_variants.harness import Quiet, Record, RunSpec, Store, load_suite, parse_seeds, run_all, suite_files, unique
-from vae_variants.harness.environment import choose_device, peak_memory, reset_peak_memory
+from vae_variants.harness.environment import choose_device
 from vae_variants.harness.files import seal, unseal
+from vae_variants.harness.measured import peak_memory, reset_peak_memory
 from vae_variants.harness.store import load_tensors, save_tensors
 from vae_variants.models.vae import VAE
 from vae_variants.registry import UserError

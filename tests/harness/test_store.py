@@ -183,13 +183,12 @@ def changed(tmp_path, monkeypatch):
 
     monkeypatch.setattr(fingerprint, "PACKAGE", root)
     monkeypatch.setattr(fingerprint, "sources", lambda part: frozenset(map(move, real(part))))
-    monkeypatch.setattr(fingerprint, "APART", set(map(move, fingerprint.APART)))
-    monkeypatch.setattr(fingerprint, "ONLY", {move(path): names for path, names in fingerprint.ONLY.items()})
 
     def change(file: str, old: str, new: str) -> None:
         text = (root / file).read_text()
         assert old in text
         (root / file).write_text(text.replace(old, new, 1))
+        (root / "added.py").write_text("LIMIT = 3\n")
         fingerprint.read.cache_clear()
         fingerprint.digest.cache_clear()
 
@@ -213,8 +212,12 @@ CHANGES = [  # file, what stands there, what would: whether training, and whethe
     ("variants/recipe.py", "lr: float = 1e-3", "lr: float = 2e-3", True, True),
     ("datasets/dataset.py", "BINARISATION_SEED = 777", "BINARISATION_SEED = 778", True, True),
     ("evaluation/probe.py", "import", "import sys, ", False, True),
-    ("harness/runner.py", "images / throughput", "images / throughput / 2", False, True),
-    ("harness/environment.py", "* 1024\n", "* 1000\n", False, True),
+    ("harness/measured.py", "images / throughput", "images / throughput / 2", False, True),
+    ("harness/measured.py", "def costs(", "def halved(x):\n    return x / 2\n\n\ndef costs(", False, True),
+    ("harness/measured.py", "import math\n", "import math\nimport vae_variants.added\n", False, True),
+    ("training/setup.py", "import torch\n", "import torch\nfrom vae_variants import added\n", True, True),
+    ("components.py", "SMOKE = \"", "SMOKE = \"--quiet ", False, False),
+    ("harness/measured.py", "* 1024\n", "* 1000\n", False, True),
     ("harness/environment.py", "PACKAGES = (", "PACKAGES = (None, ", False, False),
     ("training/throughput.py", "return ", "return 2 * ", False, True),
     ("datasets/downloads.py", "return ", "return 2 * ", False, False),

@@ -96,7 +96,7 @@ def test_what_is_said_is_there_without_script(whole, group):
     assert read.open == []
     for e in group:
         assert e.label in read.text
-    said = [COMMAND, "a made-up one", "not-run", "by older code", "Samples are blurred.", "✔ supported", "lost", "Traceback: lost"]
+    said = [COMMAND, "a made-up one", "not-run", "1 stale", "Samples are blurred.", "✔ supported", "lost", "Traceback: lost"]
     for words in (*said, "−21.0 ± 0.1", "What it shows.", "Summary", "Reconstruction", "Cost"):
         assert words in read.text, words
     assert re.search(r"\b16 runs ok, 1 failed , 1 missing", read.text)

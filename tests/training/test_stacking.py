@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from vae_variants.checks import Broken
+from vae_variants.checks import Failed
+from vae_variants.checks.fixtures import configuration
 from vae_variants.checks.stacking import seeds_train_apart
-from vae_variants.checks.words import configuration
 from vae_variants.datasets import Dataset
 from vae_variants.training.loop import Training
 from vae_variants.training.population import Population
@@ -38,7 +38,7 @@ def test_three_stacked_seeds_are_three_separate_ones(name: str, traced: bool) ->
     found = ""
     try:
         seeds_train_apart(name, traced)
-    except Broken as broken:
+    except Failed as broken:
         found = str(broken)
     assert found == ""
 

@@ -1,4 +1,4 @@
-"""Which variant for this data? What a table of results supports for each purpose, and what it does not."""
+"""Which variant for this data? What the results support for each purpose, and what they do not show."""
 
 from __future__ import annotations
 
@@ -17,40 +17,44 @@ __all__ = ["TITLE", "Advice", "Choice", "advise"]
 
 TITLE = "Which variant for this data?"
 DEFAULT = "vae-bernoulli"
-TRIAL = "fidelity"
-FEW_TRAINING, FEW_TEST = 5000, 2000  # images, under which the choice of images may matter as much as the variant
+FEW_TRAINING, FEW_TEST = 5000, 2000  # images: below, their choice may matter as much as the variant
 SHOWN = 6  # labels in a sentence
-KINDS = {
-    "binary": "Each pixel is drawn black or white with its grey level as the probability: right for scans, masks and line drawings, "
-    "not for photographs.",
-    "byte": "Bits per dimension are what a lossless compressor would need for the levels as they are stored.",
-    "unit": "Nats of a density order variants, and are no size of a file.",
-    "real": "Nats of a density order variants, and are no size of a file.",
+DENSITY = "Nats of a density rank variants; they are not a file size."
+REMARKS = {
+    "binary": "Each pixel is sampled black or white with its grey level as the probability. This suits scans, masks and line drawings, "
+    "not photographs.",
+    "byte": "Bits per dimension are the size under lossless compression.",
+    "unit": DENSITY,
+    "real": DENSITY,
 }
+SPEEDS = (
+    ("to draw samples", "sample_images_per_second", "images/s", max),
+    ("to encode", "encode_images_per_second", "images/s", max),
+    ("to train", "train_seconds", "s for all seeds", min),
+)
 
 
 @dataclass(frozen=True)
 class Choice:
     """What the results say for one purpose.
 
-    `verdict` is `told` where one variant is best, `tied` where several cannot be told apart, `measured` where nothing was tested
-    (timings), `open` where the evidence is too thin, `none` where there is nothing to choose by or among. `best` are the labels, the
-    best first, none where it is open; `gain` is how much better that is than `baseline`, over the seeds that both have. `text` has
-    labels in backticks.
+    `verdict` is `told` if one variant is best, `tied` if several are statistically tied, `measured` without a test (timings), `open`
+    if the evidence is too thin, `none` if there is no value or no competitor. `best` are labels, the best first, empty if open.
+    `gain` is how much better that is than `baseline`, over the common seeds. `text` has labels in backticks.
     """
 
     purpose: str
     metric: str
     verdict: str
-    best: tuple[str, ...]
-    baseline: str
-    gain: Interval | None
-    text: str
+    best: tuple[str, ...] = ()
+    baseline: str = ""
+    gain: Interval | None = None
+    text: str = ""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """A choice for each purpose, sentences on what none of them rests on, and one that says why there is no verdict at all, or nothing."""
+    """A choice for each purpose, the limits of the evidence, and why there is no verdict at all, or ""."""
 
     choices: tuple[Choice, ...]
     limits: tuple[str, ...]
@@ -59,125 +63,102 @@ class Advice:
 
 @dataclass(frozen=True)
 class Purpose:
-    """What one would choose a variant for: by which metric, how its differences are said, and what a reader has to know."""
+    """What a reader chooses a variant for: its metric, the unit of a difference, and a remark."""
 
     title: str
     metric: str
     unit: str
     scale: float = 1.0
-    share: bool = False  # whether a difference is also said as a part of the baseline's value
+    share: bool = False  # whether to say a difference also in percent of the baseline's value
     remark: str = ""
 
-
-def purposes(entries: Sequence[Entry]) -> list[tuple[Purpose, list[Entry]]]:
-    """Each with the variants that compete for it: those that were trained, of one kind of pixels where it is about nats."""
-    ours = [e for e in distinct(entries) if trained(e)]
-    data = data_name(entries[0].record.dataset["name"])
-    found = []
-    for support, title in SUPPORTS.items():
-        group = [e for e in ours if e.record.support == support and e.values("log_likelihood")]
-        if group:
-            compression = " and compression" if support in ("binary", "byte") else ""
-            kind = Purpose(f"Likelihood{compression}, {title}", "log_likelihood", " nats per image", remark=KINDS[support])
-            found.append((kind, group))
-    by_features = any(e.values(f"fd-{data}cnn") for e in ours)
-    samples = (
-        Purpose("Samples", f"fd-{data}cnn", " in Fréchet distance to test images", share=True)
-        if by_features
-        else Purpose(
-            "Samples",
-            "spectral_distance",
-            " dB of spectral distance",
-            share=True,
-            remark="Without labels there is no classifier in whose features samples could be compared: the spectrum sees blur and noise, "
-            "and not whether anything is depicted.",
-        )
-    )
-    larger = "More latent units lower it, whatever the variant."
-    return [
-        *found,
-        (Purpose("Reconstruction", "reconstruction_mse", " in mean squared error per pixel", share=True, remark=larger), ours),
-        (samples, ours),
-        (Purpose("Codes for classification", "probe_accuracy", " percentage points of accuracy", 100.0), ours),
-    ]
+    def value(self, entry: Entry, unit: str = "") -> str:
+        mark = "≥ " if entry.kind(self.metric) == "lower-bound" else ""
+        return f"`{entry.label}` ({mark}{number(entry.interval(self.metric), scale=self.scale)}{' %' * (self.scale == 100)}{unit})"
 
 
 def advise(entries: Sequence[Entry]) -> Advice:
-    """For likelihood within each kind of pixels, reconstruction, samples, codes and speed: which variants, and by how much.
+    """The best variants for likelihood within each pixel type, reconstruction, samples, classification and speed, and by how much.
 
-    A pure function of the entries. The best and those that cannot be told from it are those of `best`: paired t-tests over seeds,
-    Holm-adjusted, 5 %. There is no verdict under `LEAST_SEEDS` seeds, nor from runs of a fidelity that is no more than a trial.
+    A pure function of the entries. `best` decides: paired t-tests over seeds, Holm-adjusted, 5 %. Fewer than `LEAST_SEEDS` seeds
+    give no verdict, nor do the presets `smoke` and `quick`.
     """
     references, few = [e for e in distinct(entries) if not trained(e)], too_few(entries)
     choices = [choice(purpose, group, references, few) for purpose, group in purposes(entries)]
     return Advice((*choices, speed(entries)), tuple(limits(entries)), few)
 
 
+def purposes(entries: Sequence[Entry]) -> list[tuple[Purpose, list[Entry]]]:
+    """Each purpose with its competitors: trained variants, for nats those of one pixel type."""
+    ours = [e for e in distinct(entries) if trained(e)]
+    found = []
+    for support, title in SUPPORTS.items():
+        if group := [e for e in ours if e.record.support == support and e.values("log_likelihood")]:
+            compression = " and compression" if support in ("binary", "byte") else ""
+            nats = Purpose(f"Likelihood{compression}, {title}", "log_likelihood", " nats per image", remark=REMARKS[support])
+            found.append((nats, group))
+    distance = f"fd-{data_name(entries[0].record.dataset['name'])}cnn"
+    samples = Purpose("Samples", distance, " in Fréchet distance to test images", share=True)
+    if not any(e.values(distance) for e in ours):
+        remark = (
+            "Without labels there is no classifier to compare samples by. The spectrum detects blur and noise, but not missing content."
+        )
+        samples = Purpose("Samples", "spectral_distance", " dB of spectral distance", share=True, remark=remark)
+    larger = "More latent units lower it for every variant."
+    reconstruction = Purpose("Reconstruction", "reconstruction_mse", " in mean squared error per pixel", share=True, remark=larger)
+    classes = Purpose("Latents for classification", "probe_accuracy", " percentage points of accuracy", 100.0)
+    return [*found, (reconstruction, ours), (samples, ours), (classes, ours)]
+
+
 def too_few(entries: Sequence[Entry]) -> str:
-    """What is said, once, where seeds are too few for any verdict; nothing where two runs or more have enough."""
-    seeds = [n for e in distinct(entries) if trained(e) and (n := list(e.record.status.values()).count("ok"))]
+    """Why no variant can be best, if the runs have too few seeds; "" if two have enough."""
+    runs = [e.record for e in distinct(entries) if trained(e)]
+    seeds = [n for r in runs if (n := list(r.status.values()).count("ok"))]
     if len(seeds) < 2 or judges(entries):
         return ""
-    have = "only one has so many" if max(seeds) >= LEAST_SEEDS else f"these have at most {counted(max(seeds), 'seed').split()[0]}"
-    takes = f"a verdict takes {counted(LEAST_SEEDS, 'seed')} of each run"
-    asked = sorted(len(e.record.seeds) for e in distinct(entries) if trained(e))
-    mend = "Others failed: `--retry failed` makes them again" if asked[-2] >= LEAST_SEEDS else "`--seeds 5` makes enough"
-    return f"No variant is called best here: {takes}, and {have}. {mend}."
+    have = "only one run has them" if max(seeds) >= LEAST_SEEDS else f"these have at most {max(seeds)}"
+    failed = sorted(len(r.seeds) for r in runs)[-2] >= LEAST_SEEDS
+    fix = "Seeds failed: rerun them with `--retry failed`" if failed else "Rerun with `--seeds 5`"
+    return f"No variant is called best: a verdict needs {LEAST_SEEDS} seeds per run, and {have}. {fix}."
 
 
-def choice(purpose: Purpose, group: Sequence[Entry], references: Sequence[Entry], few: str = "") -> Choice:
-    metric = purpose.metric
-    rivals = [e for e in group if e.values(metric)]
+def choice(purpose: Purpose, group: Sequence[Entry], references: Sequence[Entry], few: str) -> Choice:
+    metric, rivals = purpose.metric, [e for e in group if e.values(purpose.metric)]
     if not rivals:
         reasons = [row["reason"] for e in group for row in e.rows.get(metric, ()) if row["reason"]]
-        return Choice(purpose.title, metric, "none", (), "", None, f"Nothing to go by: {reasons[0] if reasons else 'no run has a value'}.")
+        return Choice(purpose.title, metric, "none", text=f"No evidence: {reasons[0] if reasons else 'no run has a value'}.")
     sign = {"higher": 1.0, "lower": -1.0}[rivals[0].rows[metric][0]["better"]]
-    first = max(rivals, key=lambda e: sign * mean_of(e, metric))
+    first = max(rivals, key=lambda e: sign * e.mean(metric))
     if len(rivals) == 1:
-        kind = "variant here with a likelihood of this kind of pixels" if metric == "log_likelihood" else "variant here that has a value"
-        only = f"`{first.label}` ({value(first, purpose)}) is the only {kind}: there is nothing to choose among."
-        return Choice(purpose.title, metric, "none", (first.label,), first.label, None, joined(only, purpose.remark))
-    labels = best(rivals, metric)
+        kind = "with a likelihood of this pixel type" if metric == "log_likelihood" else "with a value"
+        text = joined(f"{purpose.value(first)} is the only variant {kind}: there is no choice.", purpose.remark)
+        return Choice(purpose.title, metric, "none", (first.label,), first.label, text=text)
     baseline = next((e for e in rivals if e.label == DEFAULT), rivals[0])
-    if why := too_thin(rivals, labels, metric):
-        reason = f" ({why})" if not few or why.startswith(TRIAL) else ""  # that of all is said once
-        mean = f"({value(first, purpose)}{purpose.unit * purpose.share})"
-        said = f"No verdict{reason}. The {'highest' if sign > 0 else 'lowest'} mean is that of `{first.label}` {mean}."
-        said = joined(said, scale(purpose, rivals, references, sign), purpose.remark)
-        return Choice(purpose.title, metric, "open", (), baseline.label, None, said)
+    after = (scale(purpose, rivals, references, sign), purpose.remark)
+    labels, trial = best(rivals, metric), trials(rivals)
+    if trial or not labels:
+        most = max(len(e.values(metric)) for e in rivals)
+        seeds = f"only one variant has {LEAST_SEEDS} seeds" if most >= LEAST_SEEDS else f"{most} of {LEAST_SEEDS} seeds"
+        why = f" (preset {listed(trial, '')})" if trial else "" if few else f" ({seeds})"
+        highest = f"{purpose.value(first, purpose.unit * purpose.share)} has the {'highest' if sign > 0 else 'lowest'} mean."
+        text = joined(f"No verdict{why}.", highest, *after)
+        return Choice(purpose.title, metric, "open", baseline=baseline.label, text=text)
     first = next(e for e in rivals if e.label == labels[0])
-    gain = gained(first, baseline, metric, sign)
-    told, others = [f"`{first.label}` ({value(first, purpose)})"], len(enough(rivals, metric)) - 1
-    thin = [e.label for e in rivals if len(e.values(metric)) < LEAST_SEEDS]
-    if thin:
-        told[0] = f"Of those with {counted(LEAST_SEEDS, 'seed')} or more, {told[0]}"
+    others, thin = len(enough(rivals, metric)) - 1, [e.label for e in rivals if len(e.values(metric)) < LEAST_SEEDS]
+    all_others = "the other one" if others == 1 else f"all {others} others"
     if len(labels) == 1:
-        told[0] += f" is ahead of {'the other one' if others == 1 else f'all {others} others'}."
-    elif len(labels) > others:
-        them = "the other one" if others == 1 else f"any of the {others} others"
-        told[0] += f" has the best mean, but is not shown to be better than {them}."
+        told = f"{purpose.value(first)} is significantly better than {all_others}."
     else:
-        told[0] += f" has the best mean, and is not shown to be better than {listed(labels[1:], joint='or')}, of {others} others."
-    told.append(against(purpose, first, baseline, labels, gain))
-    if thin:
-        told.append(f"Not compared, with values of fewer than {counted(LEAST_SEEDS, 'seed')}: {listed(thin)}.")
-    told += [scale(purpose, rivals, references, sign), purpose.remark]
-    return Choice(purpose.title, metric, "told" if len(labels) == 1 else "tied", tuple(labels), baseline.label, gain, joined(*told))
-
-
-def too_thin(rivals: Sequence[Entry], labels: Sequence[str], metric: str) -> str:
-    """Why these results carry no verdict; empty where they do."""
-    if trial := trials(rivals):
-        return f"{TRIAL} {listed(trial, '')}"
-    if labels:
-        return ""
-    most = max(len(e.values(metric)) for e in rivals)
-    few = f"{counted(most, 'seed')}, where a verdict takes {LEAST_SEEDS}"
-    return few if most < LEAST_SEEDS else f"one variant alone has {counted(LEAST_SEEDS, 'seed')}"
+        tied = all_others if len(labels) > others else f"{listed(labels[1:])}, of {others} others"
+        told = f"{purpose.value(first)} has the best mean; statistically tied with {tied}."
+    gain = gained(first, baseline, metric, sign)
+    left = f"Not compared, with fewer than {LEAST_SEEDS} seeds: {listed(thin)}." if thin else ""
+    text = joined(told, against(purpose, first, baseline, labels, gain), left, *after)
+    return Choice(purpose.title, metric, "told" if len(labels) == 1 else "tied", tuple(labels), baseline.label, gain, text)
 
 
 def gained(first: Entry, baseline: Entry, metric: str, sign: float) -> Interval | None:
-    """How much better than the baseline, seed by seed."""
+    """How much better than the baseline, over the common seeds."""
     compared = None if first is baseline else first.compared(metric, baseline)
     if compared is None:
         return None
@@ -187,144 +168,107 @@ def gained(first: Entry, baseline: Entry, metric: str, sign: float) -> Interval 
 
 
 def against(purpose: Purpose, first: Entry, baseline: Entry, labels: Sequence[str], gain: Interval | None) -> str:
-    """The same in words; nothing is said to be better than what it could not be told from."""
-    name = f"the default `{DEFAULT}`" if baseline.label == DEFAULT else f"`{baseline.label}` (the first of them in the suite)"
+    """The gain in words; nothing is said to be better than what it is tied with."""
+    default = baseline.label == DEFAULT
+    name = f"the default `{DEFAULT}`" if default else f"`{baseline.label}` (the suite's first)"
     if first is baseline:
-        return f"It is {name.split(' `')[0]}." if baseline.label == DEFAULT else "It is the first of them in the suite."
+        return "It is the default." if default else "It is the suite's first."
     if baseline.label in labels:
-        return f"Nothing is shown to be better than {name}."
+        return f"It is not significantly better than {name}."
     if gain is None or gain.n < LEAST_SEEDS:
-        return f"With {name} it could not be compared."
-    share = ""
-    if purpose.share and (of := mean_of(baseline, purpose.metric)) > 0:
-        share = f" ({100 * gain.mean / of:.0f} %)"
-    by = number(gain, scale=purpose.scale)
-    return f"It is better than {name} by {by}{purpose.unit}{share}, over {counted(gain.n, 'seed')} that both have."
+        return f"It shares too few seeds with {name} for a comparison."
+    of = baseline.mean(purpose.metric)
+    share = f" ({100 * gain.mean / of:.0f} %)" if purpose.share and of > 0 else ""
+    return f"It is better than {name} by {number(gain, scale=purpose.scale)}{purpose.unit}{share}, over {gain.n} common seeds."
 
 
 def scale(purpose: Purpose, rivals: Sequence[Entry], references: Sequence[Entry], sign: float) -> str:
-    """The best of the rows that nothing was trained for."""
-    found = [e for e in references if e.values(purpose.metric)]
+    """The best row that nothing is trained for."""
+    found = {e.label: sign * e.mean(purpose.metric) for e in references if e.values(purpose.metric)}
     if not found:
         return ""
-    top = max(found, key=lambda e: sign * mean_of(e, purpose.metric))
-    beaten = all(sign * (mean_of(top, purpose.metric) - mean_of(e, purpose.metric)) > 0 for e in rivals)
-    return f"For scale: `{top.label}` has {value(top, purpose)}{', which no variant reaches' if beaten else ''}."
-
-
-SPEEDS = (
-    ("to draw samples", "sample_images_per_second", "images/s", max),
-    ("to encode", "encode_images_per_second", "images/s", max),
-    ("to train", "train_seconds", "s for all seeds", min),
-)
+    top = next(e for e in references if e.label == max(found, key=found.__getitem__))
+    beaten = all(found[top.label] > sign * e.mean(purpose.metric) for e in rivals)
+    return f"Baseline: {purpose.value(top)}{', which no variant reaches' if beaten else ''}."
 
 
 def speed(entries: Sequence[Entry]) -> Choice:
-    """Of the machine that the page names; other programs on it and the order of runs are in it, and so nothing is tested."""
-    said, firsts = [], []
+    """The fastest variants; other programs and the order of runs affect timings, so they are not tested."""
+    told = {}
     for what, metric, unit, pick in SPEEDS:
         rivals = [e for e in distinct(entries) if trained(e) and e.values(metric)]
         if len(rivals) > 1:
-            first = pick(rivals, key=lambda e: mean_of(e, metric))
+            first = pick(rivals, key=lambda e: e.mean(metric))
             baseline = next((e for e in rivals if e.label == DEFAULT), rivals[0])
-            ratio = "" if first is baseline else f"; {faster(first, baseline, metric)} `{baseline.label}`"
-            said.append(f"The fastest {what} is `{first.label}` ({number(Interval(mean_of(first, metric), None, None, 1))} {unit}{ratio}).")
-            firsts.append(first.label)
-    if not said:
-        return Choice("Speed", SPEEDS[0][1], "none", (), "", None, "Nothing to go by: fewer than two variants were timed.")
-    said.append("Timings of the machine named above, without a test: factors under 1.5 mean little.")
-    return Choice("Speed", SPEEDS[0][1], "measured", tuple(dict.fromkeys(firsts)), DEFAULT, None, " ".join(said))
+            a, b = first.interval(metric), baseline.interval(metric)
+            assert a is not None and b is not None
+            ratio = "" if first is baseline else f"; {faster(a, b)} `{baseline.label}`"
+            told[what] = first.label, f"The fastest {what} is `{first.label}` ({number(a._replace(low=None))} {unit}{ratio})."
+    if not told:
+        return Choice("Speed", SPEEDS[0][1], "none", text="No evidence: fewer than two variants were timed.")
+    text = joined(
+        *(said for _, said in told.values()), "These are timings of the machine named above, without a test: ignore factors under 1.5."
+    )
+    return Choice("Speed", SPEEDS[0][1], "measured", tuple(dict.fromkeys(label for label, _ in told.values())), DEFAULT, text=text)
 
 
-def faster(first: Entry, baseline: Entry, metric: str) -> str:
-    """By which factor, in words; where the quartiles over seeds meet, or the factor is rounded away, it is none."""
-    a, b = first.interval(metric), baseline.interval(metric)
-    assert a is not None and b is not None
+def faster(a: Interval, b: Interval) -> str:
+    """The factor in words; no factor if the quartiles over seeds overlap, or it rounds to 1."""
     times = max(a.mean / b.mean, b.mean / a.mean)
-    meet = None not in (a.low, a.high, b.low, b.high) and a.low <= b.high and b.low <= a.high  # type: ignore[operator]
-    return "about as fast as" if meet or times < 1.05 else f"{times:.1f} times as fast as"
+    ends = [end for end in (a.low, a.high, b.low, b.high) if end is not None]
+    overlap = len(ends) == 4 and ends[0] <= ends[3] and ends[2] <= ends[1]
+    return "about as fast as" if overlap or times < 1.05 else f"{times:.1f} times as fast as"
 
 
 def limits(entries: Sequence[Entry]) -> list[str]:
-    """What none of the choices rests on, of this table."""
+    """What the results do not show."""
     runs = distinct(entries)
-    ours = [e for e in runs if trained(e)]
-    sizes = entries[0].record.dataset["sizes"]
-    seeds = sorted({len(e.record.seeds) for e in ours})
-    found = []
+    ours, sizes, found = [e for e in runs if trained(e)], entries[0].record.dataset["sizes"], []
     if trial := trials(runs):
+        found.append(f"The preset {listed(trial, '')} trains and measures too little to choose by. Use `--fidelity full` for a verdict.")
+    if seeds := sorted({len(e.record.seeds) for e in ours}):
+        count = "–".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
         found.append(
-            f"Fidelity {listed(trial, '')} trains and measures too little to choose by: it shows that everything runs on these data. "
-            "Choose by `--fidelity full`."
-        )
-    if seeds:
-        found.append(
-            f"Over {'–'.join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))} seed{'s' * (seeds[-1] > 1)}: intervals have the chance of "
-            f"initialisation and training in them, not that of which images were there to train on and to test with."
+            f"Intervals over {count} seed{'s' * (seeds[-1] > 1)} cover the randomness of initialisation and training, but not the choice "
+            "of images for training and testing."
         )
     if sizes["test"] < FEW_TEST:
-        share = 100 / sizes["test"]
-        accuracies = [a for e in ours if e.values("probe_accuracy") and 0 < (a := mean_of(e, "probe_accuracy")) < 1]
-        error = f", and the standard error of the best one ±{standard_error(max(accuracies), sizes['test']):.1f}" if accuracies else ""
-        points = f"; one image is {share:.2g} percentage points of accuracy{error}" if accuracies else ""
-        found.append(f"{sizes['test']} test images: other images could give another order{points}.")
+        n, accuracies = sizes["test"], [e.mean("probe_accuracy") for e in ours if e.values("probe_accuracy")]
+        top = max((a for a in accuracies if 0 < a < 1), default=None)
+        error = (
+            "" if top is None else f" One image is {100 / n:.2g} percentage points of accuracy; the best accuracy has a standard error of "
+        )
+        error += "" if top is None else f"±{100 * math.sqrt(top * (1 - top) / n):.1f}."
+        found.append(f"{n} test images: other images may give another order.{error}")
     if sizes["train"] < FEW_TRAINING:
-        found.append(f"{sizes['train']} training images: large models may do worse here than with more images, and small ones better.")
-    epochs = sorted({e.record.values["epochs"] for e in ours})
-    if epochs:
-        length = f"{epochs[0]} epochs" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]} epochs, each its own"
+        found.append(f"{sizes['train']} training images: with more of them, large models may move up.")
+    if epochs := sorted({e.record.values["epochs"] for e in ours}):
+        length = f"{epochs[0]} epochs" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]} epochs, one number for each variant"
         found.append(
-            f"One training length ({length}) and one recipe, neither tuned on these data: a variant that is behind may need longer, or "
-            "another rate. Among many variants the one that comes out best is a little flattered by having been chosen."
+            f"One training length ({length}) and one recipe, not tuned on these data: a variant that is behind may need more epochs or "
+            "another learning rate. The best of many variants is partly lucky."
         )
-    if silent := [f"`{e.label}` ({said})" for e in runs if (said := collapsed(e))]:
-        found.append(
-            f"Codes that carry nothing about the image: {', '.join(silent[:SHOWN])}{rest(silent)}. Probe, clusters and traversals of such "
-            "codes say nothing, and what is decoded from them is much the same for every image."
-        )
-    if own := [f"`{e.label}` ({said})" for e in ours if (said := foreign(e))]:
-        found.append(
-            f"With parts that are not this program's: {', '.join(own[:SHOWN])}{rest(own)}. Whether a density of one's own integrates to "
-            "one is tried by `vae-variants check FILE` alone: one that does not can win every likelihood."
-        )
-    failed = [e for e in runs if not e.record.ok]
-    if failed:
-        parts = [f"`{e.label}` ({sum(s != 'ok' for s in e.record.status.values())} of {len(e.record.seeds)} seeds)" for e in failed]
-        found.append(f"Failed, and so judged by what is left, if anything: {', '.join(parts[:SHOWN])}{rest(parts)}.")
-    return found
+    silent = [f"`{e.label}` ({said})" for e in runs if (said := collapsed(e))]
+    own = [f"`{e.label}` ({said})" for e in ours if (said := foreign(e))]
+    failed = [
+        f"`{e.label}` ({sum(s != 'ok' for s in e.record.status.values())} of {len(e.record.seeds)} seeds)" for e in runs if not e.record.ok
+    ]
+    notes = (
+        (silent, "Posterior collapse: {}. Probe, clusters and traversals of such latents mean nothing."),
+        (
+            own,
+            "Parts from a plug-in: {}. Only `vae-variants check FILE` tests that such a density integrates to one; one that does not wins.",
+        ),
+        (failed, "Failed runs: {}. The remaining seeds, if any, are judged."),
+    )
+    return found + [note.format(listed(names, "")) for names, note in notes if names]
 
 
-def standard_error(share: float, n: int) -> float:
-    """Of a share of n images, in percentage points."""
-    return 100 * math.sqrt(share * (1 - share) / n)
-
-
-def mean_of(entry: Entry, metric: str) -> float:
-    found = entry.interval(metric)
-    assert found is not None
-    return found.mean
-
-
-def value(entry: Entry, purpose: Purpose) -> str:
-    mark = "≥ " if entry.kind(purpose.metric) == "lower-bound" else ""
-    return f"{mark}{number(entry.interval(purpose.metric), scale=purpose.scale)}{' %' * (purpose.scale == 100)}"
-
-
-def counted(n: int, what: str) -> str:
-    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-    return f"{words[n] if n < len(words) else n} {what}{'s' * (n != 1)}"
-
-
-def listed(labels: Sequence[str], mark: str = "`", joint: str = "and") -> str:
-    """`a`, `b` and `c`, the first of them if there are many."""
-    names = [f"{mark}{label}{mark}" for label in labels[:SHOWN]]
-    if len(labels) > SHOWN:
-        return f"{', '.join(names)} {joint}{rest(labels).removeprefix(' and')}"
-    return f" {joint} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def rest(found: Sequence[object]) -> str:
-    return f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+def listed(names: Sequence[str], mark: str = "`") -> str:
+    """`a`, `b` and `c`; of many, the first and a count."""
+    shown, more = [f"{mark}{name}{mark}" for name in names[:SHOWN]], len(names) - SHOWN
+    last = f"{more} more" if more > 0 else shown.pop() if len(shown) > 1 else ""
+    return f"{', '.join(shown)} and {last}" if last else shown[0]
 
 
 def joined(*sentences: str) -> str:

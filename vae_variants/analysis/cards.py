@@ -11,24 +11,25 @@ from typing import Any
 from vae_variants.analysis.entries import Entry
 from vae_variants.analysis.formatting import short
 from vae_variants.analysis.run_summary import collapsed
-from vae_variants.models.base import MODELS
-from vae_variants.models.likelihoods import LIKELIHOODS
-from vae_variants.models.objectives import OBJECTIVES
-from vae_variants.registry import Registry, UserError
+from vae_variants.components import chosen, parts
+from vae_variants.registry import UserError
 from vae_variants.variants import Configuration, complete, configure
 
 __all__ = ["Card", "cards", "common", "foreign"]
 
-CHOSEN: dict[str, Registry[Any]] = {"model": MODELS, "likelihood": LIKELIHOODS, "objective": OBJECTIVES}
-# of an objective that says so: `bound = False`
+# of an objective that says `bound = False`
 NO_BOUND = "No bound on log p(x), nor meant to be one: it trains, and every bound on this page is estimated alike for all variants."
 
 
 @dataclass(frozen=True)
 class Card:
-    """`documents` are (what it is, its name, paragraphs of its documentation); `differs` and `values` are of the configuration.
+    """What a report shows of a variant.
 
-    `silent` says that its codes carry nothing, of those that do not.
+    Args:
+        documents: (kind, name, paragraphs of its documentation) of its model and parts.
+        differs: Options that are not defaults, and their values.
+        values: All options and their values.
+        silent: A sentence if its latents carry no information, else empty.
     """
 
     entry: Entry
@@ -41,8 +42,7 @@ class Card:
 
 
 def cards(entries: Sequence[Entry]) -> list[Card]:
-    shared = dict(common(entries))
-    found = []
+    shared, found = dict(common(entries)), []
     for card in map(card_of, entries):
         own = [pair for pair in card.differs if pair not in shared.items()]
         instead = [(key, value) for key, value in card.values if shared.get(key, value) != value and (key, value) not in own]
@@ -51,38 +51,38 @@ def cards(entries: Sequence[Entry]) -> list[Card]:
 
 
 def common(entries: Sequence[Entry]) -> list[tuple[str, str]]:
-    """What most of those that know an option have set it to, though it is not the default: a suite's own choice."""
+    """Options that most entries which have them set to one value that is not the default: the suite's own choice."""
     differs = Counter(pair for e in entries for pair in differences(e.record.values))
     knows = Counter(key for e in entries for key in e.record.values)
     return [pair for pair, times in differs.items() if times > knows[pair[0]] / 2 and times > 1]
 
 
 def card_of(entry: Entry) -> Card:
-    values, known = entry.record.values, configured(entry)
-    documents = []
-    for kind, registry in CHOSEN.items():
-        name = str(values.get(kind))
-        if name in registry:
-            text = inspect.getdoc(registry[name]) or ""
-            paragraphs = [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
-            no_bound = [] if getattr(registry[name], "bound", True) else [NO_BOUND]
-            documents.append((kind, name, (*paragraphs, *no_bound)))
+    values, known, found = entry.record.values, configured(entry), collapsed(entry)
+    named = [(kind, str(values[kind.key])) for kind in chosen() if kind.key in values]
+    documents = tuple((kind.name, name, document(kind.registry[name])) for kind, name in named if name in kind.registry)
     pairs = tuple((key, short(value)) for key, value in values.items())
-    reference = known.reference if known else ""
-    found = collapsed(entry)
     silent = f"{'In some seeds its' if ' in ' in found else 'Its'} codes carry nothing: {found}." if found else ""
-    return Card(entry, known.description if known else "", reference, tuple(documents), tuple(differences(values)), pairs, silent)
+    description, reference = (known.description, known.reference) if known else ("", "")
+    return Card(entry, description, reference, documents, tuple(differences(values)), pairs, silent)
+
+
+def document(component: Any) -> tuple[str, ...]:
+    """The paragraphs of its documentation."""
+    text = getattr(component, "description", None) or inspect.getdoc(component) or ""
+    paragraphs = [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
+    return (*paragraphs, *([] if getattr(component, "bound", True) else [NO_BOUND]))
 
 
 def foreign(entry: Entry) -> str:
-    """What of its model, likelihood and objective a plug-in has registered; nothing where it is all built in, or not known here."""
-    names = {kind: str(entry.record.values.get(kind, "")) for kind in CHOSEN}
-    places = {kind: CHOSEN[kind].places.get(name) for kind, name in names.items()}
-    return ", ".join(f"{kind} {names[kind]}" for kind, place in places.items() if place is not None and not place.own)
+    """The model and parts of an entry that plug-ins registered; empty if all are built in or not registered."""
+    names = {kind: str(entry.record.values.get(kind.key)) for kind in chosen()}
+    places = {kind: kind.registry.places.get(name) for kind, name in names.items()}
+    return ", ".join(f"{kind.name} {names[kind]}" for kind, place in places.items() if place is not None and not place.own)
 
 
 def configured(entry: Entry) -> Configuration | None:
-    """What the label says today, if it names anything: it may be a plug-in's, or from another time."""
+    """The configuration that the label names now; None if it names none, for example because its plug-in is not loaded."""
     try:
         return configure(entry.label)[0]
     except UserError:
@@ -90,11 +90,12 @@ def configured(entry: Entry) -> Configuration | None:
 
 
 def differences(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Options that are not the defaults of their model, likelihood and objective, those two included. The model itself is none."""
+    """Parts that are not the model's defaults, then options that are not the defaults of the model and its parts."""
+    keys = [part.key for part in parts()]
     try:
         usual = complete({"model": values["model"]})
-        defaults = complete({key: values[key] for key in CHOSEN if key in values})
+        defaults = complete({key: values[key] for key in ("model", *keys) if key in values})
     except UserError:
         return []
-    found = [(key, str(values[key])) for key in ("likelihood", "objective") if key in values and values[key] != usual.get(key)]
-    return found + [(key, short(value)) for key, value in values.items() if key not in CHOSEN and value != defaults.get(key, value)]
+    found = [(key, str(values[key])) for key in keys if key in values and values[key] != usual.get(key)]
+    return found + [(key, short(value)) for key, value in values.items() if key not in keys and value != defaults.get(key, value)]

@@ -1,11 +1,12 @@
-"""Two reports beside each other: what came, went, failed, got better or worse beyond what seeds explain."""
+"""Two reports compared: what was added, removed or failed, and what moved by more than the seeds explain."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from statistics import fmean
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,33 +20,31 @@ from vae_variants.harness.spec import LATER
 
 __all__ = ["COMPARED", "KINDS", "Change", "Changes", "brief", "compare", "options_of", "table_of"]
 
-# of results.csv, and what is known beside it, or nothing: digest of the data, options as `options_of`, fingerprint of the sources
+# of results.csv, and what is known beside it, or "": digest of the data, options as `options_of`, fingerprint of the sources
 COMPARED = [*COLUMNS, "fidelity", "data", "options", "code"]
-KINDS = {  # in the order in which they are shown
-    "failed": "a run, or a metric, that was ok before",
-    "worse": "beyond the interval",
-    "mended": "a run that had failed before",
-    "better": "beyond the interval",
-    "changed": "beyond the interval, of a metric without a better direction",
-    "added": "not there before",
-    "removed": "not there any more",
-    "not compared": "not the same thing before and after",
-    "altered": "another run under the same name, which is compared all the same",
-    "perhaps": "beyond its own interval, but no further than chance goes among so many tests",
-    "cannot tell": f"too few seeds: no verdict under {LEAST_SEEDS}",
-    "advice": "timings and memory, which other programs move as well: never a verdict",
-    "unchanged": "the same, or within the interval",
+KINDS = {  # kind -> its title and meaning, in the order in which they are shown
+    "failed": "Failed: a run, or a metric, that was ok before",
+    "worse": "Worse: significantly, after adjustment for all tests",
+    "mended": "Fixed: a run that failed before",
+    "better": "Better: significantly, after adjustment for all tests",
+    "changed": "Changed: significantly, in a metric without a better direction",
+    "added": "Added: only in the second",
+    "removed": "Removed: only in the first",
+    "not compared": "Not compared: different images, pixel types, presets, kinds of value or devices",
+    "altered": "Altered: another run under the same name, compared all the same",
+    "perhaps": "Perhaps: outside its own interval, but not significant after adjustment for all tests",
+    "cannot tell": f"Cannot tell: fewer than {LEAST_SEEDS} seeds",
+    "advice": "Advice: timings and memory, which other programs affect as well; never a verdict",
+    "unchanged": "Unchanged: equal, or within the interval",
 }
-BAD = ("failed", "worse")
-COSTS = (*TIMINGS, "bytes")  # units of what the machine takes
+COSTS = (*TIMINGS, "bytes")  # units of what the machine spends
 LEVEL = 0.05  # of all tests together, by Holm
-PARTS = ("dataset", "variant", "support", "fidelity", "data", "device", "run", "options", "code")
-SOURCES, FEW = "other sources", 3  # runs of which each has a line
-ROUNDING = 1e-6  # of a value: differences below are those of float32
+SOURCES, FEW = "other sources", 3  # runs with other sources that get a line each
+ROUNDING = 1e-6  # relative: smaller differences are those of float32
 
 
 class Change(NamedTuple):
-    """Of one metric of one variant, or of the whole run where `metric` is empty; before and after are means over the seeds compared."""
+    """One metric of one variant, or its whole run if `metric` is empty; before and after are means over the compared seeds."""
 
     kind: str  # of `KINDS`
     dataset: str
@@ -61,7 +60,7 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class Changes:
-    """All of them, in the order of `KINDS`; `tests` is how many were looked at together."""
+    """All changes in the order of `KINDS`; `tests` counts the tests that were adjusted together."""
 
     rows: tuple[Change, ...]
     tests: int
@@ -72,35 +71,23 @@ class Changes:
     @property
     def worse(self) -> bool:
         """Whether something got worse, or failed that was ok."""
-        return bool(self.of(*BAD))
-
-
-@dataclass
-class Figure:
-    """One metric of one run: seed -> value, and the seeds at which it failed."""
-
-    unit: str
-    better: str
-    kind: str
-    values: dict[int, float] = field(default_factory=dict)
-    errors: set[int] = field(default_factory=set)
+        return bool(self.of("failed", "worse"))
 
 
 @dataclass
 class Run:
-    """The rows of one variant on one data set."""
+    """One variant on one data set: its first row, seed -> status, and metric -> seed -> row."""
 
-    dataset: str
-    variant: str
-    support: str
-    fidelity: str
-    data: str
-    device: str
-    run: str  # the beginning of its key
-    options: str
-    code: str
+    about: dict[Any, Any]
     status: dict[int, str] = field(default_factory=dict)
-    figures: dict[str, Figure] = field(default_factory=dict)
+    metrics: dict[str, dict[int, dict[Any, Any]]] = field(default_factory=dict)
+
+    def values(self, metric: str) -> dict[int, float]:
+        """Seed -> value, for the seeds that have one."""
+        return {seed: float(row["value"]) for seed, row in self.metrics.get(metric, {}).items() if not pd.isna(row["value"])}
+
+    def change(self, kind: str, note: str = "") -> Change:
+        return Change(kind, self.about["dataset"], self.about["variant"], note=note)
 
 
 def runs(frame: pd.DataFrame) -> dict[tuple[str, str, str], Run]:
@@ -109,63 +96,149 @@ def runs(frame: pd.DataFrame) -> dict[tuple[str, str, str], Run]:
     table, found = frame.reindex(columns=COMPARED, fill_value=""), dict[tuple[str, str, str], Run]()
     table[texts] = table[texts].fillna("").astype(str)
     for row in table.to_dict("records"):
-        key, seed, metric = (row["dataset"], row["variant"], row["fidelity"]), int(row["seed"]), row["metric"]
-        run = found.setdefault(key, Run(*(row[name] for name in PARTS)))
-        if not metric:
+        run, seed = found.setdefault((row["dataset"], row["variant"], row["fidelity"]), Run(row)), int(row["seed"])
+        if row["metric"]:
+            run.status.setdefault(seed, "ok")
+            run.metrics.setdefault(row["metric"], {})[seed] = row
+        else:
             run.status[seed] = row["status"]
-            continue
-        run.status.setdefault(seed, "ok")
-        figure = run.figures.setdefault(metric, Figure(row["unit"], row["better"], row["kind"]))
-        if not pd.isna(row["value"]):
-            figure.values[seed] = float(row["value"])
-        elif row["status"] == "error":
-            figure.errors.add(seed)
     return found
 
 
-def pairs(before: dict[tuple[str, str, str], Run], after: dict[tuple[str, str, str], Run]) -> Iterator[tuple[Run | None, Run | None]]:
-    """Those of the same name and fidelity; then what is left, where a fidelity is not known or is another."""
-    left = {key: run for key, run in before.items() if key not in after}
-    new = {key: run for key, run in after.items() if key not in before}
-    yield from ((before[key], after[key]) for key in before if key in after)
-    for key, run in left.items():
+def pairs(before: pd.DataFrame, after: pd.DataFrame) -> Iterator[tuple[Run | None, Run | None]]:
+    """Runs of the same name and fidelity; without one, of the same name; the rest alone."""
+    old, new = runs(before), runs(after)
+    yield from ((old.pop(key), new.pop(key)) for key in [key for key in old if key in new])
+    for key, run in old.items():
         other = next((k for k in new if k[:2] == key[:2]), None)
         yield run, None if other is None else new.pop(other)
     yield from ((None, run) for run in new.values())
 
 
+def compare(before: pd.DataFrame, after: pd.DataFrame) -> Changes:
+    """Compare two tidy tables with the columns `COMPARED`; the last four may be missing.
+
+    Values of the same seeds are tested by Student's paired t-test, without a common seed by Welch's. All p-values of metrics with a
+    better direction are Holm-adjusted together at 5 %, the others apart. Equal values need no test. Fewer than three seeds give no
+    verdict, only the difference of means. Timings and memory are advice, for the same device.
+    """
+    rows, devices = list[Change](), set[str]()
+    tests: dict[bool, list[tuple[Change, str]]] = {True: [], False: []}
+    for a, b in pairs(before, after):
+        if a is None or b is None:
+            kind, there = ("removed", a) if a else ("added", b)
+            assert there is not None
+            bad = sum(state != "ok" for state in there.status.values())
+            rows.append(there.change(kind, f"{len(there.status)} seeds{f', {bad} of them failed' if bad else ''}"))
+        elif reason := differing(a, b):
+            rows.append(a.change("not compared", reason))
+        else:
+            rows += [*fates(a, b), *altered(a, b)]
+            for metric in dict.fromkeys([*a.metrics, *b.metrics]):
+                change = judged(a, b, metric, devices)
+                if change and change.p is not None:
+                    better = next(iter(b.metrics[metric].values()))["better"]
+                    tests[better != "none"].append((change, better))
+                elif change:
+                    rows.append(change)
+    for directed, group in tests.items():
+        for (change, better), p in zip(group, holm([change.p or 0.0 for change, _ in group]), strict=True):
+            mean, low, high, _ = change.difference or Interval(0.0, None, None, 0)
+            moved = "changed" if not directed else "better" if (mean > 0) == (better == "higher") else "worse"
+            apart = low is not None and high is not None and not low <= 0 <= high
+            rows.append(change._replace(kind=moved if p < LEVEL else "perhaps" if apart else "unchanged", p=p))
+    rows += [Change("not compared", "", "", "timings and memory", note=place) for place in sorted(devices)]
+    order = list(KINDS)
+    return Changes(tuple(sorted(rows, key=lambda row: order.index(row.kind))), len(tests[True]) + len(tests[False]))
+
+
 def differing(a: Run, b: Run) -> str:
-    """Why two runs of one name are not to be compared, or nothing."""
-    for what, x, y in (("fidelity", a.fidelity, b.fidelity), ("kind of pixels", a.support, b.support)):
+    """Why two runs of one name cannot be compared; empty if they can."""
+    for what, name in (("preset", "fidelity"), ("pixel type", "support")):
+        x, y = a.about[name], b.about[name]
         if x and y and x != y:
-            return f"another {what}: {x} before, {y} after"
-    n = min(len(a.data), len(b.data))  # pages show the beginning of a digest
-    return f"other images: digest {a.data[:12]} before, {b.data[:12]} after" if a.data[:n] != b.data[:n] else ""
+            return f"different {what}: {x} before, {y} after"
+    x, y = a.about["data"], b.about["data"]
+    n = min(len(x), len(y))  # a report shows the beginning of a digest
+    return f"different images: digest {x[:12]} before, {y[:12]} after" if x[:n] != y[:n] else ""
+
+
+def fates(a: Run, b: Run) -> Iterator[Change]:
+    """Seeds that failed in one of the two."""
+    for kind, ok, bad in (("failed", a, b), ("mended", b, a)):
+        seeds = [seed for seed in bad.status if bad.status[seed] != "ok" == ok.status.get(seed)]
+        if seeds:
+            yield a.change(kind, ", ".join(f"seed {seed}: {bad.status[seed]}" for seed in seeds))
 
 
 def altered(a: Run, b: Run) -> Iterator[Change]:
-    """What is not the same of two runs of one name: options, seeds, and where neither explains another key, the sources."""
-    parts = []
-    x, y = options(a), options(b)
+    """Differences between two runs of one name: options, seeds, and the sources if neither explains another key."""
+    notes = []
+    x, y = options(a.about["options"]), options(b.about["options"])
     if x and y:
-        parts += [f"{key}: {x.get(key, 'unset')} before, {y.get(key, 'unset')} after" for key in {**x, **y} if x.get(key) != y.get(key)]
+        notes += [f"{key}: {x.get(key, 'unset')} before, {y.get(key, 'unset')} after" for key in {**x, **y} if x.get(key) != y.get(key)]
     if a.status.keys() != b.status.keys():
-        parts.append(f"seeds: {spans(a.status)} before, {spans(b.status)} after")
-    if a.code and b.code and a.code != b.code:
-        parts.append(f"{SOURCES}: fingerprint {a.code[:12]} before, {b.code[:12]} after")
-    elif not parts and a.run and b.run and a.run != b.run:
-        parts.append(f"{SOURCES}{'' if x and y else ' or options'}: run {a.run} before, {b.run} after")
-    yield from (Change("altered", a.dataset, a.variant, note=part) for part in parts)
+        old, new = (", ".join(map(str, sorted(run.status))) for run in (a, b))
+        notes.append(f"seeds: {old} before, {new} after")
+    (old, key), (new, other) = ((run.about["code"], run.about["run"]) for run in (a, b))
+    if old and new and old != new:
+        notes.append(f"{SOURCES}: fingerprint {old[:12]} before, {new[:12]} after")
+    elif not notes and key and other and key != other:
+        notes.append(f"{SOURCES}{'' if x and y else ' or options'}: run {key} before, {other} after")
+    yield from (a.change("altered", note) for note in notes)
 
 
-def options(run: Run) -> dict[str, str]:
-    """Name -> value as text, of a run that was trained also of those options that there were not yet."""
-    found = dict(part.split("=", 1) for part in run.options.split(", ") if "=" in part)
+def options(text: str) -> dict[str, str]:
+    """Name -> value as text; a trained run gets the defaults of options that are younger than it."""
+    found = dict(part.split("=", 1) for part in text.split(", ") if "=" in part)
     return {**{key: short(value) for key, value in LATER.items()}, **found} if "epochs" in found else found
 
 
+def judged(a: Run, b: Run, metric: str, devices: set[str]) -> Change | None:
+    """The change of one metric, with the p of its test if there is one; None if another change says it. Adds to `devices` that differ."""
+    x, y = a.values(metric), b.values(metric)
+    first, last = (next(iter(run.metrics[metric].values())) if metric in run.metrics else {} for run in (a, b))
+    change = a.change("unchanged")._replace(metric=metric, unit=(first or last)["unit"])
+    if broken := [seed for seed, row in b.metrics.get(metric, {}).items() if seed not in y and row["status"] == "error" and seed in x]:
+        return change._replace(kind="failed", before=fmean(x.values()), note=f"error at {len(broken)} seed{'s' * (len(broken) > 1)}")
+    if not x or not y:
+        if not (x or y) or not all("ok" in run.status.values() for run in (a, b)):
+            return None
+        return change._replace(kind="removed", before=fmean(x.values())) if x else change._replace(kind="added", after=fmean(y.values()))
+    if (first["kind"], first["unit"]) != (last["kind"], last["unit"]):
+        note = f"{first['kind']} in {first['unit']} before, {last['kind']} in {last['unit']} after"
+        return change._replace(kind="not compared", note=note)
+    if first["unit"] in COSTS or metric.endswith(CLOCKED):
+        if a.about["device"] == b.about["device"]:
+            return advice(change, x, y)
+        devices.add(f"another device: {a.about['device'] or 'unknown'} before, {b.about['device'] or 'unknown'} after")
+        return None
+    common = [seed for seed in x if seed in y]
+    old, new = [x[seed] for seed in common or x], [y[seed] for seed in common or y]
+    change = change._replace(before=fmean(old), after=fmean(new))
+    if common and all(math.isclose(p, q, rel_tol=ROUNDING) for p, q in zip(old, new, strict=True)):
+        return change
+    if (n := min(len(old), len(new))) < LEAST_SEEDS:
+        note = f"no verdict under {LEAST_SEEDS} seeds: {f'{n} in common' if common else f'{len(old)} and {len(new)}, none in common'}"
+        return change._replace(kind="cannot tell", difference=Interval(fmean(new) - fmean(old), None, None, n), note=note)
+    if common:
+        d = paired(y, x)
+        return change._replace(difference=interval(d), p=t_test(d))
+    difference, p = welch(new, old)
+    return change._replace(difference=difference, p=p, note="unpaired: no seed in common")
+
+
+def advice(change: Change, x: Mapping[int, float], y: Mapping[int, float]) -> Change:
+    """Medians before and after, and their ratio if the quartiles do not overlap."""
+    old, new = (np.quantile(list(values.values()), (0.25, 0.5, 0.75)).tolist() for values in (x, y))
+    change = change._replace(before=old[1], after=new[1])
+    if min(len(x), len(y)) < LEAST_SEEDS or (old[2] >= new[0] and new[2] >= old[0]) or old[1] == 0:
+        return change
+    return change._replace(kind="advice", note=f"× {new[1] / old[1]:.3g}, medians whose quartiles do not overlap")
+
+
 def brief(rows: Iterable[Change]) -> list[Change]:
-    """Many that are altered in their sources alone as one line, for the eye."""
+    """The rows, with many that differ in their sources alone as one."""
     rows = list(rows)
     for said in (f"{SOURCES}:", f"{SOURCES} or options:"):
         others = [row for row in rows if not (row.kind == "altered" and row.note.startswith(said))]
@@ -174,129 +247,15 @@ def brief(rows: Iterable[Change]) -> list[Change]:
     return rows
 
 
-def spans(seeds: Iterable[int]) -> str:
-    """0–4, 7."""
-    found = list[list[int]]()
-    for seed in sorted(seeds):
-        if found and seed == found[-1][-1] + 1:
-            found[-1] = [found[-1][0], seed]
-        else:
-            found.append([seed])
-    return ", ".join("–".join(map(str, part)) for part in found)
-
-
 def options_of(values: Mapping[str, object]) -> str:
-    """A configuration as reports have it: `name=value`, with commas between."""
+    """A configuration as reports show it: `name=value`, separated by commas."""
     return ", ".join(f"{key}={short(value)}" for key, value in values.items())
 
 
 def table_of(entries: Iterable[Entry]) -> pd.DataFrame:
-    """What `compare` takes, of records."""
-    parts = [
-        results([e]).assign(fidelity=r.fidelity, data=r.dataset["digest"], options=options_of(r.values), code=r.code)
-        for e in entries
-        for r in [e.record]
-    ]
-    return pd.concat([part for part in parts if len(part)] or [pd.DataFrame(columns=COMPARED)], ignore_index=True)
-
-
-def compare(before: pd.DataFrame, after: pd.DataFrame) -> Changes:
-    """Both tidy, as `COMPARED`, of which the last four columns may be missing.
-
-    Of each metric with a better direction: Student's t-test of the differences over the seeds that both have, or Welch's where they have
-    none in common, all of them adjusted together (Holm), at 5 %; those without a direction apart from these. Values that are the same
-    need no test. Fewer than three seeds cannot tell: of them there is the plain difference of means. Timings and memory are advice, and of
-    one device alone. What is `altered` under the same name is said, and compared.
-    """
-    rows, tests, places = list[Change](), {True: list[tuple[Change, float, str]](), False: list[tuple[Change, float, str]]()}, set[str]()
-    for a, b in pairs(runs(before), runs(after)):
-        if a is None or b is None:
-            there = a or b
-            assert there is not None
-            rows.append(Change("removed" if b is None else "added", there.dataset, there.variant, note=states(there)))
-        elif reason := differing(a, b):
-            rows.append(Change("not compared", a.dataset, a.variant, note=reason))
-        else:
-            rows += [*fates(a, b), *altered(a, b)]
-            for metric in dict.fromkeys([*a.figures, *b.figures]):
-                change, p = judged(a, b, metric, places)
-                if change is not None and p is not None:
-                    better = b.figures[metric].better
-                    tests[better != "none"].append((change, p, better))
-                elif change is not None:
-                    rows.append(change)
-    for directed, group in tests.items():
-        for (change, _, better), p in zip(group, holm([p for _, p, _ in group]), strict=True):
-            assert change.difference is not None
-            rise = (change.difference.mean > 0) == (better == "higher")
-            moved = ("better" if rise else "worse") if directed else "changed"
-            apart = change.difference.low is not None and not change.difference.low <= 0 <= change.difference.high  # type: ignore[operator]
-            rows.append(change._replace(kind=moved if p < LEVEL else "perhaps" if apart else "unchanged", p=p))
-    rows += [Change("not compared", "", "", "timings and memory", note=place) for place in sorted(places)]
-    order = list(KINDS)
-    return Changes(tuple(sorted(rows, key=lambda row: order.index(row.kind))), len(tests[True]) + len(tests[False]))
-
-
-def states(run: Run) -> str:
-    bad = [state for state in run.status.values() if state != "ok"]
-    return f"{len(run.status)} seeds" + (f", of which {len(bad)} failed" if bad else "")
-
-
-def fates(a: Run, b: Run) -> Iterator[Change]:
-    """Seeds that failed before or after."""
-    both = [seed for seed in a.status if seed in b.status]
-    now = {seed: b.status[seed] for seed in both if a.status[seed] == "ok" != b.status[seed]}
-    once = {seed: a.status[seed] for seed in both if b.status[seed] == "ok" != a.status[seed]}
-    for kind, seeds in (("failed", now), ("mended", once)):
-        if seeds:
-            yield Change(kind, a.dataset, a.variant, note=", ".join(f"seed {seed}: {state}" for seed, state in seeds.items()))
-
-
-def judged(a: Run, b: Run, metric: str, places: set[str]) -> tuple[Change | None, float | None]:
-    """What there is to say of one metric, and the p of its test if there is one; devices that differ are added to `places`."""
-    x, y = a.figures.get(metric), b.figures.get(metric)
-    change = Change("unchanged", a.dataset, a.variant, metric, unit=(x or y or Figure("", "", "")).unit)
-    if y is not None and x is not None and (broken := [seed for seed in y.errors if seed in x.values]):
-        return change._replace(kind="failed", before=mean(list(x.values.values())), note=f"error at {len(broken)} seeds"), None
-    if x is None or not x.values or y is None or not y.values:
-        if not ({*a.status.values()} & {"ok"} and {*b.status.values()} & {"ok"}) or not ((x and x.values) or (y and y.values)):
-            return None, None  # the run failed, which is said already; or it was skipped both times
-        gone = x is not None and bool(x.values)
-        values = list((x if gone else y).values.values())  # type: ignore[union-attr]
-        side = {"before": mean(values)} if gone else {"after": mean(values)}
-        return change._replace(kind="removed" if gone else "added", **side), None  # type: ignore[arg-type]
-    if (x.kind, x.unit) != (y.kind, y.unit):
-        return change._replace(kind="not compared", note=f"{x.kind} in {x.unit} before, {y.kind} in {y.unit} after"), None
-    if x.unit in COSTS or metric.endswith(CLOCKED):
-        return advice(a, b, change, places), None
-    common = [seed for seed in x.values if seed in y.values]
-    old = [x.values[seed] for seed in common] or list(x.values.values())
-    new = [y.values[seed] for seed in common] or list(y.values.values())
-    change = change._replace(before=mean(old), after=mean(new))
-    if common and all(math.isclose(p, q, rel_tol=ROUNDING) for p, q in zip(old, new, strict=True)):
-        return change, None
-    n = min(len(old), len(new))
-    if n < LEAST_SEEDS:
-        missing = f"no verdict under {LEAST_SEEDS} seeds: {f'{n} in common' if common else f'{len(old)} and {len(new)}, none in common'}"
-        return change._replace(kind="cannot tell", difference=Interval(mean(new) - mean(old), None, None, n), note=missing), None
-    if common:
-        d = paired(y.values, x.values)
-        return change._replace(difference=interval(d)), t_test(d)
-    difference, p = welch(new, old)
-    return change._replace(difference=difference, note="not paired: no seed in common"), p
-
-
-def advice(a: Run, b: Run, change: Change, places: set[str]) -> Change | None:
-    """Of medians whose quartiles are apart, on one device."""
-    if a.device != b.device:
-        places.add(f"another device: {a.device or 'not known'} before, {b.device or 'not known'} after")
-        return None
-    old, new = (np.quantile(list(run.figures[change.metric].values.values()), (0.25, 0.5, 0.75)).tolist() for run in (a, b))
-    n = min(len(run.figures[change.metric].values) for run in (a, b))
-    if n < LEAST_SEEDS or (old[2] >= new[0] and new[2] >= old[0]) or old[1] == 0:
-        return change._replace(before=old[1], after=new[1])
-    return change._replace(kind="advice", before=old[1], after=new[1], note=f"× {new[1] / old[1]:.3g}, medians whose quartiles are apart")
-
-
-def mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
+    """The table that `compare` takes, from records."""
+    found = [pd.DataFrame(columns=COMPARED)]
+    for e in entries:
+        r = e.record
+        found.append(results([e]).assign(fidelity=r.fidelity, data=r.dataset["digest"], options=options_of(r.values), code=r.code))
+    return pd.concat([part for part in found if len(part)] or found, ignore_index=True)

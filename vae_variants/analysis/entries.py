@@ -1,4 +1,4 @@
-"""What a report is made of: labelled records with their pictures."""
+"""Labelled records with their pictures: what a report shows, and which of them it may call best."""
 
 from __future__ import annotations
 
@@ -15,82 +15,70 @@ from vae_variants.analysis.statistics import LEAST_SEEDS, Comparison, Interval, 
 from vae_variants.harness.record import Record
 from vae_variants.registry import UserError
 
-__all__ = [
-    "COLOURS",
-    "LINES",
-    "LOOKS",
-    "SUPPORTS",
-    "Entry",
-    "best",
-    "distinct",
-    "enough",
-    "judges",
-    "prominent",
-    "rankable",
-    "ranks",
-    "style",
-    "trained",
-    "trials",
-]
+__all__ = ["COLOURS", "LINES", "LOOKS", "SUPPORTS", "Entry", "best", "distinct", "enough", "judges", "prominent", "rankable", "ranks"]
+__all__ += ["style", "trained", "trials"]
 
-SUPPORTS = {
+SUPPORTS = {  # pixel types; nats are compared within one of them
     "binary": "binary pixels",
-    "byte": "stored grey levels",
-    "unit": "grey pixels as a density on [0, 1]",
-    "real": "grey pixels as a density on the real line",
+    "byte": "8-bit pixels",
+    "unit": "continuous pixels in [0, 1]",
+    "real": "continuous pixels on the real line",
 }
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F")  # Okabe & Ito, but the yellow
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-RANK_SEEDS = 5
+RANK_SEEDS = 5  # a bootstrap of fewer is too sure of itself: two seeds can only be drawn in three ways
 TIMINGS = ("images/s", "s", "ms")  # units
-TRIALS = ("smoke", "quick")  # fidelities that train and measure too little to choose by
+TRIALS = ("smoke", "quick")  # presets that train and measure too little for a verdict
 LINES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)))
 LOOKS = len(COLOURS) * len(LINES)  # how many variants can be told apart by their `style`
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A variant's row; `load` reads its pictures, `index` fixes its colour in every figure."""
+    """A variant's row. `load` reads its pictures, `index` fixes its colour in every figure."""
 
     label: str
     record: Record
     load: Callable[[], Mapping[str, Tensor]] = dict
     index: int = 0
-    intervals: dict[str, Interval | None] = field(default_factory=dict, init=False, repr=False, compare=False)
+    known: dict[str, Interval | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def pictures(self) -> Mapping[str, Tensor]:
-        """Read when a figure first asks for them."""
+        """Name -> images, read when a figure first asks for them."""
         return self.load()
 
     @cached_property
     def rows(self) -> dict[str, list[dict[str, Any]]]:
-        """metric -> its rows."""
+        """Metric -> its rows."""
         found: dict[str, list[dict[str, Any]]] = {}
         for row in self.record.rows:
             found.setdefault(row["metric"], []).append(row)
         return found
 
     def values(self, metric: str) -> dict[int, float]:
-        """seed -> value, of the seeds that have one."""
+        """Seed -> value, for the seeds that have one."""
         return {row["seed"]: row["value"] for row in self.rows.get(metric, ()) if row["value"] is not None}
 
     def interval(self, metric: str) -> Interval | None:
-        """Mean over seeds with its 95 % interval; of a timing, which other programs can only make worse, the median with the quartiles."""
-        if metric not in self.intervals:
-            self.intervals[metric] = self.measured(metric)
-        return self.intervals[metric]
+        """Mean over seeds with its 95 % interval; of a timing, which other programs can only slow down, median and quartiles."""
+        if metric not in self.known:
+            values = list(self.values(metric).values())
+            if len(values) > 1 and self.unit(metric) in TIMINGS:
+                low, middle, high = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
+                self.known[metric] = Interval(middle, low, high, len(values))
+            else:
+                self.known[metric] = interval(values) if values else None
+        return self.known[metric]
 
-    def measured(self, metric: str) -> Interval | None:
-        """What `interval` keeps."""
-        values = list(self.values(metric).values())
-        if values and self.unit(metric) in TIMINGS:
-            low, middle, high = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
-            return Interval(middle, low, high, len(values)) if len(values) > 1 else Interval(middle, None, None, 1)
-        return interval(values) if values else None
+    def mean(self, metric: str) -> float:
+        """That of `interval`, for a metric that has a value."""
+        found = self.interval(metric)
+        assert found is not None
+        return found.mean
 
     def compared(self, metric: str, baseline: Entry) -> Comparison | None:
-        """This with the baseline, seed by seed: over the seeds that both have."""
+        """The paired comparison with the baseline, over the seeds that both have."""
         return compare(self.values(metric), baseline.values(metric))
 
     def kind(self, metric: str) -> str:
@@ -103,61 +91,59 @@ class Entry:
 def rankable(entries: Sequence[Entry], metric: str) -> str:
     """The better direction of `metric`.
 
-    Raises `UserError` where it has none, or is in nats or bits of different kinds of pixels, or no record has it.
+    Raises:
+        UserError: if no record has the metric, it has no better direction, or it is in nats or bits of different pixel types.
     """
     rows = [row for e in entries for row in e.rows.get(metric, ())]
     supports = {e.record.support for e in entries if e.values(metric)}
     if not rows:
         raise UserError(f"no record has a metric {metric!r}")
     if rows[0]["better"] == "none":
-        raise UserError(f"{metric!r} has no better direction, so that nothing can be ranked by it")
+        raise UserError(f"{metric!r} has no better direction, so nothing can be ranked by it")
     if rows[0]["unit"] in ("nats", "bits") and len(supports) > 1:
         raise UserError(
-            f"{metric!r} is in {rows[0]['unit']} of different kinds of pixels ({', '.join(sorted(supports))}): rank within one of them"
+            f"{metric!r} is in {rows[0]['unit']} of different pixel types ({', '.join(sorted(supports))}): rank within one of them"
         )
     return str(rows[0]["better"])
 
 
 def trained(entry: Entry) -> bool:
-    """Whether it is no reference."""
+    """False for a baseline."""
     return "epochs" in entry.record.values
 
 
 def trials(entries: Iterable[Entry]) -> list[str]:
-    """The fidelities of those runs that are there to see that they run, and of no others."""
+    """Those presets of the runs that train and measure too little for a verdict."""
     return sorted({name for e in entries if (name := e.record.fidelity.partition("[")[0]) in TRIALS})
 
 
 def enough(entries: Sequence[Entry], metric: str) -> list[Entry]:
-    """Those with as many seeds as a verdict takes."""
+    """Entries with as many seeds as a verdict needs."""
     return [e for e in entries if len(e.values(metric)) >= LEAST_SEEDS]
 
 
 def judges(entries: Sequence[Entry]) -> bool:
-    """Whether two runs that were trained have the seeds that a verdict takes; else a report calls nothing best."""
+    """Whether two trained runs have as many seeds as a verdict needs; else a report calls nothing best."""
     return sum(list(e.record.status.values()).count("ok") >= LEAST_SEEDS for e in distinct(entries) if trained(e)) > 1
 
 
 def best(entries: Sequence[Entry], metric: str) -> list[str]:
-    """Labels of the best by `metric`, and of those that cannot be told from it: see `top_group`. Raises as `rankable` does.
+    """Labels of the best by `metric`, then of those statistically tied with it (`top_group`). Raises as `rankable` does.
 
-    None where fewer than two have `enough` seeds, or where there are runs that are but `trials`.
+    Empty if fewer than two have `enough` seeds, or a preset is one of `trials`.
     """
     better, rivals = rankable(entries, metric), enough(entries, metric)
     return top_group({e.label: e.values(metric) for e in rivals}, better) if len(rivals) > 1 and not trials(rivals) else []
 
 
 def ranks(entries: Sequence[Entry], metric: str) -> dict[str, tuple[int, int]]:
-    """label -> the ranks that are plausible, of those with at least five seeds: see `rank_intervals`. Raises as `rankable` does.
-
-    A bootstrap of fewer is too sure of itself: two seeds can only be drawn in three ways.
-    """
+    """Label -> 95 % interval of its rank, among entries of five seeds or more (`rank_intervals`). Raises as `rankable` does."""
     better = rankable(entries, metric)
     return rank_intervals({e.label: found for e in entries if len(found := e.values(metric)) >= RANK_SEEDS}, better)
 
 
 def distinct(entries: Sequence[Entry]) -> list[Entry]:
-    """One entry for each run: the first of those labels that name the same one."""
+    """One entry for each run: the first of the labels that name it."""
     found: dict[str, Entry] = {}
     for entry in entries:
         found.setdefault(entry.record.key, entry)
@@ -165,9 +151,9 @@ def distinct(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def prominent(entries: Sequence[Entry], most: int) -> list[Entry]:
-    """All of them, if there are no more than `most`; else so many different runs that have values, in their order.
+    """All entries if there are at most `most`; else that many different runs with values, in their order.
 
-    In turn, of each kind of pixels the first and then the best by log p(x), and of those without log p(x) the first.
+    It takes in turn the first and then the best of each pixel type by log p(x), and the first of those without log p(x).
     """
     if len(entries) <= most:
         return list(entries)
@@ -175,16 +161,15 @@ def prominent(entries: Sequence[Entry], most: int) -> list[Entry]:
     for entry in distinct(entries):
         if entry.rows:
             queues.setdefault(entry.record.support if entry.interval("log_likelihood") else "", []).append(entry)
-    for support, (first, *others) in queues.items():
+    for support, queue in queues.items():
         if support:
-            others.sort(key=lambda e: -p.mean if (p := e.interval("log_likelihood")) else 0.0)
-            queues[support] = [first, *others]
+            queue[1:] = sorted(queue[1:], key=lambda e: -e.mean("log_likelihood"))
     turns = [entry for turn in zip_longest(*queues.values()) for entry in turn if entry is not None]
     chosen = {entry.record.key for entry in turns[:most]}
     return [entry for entry in distinct(entries) if entry.record.key in chosen]
 
 
 def style(entry: Entry) -> dict[str, object]:
-    """Colour, marker and line that belong to a variant throughout a report."""
+    """Colour, marker and line of a variant, the same in every figure."""
     cycle, turn = entry.index % len(COLOURS), entry.index // len(COLOURS)
     return {"color": COLOURS[cycle], "marker": MARKERS[turn % len(MARKERS)], "linestyle": LINES[turn % len(LINES)]}

@@ -1,4 +1,4 @@
-"""Figures as text: with as many digits as their interval gives a meaning."""
+"""Numbers as text, with the digits that their interval supports."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ NOTHING = "–"
 
 
 def number(found: Interval | None, *, scale: float = 1.0, sign: bool = False) -> str:
-    """`mean ± half-width`, as many digits as the interval has meaning for; a dash for nothing."""
+    """`mean ± half-width`, or the mean alone if all seeds agree; a dash for None."""
     if found is None:
         return NOTHING
-    mean, half = found.mean * scale, None if found.half is None else found.half * scale
-    if not half or half <= abs(mean) * 1e-7:
-        size = abs(mean)
-        decimals = 0 if size >= 1000 or float(mean).is_integer() else max(0, 3 - math.floor(math.log10(size))) if size > 0 else 0
+    mean, half = found.mean * scale, (found.half or 0.0) * scale
+    if half <= abs(mean) * 1e-7:
+        exact = abs(mean) >= 1000 or float(mean).is_integer()
+        half, decimals = 0.0, 0 if exact else max(0, 3 - math.floor(math.log10(abs(mean))))
     else:
         digits = 1 - math.floor(math.log10(half))
         decimals = min(8, max(0, digits))
-        if digits < 0:  # no digit that the interval makes meaningless
+        if digits < 0:
             mean, half = round(mean, digits), round(half, digits)
     text = f"{mean:+,.{decimals}f}" if sign else f"{mean:,.{decimals}f}"
-    text = text.replace("-", "−").replace(",", " ")
-    return text if not half or half <= abs(mean) * 1e-7 else f"{text} ± {half:,.{decimals}f}".replace(",", " ")
+    text = text.replace("-", "−") + (f" ± {half:,.{decimals}f}" if half else "")
+    return text.replace(",", " ")
 
 
 def grouped(count: int) -> str:
@@ -35,5 +35,5 @@ def grouped(count: int) -> str:
 
 
 def short(value: object) -> str:
-    """A value of a configuration, as a selector would spell it."""
+    """A value of a configuration as a selector spells it."""
     return "-".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from vae_variants.analysis.entries import Entry
+from vae_variants.analysis.statistics import Interval
 
 __all__ = ["COLUMNS", "metrics_of", "results", "summary", "write_csv"]
 
@@ -16,43 +18,33 @@ COLUMNS = ["variant", "dataset", "support", "seed", "metric", "value", "unit", "
 
 
 def metrics_of(entries: Sequence[Entry]) -> list[str]:
-    """Every metric that some row has, in the order of the first record that has it."""
+    """Every recorded metric, in the order of the first record that has it."""
     return list(dict.fromkeys(metric for entry in entries for metric in entry.rows))
 
 
 def results(entries: Sequence[Entry]) -> pd.DataFrame:
-    """Tidy: one row per value. A seed that failed is one row without metric; a metric that was skipped has no value."""
+    """Tidy table, one row per value. A failed seed has one row without a metric; a skipped metric has no value."""
     rows, of_row = [], itemgetter(*COLUMNS[3:10])
     for entry in entries:
         r = entry.record
         first, last = (entry.label, r.dataset["name"], r.support), (r.environment.get("device", ""), r.key[:12])
-        for seed in r.seeds:
-            if r.status[str(seed)] != "ok":
-                rows.append((*first, seed, "", None, "", "", "", r.status[str(seed)], *last))
-        rows += [(*first, *of_row(row), *last) for row in r.rows]
+        failed = [(seed, "", None, "", "", "", status) for seed in r.seeds if (status := r.status[str(seed)]) != "ok"]
+        rows += [(*first, *row, *last) for row in (*failed, *map(of_row, r.rows))]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def summary(entries: Sequence[Entry]) -> pd.DataFrame:
-    """Wide: for each variant and metric the mean over seeds, the ends of its 95 % interval, and n; of a timing median and quartiles."""
-    rows, metrics = [], metrics_of(entries)
+    """Wide table, one row per variant: mean over seeds, both ends of the 95 % interval and n of each metric."""
+    rows, metrics, none = [], metrics_of(entries), Interval(math.nan, None, None, 0)
     for entry in entries:
-        status = list(entry.record.status.values())
-        row: dict[str, object] = {
-            "variant": entry.label,
-            "dataset": entry.record.dataset["name"],
-            "support": entry.record.support,
-            "seeds_ok": status.count("ok"),
-            "seeds_failed": len(status) - status.count("ok"),
-        }
+        record = entry.record
+        ok = list(record.status.values()).count("ok")
+        row: list[object] = [entry.label, record.dataset["name"], record.support, ok, len(record.status) - ok]
         for metric in metrics:
-            found = entry.interval(metric)
-            row[metric] = None if found is None else found.mean
-            row[f"{metric}_low"] = None if found is None else found.low
-            row[f"{metric}_high"] = None if found is None else found.high
-            row[f"{metric}_n"] = 0 if found is None else found.n
+            row += entry.interval(metric) or none
         rows.append(row)
-    return pd.DataFrame(rows)
+    columns = [metric + part for metric in metrics for part in ("", "_low", "_high", "_n")]
+    return pd.DataFrame(rows, columns=["variant", "dataset", "support", "seeds_ok", "seeds_failed", *columns])
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:

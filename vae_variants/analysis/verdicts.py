@@ -1,17 +1,40 @@
-"""From values over seeds to effects with verdicts: too little evidence is `inconclusive`, and never a yes or a no."""
+"""Verdicts of claims from values over seeds. Too little evidence is inconclusive, never a yes or a no."""
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import NamedTuple
 
-from scipy.special import stdtr
+from scipy.stats import ttest_1samp
 
 from vae_variants.analysis.statistics import LEAST_SEEDS, interval
-from vae_variants.studies.study import Effect, Verdict
 
-__all__ = ["LEAST_SEEDS", "all_of", "checked", "compared", "listed", "mixed", "one_sided_p", "tost_p"]
+__all__ = ["LEAST_SEEDS", "Effect", "Verdict", "all_of", "checked", "compared", "listed", "mixed", "one_sided_p", "tost_p"]
+
+
+class Verdict(StrEnum):
+    """What the evidence says about a claim."""
+
+    SUPPORTED = "supported"
+    CONDITIONAL = "supported under conditions"
+    INCONCLUSIVE = "inconclusive"
+    REFUTED = "not supported"
+
+
+class Effect(NamedTuple):
+    """One comparison: its size with an interval, and the criterion, which was written before it was measured."""
+
+    where: Mapping[str, str]  # what it is of, as name -> value
+    value: float
+    low: float | None
+    high: float | None
+    level: float | None  # of the interval; None for an identity, which is checked and not estimated
+    n: int
+    of: str  # what n counts: seeds, images, samples
+    unit: str
+    criterion: str
+    verdict: Verdict
 
 
 def compared(
@@ -24,41 +47,43 @@ def compared(
     of: str = "seeds",
     level: float = 0.95,
 ) -> Effect:
-    """The mean of `values` held against a threshold.
+    """The mean of `values` against a threshold: `above` or `below` it.
 
-    Supported where its interval lies wholly above (below) the threshold, not supported where it lies wholly on the other side, and
-    inconclusive where it holds the threshold, or there are fewer than three values. Raises ValueError without values or unless one of
-    `above` and `below` is given.
+    Returns:
+        Supported if the interval of the mean lies on the claimed side of the threshold, not supported if it lies on the other side, and
+        inconclusive if it contains the threshold or there are fewer than three values.
+
+    Raises:
+        ValueError: there are no values, or not exactly one of `above` and `below` is given.
     """
     if (above is None) == (below is None):
-        raise ValueError("one of above and below")
+        raise ValueError("give either above or below")
     found = interval(values, level)
-    threshold = above if above is not None else below
+    sign, threshold = (1, above) if above is not None else (-1, below)
     assert threshold is not None
-    criterion = f"{'above' if above is not None else 'below'} {threshold:g}"
     verdict = Verdict.INCONCLUSIVE
     if found.low is not None and found.high is not None and found.n >= LEAST_SEEDS:
         if found.low > threshold:
-            verdict = Verdict.SUPPORTED if above is not None else Verdict.REFUTED
+            verdict = Verdict.SUPPORTED if sign > 0 else Verdict.REFUTED
         elif found.high < threshold:
-            verdict = Verdict.REFUTED if above is not None else Verdict.SUPPORTED
+            verdict = Verdict.REFUTED if sign > 0 else Verdict.SUPPORTED
+    criterion = f"{'above' if sign > 0 else 'below'} {threshold:g}"
     return Effect(where, found.mean, found.low, found.high, level, found.n, of, unit, criterion, verdict)
 
 
 def checked(where: Mapping[str, str], value: float, *, below: float, n: int, of: str, unit: str = "") -> Effect:
-    """Something that is exact up to rounding, as the error of an identity: supported where it is below, else not supported."""
-    verdict = Verdict.SUPPORTED if value < below and n > 0 else Verdict.REFUTED if n > 0 else Verdict.INCONCLUSIVE
+    """The error of an identity that is exact up to rounding: supported if it is below the limit, else not supported."""
+    verdict = Verdict.INCONCLUSIVE if n == 0 else Verdict.SUPPORTED if value < below else Verdict.REFUTED
     return Effect(where, value, None, None, None, n, of, unit, f"below {below:g}", verdict)
 
 
 def one_sided_p(d: Sequence[float], margin: float) -> float:
-    """p of Student's test of H0: mean d >= margin, against mean d < margin; 1 for fewer than three differences."""
+    """p of Student's t-test of H0: mean d >= margin against mean d < margin; 1 for fewer than three differences."""
     if len(d) < LEAST_SEEDS:
         return 1.0
-    n, s, excess = len(d), statistics.stdev(d), math.fsum(d) / len(d) - margin
-    if s == 0:
-        return 0.0 if excess < 0 else 1.0
-    return float(stdtr(n - 1, excess / s * math.sqrt(n)))
+    if min(d) == max(d):
+        return 0.0 if d[0] < margin else 1.0
+    return float(ttest_1samp(d, margin, alternative="less").pvalue)
 
 
 def tost_p(d: Sequence[float], margin: float) -> float:
@@ -67,18 +92,15 @@ def tost_p(d: Sequence[float], margin: float) -> float:
 
 
 def all_of(effects: Sequence[Effect]) -> Verdict:
-    """Supported where every effect is; not supported where one is not; else, or with no effect, inconclusive."""
+    """Supported if every effect is, not supported if one is not; else, or without effects, inconclusive."""
     verdicts = {effect.verdict for effect in effects}
-    if not verdicts:
-        return Verdict.INCONCLUSIVE
     if Verdict.REFUTED in verdicts:
         return Verdict.REFUTED
     return Verdict.SUPPORTED if verdicts == {Verdict.SUPPORTED} else Verdict.INCONCLUSIVE
 
 
 def mixed(effects: Sequence[Effect]) -> Verdict:
-    """For a claim that may hold in some places and not in others: as `all_of`, but supported under conditions where some effects are
-    supported and others not supported."""
+    """As `all_of`, but supported under conditions if some effects are supported and others are not supported."""
     verdicts = {effect.verdict for effect in effects}
     if {Verdict.SUPPORTED, Verdict.REFUTED} <= verdicts or Verdict.CONDITIONAL in verdicts:
         return Verdict.CONDITIONAL
@@ -86,5 +108,5 @@ def mixed(effects: Sequence[Effect]) -> Verdict:
 
 
 def listed(words: Sequence[str]) -> str:
-    """a, b and c: for the sentence of a reason."""
+    """a, b and c."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,4 +1,4 @@
-"""Laws of data sets."""
+"""Checks of data sets."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from vae_variants.checks.check import Broken, Untried, law
-from vae_variants.checks.words import described
+from vae_variants.checks.base import Failed, Skipped, check
 from vae_variants.datasets import DATASETS, Dataset
 
 __all__: list[str] = []
@@ -17,56 +16,50 @@ __all__: list[str] = []
 def loaded(name: str) -> Dataset:
     """Not from a cache."""
     if name in ("npz", "images"):
-        raise Untried("it loads what a path names")
+        raise Skipped("it loads what a path names")
     found = DATASETS[name]()
     if not isinstance(found, Dataset):
-        raise Broken(f"gives {type(found).__name__} and not a Dataset", "return split(name, images, labels, validation=..., test=...)")
+        raise Failed(f"gives {type(found).__name__} and not a Dataset", "return split(name, images, labels, validation=..., test=...)")
     return found
 
 
-@law("data set", first=True)
-def says_what_it_is(name: str) -> None:
-    """It has a description for `list`."""
-    described(DATASETS, name, 20)
-
-
-@law("data set", first=True)
+@check("data set", first=True)
 def gives_images(name: str) -> None:
     """It gives uint8 images with a training, a validation and a test part, and labels that are classes."""
     data = loaded(name)
     for part, count in data.sizes.items():
         images: Tensor = getattr(data, part)
         if count == 0 or images.dtype != torch.uint8 or images.shape[1:] != (data.dim,):
-            raise Broken(f"its {part} images are {count} of {images.dtype}", "return split(...), which flattens and cuts them")
+            raise Failed(f"its {part} images are {count} of {images.dtype}", "return split(...), which flattens and cuts them")
         if (top := int(images.max())) >= data.levels:
-            raise Broken(f"a pixel of its {part} images is {top}, of {data.levels} levels", f"write levels={top + 1}")
+            raise Failed(f"a pixel of its {part} images is {top}, of {data.levels} levels", f"write levels={top + 1}")
         if data.labels is not None and (len(data.labels[part]) != count or data.labels[part].min() < 0):
-            raise Broken(f"its {part} labels are not one class from 0 for each image", "give labels 0 .. classes - 1")
+            raise Failed(f"its {part} labels are not one class from 0 for each image", "give labels 0 .. classes - 1")
 
 
-@law("data set")
+@check("data set")
 def uses_its_levels(name: str) -> None:
     """Its brightest pixel is in the upper half of its grey levels, and its images are not all the same."""
     data = loaded(name)
     brightest = int(data.train.max())
     if brightest < (data.levels - 1) / 2:
         found = f"its brightest pixel is {brightest}, of {data.levels} levels: nearly black"
-        raise Broken(found, f"write levels={brightest + 1}, or scale it")
+        raise Failed(found, f"write levels={brightest + 1}, or scale it")
     if (data.train == data.train[0]).all():
-        raise Broken("its training images are all the same", "see how they are read")
+        raise Failed("its training images are all the same", "see how they are read")
 
 
-@law("data set")
+@check("data set")
 def is_the_same_again(name: str) -> None:
     """Loaded twice it is the same, whatever was drawn before."""
     first = loaded(name).digest
     torch.manual_seed(12345)
     if loaded(name).digest != first:
-        mend = "draw from a generator with a seed of its own: torch.Generator().manual_seed(0)"
-        raise Broken("it is another data set the second time", mend)
+        fix = "draw from a generator with a seed of its own: torch.Generator().manual_seed(0)"
+        raise Failed("it is another data set the second time", fix)
 
 
-@law("data set")
+@check("data set")
 def test_images_are_new(name: str) -> None:
     """Test and validation images are no more often training images than those are there twice."""
     data = loaded(name)
@@ -80,4 +73,4 @@ def test_images_are_new(name: str) -> None:
         seen = sum(row in times for row in rows) / len(rows)
         if seen > twice + 0.01 + 4 * math.sqrt(twice * (1 - twice) / len(rows)):
             found = f"{100 * seen:.0f} % of its {part} images are training images, and {100 * twice:.0f} % of those are there twice"
-            raise Broken(found, "cut one set of images by split(), or give test images that are not among the others")
+            raise Failed(found, "cut one set of images by split(), or give test images that are not among the others")

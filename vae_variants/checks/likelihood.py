@@ -1,20 +1,19 @@
-"""Laws of likelihoods: normalised on their support, and what they sample is what they score."""
+"""Checks of likelihoods: normalised on their support, and what they sample is what they score."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor
-from torch.func import functional_call, stack_module_state, vmap
+from torch.func import functional_call, stack_module_state
 
-from vae_variants.checks.check import Broken, Untried, law
-from vae_variants.checks.words import described, size
+from vae_variants.checks.base import Failed, Skipped, check
+from vae_variants.checks.fixtures import outside, size, stacks
+from vae_variants.components import takes
 from vae_variants.models.likelihoods import LIKELIHOODS, Likelihood, Support
-from vae_variants.variants import takes
 
 __all__ = ["LEVELS", "logits", "make", "points"]
 
@@ -24,7 +23,7 @@ CONSTANTS = {"log 2": 2.0, "log(2 pi) / 2": math.sqrt(2 * math.pi), "log(2 pi)":
 
 
 def make(name: str) -> Likelihood:
-    """With its default options, in float64, for images of `LEVELS` grey levels."""
+    """A likelihood with its default options, in float64, for images of `LEVELS` grey levels."""
     cls = LIKELIHOODS[name]
     return cls(**({"levels": LEVELS} if takes(cls, "levels") else {})).double()
 
@@ -34,9 +33,9 @@ def logits(likelihood: Likelihood, n: int, pixels: int = 1) -> Tensor:
 
 
 def points(support: Support) -> tuple[Tensor, Tensor]:
-    """Points of a support, and the weight of each in a sum or integral over it, (P,), (P,).
+    """(P,) points of a support and (P,) their weights in a sum or integral over it.
 
-    The lines are stretched, x = sinh t and x = 1 / (1 + exp(-t)), so that heavy tails and poles at the ends are integrated as well.
+    x = sinh t and x = 1 / (1 + exp(-t)) stretch the lines, so that heavy tails and poles at the ends are integrated.
     """
     if support.discrete:
         x = torch.linspace(0, 1, 2 if support is Support.BINARY else LEVELS, dtype=torch.float64)
@@ -51,46 +50,35 @@ def points(support: Support) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def masses(likelihood: Likelihood, h: Tensor, support: Support) -> Tensor:
-    """h (B, k) -> (B, P) what each point of `support` has of the sum or integral over one pixel."""
+    """(B, k) outputs of the decoder -> (B, P) the probability mass of one pixel at each point of a support."""
     x, weight = points(support)
     log_p = torch.stack([likelihood.log_prob(each.expand(len(x), -1), x.unsqueeze(-1)) for each in h])
     return log_p.exp() * weight
 
 
-@law("likelihood", first=True)
-def says_what_it_is(name: str) -> None:
-    """It has a description for `list`, and can be made with its default options."""
-    described(LIKELIHOODS, name)
-    k = getattr(make(name), "k", None)
-    if not isinstance(k, int) or k < 1:
-        raise Broken(f"has k = {k!r}", "k is the number of the decoder's outputs per pixel: write k = 1 in the class")
-
-
-@law("likelihood", first=True)
+@check("likelihood", first=True)
 def shapes(name: str) -> None:
     """log_prob is one number for each image; sample and mean are images."""
     likelihood, cls = make(name), LIKELIHOODS[name].__name__
+    if not isinstance(likelihood.k, int) or likelihood.k < 1:
+        raise Failed(f"has k = {likelihood.k!r}", "k is the number of the decoder's outputs per pixel: write k = 1 in the class")
     for leading in ((5,), (2, 5)):
         h = 2.5 * torch.randn(*leading, 3 * likelihood.k, dtype=torch.float64)
         for method in (likelihood.sample, likelihood.mean):
             if (found := tuple(method(h).shape)) != (*leading, 3):
-                raise Broken(f"{cls}.{method.__name__} gives {size(found)} for 3 pixels, expected {size((*leading, 3))}", "keep every axis")
+                raise Failed(f"{cls}.{method.__name__} gives {size(found)} for 3 pixels, expected {size((*leading, 3))}", "keep every axis")
         x = likelihood.sample(h).detach().reshape(-1, 5, 3)[0]
         found = tuple(likelihood.log_prob(h, x).shape)
-        if found == (*leading, 3):
-            raise Broken(
-                f"{cls}.log_prob does not sum over pixels: expected shape {size(leading)}, got {size(found)}", "end it with .sum(-1)"
-            )
         if found != leading:
-            what = "reduces over the batch" if len(found) < len(leading) else "is of the wrong shape"
-            raise Broken(
-                f"{cls}.log_prob {what}: expected shape {size(leading)}, got {size(found)}", "sum over the last axis alone, .sum(-1)"
-            )
+            reduced = "reduces over the batch" if len(found) < len(leading) else "is of the wrong shape"
+            what = "does not sum over pixels" if found == (*leading, 3) else reduced
+            wrong = f"{cls}.log_prob {what}: expected shape {size(leading)}, got {size(found)}"
+            raise Failed(wrong, "sum over the last axis alone, .sum(-1)")
 
 
-@law("likelihood", first=True)
+@check("likelihood", first=True)
 def sums_over_pixels(name: str) -> None:
-    """log_prob of an image is the sum over its pixels, whose outputs lie side by side."""
+    """log_prob of an image is the sum over its pixels, whose decoder outputs lie side by side."""
     likelihood, cls = make(name), LIKELIHOODS[name].__name__
     k, h = likelihood.k, logits(likelihood, 6, pixels=3)
     x = likelihood.sample(h).detach()
@@ -99,13 +87,13 @@ def sums_over_pixels(name: str) -> None:
     if torch.allclose(whole, parts.sum(0), rtol=1e-5, atol=1e-5, equal_nan=True):
         return
     if torch.allclose(whole, parts.mean(0), rtol=1e-5, atol=1e-5):
-        raise Broken(f"{cls}.log_prob is the mean over pixels and not their sum", "write .sum(-1) for .mean(-1): nats are per image")
+        raise Failed(f"{cls}.log_prob is the mean over pixels and not their sum", "write .sum(-1) for .mean(-1): nats are per image")
     off = (whole - parts.sum(0)).abs().max().item()
     shape = f"h.unflatten(-1, (-1, {k})) has the {k} outputs of each pixel" if k > 1 else "each pixel has its own output"
-    raise Broken(f"{cls}.log_prob of three pixels differs by up to {off:.3g} nats from the sum of the three alone", shape)
+    raise Failed(f"{cls}.log_prob of three pixels differs by up to {off:.3g} nats from the sum of the three alone", shape)
 
 
-@law("likelihood")
+@check("likelihood")
 def normalised(name: str) -> None:
     """The mass or density of one pixel sums to 1 over its support, whatever the decoder puts out."""
     likelihood, cls = make(name), LIKELIHOODS[name].__name__
@@ -118,16 +106,16 @@ def normalised(name: str) -> None:
     others = [other for other in Support if other is not likelihood.support and sums_to_one(likelihood, h, other)]
     if others:
         found = f"sums to {spread(low, high)} over Support.{likelihood.support.name}, but to 1 over Support.{others[0].name}"
-        raise Broken(f"{cls}.log_prob is not normalised: the {what} {found}", f"write support = Support.{others[0].name}")
+        raise Failed(f"{cls}.log_prob is not normalised: the {what} {found}", f"write support = Support.{others[0].name}")
     found = f"{cls}.log_prob is not normalised: the {what} sums to {spread(low, high)} instead of 1 over one pixel"
     if not (math.isfinite(high) and low > 0):
-        raise Broken(found, "see that log_prob is finite where pixels are")
+        raise Failed(found, "see that log_prob is finite where pixels are")
     if high - low < 1e-4 * high:
         factor, verb, word = (1 / low, "add", "missing") if low < 1 else (low, "subtract", "too much")
         known = [text for text, value in CONSTANTS.items() if abs(value / factor - 1) < 1e-4]
         nats = f"{math.log(factor):.4g} nats" + (f", which is {known[0]}," if known else "")
-        raise Broken(found, f"a factor {factor:.4g} is {word}: {verb} {nats} for each pixel")
-    raise Broken(f"{found}, depending on h", "its normaliser depends on the decoder's output: a term with h is wrong or missing")
+        raise Failed(found, f"a factor {factor:.4g} is {word}: {verb} {nats} for each pixel")
+    raise Failed(f"{found}, depending on h", "its normaliser depends on the decoder's output: a term with h is wrong or missing")
 
 
 def spread(low: float, high: float) -> str:
@@ -137,31 +125,25 @@ def spread(low: float, high: float) -> str:
 def sums_to_one(likelihood: Likelihood, h: Tensor, support: Support) -> bool:
     try:
         total = masses(likelihood, h, support).sum(-1)
-    except (ValueError, RuntimeError, IndexError):  # which is not made for such pixels
+    except (ValueError, RuntimeError, IndexError):  # it does not accept such pixels
         return False
     return torch.allclose(total, torch.ones_like(total), atol=1e-4, rtol=0)
 
 
-@law("likelihood")
+@check("likelihood")
 def samples_lie_in_the_support(name: str) -> None:
     """sample() draws numbers that are pixels of its support."""
     likelihood, cls = make(name), LIKELIHOODS[name].__name__
     with torch.no_grad():
-        drawn = likelihood.sample(logits(likelihood, 2000))
-    inside: Callable[[Tensor], Tensor] = {
-        Support.BINARY: lambda x: (x == 0) | (x == 1),
-        Support.BYTE: lambda x: ((x * (LEVELS - 1)).round() / (LEVELS - 1) - x).abs() < 1e-6,
-        Support.UNIT: lambda x: (x >= 0) & (x <= 1),
-        Support.REAL: lambda x: x.isfinite(),
-    }[likelihood.support]
-    if not (good := inside(drawn)).all():
-        found = f"{cls}.sample draws {drawn[~good][0].item():.4g}, which is not in Support.{likelihood.support.name}"
-        raise Broken(found, "draw pixels of the support, or name the support that they are in")
+        strange = outside(likelihood.sample(logits(likelihood, 2000)), likelihood.support, LEVELS)
+    if strange.numel():
+        found = f"{cls}.sample draws {strange[0].item():.4g}, which is not in Support.{likelihood.support.name}"
+        raise Failed(found, "draw pixels of the support, or name the support that they are in")
 
 
-@law("likelihood")
+@check("likelihood")
 def samples_what_it_scores(name: str) -> None:
-    """The draws of sample() follow log_prob."""
+    """The samples of sample() follow log_prob."""
     likelihood, cls = make(name), LIKELIHOODS[name].__name__
     x, _ = points(likelihood.support)
     for h in logits(likelihood, 3):
@@ -175,17 +157,17 @@ def samples_what_it_scores(name: str) -> None:
             good = bool(((counts - p * DRAWS).abs() < 5 * torch.sqrt(p * (1 - p) * DRAWS) + 1)[likely].all())
         else:
             cdf = (p.cumsum(0) - p / 2).numpy()
-            at = np.interp(drawn.numpy(), x.numpy(), cdf)  # uniform, if they follow it
+            at = np.interp(drawn.numpy(), x.numpy(), cdf)  # uniform if they follow it
             good = bool(stats.kstest(at, "uniform").pvalue > 1e-5)
         if not good:
             mean, spread_ = (p * x).sum(), drawn.std().item()
             scored = ((x - mean).square() * p).sum().sqrt().item()
             found = f"at h = {h.tolist()[0]:.3g} they have mean {drawn.mean().item():.3g} and standard deviation {spread_:.3g}"
             told = f"{cls}.sample() draws do not match log_prob: {found}, log_prob says {mean.item():.3g} and {scored:.3g}"
-            raise Broken(told, "make sample() draw from the density that log_prob has")
+            raise Failed(told, "make sample() draw from the density that log_prob has")
 
 
-@law("likelihood")
+@check("likelihood")
 def mean_is_the_expectation(name: str) -> None:
     """mean() is the expectation of a pixel under log_prob."""
     likelihood, cls = make(name), LIKELIHOODS[name].__name__
@@ -193,17 +175,17 @@ def mean_is_the_expectation(name: str) -> None:
     h = logits(likelihood, 3)
     p = masses(likelihood, h, likelihood.support)
     if ((p * x.abs())[:, x.abs() > 1e3].sum(-1) > 1e-3).any():
-        raise Untried("its tails are so heavy that a mean cannot be told")
+        raise Skipped("its tails are too heavy to integrate its mean")
     expected = (p / p.sum(-1, keepdim=True) * x).sum(-1)
     with torch.no_grad():
         found = likelihood.mean(h).squeeze(-1).double()
     if not torch.allclose(found, expected, atol=2e-5, rtol=2e-5):
         i = int((found - expected).abs().argmax())
         where = f"{cls}.mean gives {found[i].item():.4g} at h = {h[i].tolist()[0]:.3g}"
-        raise Broken(f"{where}, but the expectation under log_prob is {expected[i].item():.4g}", "give E[x | h], not the mode or h itself")
+        raise Failed(f"{where}, but the expectation under log_prob is {expected[i].item():.4g}", "give E[x | h], not the mode or h itself")
 
 
-@law("likelihood")
+@check("likelihood")
 def finite_far_out(name: str) -> None:
     """log_prob and its gradient are finite for pixels 0 and 1, however far out the decoder's output is."""
     likelihood, cls = make(name).float(), LIKELIHOODS[name].__name__
@@ -212,35 +194,33 @@ def finite_far_out(name: str) -> None:
     for x in (0.0, 1.0):
         value = likelihood.log_prob(h, torch.full((len(places), 1), x))
         if not value.requires_grad:
-            raise Broken(f"{cls}.log_prob has no gradient with respect to h", "use tensor operations, and neither .item() nor .detach()")
+            raise Failed(f"{cls}.log_prob has no gradient with respect to h", "use tensor operations, and neither .item() nor .detach()")
         (gradient,) = torch.autograd.grad(value.sum(), h)
         for what, found in (("log_prob is", value), ("the gradient with respect to h is", gradient.sum(-1))):
             if not (good := found.isfinite()).all():
                 i = int((~good).nonzero()[0])
-                mend = "keep logarithms, divisions and roots away from 0: clamp, or torch.where around a safe argument"
-                raise Broken(f"{cls}: {what} {found[i].item()} at h = {places[i]:g}, x = {x:g}", mend)
+                fix = "keep logarithms, divisions and roots away from 0: clamp, or torch.where around a safe argument"
+                raise Failed(f"{cls}: {what} {found[i].item()} at h = {places[i]:g}, x = {x:g}", fix)
 
 
-@law("likelihood")
+@check("likelihood")
 def can_be_stacked(name: str) -> None:
     """log_prob can be mapped over seeds that train together (torch.func.vmap)."""
-    members = [make(name) for _ in range(3)]
-    parameters, buffers = stack_module_state([Scored(member) for member in members])
-    h = torch.stack([logits(members[0], 4, pixels=3) for _ in range(3)])
-    x = torch.stack([members[0].sample(each).detach() for each in h])
-    door = Scored(members[0])
-    try:
-        found = vmap(lambda state, h, x: functional_call(door, state, (h, x)), randomness="different")(parameters | buffers, h, x)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        mend = "use tensor operations alone: no .item(), no if on a value, nothing in place on what is given, no torch.distributions"
-        raise Broken(f"cannot be stacked (vmap): {reason}", mend) from error
-    if not torch.allclose(found, torch.stack([members[0].log_prob(*each) for each in zip(h, x, strict=True)])):
-        raise Broken("gives other values stacked (vmap) than alone", "reduce over the last axis alone, counted from the end")
+    likelihoods = [make(name) for _ in range(3)]
+    parameters, buffers = stack_module_state([Scored(likelihood) for likelihood in likelihoods])
+    h = torch.stack([logits(likelihoods[0], 4, pixels=3) for _ in range(3)])
+    x = torch.stack([likelihoods[0].sample(each).detach() for each in h])
+    template = Scored(likelihoods[0])
+    alone = torch.stack([likelihoods[0].log_prob(*each) for each in zip(h, x, strict=True)])
+    fixes = (
+        "use tensor operations alone: no .item(), no if on a value, nothing in place on what is given, no torch.distributions",
+        "reduce over the last axis alone, counted from the end",
+    )
+    stacks("", lambda state, h, x: functional_call(template, state, (h, x)), (parameters | buffers, h, x), alone, fixes)
 
 
 class Scored(torch.nn.Module):
-    """The door by which `functional_call` reaches log_prob."""
+    """Calls log_prob from forward(), because `functional_call` only calls forward()."""
 
     def __init__(self, likelihood: Likelihood) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A VAE whose log p(x) is known: linear, Gaussian, with the exact posterior mean for its encoder."""
+"""A VAE with known log p(x): linear, Gaussian, its encoder gives the exact posterior mean."""
 
 from __future__ import annotations
 

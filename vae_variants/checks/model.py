@@ -1,4 +1,4 @@
-"""Laws of models: what their capabilities promise, and densities that are exact."""
+"""Checks of models: capabilities and exact densities."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import itertools
 import torch
 from torch import Tensor
 
-from vae_variants.checks.check import Broken, Untried, law
-from vae_variants.checks.words import described, members, model_of, size, tiny
+from vae_variants.checks.base import Failed, Skipped, check, described
+from vae_variants.checks.fixtures import gradient_reaches, members, model_of, outside, size, tiny
 from vae_variants.models.base import MODELS, Coder, Density, Encoder, LatentVariable, MeanSampler, Model, Sampler
 from vae_variants.models.likelihoods import Support
 
@@ -31,21 +31,20 @@ def all_binary(d: int) -> Tensor:
     return torch.tensor(list(itertools.product([0.0, 1.0], repeat=d)), dtype=torch.float64)
 
 
-@law("model", first=True)
+@check("model", first=True)
 def says_what_it_is(name: str) -> None:
     """It has a description for `list`, and can be built with its default options for images of any size."""
-    described(MODELS, name)
+    described("model", name)
     for data in (tiny(), tiny(3, 3)):
         model = model_of(name, data)
         if getattr(model, "shape", None) != data.shape:
-            raise Broken(
-                f"built for images of {size(data.shape)}, its shape is {getattr(model, 'shape', None)}", "write self.shape = shape"
-            )
+            found = f"built for images of {size(data.shape)}, its shape is {getattr(model, 'shape', None)}"
+            raise Failed(found, "write self.shape = shape")
         if not isinstance(getattr(model, "support", None), Support):
-            raise Broken("built, it has no support", "write self.support = likelihood.support, or support = Support.BINARY in the class")
+            raise Failed("built, it has no support", "write self.support = likelihood.support, or support = Support.BINARY in the class")
 
 
-@law("model", first=True)
+@check("model", first=True)
 def each_players_loss_reaches_each_of_its_parameters(name: str) -> None:
     """Each player's loss is one number, with a finite gradient for all of its parameters, and each parameter is one player's."""
     data = tiny()
@@ -55,34 +54,28 @@ def each_players_loss_reaches_each_of_its_parameters(name: str) -> None:
     for player in model.players:
         mine = {n: p for n, p in model.named_parameters() if n.startswith(player.prefix)}
         if not mine:
-            raise Broken(f"player {player.prefix!r} owns no parameter", "its prefix begins the names of parameters, such as 'generator.'")
+            raise Failed(f"player {player.prefix!r} owns no parameter", "its prefix begins the names of parameters, such as 'generator.'")
         if owned & set(mine):
-            raise Broken(f"parameter {min(owned & set(mine))} is minimised by two players", "give players prefixes that are apart")
+            raise Failed(f"parameter {min(owned & set(mine))} is minimised by two players", "give players prefixes that are apart")
         owned |= set(mine)
         value = model(player.loss, x, torch.ones(()))
         if tuple(value.shape) != ():
-            raise Broken(f"{player.loss}() gives {size(tuple(value.shape))}, expected one number, ()", "end it with .mean() over the batch")
-        gradients = torch.autograd.grad(value, list(mine.values()), allow_unused=True)
-        for n, gradient in zip(mine, gradients, strict=True):
-            if gradient is None or not gradient.abs().sum() > 0:
-                raise Broken(f"the gradient of {player.loss}() does not reach {n}", "use it in the loss, make it a buffer, or take it away")
-            if not gradient.isfinite().all():
-                raise Broken(f"the gradient of {player.loss}() with respect to {n} is not finite", "keep logarithms away from 0")
+            raise Failed(f"{player.loss}() gives {size(tuple(value.shape))}, expected one number, ()", "end it with .mean() over the batch")
+        gradient_reaches(f"{player.loss}()", value, mine, "use it in the loss, make it a buffer, or remove it")
     if model.players and (left := {n for n, _ in model.named_parameters()} - owned):
-        raise Broken(f"parameter {min(left)} is no player's", "let a player's prefix begin its name, or make it a buffer")
+        raise Failed(f"parameter {min(left)} is no player's", "let a player's prefix begin its name, or make it a buffer")
 
 
-@law("model")
+@check("model")
 def capabilities_keep_their_promises(name: str) -> None:
-    """Samples, codes, densities and draws are of the shapes and in the space that their classes say."""
+    """Samples, latents and densities have the shapes and the support that the capabilities say."""
     model, x = members(name, tiny())
     if isinstance(model, Sampler):
         drawn = model.sample(6)
         expect("sample(6)", drawn, (6, 10))
-        levels = {Support.BINARY: 1, Support.BYTE: 3}.get(model.support)
-        if levels and (strange := drawn[((drawn * levels).round().clamp(0, levels) / levels - drawn).abs() > 1e-6]).numel():
+        if model.support.discrete and (strange := outside(drawn, model.support, 4)).numel():
             found = f"sample() draws {strange[0].item():.4g}, which is not in Support.{model.support.name}"
-            raise Broken(found, "draw pixels, not their probabilities")
+            raise Failed(found, "draw pixels, not their probabilities")
     if isinstance(model, MeanSampler):
         expect("sample_mean(6)", model.sample_mean(6), (6, 10))
     if isinstance(model, Density):
@@ -93,52 +86,50 @@ def capabilities_keep_their_promises(name: str) -> None:
         expect("infer(x, 4, t).kl", d.kl, (len(x),))
         expect("infer(x, 4, t).z without its last axis", d.z[..., 0], (4, len(x)))
         if not torch.allclose(d.kl_units.sum(-1), d.kl, rtol=1e-4, atol=1e-5):
-            raise Broken("kl_units of infer() do not sum to kl", "kl is their sum over the last axis")
+            raise Failed("kl_units of infer() do not sum to kl", "kl is their sum over the last axis")
     if isinstance(model, Encoder):
         z = model.encode(x)
         expect("encode(x)", z, (len(x), z.shape[-1]))
         if not torch.equal(model.encode(x), z):
-            raise Broken("encode() gives other codes the second time", "give the posterior mean, not a draw")
+            raise Failed("encode() gives other latents the second time", "give the posterior mean, not a sample")
         if isinstance(model, Coder):
             expect("decode(z)", model.decode(z), tuple(x.shape))
 
 
 def expect(what: str, found: Tensor, shape: tuple[int, ...]) -> None:
     if tuple(found.shape) != shape:
-        raise Broken(
-            f"{what} gives {size(tuple(found.shape))}, expected {size(shape)}", "the class of the capability says which axes it has"
-        )
+        raise Failed(f"{what} gives {size(tuple(found.shape))}, expected {size(shape)}", "see the class of the capability")
     if not found.isfinite().all():
-        raise Broken(f"{what} gives {found[~found.isfinite()][0].item()}", "see that it is finite")
+        raise Failed(f"{what} gives {found[~found.isfinite()][0].item()}", "see that it is finite")
 
 
 def exact_binary(name: str, height: int, width: int) -> Model:
     cls = MODELS[name]
     if not (issubclass(cls, Density) and getattr(cls, "exact", False)):
-        raise Untried("it has no exact log p(x)")
+        raise Skipped("it has no exact log p(x)")
     model = model_of(name, tiny(height, width))
     if model.support is not Support.BINARY:
-        raise Untried("summed over binary images alone")
+        raise Skipped("summed over binary images alone")
     return roughened(model)
 
 
-@law("model")
+@check("model")
 def an_exact_density_sums_to_one(name: str) -> None:
-    """Where log_prob is exact, p(x) sums to 1 over all images of 10 binary pixels."""
+    """If log_prob is exact, p(x) sums to 1 over all images of 10 binary pixels."""
     model = exact_binary(name, 2, 5)
     with torch.no_grad():
         total = model.log_prob(all_binary(10)).logsumexp(0).item()  # type: ignore[operator]
     if abs(total) > 1e-9:
         found = f"p(x) sums to {torch.tensor(total).exp().item():.6g} instead of 1 over all 1024 images of 10 binary pixels"
-        raise Broken(found, "see that a pixel depends on those before it alone, or say exact = False")
+        raise Failed(found, "see that a pixel depends on those before it alone, or say exact = False")
 
 
-@law("model")
+@check("model")
 def samples_follow_the_density(name: str) -> None:
-    """Where log_prob is exact, images are drawn as often as it says."""
+    """If log_prob is exact, images are sampled with those probabilities."""
     model = exact_binary(name, 2, 2)
     if not isinstance(model, Sampler):
-        raise Untried("it draws no samples")
+        raise Skipped("it draws no samples")
     with torch.no_grad():
         p = model.log_prob(all_binary(4)).exp()  # type: ignore[operator]
         index = (model.sample(DRAWS).double() @ torch.tensor([8.0, 4.0, 2.0, 1.0], dtype=torch.float64)).long()
@@ -147,4 +138,6 @@ def samples_follow_the_density(name: str) -> None:
     if (off > 0).any():
         i = int(off.argmax())
         found = f"sample() draws image {all_binary(4)[i].int().tolist()} {counts[i].item()} times in {DRAWS}"
-        raise Broken(f"{found}, where log_prob says {DRAWS * p[i].item():.0f}", "draw pixels in the order, and from the law, of log_prob")
+        raise Failed(
+            f"{found}, where log_prob says {DRAWS * p[i].item():.0f}", "draw pixels in the order, and from the density, of log_prob"
+        )

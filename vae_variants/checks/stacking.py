@@ -1,12 +1,12 @@
-"""The law by which seeds train together: three stacked ones are three separate ones."""
+"""The check that three seeds stacked train as three separate ones."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from vae_variants.checks.check import Broken, Untried, law
-from vae_variants.checks.words import configuration, digits
+from vae_variants.checks.base import Failed, Skipped, check
+from vae_variants.checks.fixtures import configuration, digits
 from vae_variants.models.base import MODELS
 from vae_variants.training.loop import FEW, Training
 from vae_variants.training.population import Population
@@ -17,7 +17,7 @@ __all__ = ["seeds_train_apart"]
 
 
 def seeds_train_apart(selector: str, traced: bool) -> None:
-    """Six steps with three stacked seeds end where those with each seed alone end; steps are traced, or not. Raises `Broken`."""
+    """Six steps with three stacked seeds end where those with each seed alone end; steps are traced, or not. Raises `Failed`."""
     data, chosen = digits(), configuration(selector)
     images, recipe = data.as_(chosen.support), Recipe(FEW if traced else 1, 10, 1e-2)
 
@@ -34,22 +34,22 @@ def seeds_train_apart(selector: str, traced: bool) -> None:
         together = trained((0, 1, 2))
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        mend = "use tensor operations alone, and noise from torch.randn(shape); or say stackable = False in the class"
-        raise Broken(f"cannot be stacked (vmap): {reason}", mend) from error
+        fix = "use tensor operations alone, and noise from torch.randn(shape); or say stackable = False in the class"
+        raise Failed(f"cannot be stacked (vmap): {reason}", fix) from error
     for i, seed in enumerate((0, 1, 2)):
         for name, tensor in trained((seed,)).items():
             if not torch.allclose(tensor[0], together[name][i], atol=1e-9, rtol=1e-7):
                 off = (tensor[0] - together[name][i]).abs().max().item()
-                found = f"{name} of seed {seed} differs by {off:.2g} after six steps in company from six alone"
-                raise Broken(found, "nothing may be shared between seeds: keep to parameters, buffers and what is given")
+                found = f"{name} of seed {seed} differs by {off:.2g} after six steps stacked from six alone"
+                raise Failed(found, "nothing may be shared between seeds: keep to parameters, buffers and what is given")
     if all(torch.equal(tensor[0], tensor[1]) for tensor in together.values()):
-        raise Broken("three seeds give the same model", "initialise parameters by draws of torch's global generator")
+        raise Failed("three seeds give the same model", "initialise parameters by draws of torch's global generator")
 
 
-@law("model")
+@check("model")
 def stacked_seeds_are_separate_ones(name: str) -> None:
     """Seeds that train together, stacked on one axis, train as each does alone."""
     if not (MODELS[name].stackable and MODELS[name].players):
-        raise Untried("it is not stacked" if MODELS[name].players else "it has nothing to train")
+        raise Skipped("it is not stacked" if MODELS[name].players else "it has nothing to train")
     for traced in (False, True):
         seeds_train_apart(name, traced)

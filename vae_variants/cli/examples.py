@@ -1,4 +1,4 @@
-"""What the help of each command ends with; a test runs all of it."""
+"""Examples at the end of each command's help; a test runs all of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXAMPLES = {
     "list": ("vae-variants list", "vae-variants list metrics", "vae-variants list datasets --json"),
     "run": (
         "vae-variants run vae-bernoulli iwae-8 --seeds 2 --fidelity smoke",
-        'vae-variants run "vae[likelihood=gaussian,latent=2|10]" --seeds 2 --fidelity smoke',
+        'vae-variants run "vae[samples=8,latent=2|10]" --seeds 2 --fidelity smoke',
         "vae-variants run made --dataset mnist --seeds 0,3 --dry-run",
     ),
     "bench": (
@@ -25,7 +25,7 @@ EXAMPLES = {
     ),
     "report": ("vae-variants report digits", "vae-variants report digits --reports elsewhere"),
     "study": ("vae-variants study sampling-speed --fidelity smoke --seeds 2",),
-    "status": ("vae-variants status digits", "vae-variants status mnist --fidelity quick", "vae-variants status --planned"),
+    "status": ("vae-variants status digits", "vae-variants status mnist --fidelity quick", "vae-variants status --planned --json"),
     "compare": (
         "vae-variants compare before/digits reports/digits",
         "vae-variants compare before/digits reports/digits --markdown",
@@ -42,5 +42,5 @@ EXAMPLES = {
 
 
 def examples(command: str) -> str:
-    """The end of a help: each on a line of its own."""
-    return "\n\n".join(["Examples:", *map(escape, EXAMPLES[command])])
+    """The last paragraph of a help page."""
+    return "\n".join(["Examples:", *map(escape, EXAMPLES[command])])

@@ -14,12 +14,12 @@ from typing import cast, get_args
 import torch
 
 from vae_variants.cli.options import seconds
+from vae_variants.components import chosen
 from vae_variants.datasets import parse
 from vae_variants.evaluation import METRICS
 from vae_variants.harness import Record, RunSpec, Store, run_all, unique
 from vae_variants.harness.engines import choose_engine
 from vae_variants.harness.environment import choose_device
-from vae_variants.harness.fingerprint import COMPONENTS
 from vae_variants.harness.limits import parse_memory
 from vae_variants.harness.progress import Log
 from vae_variants.harness.protocols import Engine, Retry, Together
@@ -129,6 +129,6 @@ class Launch:
             return found
         if named := [(file, True) for file, path in files.items() if f'File "{path}"' in record.failure.get("traceback", "")]:
             return found + named
-        parts = [(registry, str(record.values.get(kind))) for kind, registry in COMPONENTS.items()]
+        parts = [(kind.registry, str(record.values.get(kind.key))) for kind in chosen()]
         places = {registry.places[name].file for registry, name in parts if name in registry}
         return found + [(file, False) for file, path in files.items() if path in places]

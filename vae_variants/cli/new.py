@@ -1,4 +1,4 @@
-"""`vae-variants new`: a file that registers something, to begin with."""
+"""`vae-variants new`: a plug-in from a template."""
 
 from __future__ import annotations
 
@@ -8,56 +8,48 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from vae_variants.cli.options import argument, guarded
+from vae_variants.cli.registries import registry_of
+from vae_variants.components import KINDS, Kind
+from vae_variants.plugins import load_plugins
+from vae_variants.registry import UserError, closest
 
-from vae_variants.cli.options import guarded
-from vae_variants.registry import UserError, closest, load_plugins, registry_of
-
-__all__ = ["KINDS", "new"]
+__all__ = ["kinds", "new"]
 
 TEMPLATES = Path(__file__).parent / "templates"
-EXAMPLE = {  # what a template has, to be replaced
-    "likelihood": "a logistic density",
-    "objective": "Renyi's bound",
-    "model": "a mixture of Bernoullis",
-    "metric": "the largest error of a pixel",
-    "dataset": "random rectangles",
-    "study": "a claim about larger codes",
-}
-KINDS = {  # -> how it is tried, once it is checked
-    "likelihood": 'run "vae[likelihood={kebab}]" vae-gaussian --plugin {file} --seeds 2 --fidelity smoke',
-    "objective": 'run "vae[objective={kebab},samples=8]" vae-bernoulli --plugin {file} --seeds 2 --fidelity smoke',
-    "model": "run {kebab} vae-bernoulli --plugin {file} --seeds 2 --fidelity smoke",
-    "metric": "bench digits --plugin {file} --fidelity smoke --retry scores",
-    "dataset": "run vae-bernoulli --dataset {kebab} --plugin {file} --seeds 2 --fidelity smoke",
-    "study": "study {kebab} --plugin {file} --seeds 2 --fidelity smoke",
-}
+
+
+def kinds() -> dict[str, Kind]:
+    """The kinds that have a template, by the name that `new` gives them."""
+    return {kind.key: kind for kind in KINDS.values() if kind.template}
 
 
 @guarded
 def new(
-    kind: Annotated[str, typer.Argument(help=", ".join(KINDS))],
-    name: Annotated[str | None, typer.Argument(help="of the thing and its file; my_KIND unless named")] = None,
+    kind: Annotated[str, argument(f"Kind: {', '.join(kinds())}", tuple(kinds()))],
+    name: Annotated[str | None, argument("Name of the component and its file, e.g. student_t", show_default="my_KIND")] = None,
 ) -> None:
-    """Write a plug-in to begin with: a short example that works, with comments where to change it.
+    """Write a working plug-in as a template.
 
-    Nothing is overwritten. The file passes `check` as it is, and what it registers can be run at once.
+    The file passes its check as it is, and what it registers can be run at once. No file is overwritten.
     """
-    if kind not in KINDS:
-        raise UserError(closest("kind", kind, KINDS))
+    if kind not in kinds():
+        raise UserError(closest("kind", kind, kinds()))
     load_plugins()
+    chosen = kinds()[kind]
+    registry = registry_of(chosen.name)
     snake = re.sub(r"[-.\s]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name or f"my_{kind}")).lower().removesuffix("_py")
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,59}", snake) or keyword.iskeyword(snake) or snake.endswith("_"):
         raise UserError(f"name {name!r} is not valid: letters, digits and _ in between, such as my_{kind}")
     kebab, path = snake.replace("_", "-"), Path(f"{snake}.py")
     if path.exists() or path.is_symlink():
-        raise UserError(f"{str(path)!r} is there already, and nothing is overwritten; choose another name: vae-variants new {kind} NAME")
+        raise UserError(f"{str(path)!r} exists, and no file is overwritten; choose another name: vae-variants new {kind} NAME")
     taken = snake if kind == "metric" else kebab
-    if taken in registry_of(kind):
-        raise UserError(f"{kind} {taken!r} is there already, at {registry_of(kind).places[taken]}; choose another name, such as my_{snake}")
+    if taken in registry:
+        raise UserError(f"{kind} {taken!r} exists, at {registry.places[taken]}; choose another name, such as my_{snake}")
     if importlib.util.find_spec(snake) is not None:
         raise UserError(f"a file {path} would hide the module {snake!r} from Python; choose another name, such as my_{snake}")
-    text = (TEMPLATES / f"{kind}.py").read_text(encoding="utf-8")
+    text = (TEMPLATES / chosen.template).read_text(encoding="utf-8")
     for old, now in (("Template", "".join(part.capitalize() for part in snake.split("_"))), ("template", snake)):
         text = text.replace(old, now)
     try:
@@ -65,5 +57,5 @@ def new(
             file.write(text)
     except OSError as error:
         raise UserError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
-    print(f"wrote {path}, with {EXAMPLE[kind]} as a worked example: put your own in its place. It runs as it is:")
-    print(f"  vae-variants check {path}\n  vae-variants {KINDS[kind].format(kebab=kebab, file=path)}")
+    print(f"wrote {path}, with {chosen.example} as a worked example: put your own in its place. It runs as it is:")
+    print(f"  vae-variants check {path}\n  vae-variants {chosen.trial.format(name=kebab, file=path)}")

@@ -1,96 +1,171 @@
-"""What the commands have in common: their options, and how they fail."""
+"""Options that commands share, and the frame around each command: exit codes, errors in one line, -q and -v."""
 
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from vae_variants.registry import UserError
 
-__all__ = [
-    "Address",
-    "Baseline",
-    "Cpus",
-    "Dataset",
-    "Device",
-    "DryRun",
-    "EngineOption",
-    "Epochs",
-    "Fidelity",
-    "Gpus",
-    "Jobs",
-    "LogOption",
-    "Memory",
-    "Plugin",
-    "Precision",
-    "Reports",
-    "RetryOption",
-    "Runs",
-    "Seeds",
-    "SuiteFidelity",
-    "Timeout",
-    "beginning",
-    "guarded",
-    "seconds",
-]
+if TYPE_CHECKING:
+    from vae_variants.cli.launch import Launch
+    from vae_variants.harness import RunSpec
 
-Dataset = Annotated[str, typer.Option(help="digits, mnist, ..., npz:FILE, images:FOLDER; see `list datasets`")]
-Seeds = Annotated[str, typer.Option(help="a count, or a list such as 0,3,7; they train together")]
+
+def option(text: str, *names: str, panel: str | None = "Input and output", choices: Sequence[str] = (), **other: Any) -> Any:
+    """An option for `Annotated`. Its help shows brackets as they are, and a shell completes its `choices`."""
+    return typer.Option(*names, help=escape(text), rich_help_panel=panel, autocompletion=(lambda: choices) if choices else None, **other)
+
+
+def argument(text: str, choices: Sequence[str] = (), **other: Any) -> Any:
+    """The same for an argument."""
+    return typer.Argument(help=escape(text), autocompletion=(lambda: choices) if choices else None, **other)
+
+
+what, how = partial(option, panel="What to run"), partial(option, panel="Where and how to run it")
+flag = partial(option, metavar="")
+
+DATASET = "Data set, e.g. digits, mnist, npz:FILE, images:FOLDER. All: vae-variants list datasets"
+SEEDS = "Seeds, which train together: a count, or a list, e.g. 0,3,7"
 FIDELITY = (
-    "full; thorough: also annealing, 5000 draws; quick: at most 10 epochs of 10 000 images; smoke: 2 of 400; "
-    'with options such as "thorough[temperatures=10000,start=prior,schedule=linear,annealed_images=50]"'
+    "Preset: full; thorough (adds annealing, takes 5000 posterior samples); quick (10 epochs, 10000 images at most); "
+    'smoke (2 epochs, 400 images). Its options go in brackets, e.g. "thorough[chains=32]"'
 )
-Fidelity = Annotated[str, typer.Option(help=FIDELITY)]
-SuiteFidelity = Annotated[str | None, typer.Option(help=f"instead of the suite's: {FIDELITY}")]
-Epochs = Annotated[int | None, typer.Option(min=0, help="instead of those of the variant or suite")]
-Precision = Annotated[str | None, typer.Option(help="of products of matrices in training: fp32, tf32, bf16")]
-Device = Annotated[str, typer.Option(help="auto (the GPU if there is one), cpu, cuda, cuda:N")]
-EngineOption = Annotated[str, typer.Option("--engine", help="local: processes of this machine; ray: a Ray cluster's")]
-Address = Annotated[str | None, typer.Option(help="of the Ray cluster, such as 10.0.0.1:6379; without it one is started here")]
-Cpus = Annotated[int, typer.Option(min=1, help="processors of each run on a Ray cluster")]
-Gpus = Annotated[float, typer.Option(min=0, help="GPUs of each run there with --device cuda, such as 0.25")]
-JOBS = "runs side by side, in processes that share the threads: a count, or auto, one per core (1 on a GPU); 0: here, unprotected"
-Jobs = Annotated[str, typer.Option(help=JOBS)]
-Timeout = Annotated[str | None, typer.Option(help="limit of each run, such as 90s, 10m, 2h; what takes longer is stopped")]
-Memory = Annotated[str, typer.Option(help="limit of each run, such as 4g; auto: its part of nine tenths of the machine's; none")]
-RETRY = "make again: never; failed; older, what other code made; scores, from the models that were kept; all"
-RetryOption = Annotated[str, typer.Option(help=RETRY)]
-Plugin = Annotated[list[Path] | None, typer.Option(help="a Python file that registers something of yours; may be repeated")]
-Baseline = Annotated[Path | None, typer.Option(help="a report or folder of records: what changed since is in report.html")]
-Runs = Annotated[Path, typer.Option(help="the folder of records")]
-Reports = Annotated[Path, typer.Option(help="the folder of reports")]
-LogOption = Annotated[str | None, typer.Option("--log", help="tensorboard: event files for each run and seed, in the run's folder")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be run, and stop")]
+PRESETS = ("full", "thorough", "quick", "smoke")
+PRECISION = "Precision of matrix products in training: fp32, tf32, bf16"
+JOBS = "Runs side by side: a count; auto (one per core, or 1 on a GPU); 0 (in this process, without limits or supervision)"
+MEMORY = "Memory limit of each run: e.g. 4g; auto (its share of 90 % of the machine's); none"
+RETRY = "Runs to repeat: never; failed; older (stale: made by other code); scores (keep the models, measure again); all"
+CHANGED = {"show_default": "that of the suite"}  # of options that replace what a suite says
 
-beginning: list[Callable[[], None]] = []  # what the program does before a command, and not before its help
+Dataset = Annotated[str, what(DATASET, metavar="NAME")]
+Seeds = Annotated[str, what(SEEDS, metavar="SEEDS")]
+Fidelity = Annotated[str, what(FIDELITY, metavar="PRESET", choices=PRESETS)]
+Epochs = Annotated[int | None, what("Training epochs, e.g. 20", metavar="N", min=0, show_default="those of each variant")]
+Precision = Annotated[str | None, what(PRECISION, metavar="TYPE", choices=("fp32", "tf32", "bf16"), show_default="that of each variant")]
+Device = Annotated[str, how("Device: auto (a GPU if there is one), cpu, cuda, cuda:1", metavar="NAME", choices=("auto", "cpu", "cuda"))]
+Jobs = Annotated[str, how(JOBS, metavar="N", choices=("auto",))]
+Plugin = Annotated[list[Path] | None, option("Python file that registers components; may be repeated", metavar="FILE.py")]
+Runs = Annotated[Path, option("Folder of records", metavar="FOLDER")]
+Reports = Annotated[Path, option("Folder of reports", metavar="FOLDER")]
+Baseline = Annotated[Path | None, option("Earlier report or folder of records: the report shows what changed since", metavar="PATH")]
+DryRun = Annotated[bool, flag("Show what would run and which data is missing; run nothing", "--dry-run")]
+Json = Annotated[bool, flag("JSON on standard output, for programs", "--json")]
+Quiet = Annotated[bool, flag("Only results, their paths, and errors", "--quiet", "-q", panel=None)]
+Verbose = Annotated[bool, flag("Also versions, and the traceback of each error", "--verbose", "-v", panel=None)]
+
+
+class Group:
+    """Several options: a parameter of this type stands for an option for each field."""
+
+
+@dataclass(frozen=True)
+class SuiteChoice(Group):
+    """A suite, and values that replace its own."""
+
+    suite: Annotated[str, argument("Suite's name (all: vae-variants list suites), or path of a .toml file")] = "digits"
+    dataset: Annotated[str | None, what(DATASET, metavar="NAME", **CHANGED)] = None
+    seeds: Annotated[str | None, what(SEEDS, metavar="SEEDS", **CHANGED)] = None
+    fidelity: Annotated[str | None, what(FIDELITY, metavar="PRESET", choices=PRESETS, **CHANGED)] = None
+    epochs: Epochs = None
+    precision: Precision = None
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if key != "suite"}
+
+    def plan(self) -> list[RunSpec]:
+        """Raises `UserError` for a suite or value that does not exist."""
+        from vae_variants.harness import load_suite
+
+        return load_suite(self.suite).plan(**self.changes)
+
+
+@dataclass(frozen=True)
+class Execution(Group):
+    """Where and how runs are made."""
+
+    device: Device = "auto"
+    engine: Annotated[str, how("Engine: local (this machine), ray (a Ray cluster)", metavar="NAME", choices=("local", "ray"))] = "local"
+    address: Annotated[str | None, how("Ray cluster, e.g. 10.0.0.1:6379", metavar="ADDRESS", show_default="starts one here")] = None
+    cpus: Annotated[int, how("Processors of each run on Ray", metavar="N", min=1)] = 1
+    gpus: Annotated[float, how("GPUs of each run on Ray with --device cuda, e.g. 0.25", metavar="N", min=0)] = 1.0
+    jobs: Jobs = "1"
+    timeout: Annotated[str | None, how("Time limit of each run, e.g. 90s, 10m, 2h", metavar="TIME", show_default="none")] = None
+    memory: Annotated[str, how(MEMORY, metavar="SIZE", choices=("auto", "none"))] = "auto"
+    retry: Annotated[str, how(RETRY, metavar="WHICH", choices=("never", "failed", "older", "scores", "all"))] = "never"
+    plugin: Plugin = None
+    runs: Runs = Path("runs")
+    log: Annotated[str | None, option("Event files of each run and seed: tensorboard", metavar="FORMAT", choices=("tensorboard",))] = None
+
+    def launch(self) -> Launch:
+        """Raises `UserError` at the latest when runs are checked or executed."""
+        from vae_variants.cli.launch import Launch
+        from vae_variants.harness.progress import Log
+
+        Log.quiet = Verbosity.quiet
+        where = (self.device, self.jobs, self.retry, self.timeout, self.memory, self.engine, self.address)
+        return Launch(self.runs, *where, self.plugin or (), self.cpus, self.gpus, self.log)
+
+
+class Verbosity:
+    """What -q and -v ask of the command that runs now."""
+
+    quiet = verbose = False
+
+
+KEYWORD = inspect.Parameter.KEYWORD_ONLY
+VERBOSITY = [inspect.Parameter(name, KEYWORD, default=False, annotation=hint) for name, hint in (("quiet", Quiet), ("verbose", Verbose))]
+beginning: list[Callable[[], None]] = []  # called before each command, but not before its help
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """One clear line and an exit code instead of a traceback: 2 for bad usage or no data, 130 when interrupted."""
+    """A command with -q and -v, whose errors are one line. Exit codes: 2 for bad usage or missing data, 130 when interrupted."""
+    signature = inspect.signature(command, eval_str=True)
+    hints = {name: p.annotation for name, p in signature.parameters.items() if isinstance(p.annotation, type)}
+    groups = {name: inspect.signature(hint, eval_str=True).parameters for name, hint in hints.items() if issubclass(hint, Group)}
 
     @functools.wraps(command)
-    def wrapper(*args: Any, **kwargs: Any) -> None:
+    def wrapper(*, quiet: bool, verbose: bool, **given: Any) -> None:
+        Verbosity.quiet, Verbosity.verbose = Verbosity.quiet or quiet, Verbosity.verbose or verbose
+        for name, fields in groups.items():
+            given[name] = hints[name](**{field: given.pop(field) for field in fields})
         try:
+            if Verbosity.verbose:
+                print(", ".join(f"{name} {version(name)}" for name in ("vae-variants", "torch")), "on Python", sys.version, file=sys.stderr)
             for begin in beginning:
                 begin()
-            command(*args, **kwargs)
+            command(**given)
         except UserError as error:
+            if Verbosity.verbose:
+                traceback.print_exc()
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
-            print("interrupted; finished runs and whole epochs are kept, and the same command goes on from there", file=sys.stderr)
+            print("interrupted; finished runs and completed epochs are kept, and the same command resumes", file=sys.stderr)
             raise typer.Exit(130) from None
 
+    parts = [groups.get(name, {name: p}) for name, p in signature.parameters.items()]
+    parameters = [p.replace(kind=KEYWORD) for part in parts for p in part.values()]
+    wrapper.__signature__ = signature.replace(parameters=[*parameters, *VERBOSITY])  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {}
     return wrapper
 
 
 def seconds(text: str | None) -> float | None:
+    """`90s`, `10m` or `2h` in seconds. Raises `UserError`."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*([smh]?)", text.strip(), re.ASCII)

@@ -1,61 +1,116 @@
-"""What of a suite is done."""
+"""`vae-variants status`: what is finished of a suite; and the plan that --dry-run shows."""
 
 from __future__ import annotations
 
+import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from vae_variants.cli.options import Plugin, Runs, SuiteFidelity, guarded
-from vae_variants.registry import load_plugins
+from vae_variants.cli.options import Json, Plugin, Runs, SuiteChoice, flag, guarded
+from vae_variants.plugins import load_plugins
 
 if TYPE_CHECKING:
-    from vae_variants.harness import Store
+    from vae_variants.harness import Record, RunSpec, Store
 
-__all__ = ["status"]
+__all__ = ["planned_rows", "show", "show_plan", "status", "suite_rows"]
+
+PLANNED = "Instead of a suite: every run that was ever planned in the folder of records"
 
 
 @guarded
 def status(
-    suite: Annotated[str, typer.Argument(help="a suite's name (`list suites`), or the path of its .toml")] = "digits",
-    dataset: Annotated[str | None, typer.Option(help="instead of the suite's")] = None,
-    seeds: Annotated[str | None, typer.Option(help="instead of the suite's")] = None,
-    fidelity: SuiteFidelity = None,
-    planned: Annotated[bool, typer.Option("--planned", help="instead of a suite: what was ever planned in the folder of records")] = False,
+    *,
+    choice: SuiteChoice,
+    planned: Annotated[bool, flag(PLANNED, "--planned")] = False,
+    as_json: Json = False,
     plugin: Plugin = None,
     runs: Runs = Path("runs"),
 ) -> None:
-    """What of a suite is done, failed, begun or missing."""
-    from vae_variants.harness import Store, load_suite, unique
-    from vae_variants.harness.progress import out, plan_table
+    """Show which runs are finished, failed, interrupted or missing.
 
-    load_plugins(plugin or [])
-    if planned:
-        show_planned(Store(runs))
+    Other code made a stale run; bench --retry older repeats it. JSON is {"runs": [...]}. Each run has variant, dataset, seeds, fidelity,
+    epochs, state (as the table shows it), status (of each seed), stale, epochs_done, key and folder (null if the run is missing).
+    """
+    from vae_variants.harness import Store, unique
+
+    load_plugins(plugin or ())
+    store = Store(runs)
+    rows = planned_rows(store) if planned else suite_rows(unique(choice.plan()), store)
+    if as_json:
+        print(json.dumps({"runs": rows}, indent=1))
         return
-    plan, store = load_suite(suite).plan(dataset=dataset, seeds=seeds, fidelity=fidelity), Store(runs)
-    out.print(plan_table(unique(plan), store))
-    if not store.newest(spec.identity for spec in plan):
-        given = {"dataset": dataset, "seeds": seeds, "fidelity": fidelity}
-        options = [part for key, value in given.items() if value is not None for part in (f"--{key}", value)]
-        options += [part for path in plugin or [] for part in ("--plugin", str(path))]
-        options += [] if runs == Path("runs") else ["--runs", str(runs)]
-        print(f"no run of it has ended in {str(runs)!r}; make them with: {shlex.join(['vae-variants', 'bench', suite, *options])}")
+    show(rows, "key" if planned else "epochs")
+    if not planned and not any(row["key"] for row in rows):
+        given = {**choice.changes, "runs": None if runs == Path("runs") else runs}
+        options = [part for key, value in given.items() if value is not None for part in (f"--{key}", str(value))]
+        options += [part for path in plugin or () for part in ("--plugin", str(path))]
+        command = shlex.join(["vae-variants", "bench", choice.suite, *options])
+        print(f"no run of this suite has finished in {str(runs)!r}; make them with: {command}")
 
 
-def show_planned(store: Store) -> None:
-    """What the manifests say, beside the records that there are."""
+def suite_rows(specs: Sequence[RunSpec], store: Store) -> list[dict[str, Any]]:
+    """What is finished of each run: see `status` for the parts."""
+    newest, rows = store.newest(spec.identity for spec in specs), []
+    for spec in specs:
+        found = newest.get(spec.identity)
+        done = 0 if found and not found[1].interrupted else store.epochs_done(spec)
+        epochs = spec.configuration.values.get("epochs")
+        rows.append(row(spec.label, spec.dataset, list(spec.seeds), spec.fidelity, found, epochs=epochs, epochs_done=done))
+    return rows
+
+
+def planned_rows(store: Store) -> list[dict[str, Any]]:
+    """The same for every run in the store's manifests."""
+    records = {record.key: (folder, record) for folder, record in store.records()}
+    return [
+        row(run["label"], run["dataset"], run["seeds"], run["fidelity"], records.get(key), key=key) for key, run in store.planned().items()
+    ]
+
+
+def row(
+    variant: str, dataset: str, seeds: list[int], fidelity: str, found: tuple[Path, Record] | None, *, epochs_done: int = 0, **known: Any
+) -> dict[str, Any]:
+    folder, record = found or (None, None)
+    status, stale = (record.status, not record.current) if record else ({}, False)
+    states = [*sorted(set(status.values())), *["stale"] * stale, *([f"{epochs_done} epochs done"] if epochs_done else [])]
+    run = {"variant": variant, "dataset": dataset, "seeds": seeds, "fidelity": fidelity}
+    made = {"epochs": record and record.values.get("epochs"), "key": record and record.key, "folder": folder and str(folder)}
+    state = {"state": ", ".join(states) or "missing", "status": status, "stale": stale, "epochs_done": epochs_done}
+    return run | state | made | known
+
+
+def show(rows: Sequence[dict[str, Any]], extra: str) -> None:
+    """The table of a plan, with one column more."""
     from rich.table import Table
 
-    from vae_variants.harness.progress import out, states
+    from vae_variants.harness.progress import out
 
-    records = {record.key: record for _, record in store.records()}
     table = Table(box=None, pad_edge=False)
-    for column in ("variant", "data set", "seeds", "fidelity", "key", "state"):
-        table.add_column(column, no_wrap=column == "variant")
-    for key, run in store.planned().items():
-        state = states(records[key]) if key in records else "missing"
-        table.add_row(run["label"], run["dataset"], ",".join(map(str, run["seeds"])), run["fidelity"], key[:12], state)
+    for column in ("variant", "data set", "seeds", "preset", extra, "state"):
+        table.add_column(column, overflow="fold", no_wrap=column == "key")
+    for each in rows:
+        value = "-" if each[extra] is None else str(each[extra])[:12]
+        table.add_row(each["variant"], each["dataset"], ",".join(map(str, each["seeds"])), each["fidelity"], value, each["state"])
     out.print(table)
+
+
+def show_plan(specs: Sequence[RunSpec], store: Store) -> None:
+    """What would run, and which data a run downloads first. Raises `UserError` if the user's own data cannot be read."""
+    from vae_variants.datasets import load_dataset
+    from vae_variants.datasets.builtin import SOURCES
+    from vae_variants.datasets.downloads import data_root
+
+    rows = suite_rows(specs, store)
+    show(rows, "epochs")
+    left = sum(each["state"] != "ok" for each in rows)
+    print(f"{left} of {len(rows)} runs are left; nothing was run (--dry-run)")
+    for dataset in dict.fromkeys(spec.dataset for spec in specs):
+        name = dataset.partition("?")[0]
+        if ":" in name:  # the user's own
+            load_dataset(dataset)
+        elif name in SOURCES:
+            folder = data_root() / SOURCES[name].folder
+            if absent := [file for file in SOURCES[name].files if not (folder / file).is_file()]:
+                print(f"data set {name!r} is not complete: {', '.join(absent)} are missing in {str(folder)!r}; a run downloads them")

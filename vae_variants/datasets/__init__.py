@@ -9,12 +9,20 @@ from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import parse_qsl
 
+from vae_variants.components import options_fault, takes
 from vae_variants.datasets import builtin as _builtin  # noqa: F401  (importing registers)
 from vae_variants.datasets import own as _own  # noqa: F401
 from vae_variants.datasets.dataset import DATASETS, Data, Dataset, split
 from vae_variants.registry import UserError, closest
 
 __all__ = ["DATASETS", "Data", "Dataset", "load_dataset", "parse", "split"]
+
+
+@DATASETS.validator
+def _fault(obj: Any) -> str:
+    if not callable(obj):
+        return "is not a function; write def name(): ... that returns split(...)"
+    return options_fault(obj, ("path",) if takes(obj, "path") else ())
 
 
 @lru_cache(maxsize=4)

@@ -69,6 +69,15 @@ class Value:
 METRICS: Registry[Metric] = Registry("metric")
 
 
+@METRICS.validator
+def _fault(obj: object) -> str:
+    if not isinstance(obj, Metric):
+        return "is not a metric; decorate a function with @metric(unit=..., better=...) in place of METRICS.add"
+    if not isinstance(obj.unit, str) or not obj.unit.strip():
+        return 'has no unit; write unit="nats", "fraction", "ratio" or what its figure counts'
+    return ""
+
+
 def trained(e: Evaluation) -> bool:
     return bool(e.model.players)
 
@@ -134,7 +143,8 @@ def metric(
     def register(fn: Callable[[Evaluation], float]) -> Callable[[Evaluation], float]:
         text, key = inspect.getdoc(fn) or "", name or fn.__name__
         first, notes = text.split("\n")[0], labelled_notes(text)
-        METRICS.add(Metric(key, fn, needs, unit, better, kind, applies, first, notes, published or key, fn.__module__), name=key)
+        found = Metric(key, fn, needs, unit, better, kind, applies, first, notes, published or key, fn.__module__)
+        METRICS.add(found, name=key, source=fn)
         return fn
 
     return register

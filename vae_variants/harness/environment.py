@@ -1,12 +1,10 @@
-"""The machine and versions behind a record, and how much memory a piece of work took."""
+"""The machine and versions behind a record."""
 
 from __future__ import annotations
 
 import platform
 import re
-import resource
 import subprocess
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from vae_variants.registry import UserError
 
-__all__ = ["choose_device", "device_name", "environment", "peak_memory", "reset_peak_memory", "share"]
+__all__ = ["choose_device", "device_name", "environment", "share"]
 
 PACKAGES = ("vae-variants", "torch", "torchvision", "numpy", "pandas", "scikit-learn")
 
@@ -82,31 +80,3 @@ def environment(device: torch.device, threads: int | None = None, jobs: int | No
             versions[package] = None
     found = {"python": platform.python_version(), "platform": platform.platform(), "versions": versions, "commit": commit()}
     return {**found, "device": device_name(device, threads, jobs), "device_type": device.type, "threads": threads, "jobs": jobs}
-
-
-def reset_peak_memory(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:  # not Linux, or not permitted: the peak is then that of the whole process so far
-        return
-
-
-def allocated(device: torch.device) -> int:
-    """Bytes on a GPU now; 0 on a CPU, where it cannot be told which part of the process a model is."""
-    return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes: allocated on the GPU, or resident in this process, at most since `reset_peak_memory`."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        found = re.search(r"^VmHWM:\s*(\d+) kB$", Path("/proc/self/status").read_text(encoding="ascii"), re.MULTILINE)
-    except OSError:
-        found = None
-    if found:
-        return int(found[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

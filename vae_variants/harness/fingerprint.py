@@ -1,4 +1,8 @@
-"""A digest of the sources that can change a run's numbers; comments, docstrings and everything else can change without it."""
+"""A digest of the sources that can change a run's numbers.
+
+It hashes whole files and follows their imports: what trains a model, what measures it, and the components that a configuration names.
+Comments and docstrings do not count.
+"""
 
 from __future__ import annotations
 
@@ -14,35 +18,33 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from vae_variants.components import chosen
 from vae_variants.evaluation import METRICS
 from vae_variants.models.base import MODELS
-from vae_variants.models.likelihoods import LIKELIHOODS
-from vae_variants.models.networks import NETWORKS
-from vae_variants.models.objectives import OBJECTIVES
-from vae_variants.registry import Registry
 
 __all__ = ["fingerprint"]
 
 NAME, PACKAGE = "vae_variants", Path(__file__).parents[1]
-TRAINING = ("training/loop", "datasets/dataset", "process", "variants/configurations")
-EVALUATION = ("evaluation/__init__", "harness/runner", "harness/environment", "training/throughput")
-COMPONENTS: dict[str, Registry[Any]] = {"model": MODELS, "likelihood": LIKELIHOODS, "objective": OBJECTIVES, "network": NETWORKS}
-# the registry finds things, data have a digest of their own, and the rest of the harness carries numbers about
-APART = {PACKAGE / "registry.py", *(PACKAGE / f"datasets/{name}.py" for name in ("__init__", "builtin", "downloads", "own", "folder"))}
-ONLY = {  # file -> functions of it that make numbers; of what they import no more counts than is in `EVALUATION`
-    PACKAGE / "harness/runner.py": {"train_and_evaluate", "costs"},
-    PACKAGE / "harness/environment.py": {"reset_peak_memory", "allocated", "peak_memory"},
-}
+TRAINING, EVALUATION = ("training/setup.py", "process.py"), ("evaluation/__init__.py", "harness/measured.py")
+# Files that imports do not lead into: they find components, whose own files count, or load data, which have a digest of their own.
+APART = (
+    *("__init__.py", "registry.py", "components.py", "models/__init__.py", "variants/__init__.py"),
+    *(f"datasets/{name}.py" for name in ("__init__", "builtin", "downloads", "own", "folder")),
+)
 LIBRARY = {"site-packages", "dist-packages"}
 
 
 def fingerprint(values: Mapping[str, Any], evaluation: bool = True) -> str:
-    """Of the sources behind a configuration and what it imports: training, and unless told otherwise what is measured.
+    """Digest of the sources behind a configuration.
 
-    Metrics of plug-ins count where the model may be asked them. A variant's entry does not count, nor a model that is not this one.
-    Raises `UserError` for a component that is not registered.
+    Args:
+        values: Of a configuration. Entries of variants do not count, nor do models that it does not name.
+        evaluation: Whether what is measured counts: also a plug-in's metrics, if they apply to the class of this model.
+
+    Raises:
+        UserError: A component is not registered.
     """
-    used = [registry[values[name]] for name, registry in COMPONENTS.items() if name in values]
+    used = [kind.registry[values[kind.key]] for kind in chosen() if kind.key in values]
     files = {path for part in used for path in sources(part)}
     if evaluation and "model" in values and isinstance(model := MODELS[values["model"]], type):
         asked = [m for m in METRICS.values() if all(issubclass(model, need) for need in m.needs)]
@@ -52,18 +54,18 @@ def fingerprint(values: Mapping[str, Any], evaluation: bool = True) -> str:
 
 @lru_cache(maxsize=1024)
 def sources(part: Any) -> frozenset[Path]:
-    """The files of a function, of a class and its bases, or of a value that is made of functions; none of what was typed in."""
+    """The files of a function, of a class and its bases, or of a value that holds functions."""
     part = part.func if isinstance(part, partial) else part
-    parts = part if isinstance(part, tuple) else vars(part).values() if hasattr(part, "__dict__") else ()
-    classes = [cls for member in (part, *parts) if isinstance(member, type) for cls in member.__mro__]
-    functions = [inspect.unwrap(member) for member in (part, *parts) if callable(member) and hasattr(member, "__code__")]
+    held = part if isinstance(part, tuple) else vars(part).values() if hasattr(part, "__dict__") else ()
+    classes = [cls for member in (part, *held) if isinstance(member, type) for cls in member.__mro__]
+    functions = [inspect.unwrap(member) for member in (part, *held) if callable(member) and hasattr(member, "__code__")]
     names = [getattr(sys.modules.get(cls.__module__), "__file__", None) for cls in (*classes, type(part))]
     paths = [Path(name) for name in (*names, *(f.__code__.co_filename for f in functions if hasattr(f, "__code__"))) if name]
     return frozenset(path for path in paths if path.is_file() and counts(path))
 
 
 def counts(path: Path) -> bool:
-    """Whether a file is the project's, a plug-in's, or the user's: what a library has does not change from one day to the next."""
+    """Whether a file is the project's, a plug-in's or the user's, not a library's."""
     if path.is_relative_to(PACKAGE) or any(path.is_relative_to(root) for root in installed()):
         return True
     return LIBRARY.isdisjoint(path.parts) and not path.is_relative_to(sysconfig.get_path("stdlib"))
@@ -71,7 +73,7 @@ def counts(path: Path) -> bool:
 
 @lru_cache(maxsize=1)
 def installed() -> frozenset[Path]:
-    """Packages, or single modules, that register things by an entry point."""
+    """The folders or files of packages that register components by an entry point."""
     specs = [find_spec(name) for name in {point.module.partition(".")[0] for point in entry_points(group=f"{NAME}.plugins")}]
     places = [place for spec in specs if spec for place in (*(spec.submodule_search_locations or ()), spec.origin or "") if place]
     return frozenset(map(Path, places))
@@ -79,12 +81,11 @@ def installed() -> frozenset[Path]:
 
 @lru_cache(maxsize=64)
 def digest(components: frozenset[Path], evaluation: bool) -> str:
-    roots = [PACKAGE / f"{name}.py" for name in (*TRAINING, *(EVALUATION if evaluation else ()))]
-    found: dict[Path, str] = {}
-    waiting = [*components, *roots]
+    found, apart = dict[Path, str](), {PACKAGE / name for name in APART}
+    waiting = [*components, *(PACKAGE / name for name in (*TRAINING, *(EVALUATION if evaluation else ())))]
     while waiting:
         path = waiting.pop()
-        if path not in found and path not in APART:
+        if path not in found and path not in apart:
             found[path], imported = read(path)
             waiting += imported
     texts = sorted((path.relative_to(PACKAGE).as_posix() if path.is_relative_to(PACKAGE) else "", text) for path, text in found.items())
@@ -93,10 +94,8 @@ def digest(components: frozenset[Path], evaluation: bool) -> str:
 
 @lru_cache(maxsize=256)
 def read(path: Path) -> tuple[str, tuple[Path, ...]]:
-    """The code of a file as it is when one first asks, and the files that it imports, of those that count."""
+    """The code of a file when it is first asked for, and those of the files that it imports that count."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    if path in ONLY:
-        tree.body = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in ONLY[path]]
     imported = tuple(file for node in statements(tree) for file in files_of(node, path))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
@@ -106,14 +105,14 @@ def read(path: Path) -> tuple[str, tuple[Path, ...]]:
 
 
 def statements(tree: ast.Module) -> list[ast.stmt]:
-    """Those that are executed, of a module and of its functions: what stands under `if TYPE_CHECKING` is not."""
+    """All statements of a module and its functions, except those under `if TYPE_CHECKING`."""
     types = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)]
     skipped = {id(inner) for node in types for inner in ast.walk(node)}
     return [node for node in ast.walk(tree) if isinstance(node, ast.stmt) and id(node) not in skipped]
 
 
 def files_of(node: ast.stmt, path: Path) -> list[Path]:
-    """The files that an import statement of the file `path` names: of this package, and of what else counts."""
+    """The files that an import statement in the file `path` names, of those that count."""
     if isinstance(node, ast.ImportFrom):
         inner = [node.module] if node.module else []
         names = [".".join(parts) for parts in ([*inner], *([*inner, alias.name] for alias in node.names)) if parts]
@@ -127,7 +126,8 @@ def files_of(node: ast.stmt, path: Path) -> list[Path]:
     for name in names:
         top, *rest = name.split(".")
         if top == NAME:
-            found += [file for file in (PACKAGE.joinpath(*rest).with_suffix(".py"),) if rest and file.is_file()]
+            place = PACKAGE.joinpath(*rest)
+            found += [file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()]
         elif not path.is_relative_to(PACKAGE) and top not in sys.stdlib_module_names:
             found += [file for file in elsewhere(top, tuple(rest)) if counts(file)]
     return found
@@ -135,7 +135,7 @@ def files_of(node: ast.stmt, path: Path) -> list[Path]:
 
 @lru_cache(maxsize=256)
 def elsewhere(top: str, rest: tuple[str, ...]) -> tuple[Path, ...]:
-    """The files of a module that is not this package's, and of the packages that it is in; none where there is no source."""
+    """The files of another package's module and of the packages that it is in; none if there is no source."""
     try:
         spec = find_spec(top)
     except (ImportError, ValueError):
@@ -148,7 +148,7 @@ def elsewhere(top: str, rest: tuple[str, ...]) -> tuple[Path, ...]:
 
 
 def below(roots: list[Path], names: list[str]) -> Iterator[Path]:
-    """Of a dotted name, the file of each of its parts, a module's or a package's."""
+    """The file of each part of a dotted name: a module's or a package's."""
     for root in roots:
         for i in range(1, len(names) + 1):
             place = root.joinpath(*names[:i])

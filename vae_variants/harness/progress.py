@@ -36,9 +36,11 @@ class Log:
     With an `engine` that has made no run yet it says what makes the first one longer than the rest.
     """
 
+    quiet = False  # set by --quiet
+
     def __init__(self, specs: Sequence[RunSpec], engine: Engine | None = None) -> None:
         self.engine = engine
-        self.console = Console(file=sys.stderr, highlight=False)
+        self.console = Console(file=sys.stderr, highlight=False, quiet=self.quiet)
         self.total, self.number, self.done = len(specs), 0, 0.0
         self.waits = self.begun = False
         self.running: dict[str, tuple[str, float]] = {}  # identity -> how a run goes on, and how much of its work is done

@@ -22,7 +22,8 @@ from vae_variants.harness.record import Record
 from vae_variants.harness.spec import BROUGHT
 from vae_variants.harness.store import Store
 from vae_variants.harness.worker import Worker
-from vae_variants.registry import UserError, load_plugins
+from vae_variants.plugins import load_plugins
+from vae_variants.registry import UserError
 
 __all__ = ["Flight", "Task", "make"]
 

@@ -3,39 +3,33 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from vae_variants.evaluation import Evaluation, evaluate, fidelity
-from vae_variants.evaluation.features import classifier
-from vae_variants.harness.environment import allocated, environment, peak_memory, reset_peak_memory
+from vae_variants.evaluation import fidelity
+from vae_variants.harness.environment import environment
 from vae_variants.harness.failures import TimedOut, classified, end_of, failed, written
 from vae_variants.harness.files import StoreError, sweep
 from vae_variants.harness.locks import Due, Queue
+from vae_variants.harness.measured import allocated, evaluations, score
 from vae_variants.harness.pictures import pictures
 from vae_variants.harness.protocols import Engine, Losses, Quiet, Retry, Terms, Watcher
 from vae_variants.harness.record import Record
 from vae_variants.harness.spec import RunSpec, prepared
 from vae_variants.harness.store import CHECKPOINT, MODEL, PICTURES, Store, finite, load_tensors, save_tensors
-from vae_variants.models.base import LatentVariable, MeanSampler
 from vae_variants.training.loop import Training
-from vae_variants.training.population import Population
-from vae_variants.training.throughput import product_rate, step_flops
-from vae_variants.variants import build
+from vae_variants.training.setup import set_up
 
 __all__ = ["Here", "is_due", "run", "run_all", "trained"]
 
 CHECKPOINT_SECONDS = 30.0
 HELD_SECONDS = 1.0  # between two looks at runs that another invocation is at
-MEASUREMENT_SECONDS = 4  # times what the fidelity gives to a throughput: a training step is slower than a sample
 
 
 class Reached(Quiet):
@@ -170,36 +164,21 @@ def run(due: Due, terms: Terms, watcher: Watcher) -> Record:
 
 def train_and_evaluate(spec: RunSpec, key: str, terms: Terms, watcher: Watcher, found: dict[str, Any]) -> None:
     """Fills `found` with the parts of a record as they come to be known."""
-    store, device = terms.store, terms.device
-    dataset, level, folder = prepared(spec.dataset, spec.fidelity), fidelity(spec.fidelity), store.folder(spec, key)
-    recipe, data = spec.configuration.recipe, dataset.as_(spec.configuration.support)
-
-    held = allocated(device)
-    population = Population(lambda: build(spec.configuration, dataset), spec.seeds, device)
-    training = Training(population, data, recipe, dataset.digest)
+    store, device, level = terms.store, terms.device, fidelity(spec.fidelity)
+    dataset, held = prepared(spec.dataset, spec.fidelity), allocated(device)
+    training = set_up(spec.configuration, dataset, spec.seeds, device)
     history = trained(training, spec, key, store, terms.timeout, watcher, terms.fresh, terms.renew)
     found["curves"], found["epoch_seconds"] = history["curves"], history["epoch_seconds"]
     found["trained"] = history.get("trained", {})
     diverged = {int(seed): epoch for seed, epoch in history["diverged"].items()}
     for seed, epoch in diverged.items():
         found["status"][str(seed)], found["reason"][str(seed)] = "diverged", f"the loss was not finite in epoch {epoch}"
-    alive = [seed for seed in spec.seeds if seed not in diverged]
-    cost = costs(training, level.timing_seconds * MEASUREMENT_SECONDS, held) if alive and training.players else {}
-    rows: list[dict[str, Any]] = []
-    found["rows"], found["series"] = rows, {}
-    for seed, member in zip(spec.seeds, training.population.members(), strict=True):
-        if seed in diverged:
-            continue
-        e = Evaluation(member, dataset, seed, level, device, cost)
-        rows += [{"seed": seed, **asdict(value)} for value in evaluate(e)]
-        if isinstance(member, LatentVariable) and all(map(math.isfinite, units := e.elbo.rate_units.tolist())):
-            found["series"].setdefault("kl_units", {})[str(seed)] = [round(v, 6) for v in units]
-        if isinstance(member, MeanSampler) and dataset.labels is not None:
-            model, accuracy = classifier(dataset)
-            found["classifier"] = {"digest": model.digest, "test_accuracy": accuracy}
-        if seed == alive[0] and (shown := pictures(e)):
-            save_tensors(folder / PICTURES, shown)
-        found["status"][str(seed)] = "ok"
+    found["rows"], found["series"] = [], {}
+    for e in evaluations(training, dataset, spec.seeds, diverged, level, device, held):
+        score(e, found)
+        if "ok" not in found["status"].values() and (shown := pictures(e)):
+            save_tensors(store.folder(spec, key) / PICTURES, shown)
+        found["status"][str(e.seed)] = "ok"
 
 
 def fits(state: dict[str, torch.Tensor], like: dict[str, torch.Tensor]) -> bool:
@@ -242,26 +221,6 @@ def trained(
     if state := training.population.state():
         save_tensors(folder / MODEL, state, key=key, training=training_key, code=code, history=json.dumps(history))
     return history
-
-
-def costs(training: Training, budget: float, held: int) -> dict[str, float]:
-    """Throughput, its share of the machine's rate and peak memory of single steps, less the `held` bytes, and what all of them take so.
-
-    Leaves the population as it was.
-    """
-    population, trained = training.population, {name: tensor.clone() for name, tensor in training.population.state().items()}
-    reset_peak_memory(population.device)
-    throughput = training.images_per_second(budget)
-    peak = peak_memory(population.device) - held
-    population.restore(trained)
-    images, step = training.recipe.epochs * training.steps * training.batch * len(population), training.batch * len(population)
-    share = step_flops(training) * throughput / step / product_rate(population.device, training.recipe.precision)
-    return {
-        "train_images_per_second": throughput,
-        "train_product_share": share,
-        "train_seconds": images / throughput,
-        "peak_memory_bytes": float(peak),
-    }
 
 
 def train(

@@ -29,8 +29,9 @@ from vae_variants.harness.locks import Due
 from vae_variants.harness.protocols import Losses, Quiet, Terms
 from vae_variants.harness.runner import run
 from vae_variants.harness.spec import BROUGHT, RunSpec, prepared
+from vae_variants.plugins import load_plugins
 from vae_variants.process import interrupt, prepare
-from vae_variants.registry import UserError, load_plugins
+from vae_variants.registry import UserError
 
 __all__ = ["Worker", "death", "stop"]
 

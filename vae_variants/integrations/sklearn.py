@@ -1,4 +1,4 @@
-"""Any model with an encoder as a scikit-learn transformer: rows of numbers to codes, and back."""
+"""Any model with an encoder as a scikit-learn transformer."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from vae_variants.datasets import Data, Dataset
 from vae_variants.harness.environment import choose_device
 from vae_variants.models.base import MODELS, Coder, Density, Encoder, LatentVariable, Model, Sampler
 from vae_variants.models.likelihoods import Support
-from vae_variants.registry import UserError
+from vae_variants.registry import UserError, closest
 from vae_variants.training.loop import fit
 from vae_variants.training.population import Population
 from vae_variants.variants import Configuration, build, configure
 
 __all__ = ["VAETransformer"]
 
-LEVELS = 256  # of a likelihood of stored levels
-DRAWS = 64  # of z for each row, in a bound
+LEVELS = 256  # grey levels of an 8-bit likelihood
+SAMPLES = 64  # posterior samples for each row in a bound
 SCALINGS = ("features", "all", "none")
-WATCHED = 100  # rows whose loss is looked at after each epoch, so that training that diverges is noticed
+WATCHED = 100  # rows whose loss is computed after each epoch, to notice training that diverges
 
 
 def can(*capabilities: type) -> Callable[[VAETransformer], bool]:
-    """Whether the model that the selector names has any of these capabilities: what it has not is no attribute."""
+    """Condition for `available_if`: the selector's model has one of these capabilities."""
 
     def check(self: VAETransformer) -> bool:
         try:
@@ -46,19 +46,20 @@ def can(*capabilities: type) -> Callable[[VAETransformer], bool]:
 
 
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Codes of a VAE, or of any other model with an encoder, for rows X (n, D) of real numbers; unlabelled, y is not looked at.
+    """Latents of a VAE, or of any other model with an encoder, for rows X (n, D) of real numbers. It ignores y.
 
-    `selector` is a variant or a configuration, as on the command line; `latent`, `epochs`, `batch` and `lr` replace what it says unless
-    they are None, so that a grid search can vary them.
+    Args:
+        selector: a variant or one configuration, as on the command line.
+        latent, epochs, batch, lr: replace the values of the selector, e.g. in a grid search; None keeps them.
+        scaling: how X is scaled to the [0, 1] of the models. "features" uses the range of each feature in the training rows, "all" the
+            range of all features (pixels), "none" expects X in [0, 1].
+        shape: (channels, height, width) for networks that see images; None is (1, 1, D).
+        random_state: seed of initialisation, batch order and noise.
+        device: auto, cpu or cuda for training; the trained model is kept on the CPU in float64.
 
-    Models see numbers in [0, 1]. `scaling` takes X there: "features" by the least and largest value of each feature among the training
-    rows, "all" by those of all of them together (pixels), "none" where they are in [0, 1] already. New rows may lie beyond, which a
-    Gaussian likelihood, the default, has no trouble with; for other likelihoods they are cut off at 0 and 1, rounded to 256
-    levels where it is one of stored levels, and taken for the probability of a 1 where it is one of binary pixels. A feature that is
-    constant among the training rows comes back as that constant.
-
-    `shape` is (channels, height, width) for networks that see images; rows are (1, 1, D) without it. `random_state` is the seed of
-    initialisation, order and noise; `device` is auto, cpu or cuda, and what was learnt is kept on the CPU, in float64.
+    New rows may leave the range. A Gaussian likelihood, the default, takes them as they are. Other likelihoods see them clipped to
+    [0, 1], an 8-bit likelihood sees them rounded to 256 levels, and a binary one takes them as the probability of a 1. A feature that
+    is constant in the training rows comes back as that constant.
     """
 
     def __init__(
@@ -85,25 +86,25 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.device = device
 
     def configuration(self) -> Configuration:
-        """The one that the parameters name. Raises `UserError` for several, or for a parameter that its model has not."""
+        """The configuration that the parameters name. Raises `UserError` for several, or for an option that its model does not have."""
         found = configure(self.selector)
         if len(found) > 1:
-            raise UserError(f"selector {self.selector!r} spans {len(found)} configurations; a transformer takes one")
+            raise UserError(f"selector {self.selector!r} spans {len(found)} configurations; name one")
         chosen = {"latent": self.latent, "epochs": self.epochs, "batch": self.batch, "lr": self.lr}
         return found[0].with_defaults(**{key: value for key, value in chosen.items() if value is not None})
 
     def fit(self, X: Any, y: Any = None) -> VAETransformer:
-        """Trains the model on rows X (n, D). Raises ValueError, in one line, for what cannot be trained."""
+        """Train the model on rows X (n, D). Raises ValueError for wrong parameters and for training that diverges."""
         X = validate_data(self, X, dtype=np.float64)
         try:
             configuration, device = self.configuration(), choose_device(self.device)
             if self.scaling not in SCALINGS:
-                raise UserError(f"scaling {self.scaling!r} is none of {', '.join(SCALINGS)}")
+                raise UserError(closest("scaling", self.scaling, SCALINGS))
             if not issubclass(MODELS[configuration.values["model"]], Encoder):
-                raise UserError(f"{self.selector!r} has no encoder, and so no codes")
+                raise UserError(f"{self.selector!r} has no encoder, so it has no latents")
             shape = self.shape or (1, 1, X.shape[1])
             if math.prod(shape) != X.shape[1]:
-                raise UserError(f"shape {shape} is that of {math.prod(shape)} features, and X has {X.shape[1]}")
+                raise UserError(f"shape {shape} has {math.prod(shape)} features, and X has {X.shape[1]}")
             self._learn_scale(X)
             support = configuration.support
             data = Data(support, x := self._seen(X, support).float(), x[:WATCHED], x[:WATCHED], dynamic=support is Support.BINARY)
@@ -120,25 +121,25 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Rows (n, D) -> codes (n, Z): for a VAE the posterior means."""
+        """Rows (n, D) -> latents (n, Z); for a VAE these are the posterior means."""
         return self._encode(self._checked(X))
 
     @available_if(can(Coder))
     def inverse_transform(self, X: Any) -> np.ndarray:
-        """Codes (n, Z) -> rows (n, D) in the scale of the training rows: the means of p(x | z)."""
+        """Latents (n, Z) -> rows (n, D), the means of p(x | z), in the scale of the training rows."""
         check_is_fitted(self)
         z = torch.from_numpy(check_array(X, dtype=np.float64, copy=True))
         if z.shape[1] != self._n_features_out:
-            raise ValueError(f"X has {z.shape[1]} features, but codes have {self._n_features_out}")
+            raise ValueError(f"X has {z.shape[1]} features, but latents have {self._n_features_out}")
         with torch.no_grad():
             return self._back(cast(Coder, self.model_).decode(z))
 
     @available_if(can(Density, LatentVariable))
     def score_samples(self, X: Any) -> np.ndarray:
-        """Rows (n, D) -> log p(x) of each in nats (n,), exact or bounded from below.
+        """Rows (n, D) -> log p(x) of each row in nats (n,): exact, or an importance-weighted bound of 64 posterior samples.
 
-        Of a density, in the scale of X: two scalings can be compared. The bound is the importance-weighted one of 64 draws, the same
-        for every row, so that a row has the same value in any company. Binary features are those of 0.5 and above.
+        Densities are in the scale of X, so that two scalings can be compared. Every row gets the same noise, so its value does not
+        depend on the other rows. A binary likelihood sees features of 0.5 and above as 1.
         """
         x = self._seen(self._checked(X), self.model_.support)
         if self.model_.support is Support.BINARY:
@@ -149,8 +150,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 found = self.model_.log_prob(x)
             else:
                 model, t = cast(LatentVariable, self.model_), torch.ones((), dtype=torch.float64)
-                bound = torch.func.vmap(lambda row: model.infer(row[None], DRAWS, t).log_w, randomness="same", chunk_size=64)
-                found = bound(x).squeeze(-1).logsumexp(-1) - math.log(DRAWS)
+                bound = torch.func.vmap(lambda row: model.infer(row[None], SAMPLES, t).log_w, randomness="same", chunk_size=64)
+                found = bound(x).squeeze(-1).logsumexp(-1) - math.log(SAMPLES)
         jacobian = 0.0 if self.model_.support.discrete else float(np.log(self.span_[self.span_ > 0]).sum())
         return found.numpy() - jacobian
 
@@ -161,7 +162,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     @available_if(can(Sampler))
     def sample(self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None) -> np.ndarray:
-        """Draws rows (n_samples, D) from the model, in the scale of the training rows."""
+        """Rows (n_samples, D) sampled from the model, in the scale of the training rows."""
         check_is_fitted(self)
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(check_random_state(random_state).randint(2**31 - 1)))
@@ -177,18 +178,18 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _learn_scale(self, X: np.ndarray) -> None:
-        """x = (X - low_) / span_, and X = low_ + x span_; a feature that is constant is divided by 1, and comes back as that constant."""
+        """x = (X - low_) / span_, and X = low_ + x span_; a constant feature is divided by 1."""
         axis: Sequence[int] = (0,) if self.scaling == "features" else (0, 1)
         low, high = (np.zeros(1), np.ones(1)) if self.scaling == "none" else (X.min(axis), X.max(axis))
         with np.errstate(over="ignore"):
             span = high - low
         if not np.isfinite(span).all():
-            raise UserError("the values of X are too far apart to be scaled")
+            raise UserError("the range of X is not finite; scale X first")
         self.low_ = np.broadcast_to(low, X.shape[1]).copy()
         self.span_ = np.broadcast_to(span, X.shape[1]).copy()
 
     def _seen(self, X: np.ndarray, support: Support) -> Tensor:
-        """What the model sees of rows, (n, D) float64."""
+        """Rows as the model sees them, (n, D) float64."""
         x = torch.from_numpy((X - self.low_) / np.where(self.span_ > 0, self.span_, 1.0))
         if support is not Support.REAL:
             x = x.clamp(0, 1)

@@ -1,4 +1,4 @@
-"""TensorBoard's event files: the curves of each run and seed while it trains, and its figures when it is measured."""
+"""Event files for TensorBoard: curves of each run and seed during training, and its metrics afterwards."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
 __all__ = ["FOLDER", "LOGS", "Events", "needs_tensorboard"]
 
 LOGS = ("tensorboard",)
-FOLDER = "tensorboard"  # in a run's folder; in it one for each seed
-SECONDS = 5  # between two times that what was told is written
+FOLDER = "tensorboard"  # in a run's folder, with a folder for each seed
+SECONDS = 5  # between writes
 
 
 def needs_tensorboard() -> None:
-    """Raises `UserError` where the package is not installed."""
+    """Raises `UserError` if the package is not installed."""
     if find_spec("tensorboard") is None:
-        raise UserError("--log tensorboard takes the package tensorboard: python -m pip install 'vae-variants[tensorboard]'")
+        raise UserError("--log tensorboard needs the package tensorboard; install it: python -m pip install 'vae-variants[tensorboard]'")
 
 
 class Events(Quiet):
     """A watcher that writes event files: `tensorboard --logdir runs` shows them.
 
-    Scalars are `curves/...` by epoch and, once measured, `metrics/...`, those also beside the configuration as hyperparameters. Whatever
-    was not told in time (a run that was there, that has its model from another, or came from a cluster) is taken from its record.
+    Scalars are `curves/...` by epoch and `metrics/...` at the end; the page HPARAMS shows the metrics beside the configuration. Epochs
+    that were not reported (of a cached run, a reused model, or a run on a cluster) are taken from the record.
     """
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.writers: dict[str, list[SummaryWriter]] = {}  # identity -> of each seed
-        self.told: dict[str, int] = {}  # identity -> epochs
+        self.writers: dict[str, list[SummaryWriter]] = {}  # identity -> one for each seed
+        self.told: dict[str, int] = {}  # identity -> epochs reported
 
     def begin(self, spec: RunSpec) -> None:
         self.leave(spec)
@@ -76,8 +76,8 @@ class Events(Quiet):
         self.leave(spec)
 
     def fresh(self, spec: RunSpec, key: str) -> list[SummaryWriter]:
-        """A writer for each seed, in folders without what an earlier invocation has written there: all of it is told again."""
-        from torch.utils.tensorboard import SummaryWriter  # takes seconds to import
+        """A writer for each seed. Event files of an earlier invocation are removed, because all epochs are written again."""
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
 
         folder = self.store.locate(spec, key) / FOLDER
         for path in folder.glob("seed-*/events.out.tfevents.*"):
@@ -90,15 +90,14 @@ class Events(Quiet):
             written(writer.close)
 
     def close(self) -> None:
-        """Leaves every file whole, also of runs that were broken off."""
-        for writers in self.writers.values():
-            for writer in writers:
-                written(writer.close)
+        """Closes every file, also those of interrupted runs."""
+        for writer in (writer for writers in self.writers.values() for writer in writers):
+            written(writer.close)
         self.writers.clear()
 
 
 def points(record: Record) -> Iterator[tuple[str, int, int, float]]:
-    """Name, epoch, place of the seed and value of every point of a record's curves that is a number."""
+    """Name, epoch, index of the seed and value of every finite point of a record's curves."""
     for name, rows in record.curves.items():
         for s, row in enumerate(rows):
             yield from ((name, epoch, s, value) for epoch, value in enumerate(row, 1) if value is not None and math.isfinite(value))
@@ -110,7 +109,7 @@ def hyperparameters(record: Record, seed: int) -> dict[str, Any]:
 
 
 def summarised(writer: SummaryWriter, values: dict[str, Any], figures: dict[str, float]) -> None:
-    """What TensorBoard's page HPARAMS shows, in the same file as the curves."""
+    """Write hyperparameters and metrics for the page HPARAMS into the file of the curves."""
     from torch.utils.tensorboard.summary import hparams
 
     file: Any = writer.file_writer
@@ -119,7 +118,7 @@ def summarised(writer: SummaryWriter, values: dict[str, Any], figures: dict[str,
 
 
 def written(do: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """`do(...)`; what the system says against it becomes one line."""
+    """`do(...)`, whose OSError becomes one line."""
     try:
         return do(*args, **options)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Reports: a pure function of records and pictures, the same bytes each time."""
+"""Reports: a pure function of records and pictures, the same bytes every time."""
 
 from __future__ import annotations
 
@@ -28,14 +28,24 @@ def write_report(
     *,
     command: str,
     missing: Sequence[str] = (),
-    older: Sequence[str] = (),
+    stale: Sequence[str] = (),
     claims: Sequence[Claim] = (),
     changes: Sequence[Change] = (),
 ) -> None:
-    """results.csv, summary.csv, README.md, figures/ and report.html from (label, record, what reads its pictures) in their order.
+    """Write results.csv, summary.csv, README.md, figures/ and report.html.
 
-    `missing` are labels of runs that are not there, `older` of those that code before this one made. `claims` were tested on the same
-    data, `changes` are against a baseline; both are on the page alone.
+    Args:
+        suite: the report's name.
+        runs: (label, record, function that reads its pictures), in the order of the report.
+        folder: where to write.
+        command: the command that makes the report.
+        missing: labels without a run.
+        stale: labels whose run other code made.
+        claims: studies' verdicts on the same data, for the page.
+        changes: differences from a baseline, for the page.
+
+    Raises:
+        UserError: if a file cannot be written.
     """
     entries = [Entry(label, record, load, index) for index, (label, record, load) in enumerate(runs)]
     try:
@@ -43,7 +53,7 @@ def write_report(
         write_csv(results(entries), folder / "results.csv")
         write_csv(summary(entries), folder / "summary.csv")
         figures = draw_figures(entries, folder / "figures")
-        found = content(suite, entries, command, missing, older)
+        found = content(suite, entries, command, missing, stale)
         (folder / "README.md").write_text(readme(found, figures), encoding="utf-8")
         files = [folder / "summary.csv", folder / "results.csv"]
         attached = {path.name: path.read_text(encoding="utf-8") for path in files if path.stat().st_size < LARGEST}
@@ -53,7 +63,7 @@ def write_report(
 
 
 def write_index(reports: Path) -> None:
-    """reports/README.md: one line for each report beside it, taken from that report."""
+    """Write reports/README.md: a line for each report beside it, with the command from that report."""
     lines = ["# Reports", "", "| report | made by |", "|---|---|"]
     for path in sorted(reports.glob("*/README.md")):
         made = re.search(r"^Made by (.+)\.$", path.read_text(encoding="utf-8"), re.MULTILINE)

@@ -1,27 +1,26 @@
-"""The first table of the page: what one looks at first, of every variant, by kind of pixels."""
+"""The summary of the page: the main metrics of every variant, by pixel type."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vae_variants.analysis.entries import SUPPORTS, TIMINGS, Entry, best, distinct, enough, trained
 from vae_variants.analysis.statistics import Interval
 from vae_variants.evaluation.metrics import data_name
-from vae_variants.report.content import Cell, Content, figure, leaders, noisy, seeds
-from vae_variants.report.sections import OVERVIEW, SHARP
+from vae_variants.report.content import Cell, Content, figure, noisy, seeds
+from vae_variants.report.sections import LIKELIHOOD, OVERVIEW, SECTIONS, SHARP
 
 __all__ = ["Bar", "Best", "Column", "Group", "Overview", "overview"]
 
 NATS = ("nats", "bits")
 NO_LIKELIHOOD, REFERENCE, FAILED = "none", "reference", "failed"
-GROUPS = {**SUPPORTS, NO_LIKELIHOOD: "no likelihood", REFERENCE: "references: nothing is trained", FAILED: "no figures"}
+GROUPS = {**SUPPORTS, NO_LIKELIHOOD: "no likelihood", REFERENCE: "baselines, not trained", FAILED: "no values"}
 
 
-@dataclass(frozen=True)
-class Bar:
-    """Where an interval and its mean are drawn in a cell, in percent; without an interval both ends are the mean."""
+class Bar(NamedTuple):
+    """Places of an interval and its mean in a cell, in percent; without an interval both ends are the mean."""
 
     low: float
     mean: float
@@ -31,30 +30,31 @@ class Bar:
 Put = Callable[[Interval], Bar | None]
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     title: str
     metric: str
-    scale: float
     better: str
     unit: str
 
 
-@dataclass(frozen=True)
-class Group:
-    """Rows whose nats may be compared."""
+class Group(NamedTuple):
+    """Rows whose nats compare."""
 
     name: str
     title: str
-    rows: tuple[tuple[Entry, tuple[tuple[Cell, Bar | None], ...]], ...]
+    rows: list[tuple[Entry, list[tuple[Cell, Bar | None]]]]
 
 
-@dataclass(frozen=True)
-class Best:
-    """The best of a column, and those that cannot be told from it, the best first; of how many with the seeds for it."""
+class Best(NamedTuple):
+    """The best of a column, then those statistically tied with it; `of` counts the competitors with enough seeds.
+
+    `group` is one of `GROUPS`, or empty if the metric compares between them.
+    """
 
     title: str
-    entries: tuple[Entry, ...]
+    metric: str
+    group: str
+    entries: list[Entry]
     cell: Cell
     of: int
 
@@ -63,11 +63,10 @@ class Best:
         return len(self.entries) == self.of
 
 
-@dataclass(frozen=True)
-class Overview:
-    columns: tuple[Column, ...]
-    groups: tuple[Group, ...]
-    best: tuple[Best, ...]
+class Overview(NamedTuple):
+    columns: list[Column]
+    groups: list[Group]
+    best: list[Best]
 
 
 def group_of(entry: Entry) -> str:
@@ -79,78 +78,56 @@ def group_of(entry: Entry) -> str:
 
 
 def overview(found: Content) -> Overview:
-    """Rows are those that the report shows; what is best is decided among all that were trained, of nats among one kind of pixels."""
-    data, columns = data_name(found.facts.data), []
-    for title, pattern, scale in OVERVIEW:
+    """The summary. Its rows are those that the report shows; all trained variants compete, for nats those of one pixel type."""
+    data, columns = data_name(found.runs["data"]), []
+    titles = LIKELIHOOD | {metric: header for _, _, section in SECTIONS for header, metric, _ in section}
+    for pattern in OVERVIEW:
         metric = pattern.format(data=data)
         row = next((e.rows[metric][0] for e in found.entries if metric in e.rows), None)
         if row is not None and any(e.interval(metric) for e in found.shown):
-            columns.append(Column(title.format(data=data), metric, scale, row["better"], row["unit"]))
-    everyone: dict[str, list[Entry]] = {}
-    for e in found.entries:
-        everyone.setdefault(group_of(e), []).append(e)
-    top = {(name, c.metric): keys for c in columns for name, keys in tops(c, everyone).items()}
-    groups = []
+            columns.append(Column(titles[pattern].format(data=data), metric, row["better"], row["unit"]))
+    everyone = {name: [e for e in found.entries if group_of(e) == name] for name in GROUPS}
+    top = [b for c in columns for b in bests(c, everyone)]
+    bold = {(b.group, b.metric, e.record.key) for b in top if not b.all for e in b.entries}
+    rivals, groups = [e for e in found.shown if trained(e)] or found.shown, []
     for name, title in GROUPS.items():
         own = [e for e in found.shown if group_of(e) == name]
-        if own:
-            rivals = [e for e in found.shown if trained(e)] or found.shown
-            places = [place(c, own if c.unit in NATS else rivals) for c in columns]
-            rows = tuple((e, tuple(cells(e, name, columns, places, top))) for e in own)
-            groups.append(Group(name, title, rows))
-    return Overview(tuple(columns), tuple(groups), tuple(b for c in columns for b in bests(c, everyone)))
-
-
-def competitors(column: Column, everyone: dict[str, list[Entry]]) -> list[tuple[str, list[Entry]]]:
-    """Those among whom a column has a best one: (kind of pixels, or nothing where that does not matter; who has a value)."""
-    if column.better == "none" or column.unit in TIMINGS:
-        return []
-    kinds = [(name, everyone.get(name, [])) for name in (*SUPPORTS, NO_LIKELIHOOD)]
-    if column.unit not in NATS:
-        kinds = [("", [e for _, group in kinds for e in group])]
-    noise = column.metric in SHARP  # which can be had by noise alone
-    has = {name: [e for e in group if e.interval(column.metric) and not (noise and noisy(e))] for name, group in kinds}
-    return [(name, own) for name, own in has.items() if len(distinct(own)) > 1]
-
-
-def tops(column: Column, everyone: dict[str, list[Entry]]) -> dict[str, set[str]]:
-    """Keys of the best of each kind, unless nobody can be told from them."""
-    found = {
-        name: (leaders(own, column.metric), {e.record.key for e in enough(own, column.metric)})
-        for name, own in competitors(column, everyone)
-    }
-    return {name: top if top < runs else set() for name, (top, runs) in found.items()}
+        places = [place(c, own if c.unit in NATS else rivals) for c in columns]
+        rows = []
+        for e in own:
+            cells = []
+            for c, put in zip(columns, places, strict=True):
+                value, group = e.interval(c.metric), name if c.unit in NATS or name in (REFERENCE, FAILED) else ""
+                cell = figure(e, c.metric, best=(group, c.metric, e.record.key) in bold)
+                cells.append((cell, put(value) if put and value else None))
+            rows.append((e, [*cells, (seeds(e), None)]))
+        groups.append(Group(name, title, rows))
+    return Overview(columns, [group for group in groups if group.rows], top)
 
 
 def bests(column: Column, everyone: dict[str, list[Entry]]) -> list[Best]:
-    found, title = [], column.title.split(" ↑")[0].split(" ↓")[0]
-    for name, own in competitors(column, everyone):
-        by_label = {e.label: e for e in distinct(own)}
-        labels = best(list(by_label.values()), column.metric)
-        if labels:
-            head = by_label[labels[0]]
-            where = f"{title}, {SUPPORTS[name]}" if name else title
-            rivals, cell = enough(list(by_label.values()), column.metric), figure(head, column.metric, column.scale)
-            found.append(Best(where, tuple(by_label[x] for x in labels), cell, len(rivals)))
+    """The best of a column among all trained variants with a value, for nats one for each pixel type."""
+    if column.better == "none" or column.unit in TIMINGS:
+        return []
+    kinds = {name: everyone[name] for name in (*SUPPORTS, NO_LIKELIHOOD)}
+    if column.unit not in NATS:
+        kinds = {"": [e for group in kinds.values() for e in group]}
+    found, head = [], column.title.split(" ↑")[0].split(" ↓")[0]
+    for name, group in kinds.items():
+        noise = column.metric in SHARP  # which noise alone can improve
+        own = {e.label: e for e in distinct(group) if e.interval(column.metric) and not (noise and noisy(e))}
+        if labels := best(list(own.values()), column.metric) if own else []:
+            first, of = own[labels[0]], len(enough(list(own.values()), column.metric))
+            title = f"{head}, {SUPPORTS[name]}" if name else head
+            found.append(Best(title, column.metric, name, [own[x] for x in labels], figure(first, column.metric), of))
     return found
 
 
-def cells(
-    e: Entry, group: str, columns: Sequence[Column], places: Sequence[Put | None], top: dict[tuple[str, str], set[str]]
-) -> list[tuple[Cell, Bar | None]]:
-    found = []
-    for c, put in zip(columns, places, strict=True):
-        value, among = e.interval(c.metric), top.get((group if c.unit in NATS else "", c.metric), set())
-        leads = e.record.key in among and group not in (REFERENCE, FAILED)
-        found.append((figure(e, c.metric, c.scale, leads), put(value) if put and value else None))
-    return [*found, (seeds(e), None)]
-
-
 def place(column: Column, rows: Sequence[Entry]) -> Put | None:
-    """Where a value of this column is drawn, from the lowest mean to the highest with some room; None if all are the same.
+    """A function that places an interval in its cell, on one scale for the column; None if all means are equal.
 
-    What spans decades is drawn by its logarithm. The interval of two seeds would hide everything else, and is not drawn; nor is what
-    lies outside, as a reference may.
+    The scale goes from the lowest mean to the highest with some room, by logarithm if they span decades. Intervals of two seeds and
+    means outside the scale, as of a reference, are not drawn.
     """
     means = [found.mean for e in rows if (found := e.interval(column.metric))]
     if len(means) < 2 or min(means) == max(means):
@@ -169,8 +146,8 @@ def place(column: Column, rows: Sequence[Entry]) -> Put | None:
     def put(found: Interval) -> Bar | None:
         if not low <= scaled(found.mean) <= high:
             return None
-        drawn = found.low is not None and found.high is not None and found.n > 2
-        ends = (found.low, found.high) if drawn else (found.mean, found.mean)
-        return Bar(percent(ends[0] or 0.0), percent(found.mean), percent(ends[1] or 0.0))
+        if found.low is None or found.high is None or found.n < 3:
+            return Bar(*[percent(found.mean)] * 3)
+        return Bar(percent(found.low), percent(found.mean), percent(found.high))
 
     return put

@@ -1,4 +1,4 @@
-"""README.md of a report: tables that GitHub renders."""
+"""README.md of a report: Markdown that GitHub renders."""
 
 from __future__ import annotations
 
@@ -6,146 +6,88 @@ import html
 import re
 from collections.abc import Sequence
 
-from vae_variants.analysis.advice import TITLE, Advice
-from vae_variants.analysis.entries import Entry
-from vae_variants.analysis.formatting import short
-from vae_variants.analysis.run_summary import Failure, failed_runs, failed_values, same_runs
-from vae_variants.evaluation import METRICS
-from vae_variants.report.content import ROWS, Cell, Content, Sheet
+from vae_variants.analysis.advice import TITLE
+from vae_variants.analysis.comparison import options_of
+from vae_variants.analysis.run_summary import Failure
+from vae_variants.report.content import ROWS, Content, Sheet
 from vae_variants.report.figures import WHOLE
-from vae_variants.report.sections import FIGURES_ARE, LEFT_OUT, likelihood_text
+from vae_variants.report.html import environment
+from vae_variants.report.sections import FIGURES_ARE, likelihood_text
 
-__all__ = ["readme"]
+__all__ = ["CAPTIONS", "plain", "readme", "table"]
 
-NAMED = 6  # runs that one reason takes a value from, or variants, that a line still names
-
+NAMED = 6  # values missing for one reason that get a line each, or variants that a line names
 CAPTIONS = {
-    "samples": "Samples of every variant from the first seed; noise-free (decoder means) where the model has such, draws otherwise.",
+    "samples": "Samples of every variant from the first seed; noise-free (decoder means) if the model has a decoder.",
     "reconstructions": "The same test images (first row) after encoding and decoding, first seed.",
     "curves": "Validation log-likelihood, or its one-sample bound, while training: mean over seeds and 95 % interval.",
-    "losses": "Losses while training of the models that have no likelihood: mean over seeds and 95 % interval.",
-    "bounds": "How much the importance-weighted bound gains from more draws over a single one; what still rises is not log p(x) yet.",
-    "latent_units": "KL of each latent unit, largest first, mean over seeds: units at the dark end are inactive.",
-    "labels": "Accuracy of the linear probe by how many labels it was given, best on top: mean over seeds and 95 % interval.",
+    "losses": "Losses while training of the models without a likelihood: mean over seeds and 95 % interval.",
+    "bounds": "Gain of the importance-weighted bound from more posterior samples; a curve that still rises is below log p(x).",
+    "latent_units": "KL of each latent unit, largest first, mean over seeds: dark units are inactive.",
+    "labels": "Accuracy of the linear probe by the number of labels, best on top: mean over seeds and 95 % interval.",
     "latent_plane": "The plane of two latent units: posterior means of test images by class, and decoder means over the prior's quantiles.",
-    "latent_size": "What the number of latent units buys: bound on the log-likelihood, and linear-probe accuracy of the codes.",
-    "rate_distortion": "Rate against distortion; on a dotted line the ELBO is constant, and better is to the lower left.",
-    "cost": "Quality against throughput, up and right is better. Throughput is of the machine named above.",
+    "latent_size": "Effect of the number of latent units on the bound and on the accuracy of the linear probe.",
+    "rate_distortion": "Rate against distortion. The ELBO is constant on a dotted line and better to the lower left.",
+    "cost": "Quality against throughput on the machine named above; up and right is better.",
 }
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Markdown, the first column to the left and the others to the right."""
-    lines = ["| " + " | ".join(header) + " |", "|" + "|".join("--:" if i else "---" for i in range(len(header))) + "|"]
-    return [*lines, *("| " + " | ".join(row) + " |" for row in rows), ""]
-
-
-def cell(found: Cell) -> str:
-    return f"**{found.text}**" if found.best else found.text
-
-
-def sheet(level: str, found: Sheet) -> list[str]:
-    """A table with its heading, and what is said before and after it."""
-    rows = [[f"`{e.label}`", *(cell(cells[i]) for i in found.kept)] for e, cells in found.rows]
-    lines = [f"{level} {found.title}", "", *([found.text, ""] if found.text else [])]
-    lines += table(["variant", *(found.columns[i] for i in found.kept)], rows)
-    return [*lines, *left_out(len(rows), found.of), *([found.after, ""] if found.after else [])]
-
-
-def left_out(rows: int, of: int, what: str = "rows") -> list[str]:
-    """A line that says what a table does not show."""
-    return [f"{rows} of {of} {what}: all are in [summary.csv](summary.csv).", ""] if rows < of else []
-
-
-def some(lines: Sequence[str], rest: str = "and {} more") -> list[str]:
-    """The first of them, and how many are left out."""
-    return [*lines[:ROWS], *([rest.format(len(lines) - ROWS)] if len(lines) > ROWS else [])]
-
-
 def plain(text: str) -> str:
-    """Text that a model, a library or a file had a part in, as text: neither markup nor HTML, and on one line."""
+    """Text from a model, library or file on one line, with Markdown and HTML escaped."""
     return re.sub(r"([\\`*_\[\]#|])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 
-def failure(found: Failure) -> str:
-    metric = f", {found.metric}" if found.metric else ""
-    return f"- `{found.label}`, seed {found.seed}{metric}: {found.status}: {plain(found.reason)}"
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, the first column aligned left and the others right."""
+    lines = [header, ["---", *["--:"] * (len(header) - 1)], *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def notes(entries: Sequence[Entry], missing: Sequence[str], older: Sequence[str]) -> list[str]:
-    lines = []
-    same = [f"`{label}` is the same run as `{first}`" for label, first in same_runs(entries)]
-    lines += [f"{'; '.join(some(same))}.", ""] if same else []
-    lines += [f"Not run yet: {', '.join(some([f'`{label}`' for label in missing]))}.", ""] if missing else []
-    lines += [f"Made by older code than this page: {', '.join(some([f'`{label}`' for label in older]))}.", ""] if older else []
-    failed = [*map(failure, failed_runs(entries)), *without_value(entries)]
-    rest = "- and {} more, with their status in [results.csv](results.csv)"
-    return [*lines, *(["## Failed or skipped", "", *some(failed, rest), ""] if failed else [])]
+def sheet(found: Sheet) -> str:
+    """A table, and the notes after it."""
+    kept = found.kept
+    rows = [[f"`{e.label}`", *(f"**{c.text}**" if c.best else c.text for c in (cells[i] for i in kept))] for e, cells in found.rows]
+    text = table(["variant", *(found.columns[i] for i in kept)], rows)
+    if len(rows) < found.of:
+        text += f"\n{len(rows)} of {found.of} rows: all are in [summary.csv](summary.csv).\n"
+    return text + (f"\n{found.after}\n" if found.after else "")
 
 
-def without_value(entries: Sequence[Entry]) -> list[str]:
-    """A line for each value that is not there; what one reason takes from many is one line."""
+def lost(found: Content) -> list[str]:
+    """A line for each seed or value that is missing; many with the same reason get one."""
     reasons: dict[tuple[str, str], list[Failure]] = {}
-    for found in failed_values(entries):
-        reasons.setdefault((found.status, found.reason), []).append(found)
-    lines = list[str]()
-    for (status, reason), group in reasons.items():
+    for failure in found.skipped:
+        reasons.setdefault((failure.status, failure.reason), []).append(failure)
+    groups, lines = [*([failure] for failure in found.failed), *reasons.values()], list[str]()
+    for group in groups:
+        why = f"{group[0].status}: {plain(group[0].reason)}"
         if len(group) <= NAMED:
-            lines += map(failure, group)
+            lines += [f"`{f.label}`, seed {f.seed}{f', {f.metric}' if f.metric else ''}: {why}" for f in group]
         else:
-            labels, metrics = (list(dict.fromkeys(getattr(each, name) for each in group)) for name in ("label", "metric"))
+            labels, metrics = (list(dict.fromkeys(getattr(f, name) for f in group)) for name in ("label", "metric"))
             names = ", ".join(f"`{label}`" for label in labels) if len(labels) <= NAMED else f"{len(labels)} variants"
-            lines.append(f"- {names}: {', '.join(metrics)}: {status}: {plain(reason)}")
+            lines.append(f"{names}: {', '.join(metrics)}: {why}")
     return lines
 
 
-def which(found: Advice) -> list[str]:
-    """The section that a reader with data of their own looks for."""
-    lines = [f"## {TITLE}", "", *([found.few, ""] if found.few else [])]
-    lines += [*(f"- **{choice.purpose}.** {choice.text}" for choice in found.choices), ""]
-    return [*lines, "What the evidence does not say:", "", *(f"- {limit}" for limit in found.limits), ""]
-
-
 def readme(found: Content, figures: Sequence[str]) -> str:
-    """The whole page. Intervals are 95 % t-intervals over seeds; n is how many seeds there are."""
-    f, entries = found.facts, found.entries
-    lines = [
-        f"# {found.suite}",
-        "",
-        f"Made by `{found.command}` on {f.day}, {', '.join(f.devices)}, Python {f.python}, {', '.join(f.packages)}.",
-        "",
-        f"Data: `{f.data}`, {f.shape} pixels, {f.sizes} training, validation and test images, digest `{f.digest}`. {FIGURES_ARE} "
-        "Everything is measured on the test images; every value is in [results.csv](results.csv), means in [summary.csv](summary.csv).",
-        "",
-    ]
-    few = found.drawn < len(entries)
-    lines += [LEFT_OUT.format(all=len(entries), shown=len(found.shown), drawn=found.drawn), ""] if few else []
-
-    def shows(name: str) -> list[str]:
-        some = f" Shown: {found.drawn} of {len(entries)} variants, see above." if few and name not in WHOLE else ""
-        return [f"![{name.replace('_', ' ')}](figures/{name}.png)\n*{CAPTIONS[name]}{some}*", ""]
-
-    if "samples" in figures:
-        lines += shows("samples")
-    lines += which(found.advice)
-    lines += ["## Likelihood", "", *likelihood_text(found.advice.few), ""]
-    for each in found.likelihood:
-        lines += sheet("###", each)
-    for each in found.sheets:
-        lines += sheet("##", each)
-    lines += notes(entries, found.missing, found.older)
-    lines += ["## Figures", ""]
-    for name in figures:
-        if name != "samples":
-            lines += shows(name)
-    lines += ["## Variants", ""]
-    rows = [
-        [f"`{e.label}`", e.record.support, ", ".join(f"{k}={plain(short(v))}" for k, v in e.record.values.items())] for e in found.shown
-    ]
-    lines += ["| variant | pixels | configuration |", "|---|---|---|", *("| " + " | ".join(row) + " |" for row in rows), ""]
-    lines += left_out(len(rows), len(entries), "variants")
-    lines += ["## What the metrics are", ""]
-    recorded = {r["metric"] for e in entries for r in e.record.rows}
-    names = {m.published_for(f.data): m for m in METRICS.values()}
-    lines += [f"- `{name}` ({m.unit}): {m.description}" for name, m in names.items() if name in recorded]
-    return "\n".join(lines) + "\n"
+    """The whole page; `figures` are names of files in figures/."""
+    few = f" Shown: {len(found.drawn)} of {len(found.entries)} variants." if found.left_out else ""
+    captions = {name: CAPTIONS[name] + ("" if name in WHOLE else few) for name in figures}
+    variants = [[f"`{e.label}`", e.record.support, plain(options_of(e.record.values))] for e in found.shown]
+    return (
+        environment()
+        .get_template("readme.md")
+        .render(
+            found=found,
+            runs=found.runs,
+            advice_title=TITLE,
+            figures=captions,
+            figures_are=FIGURES_ARE,
+            likelihood_text=likelihood_text(found.advice.few),
+            lost=lost(found),
+            most=ROWS,
+            table=sheet,
+            variants=table(["variant", "pixels", "configuration"], variants).replace("--:", "---"),
+        )
+    )

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vae_variants.components import watch
-from vae_variants.registry import load_plugin
+from vae_variants.analysis.verdicts import Effect, Verdict
+from vae_variants.plugins import load_plugin
 from vae_variants.studies.lab import Lab
-from vae_variants.studies.study import STUDIES, Effect, Findings, Judgement, Picture, Study, Table, Verdict
+from vae_variants.studies.study import STUDIES, Findings, Judgement, Picture, Study, Tables, by_seed, rows, select, table
 
-__all__ = ["STUDIES", "Effect", "Findings", "Judgement", "Lab", "Picture", "Study", "Table", "Verdict", "claim_files", "load_claims"]
+__all__ = [
+    "STUDIES", "Effect", "Findings", "Judgement", "Lab", "Picture", "Study", "Tables", "Verdict", "by_seed", "claim_files",
+    "load_claims", "rows", "select", "table",
+]  # fmt: skip
 
 PLACES = (Path(__file__).parents[1] / "claims", Path(__file__).parents[2] / "bench" / "claims")  # of a wheel, of a checkout
 TEXTBOOK = (
-    "one_sample",
-    "posterior_shape",
-    "elbo_gap",
-    "features",
-    "sampling_speed",
-    "blur",
-    "likelihood_choice",
-    "better_elbo",
-)
-
-watch(STUDIES)
+    "one_sample", "posterior_shape", "elbo_gap", "features", "sampling_speed", "blur", "likelihood_choice", "better_elbo",
+)  # fmt: skip
 
 
 def claim_files() -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""What a study leaves behind, and the one function that runs studies."""
+"""Records of studies, and `run_study`, which measures and judges one claim."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import inspect
 import json
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError, field_serializer
 
 from vae_variants.harness.environment import environment
 from vae_variants.harness.migrate import MEANING
@@ -19,7 +23,7 @@ from vae_variants.harness.spec import TRAINING
 from vae_variants.harness.store import load_tensors, replace_file, save_tensors, slug
 from vae_variants.registry import UserError
 from vae_variants.studies.lab import Lab
-from vae_variants.studies.study import STUDIES, Cell, Effect, Findings, Judgement, Study, Table, Verdict
+from vae_variants.studies.study import STUDIES, Findings, Judgement, Study, rows, table
 from vae_variants.variants import canonical
 
 __all__ = ["StudyRecord", "attempt", "read_all", "run_study"]
@@ -30,9 +34,25 @@ STUDY_SCHEMA = 1
 FILE, ARRAYS = "study.json", "arrays.safetensors"
 
 
-@dataclass(frozen=True)
-class StudyRecord:
-    """One study on one data set: what was measured, and the verdict on it. `error` says why there is none."""
+def parsed(value: Any) -> pd.DataFrame:
+    """A table from its JSON, which has a caption, columns and rows of cells."""
+    if isinstance(value, pd.DataFrame):
+        return value
+    return table(value["caption"], [dict(zip(value["columns"], row, strict=True)) for row in value["rows"]])
+
+
+def plain(frame: pd.DataFrame) -> dict[str, Any]:
+    cells = [list(row.values()) for row in rows(frame)]
+    return {"caption": frame.attrs.get("caption", ""), "columns": list(map(str, frame.columns)), "rows": cells}
+
+
+Frame = Annotated[pd.DataFrame, PlainValidator(parsed), PlainSerializer(plain)]
+
+
+class StudyRecord(BaseModel):
+    """One study on one data set: the tables that it measured and their verdict. `error` says why there is no verdict."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     key: str
     name: str
@@ -44,49 +64,48 @@ class StudyRecord:
     fidelity: str
     seeds: list[int] | None
     command: str
-    tables: dict[str, Table] = field(default_factory=dict)
-    asked: dict[str, str] = field(default_factory=dict)  # see `Lab.asked`
-    arrays: list[str] = field(default_factory=list)  # names of what lies beside the record, for figures
+    tables: dict[str, Frame] = {}
+    asked: dict[str, str] = {}  # see `Lab.asked`
+    arrays: list[str] = []  # names of the arrays beside the record, for figures
     judgement: Judgement | None = None
-    captions: dict[str, str] = field(default_factory=dict)  # name of a figure -> caption
+    captions: dict[str, str] = {}  # name of a figure -> caption
     error: str = ""
-    environment: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = {}
     started: str = ""
     seconds: float = 0.0
-    schema: int = STUDY_SCHEMA
+
+    @field_serializer("judgement")
+    def named(self, judgement: Judgement | None) -> dict[str, Any] | None:
+        """With the fields of an effect by name."""
+        return None if judgement is None else {**asdict(judgement), "effects": [effect._asdict() for effect in judgement.effects]}
 
     def to_json(self) -> str:
-        found = asdict(self)
-        if self.judgement is not None:
-            found["judgement"]["effects"] = [effect._asdict() for effect in self.judgement.effects]
-        return json.dumps(found, indent=1, allow_nan=False) + "\n"
+        """The record and a SHA-256 of it, so that a changed record is not taken for a measured one."""
+        found = {**self.model_dump(mode="json"), "schema": STUDY_SCHEMA}
+        return json.dumps({**found, "sha256": digest(found)}, indent=1, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> StudyRecord:
-        """Raises ValueError where the text is not a record of a study."""
+        """Raises ValueError if the text is not a record of this schema, or if it was changed after it was written."""
         try:
             found = json.loads(text)
-            if found.get("schema") != STUDY_SCHEMA or set(found) != {f.name for f in fields(cls)}:
-                raise ValueError(f"not the record of a study of schema {STUDY_SCHEMA}")
-            tables = {
-                name: Table(**{**t, "columns": tuple(t["columns"]), "rows": tuple(map(tuple, t["rows"]))})
-                for name, t in found["tables"].items()
-            }
-            if (judgement := found["judgement"]) is not None:
-                effects = tuple(Effect(**{**parts, "verdict": Verdict(parts["verdict"])}) for parts in judgement["effects"])
-                judgement = Judgement(Verdict(judgement["verdict"]), judgement["reason"], effects, tuple(judgement.get("more", ())))
-            return cls(**{**found, "tables": tables, "judgement": judgement})
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"the record of a study with missing parts: {error}") from error
+            seal = found.pop("sha256", None)  # absent from records of earlier versions
+            if seal not in (None, digest(found)):
+                raise ValueError("the record of a study that was changed after it was written")
+            if found.pop("schema") != STUDY_SCHEMA:
+                raise ValueError(f"the record of a study of a schema other than {STUDY_SCHEMA}")
+            return cls.model_validate(found)
+        except (AttributeError, KeyError, TypeError, ValidationError) as error:
+            reason = error.errors()[0] if isinstance(error, ValidationError) else error
+            raise ValueError(f"not the record of a study: {reason}") from error
 
 
-def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], folded: bool) -> Table:
-    """From JSON, which has lists alone."""
-    return Table(caption, tuple(columns), tuple(map(tuple, rows)), folded)
+def digest(found: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
 def attempt(work: Callable[[], T]) -> tuple[T | None, str]:
-    """The result of `work` and no error, or no result and what went wrong in one line."""
+    """The result of `work` and "", or None and the error in one line."""
     try:
         return work(), ""
     except UserError as problem:
@@ -97,9 +116,19 @@ def attempt(work: Callable[[], T]) -> tuple[T | None, str]:
 
 
 def run_study(name: str, lab: Lab, command: str, fresh: bool = False) -> tuple[StudyRecord, Findings]:
-    """Measures unless that was done before, of what would be the same today, and judges in any case.
+    """Measures a claim, unless the store has a measurement that is still current, and judges it.
 
-    A study that fails is a record with its `error`, and is measured again next time.
+    Args:
+        name: in `STUDIES`.
+        lab: the data set, preset, seeds and store.
+        command: how to reproduce this, for the page.
+        fresh: whether to measure in any case.
+
+    Returns:
+        The record and the findings. A study that fails has a record with its `error`; it is not stored, and measured again next time.
+
+    Raises:
+        UserError: the study is unknown, or its folder cannot be written.
     """
     study = STUDIES[name]()
     what = {"schema": STUDY_SCHEMA, "study": name, "version": study.version, "fidelity": lab.fidelity, "seeds": lab.given_seeds}
@@ -109,43 +138,62 @@ def run_study(name: str, lab: Lab, command: str, fresh: bool = False) -> tuple[S
     known = None if fresh else read(folder / FILE, key)
     arrays = load_tensors(folder / ARRAYS, key=key) or {}
     if known is not None and set(known.arrays) == set(arrays) and lab.still(known.asked):
-        found = Findings(known.tables, arrays)
-        kept: dict[str, Any] = {"environment": known.environment, "started": known.started, "seconds": known.seconds, "asked": known.asked}
-        return judged(study, name, key, lab, command, found, kept), found
-    lab.say(f"{name} on {lab.name}, {lab.fidelity} fidelity")
+        return judged(known.model_copy(update={"command": command})), Findings(known.tables, arrays)
+    lab.say(f"{name} on {lab.name}, preset {lab.fidelity}")
     lab.asked.clear()
-    begin = time.perf_counter()
-    kept = {"environment": environment(lab.device), "started": datetime.now(UTC).isoformat(timespec="seconds")}
-    measured, error = attempt(lambda: study.measure(lab))
-    kept |= {"seconds": round(time.perf_counter() - begin, 3), "asked": dict(lab.asked)}
-    if measured is None:
-        return blank(study, name, key, lab, command, error=error, **kept), Findings({})
-    record = judged(study, name, key, lab, command, measured, kept)
+    begin, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
+    found, error = attempt(lambda: finite(study.measure(lab)))
+    record = StudyRecord(
+        key=key,
+        name=name,
+        **about(study),
+        dataset=lab.dataset.recorded(),
+        fidelity=lab.fidelity,
+        seeds=None if lab.given_seeds is None else list(lab.given_seeds),
+        command=command,
+        tables=dict(found.tables) if found else {},
+        asked=dict(lab.asked),
+        arrays=sorted(found.arrays) if found else [],
+        error=error,
+        environment=environment(lab.device),
+        started=started,
+        seconds=round(time.perf_counter() - begin, 3),
+    )
+    if found is None:
+        return record, Findings({})
+    record = judged(record)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise UserError(f"cannot make the folder {str(folder)!r}: {problem.strerror}") from problem
-    if measured.arrays:
-        save_tensors(folder / ARRAYS, measured.arrays, key=key)
+    if found.arrays:
+        save_tensors(folder / ARRAYS, found.arrays, key=key)
     replace_file(folder / FILE, record.to_json().encode())
-    return record, measured
+    return record, found
 
 
-def judged(study: Study, name: str, key: str, lab: Lab, command: str, found: Findings, kept: Mapping[str, Any]) -> StudyRecord:
-    judgement, error = attempt(lambda: study.judge(found.tables))
-    parts = {"tables": dict(found.tables), "arrays": sorted(found.arrays), "judgement": judgement, "error": error}
-    return blank(study, name, key, lab, command, **parts, **kept)
+def finite(found: Findings) -> Findings:
+    """The findings. Raises ValueError for an infinite value."""
+    for name, frame in found.tables.items():
+        for column, values in frame.select_dtypes("float").items():
+            if np.isinf(values).any():
+                raise ValueError(f"table {name!r} has an infinite value in column {column!r}; write None for a missing value")
+    return found
 
 
-def blank(study: Study, name: str, key: str, lab: Lab, command: str, **rest: Any) -> StudyRecord:
-    seeds = None if lab.given_seeds is None else list(lab.given_seeds)
-    kept = (study.claim, study.source, study.criterion, inspect.getdoc(study) or "")
-    return StudyRecord(key, name, *kept, lab.dataset.recorded(), lab.fidelity, seeds, command, **rest)
+def judged(record: StudyRecord) -> StudyRecord:
+    """The record with the verdict of today's code on its tables."""
+    study = STUDIES[record.name]()
+    judgement, error = attempt(lambda: study.judge(record.tables))
+    return record.model_copy(update={**about(study), "judgement": judgement, "error": error})
+
+
+def about(study: Study) -> dict[str, Any]:
+    return {"claim": study.claim, "source": study.source, "criterion": study.criterion, "description": inspect.getdoc(study) or ""}
 
 
 def read(path: Path, key: str) -> StudyRecord | None:
-    if not path.is_file():
-        return None
+    """The record in a file, if there is one with this key."""
     try:
         record = StudyRecord.from_json(path.read_text(encoding="utf-8"))
     except (ValueError, OSError):
@@ -153,8 +201,8 @@ def read(path: Path, key: str) -> StudyRecord | None:
     return record if record.key == key else None
 
 
-def read_all(folder: Path) -> Sequence[StudyRecord]:
-    """Every record of a study in a folder of them, in the order of their names."""
+def read_all(folder: Path) -> list[StudyRecord]:
+    """Every record in a folder, by name of its file. Raises `UserError` for a file that is not a record."""
     found = []
     for path in sorted(folder.glob("*.json")):
         try:

@@ -1,16 +1,18 @@
-"""What a study is: a claim, what is measured, how that is judged, and the figure that shows it."""
+"""A study: a claim, its measurement, its verdict and its figure."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import pandas as pd
 from torch import Tensor
 
+from vae_variants.analysis.verdicts import Effect, Verdict
+from vae_variants.components import class_fault
 from vae_variants.registry import Registry, UserError
 
 if TYPE_CHECKING:
@@ -18,95 +20,79 @@ if TYPE_CHECKING:
 
     from vae_variants.studies.lab import Lab
 
-__all__ = ["STUDIES", "Effect", "Findings", "Judgement", "Picture", "Study", "Table", "Verdict"]
+__all__ = [
+    "STUDIES", "Cell", "Findings", "Judgement", "Picture", "Study", "Tables", "by_seed", "chosen", "rows", "select", "table",
+]  # fmt: skip
 
 Cell = str | int | float | None
+Tables = Mapping[str, pd.DataFrame]
 
 
-class Verdict(StrEnum):
-    """What the evidence says of a claim."""
+def table(caption: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """A table of measured values.
 
-    SUPPORTED = "supported"
-    CONDITIONAL = "supported under conditions"
-    INCONCLUSIVE = "inconclusive"
-    REFUTED = "not supported"
+    Args:
+        caption: what the table shows; kept in `attrs["caption"]`.
+        rows: column -> value, with the same columns in each row and units in the names of the columns. None is a missing value.
 
+    Returns:
+        The rows as a DataFrame. A missing value is NaN; a column of integers keeps its integers if some are missing (`Int64`).
 
-@dataclass(frozen=True)
-class Table:
-    """Plain values in rows; units belong into the names of the columns. A `folded` one is long, and shown closed."""
-
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    folded: bool = False
-
-    def __post_init__(self) -> None:
-        if wrong := [row for row in self.rows if len(row) != len(self.columns)]:
-            raise ValueError(f"a row of {len(wrong[0])} cells in a table of {len(self.columns)} columns: {wrong[0]}")
-        for name, column in zip(self.columns, zip(*self.rows, strict=True), strict=False):
-            if any(isinstance(value, float) and not math.isfinite(value) for value in column):
-                raise ValueError(f"table {self.caption!r} has a value in column {name!r} that is not finite; None is for what there is not")
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Row by row, each as column -> cell."""
-        return (dict(zip(self.columns, row, strict=True)) for row in self.rows)
-
-    def where(self, **equal: Cell) -> list[dict[str, Any]]:
-        """The rows in which these columns have these values."""
-        if unknown := set(equal) - set(self.columns):
-            raise ValueError(f"no column {sorted(unknown)} among {list(self.columns)}")
-        return [row for row in self if all(row[name] == value for name, value in equal.items())]
-
-    def by_seed(self, value: str, **equal: Cell) -> dict[int, float]:
-        """seed -> `value`, of the rows in which these columns have these values and there is a value."""
-        return {row["seed"]: row[value] for row in self.where(**equal) if row[value] is not None}
-
-    @classmethod
-    def of(cls, caption: str, rows: Sequence[Mapping[str, Cell]], folded: bool = False) -> Table:
-        """From rows as mappings that all have the same columns."""
-        columns = tuple(rows[0]) if rows else ()
-        return cls(caption, columns, tuple(tuple(row[name] for name in columns) for row in rows), folded)
+    Raises:
+        ValueError: a value is infinite or NaN.
+    """
+    for row in rows:
+        if wrong := [name for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)]:
+            raise ValueError(f"table {caption!r} has a value in column {wrong[0]!r} that is not finite; write None for a missing value")
+    frame = pd.DataFrame(list(rows))
+    for name in frame.columns[frame.isna().any()]:
+        if {type(row[name]) for row in rows} == {int, type(None)}:
+            frame[name] = frame[name].astype("Int64")
+    frame.attrs["caption"] = caption
+    return frame
 
 
-Tables = Mapping[str, Table]
+def select(table: pd.DataFrame, **equal: Cell) -> pd.DataFrame:
+    """The rows in which these columns have these values. A table without rows may lack the columns."""
+    if len(table):
+        for name, value in equal.items():
+            table = table[table[name].isna() if value is None else table[name] == value]
+    return table
+
+
+def by_seed(table: pd.DataFrame, value: str, **equal: Cell) -> pd.Series[float]:
+    """Column `value` by seed, without missing values, of the rows that `select` finds: `b - a` of two of them is paired by seed."""
+    found = select(table, **equal)
+    if not len(found):
+        return pd.Series(dtype=float)
+    return found.set_index("seed")[value].dropna().astype(float)
+
+
+def rows(table: pd.DataFrame, **equal: Cell) -> list[dict[str, Any]]:
+    """The rows that `select` finds as dictionaries, with None for missing values."""
+    found = select(table, **equal).astype(object)
+    return [dict(zip(found.columns, row, strict=True)) for row in found.where(found.notna(), None).to_numpy()]
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What was measured. `arrays` are for figures alone (images, grids): a verdict rests on tables, which the page shows."""
+    """What was measured. `arrays` are for figures only (images, grids): a verdict rests on the tables."""
 
     tables: Tables
     arrays: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-class Effect(NamedTuple):
-    """One comparison: its size with an interval, and what it was held against, which was written down before it was measured."""
-
-    where: Mapping[str, str]  # what it is of, as column -> text
-    value: float
-    low: float | None
-    high: float | None
-    level: float | None  # of the interval; None for an identity that is checked and not estimated
-    n: int
-    of: str  # what n counts: seeds, images, draws
-    unit: str
-    criterion: str
-    verdict: Verdict
-
-
 @dataclass(frozen=True)
 class Judgement:
-    """`reason` is one to three sentences that a student can read; the effects are its evidence, `more` has what else was seen."""
+    """A verdict, the sentence that explains it, and the effects that it rests on."""
 
     verdict: Verdict
     reason: str
     effects: tuple[Effect, ...] = ()
-    more: tuple[str, ...] = ()  # sentences, each of which stands alone
 
 
 class Picture(NamedTuple):
-    """A figure with a caption that says what one sees in it; `name` is that of its file."""
+    """A figure with a caption that says what to see in it; `name` is part of the name of its file."""
 
     name: str
     caption: str
@@ -114,16 +100,15 @@ class Picture(NamedTuple):
 
 
 class Study(ABC):
-    """A claim that is put to the test.
+    """A claim that is put to the test; its docstring says what is measured.
 
-    `measure` is slow and has all the chance in it; `judge` and `draw` are pure functions of what it found, so that a verdict can be
-    given again without measuring. What decides the verdict, margins included, is written in `criterion` and nowhere else than in
-    the code beside it. Raise `version` when what is measured changes.
+    Only `measure` is slow and uses random numbers. `judge` and `draw` are pure functions of its findings, so that a claim can be judged
+    again without measuring. `criterion` and the code beside it decide the verdict. Raise `version` when what is measured changes.
     """
 
     claim: ClassVar[str]  # one sentence, as a textbook would say it
     source: ClassVar[str]  # who says so
-    criterion: ClassVar[str]  # when the claim counts as supported, and when as not supported: written before the study ran
+    criterion: ClassVar[str]  # when the claim is supported and when it is not, written before measuring
     version: ClassVar[int] = 1
 
     @abstractmethod
@@ -136,14 +121,23 @@ class Study(ABC):
 
     @abstractmethod
     def draw(self, found: Findings) -> list[Picture]:
-        """At least one figure that shows the effect."""
+        """At least one figure that shows the effect; the page shows the first one first."""
 
 
 STUDIES: Registry[type[Study]] = Registry("study")
 
 
+@STUDIES.validator
+def _fault(obj: Any) -> str:
+    if fault := class_fault(obj, Study):
+        return fault
+    if missing := [part for part in ("claim", "source", "criterion") if not isinstance(getattr(obj, part, None), str)]:
+        return f"has no {missing[0]}; write {missing[0]} = a sentence in class {obj.__name__}"
+    return ""
+
+
 def chosen(names: Sequence[str]) -> list[str]:
-    """Those names, or all. Raises `UserError` for one that is not there."""
+    """These studies, or all of them without names. Raises `UserError` for an unknown name."""
     for name in names:
         STUDIES[name]
     if len(set(names)) < len(names):

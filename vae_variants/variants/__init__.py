@@ -1,6 +1,6 @@
 """Named variants, selectors and configurations."""
 
-from vae_variants.variants.configurations import Configuration, canonical, complete, convert, parameters, takes
+from vae_variants.variants.configurations import Configuration, canonical, complete, convert
 from vae_variants.variants.named import VARIANTS, Variant
 from vae_variants.variants.recipe import Recipe
 from vae_variants.variants.selectors import build, configure, split_selector
@@ -15,7 +15,5 @@ __all__ = [
     "complete",
     "configure",
     "convert",
-    "parameters",
     "split_selector",
-    "takes",
 ]

@@ -1,33 +1,29 @@
-"""Configurations: every option of a run with its default written out, and the model that one describes."""
+"""Configurations: every option of a run, and the model that they describe."""
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from vae_variants.components import chosen, parameters, parts, takes
 from vae_variants.models.base import MODELS, Model
-from vae_variants.models.likelihoods import LIKELIHOODS, Likelihood, Support
-from vae_variants.models.networks import ACTIVATIONS, NETWORKS
-from vae_variants.models.objectives import OBJECTIVES
-from vae_variants.registry import Registry, UserError, closest
+from vae_variants.models.likelihoods import LIKELIHOODS, Support
+from vae_variants.models.networks import ACTIVATIONS
+from vae_variants.registry import UserError, closest
 from vae_variants.variants.recipe import DECAYS, PRECISIONS, Recipe
 
 if TYPE_CHECKING:
     from vae_variants.datasets import Dataset
 
-__all__ = ["Configuration", "build_model", "canonical", "complete", "convert", "parameters", "takes"]
-
-PROVIDED = ("shape", "levels")  # constructor arguments that come from the data set, not from a configuration
+__all__ = ["Configuration", "build_model", "canonical", "complete", "convert"]
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """Everything that decides a number, after defaults: flat, plain values; `label` is only what it is called."""
+    """Everything that decides a number: plain values by option, defaults included. `label` is only a name."""
 
     label: str
     values: Mapping[str, Any]
@@ -44,69 +40,49 @@ class Configuration:
         return LIKELIHOODS[likelihood].support if likelihood else MODELS[self.values["model"]].support
 
     def with_defaults(self, **overrides: Any) -> Configuration:
-        """The same with other values where this model knows the key; the rest of `overrides` does not concern it."""
+        """A copy with other values; `overrides` that this model does not know are ignored."""
         known = {k: convert(k, v, self.values[k]) for k, v in overrides.items() if k in self.values}
         return replace(self, values=complete({**self.values, **known}))
 
 
-CHOICES: dict[str, Registry[Any]] = {"likelihood": LIKELIHOODS, "objective": OBJECTIVES}
-
-
-def parameters(function: Callable[..., Any]) -> dict[str, Any]:
-    """Names and defaults of what a configuration may set on a constructor or objective."""
-    found = inspect.signature(function).parameters.values()
-    return {p.name: p.default for p in found if p.kind is not p.VAR_KEYWORD and p.default is not p.empty and p.name not in PROVIDED}
-
-
-def takes(function: Callable[..., Any], name: str) -> bool:
-    return name in inspect.signature(function).parameters
-
-
 def complete(given: Mapping[str, Any]) -> dict[str, Any]:
-    """`given` with every default of its recipe, model, likelihood and objective written out.
+    """`given` with the default of every other option of its recipe, model and parts.
 
-    Raises `UserError` for a key that none of them knows, naming those that they do.
+    Raises:
+        UserError: A key that none of them knows, or a value that is not valid; names the choices.
     """
     model = MODELS[given["model"]]
     values: dict[str, Any] = {"model": given["model"]}
     if model.players:
         values |= {f.name: f.default for f in fields(Recipe)}
     arguments = parameters(model)
-    arguments.pop("objective", None)
-    if takes(model, "likelihood"):
-        values["likelihood"] = given.get("likelihood", "bernoulli")
-        arguments |= parameters(LIKELIHOODS[values["likelihood"]])
-    if takes(model, "objective"):
-        values["objective"] = given.get("objective", "elbo")
-        arguments |= parameters(OBJECTIVES[values["objective"]])
+    taken = [part for part in parts() if takes(model, part.key)]
+    for part in taken:
+        name = str(given.get(part.key, part.default or arguments[part.key]))
+        if part.default:
+            values[part.key] = name
+            arguments.pop(part.key, None)
+        arguments |= options_of(part.registry[name])
     values |= arguments
     for key, value in given.items():
         if key not in values:
-            homes = [
-                f"{kind}={name}"
-                for kind, registry in CHOICES.items()
-                if kind in values
-                for name in registry
-                if key in parameters(registry[name])
-            ]
+            homes = [f"{part.key}={name}" for part in taken for name, entry in part.registry.items() if key in options_of(entry)]
             hint = f"; {key!r} is an option of {' or '.join(homes)}" if homes else ""
             raise UserError(f"{closest('option', key, values)} (of model {given['model']!r}){hint}")
-        if key not in ("model", "likelihood", "objective"):
-            value = convert(key, value, values[key])
-        values[key] = value
-    if "network" in values:
-        NETWORKS[values["network"]]
-    if values.get("activation", "tanh") not in ACTIVATIONS:
-        raise UserError(closest("activation", values["activation"], ACTIVATIONS))
-    if values.get("decay", "constant") not in DECAYS:
-        raise UserError(closest("decay", values["decay"], DECAYS))
-    if values.get("precision", "fp32") not in PRECISIONS:
-        raise UserError(closest("precision", values["precision"], PRECISIONS))
+        values[key] = str(value) if any(key == kind.key for kind in chosen()) else convert(key, value, values[key])
+    for key, choices in (("activation", [*ACTIVATIONS]), ("decay", [*DECAYS]), ("precision", [*PRECISIONS])):
+        if values.get(key, choices[0]) not in choices:
+            raise UserError(closest(key, values[key], choices))
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
+def options_of(entry: Any) -> dict[str, Any]:
+    """Names and defaults of the options of a part; none if it is a plain value."""
+    return parameters(entry) if callable(entry) else {}
+
+
 def convert(key: str, value: Any, like: Any) -> Any:
-    """`value`, as given on a command line or in a suite, in the type of the default `like`."""
+    """Converts `value`, as given on a command line or in a suite, to the type of the default `like`. Raises `UserError`."""
     try:
         if isinstance(like, (list, tuple)):
             parts = value.split("-") if isinstance(value, str) else [value] if isinstance(value, int) else value
@@ -133,24 +109,21 @@ def convert(key: str, value: Any, like: Any) -> Any:
 
 
 def build_model(configuration: Configuration, dataset: Dataset) -> Model:
-    """An untrained model of one configuration, for images of the data set's shape and levels."""
-    values = configuration.values
+    """An untrained model of one configuration, for images of the data set's shape and grey levels."""
+    values, model = configuration.values, MODELS[configuration.values["model"]]
+    built = [part for part in parts() if part.build and part.key in values]
 
     def arguments(function: Callable[..., Any]) -> dict[str, Any]:
-        chosen = {k: v for k, v in values.items() if k in parameters(function) and k not in ("likelihood", "objective")}
-        return chosen | ({"levels": dataset.levels} if takes(function, "levels") else {})
+        plain = {k: values[k] for k in parameters(function) if k in values and all(part.key != k for part in built)}
+        return plain | ({"levels": dataset.levels} if takes(function, "levels") else {})
 
-    model = MODELS[values["model"]]
     extra: dict[str, Any] = {}
-    if "likelihood" in values:
-        likelihood: type[Likelihood] = LIKELIHOODS[values["likelihood"]]
-        extra["likelihood"] = likelihood(**arguments(likelihood))
-    if "objective" in values:
-        objective = OBJECTIVES[values["objective"]]
-        extra["objective"] = partial(objective, **arguments(objective))
+    for part in built:
+        entry = part.registry[values[part.key]]
+        extra[part.key] = part.build(entry, arguments(entry))  # type: ignore[misc]
     return model(dataset.shape, **extra, **arguments(model))
 
 
 def canonical(values: Mapping[str, Any]) -> str:
-    """One spelling for equal values: sorted JSON without spaces."""
+    """Sorted JSON without spaces: equal values give equal text."""
     return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -1,4 +1,4 @@
-"""The named variants: each a name for a choice of arguments."""
+"""The named variants: each is a model with some options chosen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["VARIANTS", "Variant"]
 
 @dataclass(frozen=True)
 class Variant:
-    """A name for a choice of arguments: `config` holds what differs from the defaults of its model."""
+    """A named configuration: `config` holds the model and the options that differ from its defaults."""
 
     name: str
     description: str
@@ -22,6 +22,15 @@ class Variant:
 
 
 VARIANTS: Registry[Variant] = Registry("variant")
+
+
+@VARIANTS.validator
+def _fault(obj: Any) -> str:
+    if not isinstance(obj, Variant):
+        return 'is not a variant; write Variant(name, description, reference, {"model": "vae", ...})'
+    if "model" not in obj.config:
+        return 'names no model; write {"model": "vae", ...} for its configuration'
+    return ""
 
 
 def _add(name: str, description: str, reference: str, **config: Any) -> None:

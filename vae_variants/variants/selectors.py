@@ -28,7 +28,7 @@ def matched(selector: str) -> tuple[str, str]:
 
 
 def split_selector(selector: str) -> tuple[str, dict[str, str]]:
-    """`name[key=value,...]` -> name, options as text, for things that are chosen one at a time. Raises `UserError`."""
+    """`name[key=value,...]` -> name and options as text. Raises `UserError`, also for a grid."""
     name, options = matched(selector)
     choices = list(grid(selector, options))
     if len(choices) > 1:
@@ -37,11 +37,15 @@ def split_selector(selector: str) -> tuple[str, dict[str, str]]:
 
 
 def configure(selector: str, overrides: Mapping[str, Any] | None = None) -> list[Configuration]:
-    """The configurations that a selector names: `vae-bernoulli`, `vae[likelihood=gaussian,sigma=0.1,latent=2|10]`.
+    """The configurations that a selector names.
 
-    The name is a variant's or a model's; `a|b` spans a grid; widths are joined by hyphens (`hidden=200-200`).
-    `overrides` replace the defaults of a model that knows the key, not what the variant or the selector chose.
-    Raises `UserError` with the valid choices.
+    Args:
+        selector: A variant or a model with options: `vae[likelihood=gaussian,sigma=0.1,latent=2|10]`. `a|b` spans a grid; widths are
+            joined by hyphens (`hidden=200-200`).
+        overrides: Replace the defaults of a model that knows them, but not what the variant or the selector chose.
+
+    Raises:
+        UserError: Names the valid choices.
     """
     name, options = matched(selector)
     if name in VARIANTS:
@@ -74,7 +78,7 @@ def grid(selector: str, options: str) -> Iterator[dict[str, str]]:
 
 
 def build(selector: str | Configuration, dataset: Dataset) -> Model:
-    """An untrained model of one configuration, for images of the data set's shape and levels."""
+    """An untrained model of one configuration, for images of the data set's shape and grey levels. Raises `UserError` for a grid."""
     if isinstance(selector, str):
         configurations = configure(selector)
         if len(configurations) > 1:

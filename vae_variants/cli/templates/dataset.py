@@ -1,13 +1,13 @@
-"""A data set of one's own. The rectangles are a worked example: put your own images in their place."""
+"""A data set. The rectangles are a worked example: put your own images in their place."""
 
 import torch
 
-from vae_variants.datasets import DATASETS, split
+from vae_variants import DATASETS, split
 
 
 @DATASETS.add  # the name of the function, in kebab case, is its name for --dataset
 def template(size: int = 8):  # options have defaults: --dataset "...?size=12" sets them
-    """1000 filled rectangles of random size and place on a noisy ground, drawn by the program, in two classes"""
+    """1000 filled rectangles of random size and place on a noisy ground, drawn by this program, in two classes"""
     generator = torch.Generator().manual_seed(0)  # the same images each time
     images = torch.randint(0, 64, (1000, 1, size, size), generator=generator, dtype=torch.uint8)  # (N, C, H, W) uint8
     corners = torch.randint(0, size, (1000, 4), generator=generator).tolist()

@@ -1,13 +1,13 @@
-"""A likelihood of one's own: p(x | h), of pixels x given what the decoder puts out, h.
+"""A likelihood: p(x | h), the density of pixels x given the decoder's output h.
 
-The logistic density is a worked example: put your own law in its place, in `log_prob`, `sample` and `mean` alike.
+The logistic density is a worked example: put your own density in its place, in `log_prob`, `sample` and `mean`.
 """
 
 import math
 
 import torch
 
-from vae_variants.models.likelihoods import LIKELIHOODS, Likelihood, Support
+from vae_variants import LIKELIHOODS, Likelihood, Support
 
 
 @LIKELIHOODS.add  # the name of the class, in kebab case, is its name in a selector
@@ -19,7 +19,7 @@ class Template(Likelihood):
 
     def __init__(self, s: float = 0.1) -> None:  # options have defaults: vae[likelihood=...,s=0.05|0.1] sets them
         super().__init__()
-        self.s = s  # for a learnt one: self.log_s = torch.nn.Parameter(torch.zeros(()))
+        self.s = s  # learnt: self.log_s = torch.nn.Parameter(torch.zeros(()))
 
     def log_prob(self, h, x):
         """(..., k * D), (..., D) -> (...,) nats, with every constant, summed over pixels."""
@@ -27,7 +27,7 @@ class Template(Likelihood):
         return (-u - 2 * torch.nn.functional.softplus(-u) - math.log(self.s)).sum(-1)
 
     def sample(self, h):
-        """(..., k * D) -> (..., D) drawn from that density."""
+        """(..., k * D) -> (..., D) sampled from that density."""
         u = torch.rand_like(h).clamp(1e-6, 1 - 1e-6)
         return h + self.s * torch.logit(u)
 

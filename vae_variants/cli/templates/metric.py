@@ -1,20 +1,19 @@
-"""A metric of one's own: a number that every model gets that is capable of it.
+"""A metric: a number for every model that has the capabilities it needs.
 
-The largest error of a pixel is a worked example: put your own figure in its place.
+The largest error of a pixel is a worked example: put your own number in its place.
 """
 
-from vae_variants import metric
-from vae_variants.models.base import Coder
+from vae_variants import Coder, metric
 
 
 @metric(
-    needs=(Coder,),  # the capabilities that it asks for, of vae_variants.models.base
-    unit="grey",  # of its figure: nats, fraction, ratio, pixels, ...
+    needs=(Coder,),  # capabilities of a model: also Density, Encoder, Sampler, MeanSampler, LatentVariable
+    unit="grey",  # nats, fraction, ratio, pixels, ...
     better="lower",  # or higher, or none
 )
 def template(e):
     """largest error of any pixel of any reconstructed test image"""  # what `vae-variants list metrics` shows
-    # e.model, e.dataset, e.test (test images in the model's support); computed once, where they are first asked for: e.elbo, e.bound,
-    # e.log_prob, e.codes, e.reconstructions, e.sample_means. Draws belong inside `with e.noise("template"):`. Where there is no value,
-    # raise vae_variants.evaluation.Skip("why").
+    # e.model, e.dataset, e.test (test images in the model's support); computed once, when first asked for: e.elbo, e.bound,
+    # e.log_prob, e.codes, e.reconstructions, e.sample_means. Draw random numbers inside `with e.noise("template"):`. If there is no
+    # value, raise vae_variants.Skip("why").
     return (e.reconstructions - e.dataset.grey()).abs().max().item()

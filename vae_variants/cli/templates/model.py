@@ -1,20 +1,19 @@
-"""A model of one's own; its base classes say what can be asked of it, and so which metrics it gets.
+"""A model. Its base classes are its capabilities, which decide the metrics it gets.
 
 The mixture of Bernoullis is a worked example: put your own model in its place.
 """
 
 import torch
 
-from vae_variants.models.base import MODELS, Density, Model, Sampler
-from vae_variants.models.likelihoods import Support
+from vae_variants import MODELS, Density, Model, Sampler, Support
 
 
 @MODELS.add  # the name of the class, in kebab case, is its name in a selector
-class Template(Model, Sampler, Density):  # see vae_variants.models.base: also Coder, Encoder, MeanSampler, LatentVariable, ...
-    """A mixture of `components` products of Bernoullis: exact log p(x), and a sample is one draw."""
+class Template(Model, Sampler, Density):  # also Coder, Encoder, MeanSampler, LatentVariable, ...
+    """A mixture of `components` products of Bernoullis: with exact log p(x)."""
 
-    exact = True  # log_prob is log p(x) itself, and not a bound on it
-    support = Support.BINARY  # a model that takes `likelihood` after `shape` has that one's support instead
+    exact = True  # log_prob is log p(x), not a bound on it
+    support = Support.BINARY  # a model that takes `likelihood` after `shape` has its support instead
 
     def __init__(self, shape, *, components: int = 10) -> None:  # options have defaults, and may be set in a selector
         super().__init__()

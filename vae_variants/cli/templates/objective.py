@@ -1,13 +1,13 @@
-"""An objective of one's own: what a VAE minimises, given K draws of z for each of B images.
+"""An objective: what a VAE minimises, given K samples of z for each of B images.
 
-Renyi's bound is a worked example: put your own in its place. `check` tries whether it is minus a lower bound on log p(x). One that is
-not meant to be (a beta below 1, a divergence other than the KL) says so, by the line at the end. It only trains: the bounds in a report are
-estimated alike for all variants.
+Renyi's bound is a worked example: put your own in its place. `check` tests that it is minus a lower bound on log p(x).
+If yours is not meant to be one (a beta below 1, a divergence other than the KL), use the line at the end. An objective only trains: the
+bounds in a report are estimated alike for all variants.
 """
 
 import math
 
-from vae_variants.models.objectives import OBJECTIVES
+from vae_variants import OBJECTIVES
 
 
 @OBJECTIVES.add  # the name of the function, in kebab case, is its name in a selector
@@ -20,4 +20,4 @@ def template(d, alpha: float = 0.5):  # options have defaults: vae[objective=...
     return ((1 - alpha) * d.log_w).logsumexp(0).sub(math.log(len(d.log_w))) / (alpha - 1)
 
 
-# template.bound = False  # no lower bound on log p(x), on purpose
+# template.bound = False  # not a lower bound on log p(x), on purpose

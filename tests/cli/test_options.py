@@ -1,0 +1,137 @@
+"""What every command has: -h, brackets in help, -q, -v, completion, and errors in one line; and --version."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from tests.made_up import fill
+from vae_variants.cli.app import app
+from vae_variants.harness import Store, load_suite, unique
+
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+SMOKE = ("--fidelity", "smoke", "--seeds", "1", "--jobs", "0")
+SMALL = "vae[hidden=8,latent=2,epochs=1]"
+
+
+def call(*words: str) -> Result:
+    return CliRunner().invoke(app, words)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("columns", ["60", "80"])
+def test_help_shows_brackets_and_every_option_within_the_width(command: str, columns: str) -> None:
+    result = CliRunner().invoke(app, [command, "-h"], env={"COLUMNS": columns})
+    assert result.exit_code == 0
+    assert max(map(len, result.stdout.splitlines())) <= int(columns)
+    options = {name for parameter in COMMANDS[command].params for name in (*parameter.opts, "-q", "-v", "-h") if name.startswith("-")}
+    assert options <= {word for line in result.stdout.splitlines() for word in line.split()}
+    texts = [COMMANDS[command].help, *(parameter.help for parameter in COMMANDS[command].params)]
+    bracketed = [word for text in texts for word in (text or "").replace("\\[", "[").split() if "[" in word]
+    assert all(word in result.stdout for word in bracketed), bracketed
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_summary_is_one_short_sentence(command: str) -> None:
+    summary = COMMANDS[command].help.split("\n\n")[0]
+    assert len(summary) <= 100 and summary.endswith("."), summary
+
+
+def test_the_version_needs_no_torch() -> None:
+    script = "import sys; from vae_variants.cli.app import app; app(['--version'], standalone_mode=False); print(*sys.modules)"
+    shown, modules = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.splitlines()
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert shown == f"vae-variants {project['version']}"
+    assert not {"torch", "numpy", "pandas"} & set(modules.split())
+
+
+def test_a_shell_completes_commands_options_and_choices() -> None:
+    for words, expected in (("ben", "bench"), ("run --dry", "--dry-run"), ("run ae --retry sc", "scores"), ("list metr", "metrics")):
+        env = {**os.environ, "_VAE_VARIANTS_COMPLETE": "complete_bash", "COMP_WORDS": f"vae-variants {words}"}
+        program = Path(sys.executable).with_name("vae-variants")
+        done = subprocess.run([program], env={**env, "COMP_CWORD": str(len(words.split()))}, capture_output=True, text=True, check=False)
+        assert done.stdout.split() == [expected], done.stderr
+    assert "--install-completion" in call("-h").stdout
+
+
+def test_quiet_leaves_results_their_paths_and_errors() -> None:
+    plain, quiet = call("list", "models"), call("list", "models", "--quiet")
+    assert quiet.stdout.split() == [line.split()[0] for line in plain.stdout.splitlines()[1:] if line[0] != " "]
+    result = call("-q", "run", SMALL, *SMOKE)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert Path(result.stdout.strip(), "record.json").is_file()
+    loud = call("run", SMALL, *SMOKE)
+    assert loud.stderr and SMALL in loud.stdout, "it holds for one command"
+    assert "did you mean 'ae'" in call("run", "aee", "-q").stderr
+
+
+def test_verbose_shows_versions_and_the_traceback_of_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = call("run", "aee", "--verbose")
+    assert result.exit_code == 2
+    first, *trace, last = result.stderr.splitlines()
+    assert first.startswith("vae-variants ") and "torch" in first and "Traceback" in trace[0] and last.startswith("error: ")
+    from vae_variants.models.autoencoder import Autoencoder
+
+    monkeypatch.setattr(Autoencoder, "loss", lambda *_: 1 / 0)
+    result = call("run", "ae[hidden=8]", *SMOKE, "-v")
+    assert result.exit_code == 1 and "ae[hidden=8]:" in result.stderr.splitlines()
+    assert result.stderr.splitlines()[-1].startswith("ZeroDivisionError")
+
+
+PARTS = ("variant", "dataset", "seeds", "fidelity", "state", "status", "stale", "epochs_done", "epochs", "key", "folder")
+
+
+def test_status_for_programs_has_the_same_parts_for_each_run() -> None:
+    plan = unique(load_suite("digits").plan())
+    fill(Store("runs"), plan[:3])
+    runs = json.loads(call("status", "digits", "--json").stdout)["runs"]
+    assert all(set(run) == set(PARTS) for run in runs)
+    for run, spec in zip(runs, plan, strict=True):
+        assert (run["variant"], tuple(run["seeds"])) == (spec.label, spec.seeds)
+    for run in runs[:3]:
+        assert run["status"] == {str(seed): "ok" for seed in run["seeds"]} and Path(run["folder"], "record.json").is_file()
+    assert {run["state"] for run in runs[3:]} == {"missing"} and {run["key"] for run in runs[3:]} == {None}
+    call("run", SMALL, *SMOKE)
+    (planned,) = json.loads(call("status", "--planned", "--json").stdout)["runs"]
+    assert set(planned) == set(PARTS) and planned["state"] == "ok"
+
+
+def test_a_dry_run_says_which_data_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for dataset, says in (("npz:absent.npz", "there is no file 'absent.npz'"), ("images:absent", "there is no folder 'absent'")):
+        for command in (("run", "ae"), ("bench", "digits")):
+            result = call(*command, "--dataset", dataset, "--dry-run")
+            assert result.exit_code == 2 and says in result.stderr
+    monkeypatch.setenv("VAE_VARIANTS_DATA", "nowhere")
+    result = call("run", "ae", "--dataset", "mnist?static=true", "--dry-run")
+    assert result.exit_code == 0 and "train-images-idx3-ubyte" in result.stdout and "nowhere" in result.stdout
+    np.savez("mine.npz", x=np.random.default_rng(0).random((40, 4, 4)))
+    assert call("run", "ae", "--dataset", "npz:mine.npz", "--dry-run").exit_code == 0
+    assert not Path("nowhere").exists() and not Path("runs").exists()
+
+
+def test_bench_ends_with_its_best_rows_and_the_report() -> None:
+    Path("mine.toml").write_text(
+        f'dataset = "digits"\nseeds = 1\nfidelity = "smoke"\n[[runs]]\nvariants = ["{SMALL}", "reference-pca-2"]\n'
+    )
+    result = call("bench", "mine.toml", "--jobs", "0")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[-1] == "wrote reports/mine; open reports/mine/report.html"
+    assert any(line.split()[0] == "log_likelihood," and SMALL in line for line in lines[:-1])
+    assert not any("reference-pca-2" in line for line in lines)
+    assert call("bench", "mine.toml", "--jobs", "0", "-q").stdout.splitlines() == lines[-1:]

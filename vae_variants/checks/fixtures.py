@@ -1,0 +1,88 @@
+"""What checks of several kinds share: small images and models, stacking, gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from vae_variants.checks.base import Failed
+from vae_variants.datasets import Dataset, load_dataset, split
+from vae_variants.models.base import Model
+from vae_variants.models.likelihoods import Support
+from vae_variants.training.population import Population
+from vae_variants.variants import Configuration, build, configure
+
+__all__ = ["configuration", "digits", "gradient_reaches", "members", "model_of", "outside", "size", "stacks", "tiny"]
+
+SMALL = {"hidden": [7], "latent": 3, "batch": 10, "epochs": 2}
+
+
+def size(shape: tuple[int, ...]) -> str:
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+
+
+@lru_cache(maxsize=4)
+def tiny(height: int = 2, width: int = 5) -> Dataset:
+    """Sixty images of 4 grey levels in two classes."""
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 4, (60, 1, height, width), generator=generator, dtype=torch.uint8)
+    return split("tiny", images, images.flatten(1).sum(1) % 2, levels=4, validation=10, test=10)
+
+
+def digits(train: int = 60, evaluation: int = 20) -> Dataset:
+    """Some of scikit-learn's digits, which need no download."""
+    return load_dataset("digits").subset(train, evaluation)
+
+
+def configuration(selector: str) -> Configuration:
+    """Of a small network, unless the selector says otherwise."""
+    (found,) = configure(selector, SMALL)
+    return found
+
+
+def model_of(selector: str, dataset: Dataset) -> Model:
+    return build(configuration(selector), dataset)
+
+
+def members(selector: str, dataset: Dataset) -> tuple[Model, Tensor]:
+    """An untrained model, initialised from the training images if it needs them, and the test images in its support."""
+    population = Population(lambda: model_of(selector, dataset), (0,))
+    data = dataset.as_(population.template.support)
+    population.initialise(data.train)
+    return next(population.members()), data.test
+
+
+def outside(x: Tensor, support: Support, levels: int) -> Tensor:
+    """Those values of `x` that are no pixels of a support, on which grey levels are 0, 1 / (levels - 1), ..., 1."""
+    steps = {Support.BINARY: 1, Support.BYTE: levels - 1}.get(support)
+    if steps:
+        return x[~(((x * steps).round().clamp(0, steps) / steps - x).abs() < 1e-6)]
+    return x[~((x >= 0) & (x <= 1))] if support is Support.UNIT else x[~x.isfinite()]
+
+
+def stacks(what: str, function: Callable[..., Tensor], arguments: tuple[Any, ...], alone: Tensor, fixes: tuple[str, str]) -> None:
+    """Raises `Failed` unless a function mapped over stacked `arguments` (torch.func.vmap) gives `alone`, its stacked values.
+
+    `fixes` are those of a function that cannot be mapped, and of one that gives other values.
+    """
+    try:
+        found = vmap(function, randomness="different")(*arguments)
+    except RuntimeError as error:
+        raise Failed(f"{what}cannot be stacked (vmap): {' '.join(str(error).split())[:200]}", fixes[0]) from error
+    if not torch.allclose(found, alone, atol=1e-5 if alone.dtype is torch.float32 else 1e-8):
+        raise Failed(f"{what}gives other values stacked (vmap) than alone", fixes[1])
+
+
+def gradient_reaches(what: str, value: Tensor, parameters: Mapping[str, Tensor], fix: str) -> None:
+    """Raises `Failed` unless the gradient of `value`, called `what`, is finite and not 0 for each of the parameters."""
+    gradients = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
+    for name, gradient in zip(parameters, gradients, strict=True):
+        if gradient is None or not gradient.abs().sum() > 0:
+            raise Failed(f"the gradient of {what} does not reach {name}", fix)
+        if not gradient.isfinite().all():
+            raise Failed(f"the gradient of {what} with respect to {name} is not finite", "keep logarithms and divisions away from 0")

@@ -1,0 +1,75 @@
+"""`vae-variants list`: what is registered."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from vae_variants.cli.options import Json, Plugin, Verbosity, argument, flag, guarded
+from vae_variants.cli.registries import registry_of
+from vae_variants.components import KINDS
+from vae_variants.plugins import load_plugins
+from vae_variants.registry import UserError, closest
+
+__all__ = ["list_"]
+
+PLURALS = {kind.plural: kind for kind in KINDS.values()}
+WIDE = 140  # columns that a terminal needs for more than name and description
+
+
+@guarded
+def list_(
+    kind: Annotated[str, argument(f"Kind: {', '.join(PLURALS)}", tuple(PLURALS))] = "variants",
+    as_json: Json = False,
+    markdown: Annotated[bool, flag("Metrics as Markdown: the page METRICS.md", "--markdown")] = False,
+    plugin: Plugin = None,
+) -> None:
+    """List variants, data sets, metrics and other components.
+
+    --quiet shows names alone. References, units and directions are shown by --verbose, by --json and on wide terminals.
+    """
+    from rich.table import Table
+
+    from vae_variants.harness.progress import out
+
+    load_plugins(plugin or ())
+    if kind not in PLURALS:
+        raise UserError(closest("kind", kind, PLURALS))
+    if markdown:
+        if kind != "metrics":
+            raise UserError("--markdown is for metrics: vae-variants list metrics --markdown")
+        from vae_variants.evaluation import METRICS
+        from vae_variants.report.metrics_page import metrics_page  # imports pandas and matplotlib
+
+        print(metrics_page(METRICS.values()), end="")
+        return
+    found = entries(kind)
+    if as_json:
+        print(json.dumps(found, indent=1))
+    elif Verbosity.quiet:
+        print(*(entry["name"] for entry in found), sep="\n")
+    else:
+        more = [key for key in found[0] if key not in ("name", "description", "config")] if Verbosity.verbose or out.width >= WIDE else []
+        table = Table(box=None, pad_edge=False)
+        for column in ("name", "description", *more):
+            table.add_column(column, no_wrap=column == "name")
+        for entry in found:
+            table.add_row(entry["name"], entry["description"], *(entry[key] for key in more))
+        out.print(table)
+
+
+def entries(kind: str) -> list[dict[str, Any]]:
+    """Name and description of each component of a kind, and what else belongs to the kind."""
+    from vae_variants.harness import load_suite, suite_files
+
+    if kind == "suites":
+        return [{"name": name, "description": load_suite(name).description} for name in suite_files()]
+    registry = registry_of(PLURALS[kind].name)
+    found: list[dict[str, Any]] = [{"name": name, "description": registry.describe(name)} for name in registry]
+    for entry in found:
+        component = registry[entry["name"]]
+        if kind == "variants":
+            entry |= {"reference": component.reference, "config": dict(component.config)}
+        elif kind == "metrics":
+            entry |= {"unit": component.unit, "better": component.better}
+    return found

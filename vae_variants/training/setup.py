@@ -1,0 +1,20 @@
+"""From a configuration to models that are ready to train."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from vae_variants.datasets.dataset import Dataset
+from vae_variants.training.loop import Training
+from vae_variants.training.population import Population
+from vae_variants.variants.configurations import Configuration, build_model
+
+__all__ = ["set_up"]
+
+
+def set_up(configuration: Configuration, dataset: Dataset, seeds: Sequence[int], device: torch.device) -> Training:
+    """The untrained models of a run, one for each seed, with their data and recipe."""
+    population = Population(lambda: build_model(configuration, dataset), tuple(seeds), device)
+    return Training(population, dataset.as_(configuration.support), configuration.recipe, dataset.digest)

@@ -106,7 +106,7 @@ def fd_cnn(e: Evaluation) -> float:
     Formula: |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), with mean and covariance of the 64 features of real and of generated images.
     Estimator: sample moments in float64. Features: last hidden layer of a small convolutional classifier, scaled to mean square 1.
     Sample size: the same n for every model: 1000 generated and 1000 test images, or fewer if the data set is smaller.
-    Fails: biased upward by O(1/n), equally for all models. Ignores what the classifier ignores. Not comparable with FID or across data sets.
+    Fails: biased upward by O(1/n), equally for all models. Ignores what the classifier ignores. Not comparable with FID or data sets.
     Reference: Heusel et al. 2017, GANs Trained by a Two Time-Scale Update Rule (the distance, in other features).
     """
     return frechet_distance(*embedded(e))

@@ -12,7 +12,7 @@ from vae_variants.datasets import Data, Dataset
 from vae_variants.evaluation import weights
 from vae_variants.evaluation.fidelities import Fidelity
 from vae_variants.models.base import Coder, Decoder, Density, Encoder, LatentVariable, MeanSampler, Model
-from vae_variants.training.batches import derive_seed
+from vae_variants.training.batches import derive_seed, fork_rng
 from vae_variants.training.precision import precision
 
 LEVELS = (1, 10, 100, 1000)  # numbers of samples for which the bound is kept
@@ -93,8 +93,7 @@ class Evaluation:
     @contextmanager
     def noise(self, purpose: str) -> Iterator[None]:
         """A context with a random stream of its own for `purpose`, without gradients."""
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), torch.no_grad(), precision("fp32"):
+        with fork_rng(self.device), torch.no_grad(), precision("fp32"):
             torch.manual_seed(derive_seed("evaluation", self.dataset.digest, self.seed, purpose))
             yield
 

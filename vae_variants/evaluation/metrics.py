@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -14,6 +15,7 @@ from vae_variants.registry import Registry
 BETTER = ("higher", "lower", "none")
 KINDS = ("exact", "lower-bound", "estimate", "measurement")
 NOTES = ("Formula", "Estimator", "Sample size", "Fails", "Reference")
+LABELS = "|".join(NOTES)
 
 
 class Skip(Exception):
@@ -94,18 +96,11 @@ def labelled_notes(text: str) -> dict[str, str]:
     A paragraph ends at an empty line or at the next label. Raises ValueError for a repeated label.
     """
     found: dict[str, str] = {}
-    label = ""
-    for line in inspect.cleandoc(text).split("\n")[1:]:
-        head, colon, rest = line.partition(":")
-        if colon and head in NOTES:
-            if head in found:
-                raise ValueError(f"{head!r} is there twice in the documentation of {text.strip().splitlines()[0]!r}")
-            label = head
-            found[label] = rest.strip()
-        elif not line.strip():
-            label = ""
-        elif label:
-            found[label] = f"{found[label]} {line.strip()}".strip()
+    first, _, rest = inspect.cleandoc(text).partition("\n")
+    for label, note in re.findall(rf"^({LABELS}):(.*?)(?=\n(?:{LABELS}):|\n\s*\n|\Z)", rest, re.MULTILINE | re.DOTALL):
+        if label in found:
+            raise ValueError(f"{label!r} is there twice in the documentation of {first!r}")
+        found[label] = " ".join(note.split())
     return found
 
 
@@ -124,13 +119,10 @@ def metric(
     The first line of the docstring is the description; labelled paragraphs are its `NOTES`.
 
     Args:
-        needs: Capabilities that a model must have.
+        needs, kind, applies, published: As in `Metric`.
         unit: The unit, such as "nats".
         better: "higher", "lower" or "none".
-        kind: "exact", "lower-bound", "estimate", "measurement", or a function of the model.
-        applies: Whether the metric applies to an `Evaluation`.
         name: The registered name; the function's name by default.
-        published: The name in records; may hold `{data}`.
 
     Raises:
         TypeError, ValueError: For arguments outside these choices.

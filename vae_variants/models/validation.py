@@ -1,7 +1,5 @@
 """What a registered model, likelihood, objective or network must look like, seen without running it."""
 
-from __future__ import annotations
-
 import inspect
 from typing import Any
 
@@ -10,8 +8,6 @@ from vae_variants.models.base import MODELS, Density, Model, Player
 from vae_variants.models.likelihoods import LIKELIHOODS, Likelihood, Support
 from vae_variants.models.networks import NETWORKS, Network
 from vae_variants.models.objectives import OBJECTIVES
-
-__all__: list[str] = []
 
 SUPPORTS = ", ".join(f"Support.{support.name}" for support in Support)
 

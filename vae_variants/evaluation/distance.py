@@ -23,8 +23,7 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
 def frechet_distance(x: Tensor, y: Tensor) -> float:
     """Frechet distance of two normal distributions with the moments of x (N, F) and y (M, F), in float64.
 
-    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). The trace of the root is the sum of the square roots of the eigenvalues of
-    C1^(1/2) C2 C1^(1/2), which are real and not negative.
+    tr (C1 C2)^(1/2) is the sum of the square roots of the eigenvalues of C1^(1/2) C2 C1^(1/2), which are real and not negative.
     """
     (m1, c1), (m2, c2) = moments(x.double()), moments(y.double())
     values, vectors = torch.linalg.eigh(c1)
@@ -59,12 +58,7 @@ class Coverage(NamedTuple):
 
 
 def prdc(real: Tensor, fake: Tensor, k: int = NEIGHBOURS) -> Coverage:
-    """Precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020) of features (N, F) and (M, F).
-
-    The ball of an image ends at its k-th nearest neighbour of its own kind. Precision: share of fakes in the ball of some real image.
-    Recall: share of real images in the ball of some fake. Density: real balls around a fake, over k. Coverage: share of real balls with a
-    fake.
-    """
+    """The values of `OVERLAP` for features (N, F) and (M, F); the ball of an image ends at its k-th nearest neighbour of its own kind."""
     real, fake = real.double(), fake.double()
     distance = torch.cdist(real, fake, compute_mode="donot_use_mm_for_euclid_dist")  # (N, M)
     real_radius, fake_radius = neighbours(real, k), neighbours(fake, k)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vae_variants.datasets import Data, Dataset
 from vae_variants.evaluation import weights
+from vae_variants.evaluation.features import classifier
 from vae_variants.evaluation.fidelities import Fidelity
 from vae_variants.models.base import Coder, Decoder, Density, Encoder, LatentVariable, MeanSampler, Model
 from vae_variants.training.batches import derive_seed, fork_rng
@@ -67,13 +68,9 @@ class Evaluation:
     Noise depends on (data set, seed, purpose), never on the model, so that variants share random numbers.
 
     Attributes:
-        model: The trained model, in evaluation mode.
-        dataset: The data set.
-        seed: The member's seed.
         fidelity: The preset.
         cost: Measured by the runner: train_seconds, train_images_per_second, train_product_share, peak_memory_bytes.
-        data: Images (N, D) in the model's support.
-        test: `data.test` on `device`.
+        data: Images (N, D) in the model's support; `test` are its test images, on `device`.
     """
 
     def __init__(
@@ -171,7 +168,5 @@ class Evaluation:
 
     @cached_property
     def sample_features(self) -> Tensor:
-        """Features of `sample_means` from the data set's classifier, (n, F) float64."""
-        from vae_variants.evaluation.features import classifier  # trains a classifier on first use
-
+        """Features of `sample_means` from the data set's classifier, which is trained on first use, (n, F) float64."""
         return classifier(self.dataset)[0].embed(self.sample_means)

@@ -30,14 +30,8 @@ def densities(model: Model, x: Tensor, start: str) -> tuple[LogDensity, LogDensi
     """log start(z) and log p(x, z) as functions of z (C, B, Z)."""
     assert isinstance(model, GaussianPosterior) and isinstance(model, Decoder)
     mean, scale = model.posterior(x)
-
-    def joint(z: Tensor) -> Tensor:
-        return model.log_prior(z) + model.log_px(x, z)
-
-    def encoder(z: Tensor) -> Tensor:
-        return log_normal(z, mean, scale)
-
-    return (encoder if start == "encoder" else model.log_prior), joint
+    first: LogDensity = (lambda z: log_normal(z, mean, scale)) if start == "encoder" else model.log_prior
+    return first, lambda z: model.log_prior(z) + model.log_px(x, z)
 
 
 def draw(model: Model, x: Tensor, start: str, chains: int) -> Tensor:

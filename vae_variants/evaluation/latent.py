@@ -37,10 +37,9 @@ def active_units(e: Evaluation) -> float:
 
 
 def log_aggregate(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-    """log (1/N) sum_j N(z_i; mean_j, diag scale_j^2), for z (N, Z) with z_i sampled from the i-th Gaussian: (N,).
+    """log (1/N) sum_j N(z_i; mean_j, diag scale_j^2), for z (N, Z) with z_i sampled from the i-th Gaussian: (N,), in float64.
 
-    In float64. Expanding the squares makes the N^2 densities one matrix product; this is skipped if it would lose more than `PRECISION`.
-    Each sample's own density is computed directly.
+    The N^2 densities are one matrix product of expanded squares, unless that loses more than `PRECISION`; a sample's own is direct.
     """
     centre = mean.mean(0)
     z, mean, precision = z - centre, mean - centre, scale**-2

@@ -24,25 +24,18 @@ class Skip(Exception):
 
 @dataclass(frozen=True)
 class Metric:
-    """A function of an `Evaluation`, with unit, direction and kind.
-
-    Attributes:
-        needs: Capabilities (classes of `vae_variants.models.base`) without which the metric does not apply.
-        kind: `exact`, `lower-bound`, `estimate` or `measurement`, or a function of the model that gives one.
-        notes: The labelled paragraphs of its docstring.
-        published: Its name in records and reports; `{data}` stands for the data set's name.
-    """
+    """A function of an `Evaluation`, with unit, direction and kind."""
 
     name: str
     fn: Callable[[Evaluation], float]
-    needs: tuple[type, ...]
+    needs: tuple[type, ...]  # capabilities (classes of `vae_variants.models.base`) without which the metric does not apply
     unit: str
-    better: str
-    kind: str | Callable[[Model], str]
+    better: str  # of `BETTER`
+    kind: str | Callable[[Model], str]  # of `KINDS`, or a function of the model that gives one
     applies: Callable[[Evaluation], bool]
     description: str
     notes: Mapping[str, str] = field(default_factory=dict)  # of `NOTES`, from the docstring
-    published: str = ""
+    published: str = ""  # its name in records and reports; `{data}` stands for the data set's name
     module: str = ""
 
     def published_for(self, dataset: str) -> str:

@@ -26,10 +26,7 @@ def planes(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
 
 
 def laplacian_variance(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Variance of the 3x3 Laplacian over the inner pixels of each image in [0, 1]: (N, D) -> (N,).
-
-    0 for a constant image. Scales with the squared contrast. Noise raises it as detail does.
-    """
+    """Variance of the 3x3 Laplacian over the inner pixels of each image in [0, 1]: (N, D) -> (N,)."""
     kernel = torch.tensor(KERNEL, dtype=torch.float64)[None, None]
     return F.conv2d(planes(images, shape), kernel).flatten(1).var(-1, correction=0)
 
@@ -98,11 +95,6 @@ def check(e: Evaluation) -> None:
         raise Skip("the real images are flat")
 
 
-def measured(e: Evaluation) -> float:
-    check(e)
-    return typical(e.sample_means, e.dataset.shape)
-
-
 @metric(needs=(MeanSampler,), unit="grey^2", better="none")
 def sharpness(e: Evaluation) -> float:
     """variance of the Laplacian of noise-free samples (decoder means), median over images
@@ -113,7 +105,8 @@ def sharpness(e: Evaluation) -> float:
     Fails: noise raises it as detail does (uniform noise 1.67, MNIST 0.18), so read it with noise_ratio. Scales with the squared contrast.
     Reference: Pech-Pacheco et al. 2000, Diatom autofocusing in brightfield microscopy; for samples: Tolstikhin et al. 2018, WAE.
     """
-    return measured(e)
+    check(e)
+    return typical(e.sample_means, e.dataset.shape)
 
 
 @metric(needs=(MeanSampler,), unit="ratio", better="none")
@@ -126,7 +119,7 @@ def sharpness_ratio(e: Evaluation) -> float:
     Fails: as sharpness. Above 1.5 the report calls it noise: no real image is that much sharper, but binarised ones are.
     Reference: none
     """
-    return measured(e) / calibration(e.dataset)[0]
+    return sharpness(e) / calibration(e.dataset)[0]
 
 
 @metric(needs=(MeanSampler,), unit="pixels", better="lower")
@@ -140,7 +133,7 @@ def blur_sigma(e: Evaluation) -> float:
     by both; only sharpness_ratio reveals them. Low contrast counts as blur.
     Reference: none
     """
-    before = equivalent_blur(measured(e), calibration(e.dataset))
+    before = equivalent_blur(sharpness(e), calibration(e.dataset))
     found = max(before, equivalent_blur(filtered(e.sample_means, e.dataset.shape), calibration(e.dataset, True)))
     return found if found >= RESOLVED else 0.0
 
@@ -161,10 +154,7 @@ def noise_ratio(e: Evaluation) -> float:
 
 
 def reblurred(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """`skimage.measure.blur_effect` of each image: how little a second blur changes it, (N,), 0 sharp to 1 blurred.
-
-    The box is 11 pixels wide, or the largest odd width of at most half the shorter side, but at least 3. A constant image has 1.
-    """
+    """`skimage.measure.blur_effect` of each image (N, D): (N,), 0 sharp to 1 blurred; a constant image has 1."""
     from skimage.measure import blur_effect  # scikit-image takes long to import
 
     width = max(3, min(11, (min(shape[1:]) // 2 - 1) | 1))

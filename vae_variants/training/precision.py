@@ -61,7 +61,8 @@ def multiplies_fast() -> bool:
 
     AMD processors multiply bfloat16 faster than float32 (`nox -s peers`, reports/speed). Intel's do so with AMX only.
     """
-    capabilities, cpu = getattr(torch.cpu, "get_capabilities", dict)(), Path("/proc/cpuinfo")
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    cpu = Path("/proc/cpuinfo")
     return bool(capabilities.get("avx512_bf16")) and not (cpu.is_file() and "GenuineIntel" in cpu.read_text(encoding="utf-8"))
 
 

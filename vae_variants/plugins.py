@@ -199,4 +199,7 @@ def moved(module: str) -> str:
 
 
 def exports(home: str, module: ModuleType | None, name: str) -> bool:
+    """Whether `name` is public in a package of ours, or a class or function of a module of models."""
+    if home.startswith(f"{NAME}.models.") and getattr(getattr(module, name, None), "__module__", None) == home:
+        return True
     return home.split(".")[0] == NAME and name in getattr(module, "__all__", ())

@@ -115,6 +115,7 @@ def test_a_view_shows_the_images_of_one_part_as_they_were_trained_on(digits):
 # -- all of it ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_smallest_study_measures_judges_and_draws(tmp_path):
     lab = Lab("digits", "smoke", None, Store(tmp_path), torch.device("cpu"))
     found = measure(lab)

@@ -168,6 +168,7 @@ def test_what_is_measured_can_be_judged_and_repeated(lab: Lab, monkeypatch: pyte
     assert effects and all(math.isfinite(e.value) for e in effects) and all(sentence.endswith(".") for sentence in sentences)
 
 
+@pytest.mark.slow
 def test_the_frozen_models_are_trained_to_each_age(lab: Lab) -> None:
     found = list(frozen_models(lab, ("vae-latent-2",)))
     assert [(s.age, s.epochs, s.seed) for s in found] == [(age, n, seed) for age, n in (("early", 1), ("final", 2)) for seed in range(3)]

@@ -1,4 +1,4 @@
-"""What a study works with: one data set, a fidelity, seeds, and the trained models and records that it asks for."""
+"""What a study measures with: one data set, a preset, seeds, and the trained models and records that it asks for."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ import torch
 
 from vae_variants.datasets import Dataset
 from vae_variants.evaluation import Evaluation, fidelity
-from vae_variants.harness import Quiet, Record, RunSpec, Store, Suite, load_suite, parse_seeds, run_all, suite_files, unique
-from vae_variants.harness.locks import claimed
+from vae_variants.harness import Record, RunSpec, Store, Suite, Watcher, load_suite, parse_seeds, run_all, suite_files, unique
+from vae_variants.harness.engines import Engine
+from vae_variants.harness.locks import PendingRun, training_lock
 from vae_variants.harness.progress import Log
-from vae_variants.harness.protocols import Engine
+from vae_variants.harness.protocols import Settings
 from vae_variants.harness.runner import trained
 from vae_variants.harness.spec import capped, prepared
 from vae_variants.models.base import Model
@@ -31,23 +32,34 @@ from vae_variants.variants import Configuration, build, canonical, configure
 __all__ = ["Lab"]
 
 T = TypeVar("T")
-LARGE = 400  # pixels: from there on the networks of the suite `mnist`, below those of `digits`
+LARGE = 400  # pixels: images from this size use the networks of the suite `mnist`, smaller ones those of `digits`
 
 
 class Lab:
-    """Trains and scores through the same runner and store as every suite: what is there is not made again.
+    """Trains and scores through the runner and store of all suites, so that finished runs are reused.
 
-    `seeds` of None leaves their number to the study, or to the suite. An engine makes the runs of `records`; what a study trains or
-    times beside them is done here.
+    Args:
+        dataset: its name.
+        fidelity: the preset.
+        seeds: which; None leaves them to the study or to the suite.
+        store: where records are kept.
+        device: for what a study trains or times in this process.
+        engine: for the runs of `records`.
     """
 
     def __init__(
-        self, dataset: str, fidelity: str, seeds: tuple[int, ...] | None, store: Store, device: torch.device, engine: Engine | None = None
+        self,
+        dataset: str,
+        fidelity: str,
+        seeds: tuple[int, ...] | None,
+        store: Store,
+        device: torch.device,
+        engine: Engine | None = None,
     ) -> None:
         self.name, self.fidelity, self.given_seeds, self.store, self.device, self.engine = dataset, fidelity, seeds, store, device, engine
         self.dataset: Dataset = prepared(dataset, fidelity)
-        self.begun = False  # whether the engine has been at work
-        self.asked: dict[str, str] = {}  # what a study asked for -> digest of the configuration that it got
+        self.begun = False  # whether the engine has been used
+        self.asked: dict[str, str] = {}  # request of a study -> digest of the configurations that it got
 
     @property
     def suite(self) -> Suite:
@@ -55,36 +67,36 @@ class Lab:
         return load_suite(self.name if self.name in suite_files() else "mnist" if self.dataset.dim >= LARGE else "digits")
 
     def choose(self, *, smoke: T, quick: T, full: T) -> T:
-        """A size by fidelity; `thorough` is `full` here."""
+        """A size by preset; `thorough` counts as `full`."""
         return {"smoke": smoke, "quick": quick}.get(fidelity(self.fidelity).name.partition("[")[0], full)
 
     def seeds(self, count: int) -> tuple[int, ...]:
-        """Those that were asked for, else the first `count`."""
+        """The seeds given by the user, else the first `count`."""
         return self.given_seeds or tuple(range(count))
 
     def say(self, text: str) -> None:
-        """A line for whoever waits."""
+        """A line of progress."""
         print(text, file=sys.stderr, flush=True)
 
     @contextmanager
     def noise(self, purpose: str) -> Iterator[None]:
-        """Draws inside come from a stream of their own, the same each time; gradients stay on."""
+        """Random numbers inside come from a stream of their own, the same each time; gradients stay on."""
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(derive_seed("study", self.dataset.digest, purpose))
             yield
 
     def configurations(self, selector: str, **chosen: Any) -> list[Configuration]:
-        """Those of a selector, with the suite's defaults where the selector says nothing, and then with `chosen`."""
+        """Configurations of a selector. The suite's defaults, then `chosen`, fill in options that the selector leaves open."""
         found = configure(selector, capped(self.suite.defaults, self.fidelity))
         found = [c.with_defaults(**chosen) for c in found]
         self.note({"selector": selector, "chosen": chosen}, [dict(c.values) for c in found])
         return found
 
     def records(self, labels: Sequence[str], seeds: int | None = None) -> dict[str, Record]:
-        """label -> record, trained and scored with every metric, of these rows of the suite, or of other selectors with its defaults.
+        """Trains and scores rows of the suite, or other selectors with its defaults, with every metric -> record by label.
 
-        Raises `UserError` where a run failed for every seed.
+        Raises `UserError` if a run failed for every seed.
         """
         specs = [spec for label in labels for spec in self.specs(label, seeds)]
         with Log(unique(specs), None if self.begun else self.engine) as log:
@@ -102,7 +114,7 @@ class Lab:
         default = self.given_seeds or (None if seeds is None else tuple(range(seeds)))
         if label in planned:
             spec = planned[label]
-            exact = len(spec.seeds) == 1 and spec.label.startswith("reference-")  # without chance: more seeds tell no more
+            exact = len(spec.seeds) == 1 and spec.label.startswith("reference-")  # no random numbers: more seeds add nothing
             found = [spec if default is None or exact else replace(spec, seeds=default)]
         else:
             count = default or parse_seeds(self.suite.seeds)
@@ -114,7 +126,7 @@ class Lab:
         self.asked[canonical(request)] = hashlib.sha256(json.dumps(answer, sort_keys=True).encode()).hexdigest()[:16]
 
     def still(self, asked: Mapping[str, str]) -> bool:
-        """Whether what was asked for then would be the same today: suites, variants and their defaults may have changed since."""
+        """Whether these requests would get the same today: suites, variants and their defaults may have changed since."""
         try:
             for request in map(json.loads, asked):
                 if "selector" in request:
@@ -126,28 +138,28 @@ class Lab:
         return all(self.asked[request] == answer for request, answer in asked.items())
 
     def pictures(self, record: Record) -> Mapping[str, torch.Tensor]:
-        """Those that the runner kept of the first seed."""
+        """Images that the runner kept of the first seed, by name."""
         folder = next(path for path, found in self.store.records() if found.key == record.key)
         return self.store.pictures(folder)
 
     def models(self, configuration: Configuration, seeds: tuple[int, ...], dataset: str | None = None) -> dict[int, Model]:
-        """seed -> trained model, kept like those of a run, but without scores; seeds that diverged are left out.
+        """Trained models by seed, stored like those of a run but without scores; seeds that diverged are left out.
 
-        `dataset` is another name for the images, such as `mnist?static`.
+        `dataset` replaces that of the study, e.g. `mnist?static`.
         """
         spec = RunSpec(configuration, dataset or self.name, seeds, self.fidelity)
         images, key, begin = prepared(spec.dataset, spec.fidelity), spec.key(), time.perf_counter()
         population = Population(lambda: build(configuration, images), seeds, self.device)
         training = Training(population, images.as_(configuration.support), configuration.recipe, images.digest)
-        with claimed(self.store, spec.training_key()):
-            history = trained(training, spec, key, self.store, None, Quiet(), fresh=False)
+        with training_lock(self.store, spec.training_key()):
+            history = trained(training, PendingRun(spec, key), Settings(self.store, self.device), Watcher())
         if (took := time.perf_counter() - begin) > 1:
             self.say(f"  {configuration.label} x {len(seeds)} seeds: {took:.0f} s")
         members = zip(seeds, population.members(), strict=True)
         return {seed: model for seed, model in members if str(seed) not in history["diverged"]}
 
     def evaluation(self, model: Model, seed: int, dataset: Dataset | None = None, **sizes: Any) -> Evaluation:
-        """Of one model on the test images, at this fidelity but for `sizes`: `bound_samples=100`."""
+        """One model on the test images, at this preset with other `sizes`, e.g. `bound_samples=100`."""
         return Evaluation(model, dataset or self.dataset, seed, replace(fidelity(self.fidelity), **sizes), self.device)
 
     def evaluations(self, configuration: Configuration, seeds: tuple[int, ...]) -> Iterator[Evaluation]:

@@ -130,8 +130,8 @@ def page(records: Sequence[StudyRecord]) -> str:
         cells = [f"[{verdict(found[d])}]({stem(found[d])}.md)" if d in found else "–" for d in data]
         summary.append([f"[{name}](#{anchor(name)})", escaped(first.claim), *cells])
         sections += [f"## {name}", "", f"> {escaped(first.claim)}", ""]
-        for where, record in found.items():
-            sections += [f"On {where}: {reasoned(record)} [Effects, criterion and tables]({stem(record)}.md).", ""]
+        for data_set, record in found.items():
+            sections += [f"On {data_set}: {reasoned(record)} [Effects, criterion and tables]({stem(record)}.md).", ""]
         sections += figures(first)
     return "\n".join([*lines, *markdown(["study", "claim", *data], summary), *sections])
 

@@ -135,9 +135,9 @@ def run_study(name: str, lab: Lab, command: str, fresh: bool = False) -> tuple[S
     what |= {"records": MEANING, "training": TRAINING}
     key = hashlib.sha256(f"{canonical(what)}|{lab.dataset.digest}".encode()).hexdigest()
     folder = lab.store.root / slug(lab.name) / f"study-{slug(name)}-{key[:12]}"
-    known = None if fresh else read(folder / FILE, key)
+    known, _ = attempt(lambda: StudyRecord.from_json((folder / FILE).read_text(encoding="utf-8")))
     arrays = load_tensors(folder / ARRAYS, key=key) or {}
-    if known is not None and set(known.arrays) == set(arrays) and lab.still(known.asked):
+    if known and not fresh and known.key == key and set(known.arrays) == set(arrays) and lab.still(known.asked):
         return judged(known.model_copy(update={"command": command})), Findings(known.tables, arrays)
     lab.say(f"{name} on {lab.name}, preset {lab.fidelity}")
     lab.asked.clear()
@@ -175,9 +175,8 @@ def run_study(name: str, lab: Lab, command: str, fresh: bool = False) -> tuple[S
 def finite(found: Findings) -> Findings:
     """The findings. Raises ValueError for an infinite value."""
     for name, frame in found.tables.items():
-        for column, values in frame.select_dtypes("float").items():
-            if np.isinf(values).any():
-                raise ValueError(f"table {name!r} has an infinite value in column {column!r}; write None for a missing value")
+        if np.isinf(frame.select_dtypes("float").to_numpy(float)).any():
+            raise ValueError(f"table {name!r} has an infinite value; write None for a missing value")
     return found
 
 
@@ -190,15 +189,6 @@ def judged(record: StudyRecord) -> StudyRecord:
 
 def about(study: Study) -> dict[str, Any]:
     return {"claim": study.claim, "source": study.source, "criterion": study.criterion, "description": inspect.getdoc(study) or ""}
-
-
-def read(path: Path, key: str) -> StudyRecord | None:
-    """The record in a file, if there is one with this key."""
-    try:
-        record = StudyRecord.from_json(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError):
-        return None
-    return record if record.key == key else None
 
 
 def read_all(folder: Path) -> list[StudyRecord]:

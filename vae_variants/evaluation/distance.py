@@ -98,9 +98,11 @@ def fd_cnn(e: Evaluation) -> float:
     """Frechet distance between noise-free samples and test images in the features of the data set's own classifier
 
     Formula: |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), with mean and covariance of the 64 features of real and of generated images.
-    Estimator: sample moments in float64. Features: last hidden layer of a small convolutional classifier, scaled to mean square 1.
+    Estimator: sample moments in float64. The features are the last hidden layer of a small convolutional network, trained on the training
+    images from a fixed seed and scaled to mean square 1. Its digest identifies it.
     Sample size: the same n for every model: 1000 generated and 1000 test images, or fewer if the data set is smaller.
-    Fails: biased upward by O(1/n), equally for all models. Ignores what the classifier ignores. Not comparable with FID or data sets.
+    Fails: biased upward by O(1/n), equally for all models; the baseline of real training images is the floor. Ignores what the classifier
+    ignores. Not comparable with FID, nor across data sets or classifiers.
     Reference: Heusel et al. 2017, GANs Trained by a Two Time-Scale Update Rule (the distance, in other features).
     """
     return frechet_distance(*embedded(e))
@@ -113,7 +115,7 @@ def kid_cnn(e: Evaluation) -> float:
     Formula: mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j), k(a, b) = (a . b / 64 + 1)^3.
     Estimator: the U-statistic over all pairs, in float64. KID usually averages over subsets: the same expectation, more variance.
     Sample size: the same n for every model: 1000 generated and 1000 test images, or fewer if the data set is smaller.
-    Fails: can be negative. Ignores what the classifier ignores. Not comparable with KID in other features, data sets or classifiers.
+    Fails: can be negative. Ignores what the classifier ignores. Not comparable with KID in other features, nor across data sets.
     Reference: Binkowski et al. 2018, Demystifying MMD GANs (the distance, in other features).
     """
     return kernel_distance(*embedded(e))
@@ -142,7 +144,8 @@ OVERLAP = {  # field of Coverage -> description, formula, how it fails, referenc
     "precision": (
         "share of samples inside the 5-nearest-neighbour ball of some test image, in the same features",
         "(1/N) sum_j 1[y_j in B(x_i, NND_5(x_i)) for some real x_i], y_j the samples",
-        "one real outlier has a large ball that admits everything. Equal distributions do not give 1; copies of one good image do",
+        "one real outlier has a large ball that admits everything. Equal distributions do not give 1. Copies of one good image give 1, so "
+        "read recall and coverage too",
         KYNKAANNIEMI,
     ),
     "recall": (

@@ -83,7 +83,7 @@ def mutual_information(e: Evaluation) -> float:
     expectation is at most I, and equals I if the N images are the whole population.
     Sample size: all test images, at most 10 000.
     Fails: saturates within about a nat of log N; there it only says that I is at least that.
-    Reference: Hoffman & Johnson 2016, ELBO surgery; the bound: van den Oord et al. 2018, Contrastive Predictive Coding.
+    Reference: Hoffman & Johnson 2016, ELBO surgery; van den Oord et al. 2018, Representation Learning with Contrastive Predictive Coding.
     """
     return information(e)[0]
 
@@ -119,8 +119,9 @@ def marginal_kl(e: Evaluation) -> float:
 def clustering_score(e: Evaluation) -> float:
     """adjusted mutual information between the classes and as many k-means clusters of the standardised latents of test images
 
-    Formula: (I(u; v) - E I) / (mean(H(u), H(v)) - E I) of classes u and clusters v, E I that of random labellings of the same sizes.
-    Estimator: k-means with as many clusters as classes, the best of 4 starts, on standardised active latents of grey images.
+    Formula: (I(u; v) - E I) / (mean(H(u), H(v)) - E I) of classes u and clusters v, E I the expectation over random labellings of the
+    same sizes: 0 by chance, 1 if they agree.
+    Estimator: k-means with as many clusters as classes, best of 4 fixed starts, on standardised active latents of grey images.
     Sample size: at most 2000 test images at equal distances.
     Fails: k-means finds round clusters of similar size and misses other shapes. Standardising weighs all units equally.
     Reference: Vinh, Epps & Bailey 2010, Information Theoretic Measures for Clusterings Comparison.

@@ -83,7 +83,8 @@ def log_likelihood(e: Evaluation) -> float:
     Estimator: log-sum-exp of the K log weights in float64. If L_K is known for some images only, the ELBO carries it over to all: the mean
     ELBO of all images plus the mean of L_K - L_1 over those, from the same samples.
     Sample size: all test images if exact; else `bound_images` (1000) with `bound_samples` samples (1000; `thorough`: 5000).
-    Fails: too low by about Var(w) / (2 K E(w)^2), and more if the weights have a heavy tail (see pareto_bad): a nat on binary MNIST.
+    Fails: too low by about Var(w) / (2 K E(w)^2), and by more if the weights have a heavy tail (see pareto_bad). On binary MNIST this is
+    about a nat, so small differences between models can come from the bound.
     Reference: Burda, Grosse & Salakhutdinov 2016, Importance Weighted Autoencoders.
     """
     if exact(e.model):

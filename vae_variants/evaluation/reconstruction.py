@@ -27,7 +27,7 @@ def reconstruction_nats(e: Evaluation) -> float:
     Formula: -log p(x | z = E_q[z | x]), x in the model's own pixels.
     Estimator: one pass, summed in float64.
     Sample size: all test images.
-    Fails: bounds nothing; distortion averages over q. Nats of different pixel types cannot be compared; densities can be negative.
+    Fails: bounds nothing; distortion averages over q. Nats of different pixel types cannot be compared; those of densities can be negative.
     Reference: none
     """
     assert isinstance(e.model, Decoder) and isinstance(e.model, Coder)

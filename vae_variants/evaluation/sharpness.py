@@ -102,7 +102,8 @@ def sharpness(e: Evaluation) -> float:
     Formula: variance over the inner pixels of an image of 4 x_{ij} minus its four neighbours, x in [0, 1], the mean over channels.
     Estimator: median over images.
     Sample size: the preset's number of generated images (1000).
-    Fails: noise raises it as detail does (uniform noise 1.67, MNIST 0.18), so read it with noise_ratio. Scales with the squared contrast.
+    Fails: noise and binarisation raise it as detail does (uniform noise 1.67, MNIST 0.18), so read it with noise_ratio. Scales with the
+    squared contrast.
     Reference: Pech-Pacheco et al. 2000, Diatom autofocusing in brightfield microscopy; for samples: Tolstikhin et al. 2018, WAE.
     """
     check(e)
@@ -145,7 +146,8 @@ def noise_ratio(e: Evaluation) -> float:
     Formula: (sharpness after / before the filter, samples) / (the same of real images).
     Estimator: medians over images of each sharpness.
     Sample size: the preset's number of generated images (1000), and at most 1000 test images.
-    Fails: blur raises it and can hide weak noise. Noise in blocks of 2x2 or more passes. Below 0.81 the report calls the sharpness noise.
+    Fails: blur raises it and can hide weak noise. Noise in blocks of 2x2 or larger passes, and so do small binarised images. Below 0.81 the
+    report calls the sharpness noise.
     Reference: none
     """
     check(e)
@@ -168,7 +170,7 @@ def reblur(e: Evaluation) -> float:
     Formula: 1 - sum max(0, |g(x)| - |g(b(x))|) / sum |g(x)|, g the Sobel derivative and b a box filter along the worse of both axes.
     Estimator: scikit-image's blur_effect; the box has 11 pixels, or the largest odd number up to half the shorter side; median over images.
     Sample size: the preset's number of generated images (1000).
-    Fails: compares images of one size only. Noise lowers it, though less than it raises sharpness. Read it beside real images.
+    Fails: compares images of one size only. Noise lowers it, less than it raises sharpness. Ignores contrast. Compare with real images.
     Reference: Crete et al. 2007, The blur effect: perception and estimation with a new no-reference perceptual blur metric.
     """
     check(e)

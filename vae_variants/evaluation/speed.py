@@ -190,7 +190,8 @@ def train_product_share(e: Evaluation) -> float:
     Formula: operations of one step / its seconds / operations per second of a product, in the precision of the training.
     Estimator: counts products and convolutions of losses and gradients; both rates are medians.
     Sample size: the steps of train_images_per_second; 15 products of 512 x 784 by 784 x 512, or 4096 x 4096 on a GPU.
-    Fails: noise and Adam have no products to count. Above 1 if the step's products have better shapes. Equal for all seeds.
+    Fails: small layers, noise and Adam have no products to count. Above 1 if the step's products have better shapes. Equal for all
+    seeds.
     Reference: none
     """
     return cost(e, "train_product_share")

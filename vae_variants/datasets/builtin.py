@@ -1,7 +1,5 @@
 """scikit-learn's digits, and the image sets that torchvision downloads."""
 
-from __future__ import annotations
-
 import io
 import math
 import pickle  # of one published file, by `Arrays` alone
@@ -14,8 +12,6 @@ from torch import Tensor
 
 from vae_variants.datasets.dataset import DATASETS, Dataset, split
 from vae_variants.datasets.downloads import Source, fetch
-
-__all__ = ["SOURCES"]
 
 # from torchvision, which has none of the files that it unpacks from MNIST's archives: those of MNIST are published in many places
 MNIST = {
@@ -52,14 +48,14 @@ def idx(labels: range) -> Callable[[np.ndarray, str], Tensor]:
     """Parser of a file in MNIST's format: images (N, 28, 28) uint8, or labels (N,) within `labels`."""
 
     def parse(content: np.ndarray, name: str) -> Tensor:
-        head = content[:16].tobytes()
         axes = 3 if "images" in name else 1
-        if len(head) < 4 * (axes + 1) or head[:4] != bytes((0, 0, 8, axes)):
+        start = 4 * (axes + 1)
+        if len(content) < start or content[:4].tolist() != [0, 0, 8, axes]:
             raise ValueError("it does not begin as such a file does")
-        shape = tuple(int.from_bytes(head[i : i + 4], "big") for i in range(4, 4 * (axes + 1), 4))
-        if shape[1:] != (28, 28)[: axes - 1] or len(content) != 4 * (axes + 1) + math.prod(shape):
+        shape = tuple(content[4:start].view(">u4").tolist())
+        if shape[1:] != (28, 28)[: axes - 1] or len(content) != start + math.prod(shape):
             raise ValueError(f"it has {len(content)} bytes and says that it is of {shape}")
-        numbers = torch.from_numpy(content[4 * (axes + 1) :]).reshape(shape)
+        numbers = torch.from_numpy(content[start:]).reshape(shape)
         if axes == 1 and not (len(numbers) and labels.start <= int(numbers.min()) <= int(numbers.max()) < labels.stop):
             raise ValueError(f"it has labels that are not of {labels.start} to {labels.stop - 1}")
         return numbers
@@ -135,7 +131,7 @@ def from_letters(train: Tensor, train_labels: Tensor, test: Tensor, test_labels:
 
 
 def from_parts(*parts: Part) -> tuple[Part, Part]:
-    """The last of them has the test images."""
+    """Joins the training parts; the last part is the test set."""
     images, labels = zip(*parts[:-1], strict=True)
     return (torch.cat(images), torch.cat(labels)), parts[-1]
 

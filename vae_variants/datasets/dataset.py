@@ -1,21 +1,17 @@
 """Images in their stored levels, and in the support of a model."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from vae_variants.models.likelihoods import Support
 from vae_variants.registry import Registry, UserError
-
-__all__ = ["DATASETS", "Data", "Dataset", "split"]
 
 SPLITS = ("train", "validation", "test")
 SPLIT_SEED = 0
@@ -71,18 +67,25 @@ class Dataset:
                 digest.update(self.labels[name].numpy().tobytes())
         return digest.hexdigest()
 
+    @lru_cache(maxsize=2)  # noqa: B019  (keeps the last two data sets alive, and no more)
     def as_(self, support: Support) -> Data:
         """The images in `support`: levels / (levels - 1); `BINARY` samples from those as probabilities.
 
         A fixed seed binarises validation and test images once, and training images too if `static`.
         """
-        return _as(self, support)
+        parts = {name: self.grey(name) for name in SPLITS}
+        if support is Support.BINARY:
+            for i, name in enumerate(SPLITS):
+                if name != "train" or self.static:
+                    generator = torch.Generator().manual_seed(BINARISATION_SEED + i)
+                    parts[name] = (torch.rand(parts[name].shape, generator=generator) < parts[name]).float()
+        return Data(support, **parts, dynamic=support is Support.BINARY and not self.static)
 
     def grey(self, name: str = "test") -> Tensor:
         """One split as float32 (N, D) in [0, 1], independent of the model's support."""
         return getattr(self, name).float() / (self.levels - 1)
 
-    def subset(self, train: int | None, evaluation: int | None) -> Dataset:
+    def subset(self, train: int | None, evaluation: int | None) -> Self:
         """At most so many training images, and validation and test images each, at equal distances."""
         keep = {"train": train, "validation": evaluation, "test": evaluation}
         rows = {name: torch.linspace(0, n - 1, min(n, keep[name] or n)).long() for name, n in self.sizes.items()}
@@ -97,17 +100,6 @@ class Dataset:
 
 
 DATASETS: Registry[Callable[..., Dataset]] = Registry("data set")
-
-
-@lru_cache(maxsize=2)
-def _as(dataset: Dataset, support: Support) -> Data:
-    parts = {name: dataset.grey(name) for name in SPLITS}
-    if support is Support.BINARY:
-        for i, name in enumerate(SPLITS):
-            if name != "train" or dataset.static:
-                generator = torch.Generator().manual_seed(BINARISATION_SEED + i)
-                parts[name] = (torch.rand(parts[name].shape, generator=generator) < parts[name]).float()
-    return Data(support, **parts, dynamic=support is Support.BINARY and not dataset.static)
 
 
 def split(

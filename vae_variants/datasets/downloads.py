@@ -1,7 +1,5 @@
 """Downloaded data sets: files are checked when they are read; damaged files are set aside and downloaded again."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import os
@@ -21,8 +19,6 @@ from filelock import FileLock
 
 from vae_variants.registry import UserError
 
-__all__ = ["Source", "data_root", "fetch"]
-
 SUMS = "SHA256SUMS"  # digests of files without a published one, as first seen, in the format of sha256sum
 FAILURES = (OSError, RuntimeError, ValueError, AttributeError, EOFError, LookupError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
 
@@ -36,23 +32,14 @@ def data_root() -> Path:
 
 @dataclass(frozen=True)
 class Source:
-    """Files of a data set.
+    """Files of a data set."""
 
-    Attributes:
-        kind: Its class in torchvision.datasets, which downloads it.
-        folder: Folder of the files under `data_root()`.
-        files: name -> digest, as `sha256:...` or `md5:...`; empty if unknown.
-        parse: (bytes, name) -> content; raises ValueError for impossible content.
-        archives: Pattern of the downloaded archives, from which files can be restored.
-        options: Constructor options of each download.
-    """
-
-    kind: str
-    folder: str
-    files: Mapping[str, str]
-    parse: Callable[[np.ndarray, str], Any]
-    archives: str = ""
-    options: Sequence[Mapping[str, str]] = ({},)
+    kind: str  # its class in torchvision.datasets, which downloads it
+    folder: str  # of the files under `data_root()`
+    files: Mapping[str, str]  # name -> digest, as `sha256:...` or `md5:...`; empty if unknown
+    parse: Callable[[np.ndarray, str], Any]  # (bytes, name) -> content; raises ValueError for impossible content
+    archives: str = ""  # pattern of the downloaded archives, from which files can be restored
+    options: Sequence[Mapping[str, str]] = ({},)  # of the constructor, for each download
 
 
 def fetch(name: str, source: Source) -> list[Any]:
@@ -72,15 +59,10 @@ def fetch(name: str, source: Source) -> list[Any]:
                     found = download_again(source, root, faults)
         except FAILURES as error:
             path, fault = next(iter(faults.items()))
-            raise UserError(
-                f"data set {name!r}: {str(path)!r} {fault}, and it could not be downloaded ({first_line(error)}); connect to the "
-                "network, or set VAE_VARIANTS_DATA to a folder that holds the data set"
-            ) from error
+            reason = f"{type(error).__name__}: {error}".split("\n")[0][:200].rstrip(" :")
+            fix = "connect to the network, or set VAE_VARIANTS_DATA to a folder that holds the data set"
+            raise UserError(f"data set {name!r}: {str(path)!r} {fault}, and it could not be downloaded ({reason}); {fix}") from error
     return found
-
-
-def first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".split("\n")[0][:200].rstrip(" :")
 
 
 def look(source: Source, root: Path) -> tuple[list[Any], dict[Path, str]]:
@@ -91,10 +73,7 @@ def look(source: Source, root: Path) -> tuple[list[Any], dict[Path, str]]:
         path = folder / name
         try:
             content = bytearray(path.read_bytes())
-            if digest:
-                algorithm, _, expected = digest.partition(":")
-            else:
-                algorithm, expected = "sha256", sums.get(name) or unpacked(path, source)
+            algorithm, _, expected = (digest or f"sha256:{sums.get(name) or unpacked(path, source)}").partition(":")
             actual = hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
             if expected and actual != expected:
                 raise ValueError("its content does not fit its digest")

@@ -1,7 +1,5 @@
 """Folders of pictures: any size, nested, rotated, transparent, broken, or mixed with other files."""
 
-from __future__ import annotations
-
 import os
 import sys
 import warnings
@@ -11,13 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from vae_variants.memory import installed
 from vae_variants.registry import UserError, closest, nearest
-
-__all__ = ["BROKEN", "Images", "album", "beside", "room"]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # regardless of the suffix; other formats may start a program
@@ -28,30 +24,16 @@ PARTS = dict.fromkeys(("test", "testing"), True) | dict.fromkeys(("train", "trai
 
 
 class Images(NamedTuple):
-    """Images (N, C, H, W) uint8 in source order.
+    """Images in source order."""
 
-    Attributes:
-        stored: The images.
-        classes: The class of each image, or None.
-        ids: The name of each image in its source.
-        test: Whether each image belongs to a given test set.
-    """
-
-    stored: Tensor
-    classes: Sequence[Any] | None
-    ids: Sequence[str]
-    test: Sequence[bool]
+    stored: Tensor  # (N, C, H, W) uint8
+    classes: Sequence[Any] | None  # of each image
+    ids: Sequence[str]  # name of each image in its source
+    test: Sequence[bool]  # whether each image belongs to a given test set
 
 
 def album(path: str, size: int, grey: bool, labels: bool, broken: str) -> Images:
-    """Reads the pictures under a folder in the order of their names, and prints what it leaves out.
-
-    Args:
-        path: The folder.
-        size: Pixels per side.
-        grey: One channel instead of three.
-        labels: Whether subfolders are classes.
-        broken: "refuse" or "skip" unreadable pictures.
+    """Reads the pictures under a folder in the order of their names, and prints what it leaves out. For the options see `own.images`.
 
     Raises:
         UserError: For a missing folder, unreadable pictures, or too little memory.
@@ -111,14 +93,9 @@ def room() -> int:
 def found(root: Path) -> Iterator[Path]:
     """Picture files, without hidden files and folders."""
     for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not hidden(name)]
-        files = [Path(folder, name) for name in names if not hidden(name)]
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "__MACOSX"]  # the latter is macOS's, in archives
+        files = [Path(folder, name) for name in names if not name.startswith(".")]
         yield from (file for file in files if file.suffix.lower() in SUFFIXES and file.is_file())
-
-
-def hidden(name: str) -> bool:
-    """Names that begin with a dot, and macOS's archive folder."""
-    return name.startswith(".") or name == "__MACOSX"
 
 
 def sorted_into(folders: Sequence[tuple[str, ...]]) -> tuple[list[bool], list[str]]:
@@ -158,13 +135,6 @@ def picture(file: Path, size: int, grey: bool) -> Tensor:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file, formats=FORMATS) as opened:
                 fitted = ImageOps.fit(eight_bit(ImageOps.exif_transpose(opened)).convert("L" if grey else "RGB"), (size, size))
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(f"{str(file)!r} is not a readable picture (damaged, truncated or too large): {error}") from error
     return torch.from_numpy(np.array(fitted)).reshape(size, size, -1).movedim(-1, 0)

@@ -1,7 +1,5 @@
 """The user's own images: arrays in an .npz file, or a folder of pictures."""
 
-from __future__ import annotations
-
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -16,8 +14,6 @@ from torch import Tensor
 from vae_variants.datasets.dataset import DATASETS, Dataset, split
 from vae_variants.datasets.folder import Images, album, beside, room
 from vae_variants.registry import UserError
-
-__all__ = ["images", "npz", "source_ids"]
 
 FEWEST = 30  # images
 PIECE = 2**20  # numbers per chunk
@@ -60,17 +56,7 @@ def archive(path: str) -> Images:
         raise UserError(f"there is no file {path!r}{beside(path, Path.is_file)}") from error
     except MemoryError as error:
         raise UserError(f"{path!r} says that it has more images than there is memory for; save fewer of them, or as uint8") from error
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        KeyError,
-        AttributeError,
-        TypeError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
             f"{path!r} is not a readable .npz file: truncated, of another format, or with arrays of objects; "
             "save it with numpy.savez(path, x=images, y=labels)"
@@ -119,12 +105,7 @@ def images(path: str, size: int = 28, grey: bool = True, labels: bool = True, br
 
 
 def source_ids(load: partial[Dataset], train: int = 0) -> dict[str, list[str]]:
-    """split -> the source name of each image: a file's name in the folder, or a row of `x`.
-
-    Args:
-        load: The loader that `parse` gives for the user's own data.
-        train: Its option of that name.
-    """
+    """split -> the source name of each image: a file's name in the folder, or a row of `x`; for a loader of `parse` and its `train`."""
     defaults = {p.name: p.default for p in signature(load.func).parameters.values() if p.default is not p.empty}
     read: Callable[..., Images] = archive if load.func is npz else album
     found = read(*load.args, **{**defaults, **load.keywords})

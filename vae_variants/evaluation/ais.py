@@ -1,15 +1,11 @@
 """Annealed importance sampling of log p(x) with Hamiltonian transitions, forward and in reverse."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-__all__ = ["SCHEDULES", "Annealed", "adapt", "anneal", "anneal_back", "log_normal", "schedule"]
 
 LogDensity = Callable[[Tensor], Tensor]  # z (C, B, Z) -> (C, B) nats
 ACCEPTANCE = 0.65  # aimed at by the pilot run; the optimum of HMC in many dimensions
@@ -42,16 +38,9 @@ def schedule(temperatures: int, kind: str = "sigmoid") -> Tensor:
 
 
 def hmc(z: Tensor, log_f: LogDensity, step: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """One Metropolis-adjusted Hamiltonian transition that leaves exp(log_f) invariant, with unit mass.
+    """One Metropolis-adjusted Hamiltonian transition of C chains z (C, B, Z) that leaves exp(log_f) invariant, with unit mass.
 
-    Args:
-        z: (C, B, Z) states of C chains for B images.
-        log_f: Unnormalised log density of z.
-        step: (B,) leapfrog step sizes.
-        steps: Number of leapfrog steps.
-
-    Returns:
-        z (C, B, Z), and whether each proposal was accepted (C, B).
+    Takes `steps` leapfrog steps of size `step` (B,). Returns z, and whether each proposal was accepted (C, B).
     """
 
     def value_and_gradient(at: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,8 +95,7 @@ def anneal(z: Tensor, log_start: LogDensity, log_joint: LogDensity, betas: Tenso
 
     Args:
         z: (C, B, Z) samples of the start, in C chains for each of B images.
-        log_start: Normalised log density of the start.
-        log_joint: log p(x, z).
+        log_start, log_joint: Normalised log density of the start, and log p(x, z).
         betas: (T + 1,) inverse temperatures.
         sizes: (T, B) step sizes from `adapt`; adapting them in the same run would bias the weights.
         steps: Leapfrog steps of each transition.

@@ -1,15 +1,11 @@
 """Whether a Gaussian decoder's sigma matches its errors."""
 
-from __future__ import annotations
-
 import math
 
 from vae_variants.evaluation.evaluation import Evaluation
 from vae_variants.evaluation.metrics import metric
 from vae_variants.models.base import Decoder, LatentVariable
 from vae_variants.models.likelihoods import ConstantScale
-
-__all__ = ["optimal_sigma", "pixel_sigma", "sigma_cost"]
 
 
 def gaussian(e: Evaluation) -> bool:

@@ -1,7 +1,6 @@
 """Distances between samples and real images in the features of the data set's own classifier. Not comparable with FID."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,8 +13,6 @@ from vae_variants.evaluation.features import classifier
 from vae_variants.evaluation.metrics import Skip, metric
 from vae_variants.models.base import MeanSampler
 
-__all__ = ["Coverage", "frechet_distance", "kernel_distance", "neighbours", "prdc"]
-
 NEIGHBOURS = 5
 
 
@@ -26,8 +23,7 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
 def frechet_distance(x: Tensor, y: Tensor) -> float:
     """Frechet distance of two normal distributions with the moments of x (N, F) and y (M, F), in float64.
 
-    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). The trace of the root is the sum of the square roots of the eigenvalues of
-    C1^(1/2) C2 C1^(1/2), which are real and not negative.
+    tr (C1 C2)^(1/2) is the sum of the square roots of the eigenvalues of C1^(1/2) C2 C1^(1/2), which are real and not negative.
     """
     (m1, c1), (m2, c2) = moments(x.double()), moments(y.double())
     values, vectors = torch.linalg.eigh(c1)
@@ -62,12 +58,7 @@ class Coverage(NamedTuple):
 
 
 def prdc(real: Tensor, fake: Tensor, k: int = NEIGHBOURS) -> Coverage:
-    """Precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020) of features (N, F) and (M, F).
-
-    The ball of an image ends at its k-th nearest neighbour of its own kind. Precision: share of fakes in the ball of some real image.
-    Recall: share of real images in the ball of some fake. Density: real balls around a fake, over k. Coverage: share of real balls with a
-    fake.
-    """
+    """The values of `OVERLAP` for features (N, F) and (M, F); the ball of an image ends at its k-th nearest neighbour of its own kind."""
     real, fake = real.double(), fake.double()
     distance = torch.cdist(real, fake, compute_mode="donot_use_mm_for_euclid_dist")  # (N, M)
     real_radius, fake_radius = neighbours(real, k), neighbours(fake, k)
@@ -110,7 +101,7 @@ def fd_cnn(e: Evaluation) -> float:
     Estimator: sample moments in float64. The features are the last hidden layer of a small convolutional network, trained on the training
     images from a fixed seed and scaled to mean square 1. Its digest identifies it.
     Sample size: the same n for every model: 1000 generated and 1000 test images, or fewer if the data set is smaller.
-    Fails: biased upward by O(1/n), equally for all models. The baseline of real training images is the floor. Ignores what the classifier
+    Fails: biased upward by O(1/n), equally for all models; the baseline of real training images is the floor. Ignores what the classifier
     ignores. Not comparable with FID, nor across data sets or classifiers.
     Reference: Heusel et al. 2017, GANs Trained by a Two Time-Scale Update Rule (the distance, in other features).
     """
@@ -122,67 +113,63 @@ def kid_cnn(e: Evaluation) -> float:
     """unbiased kernel distance between noise-free samples and test images in the same features; 0 for equal distributions
 
     Formula: mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j), k(a, b) = (a . b / 64 + 1)^3.
-    Estimator: the full U-statistic over all pairs, in float64. KID usually averages over subsets, with the same expectation and more
-    variance.
+    Estimator: the U-statistic over all pairs, in float64. KID usually averages over subsets: the same expectation, more variance.
     Sample size: the same n for every model: 1000 generated and 1000 test images, or fewer if the data set is smaller.
-    Fails: can be negative for similar distributions. Ignores what the classifier ignores. Not comparable with KID in other features, nor
-    across data sets or classifiers.
+    Fails: can be negative. Ignores what the classifier ignores. Not comparable with KID in other features, nor across data sets.
     Reference: Binkowski et al. 2018, Demystifying MMD GANs (the distance, in other features).
     """
     return kernel_distance(*embedded(e))
 
 
-@metric(needs=(MeanSampler,), unit="fraction", better="higher", kind="estimate")
-def precision(e: Evaluation) -> float:
-    """share of samples inside the 5-nearest-neighbour ball of some test image, in the same features
+def part_of_overlap(name: str) -> Callable[[Evaluation], float]:
+    description, formula, fails, reference = OVERLAP[name]
 
-    Formula: (1/N) sum_j 1[y_j in B(x_i, NND_5(x_i)) for some real x_i], y_j the samples.
+    def value(e: Evaluation) -> float:
+        return getattr(overlap(e), name)
+
+    value.__doc__ = f"""{description}
+
+    Formula: {formula}.
     Estimator: Euclidean distances in float64, in the features of fd-...cnn.
     Sample size: k = 5; the same N for every model: 1000 generated and 1000 test images, or fewer if the data set is smaller.
-    Fails: one real outlier has a large ball that admits everything. Equal distributions do not give 1. Copies of one good image give 1, so
-    read recall and coverage too.
-    Reference: Kynkaanniemi et al. 2019, Improved Precision and Recall Metric for Assessing Generative Models.
+    Fails: {fails}.
+    Reference: {reference}.
     """
-    return overlap(e).precision
+    return value
 
 
-@metric(needs=(MeanSampler,), unit="fraction", better="higher", kind="estimate")
-def recall(e: Evaluation) -> float:
-    """share of test images inside the 5-nearest-neighbour ball of some sample, in the same features
-
-    Formula: (1/N) sum_i 1[x_i in B(y_j, NND_5(y_j)) for some sample y_j], x_i the test images.
-    Estimator: Euclidean distances in float64, in the features of fd-...cnn.
-    Sample size: k = 5; the same N for every model: 1000 generated and 1000 test images, or fewer if the data set is smaller.
-    Fails: scattered samples have large balls, so bad samples can have a high recall. Equal distributions do not give 1.
-    Reference: Kynkaanniemi et al. 2019, Improved Precision and Recall Metric for Assessing Generative Models.
-    """
-    return overlap(e).recall
-
-
-@metric(needs=(MeanSampler,), unit="ratio", better="higher", kind="estimate")
-def density(e: Evaluation) -> float:
-    """number of 5-nearest-neighbour balls of test images around a sample, over 5: about 1 for equal distributions
-
-    Formula: (1/(5 N)) sum_j sum_i 1[y_j in B(x_i, NND_5(x_i))].
-    Estimator: Euclidean distances in float64, in the features of fd-...cnn.
-    Sample size: k = 5; the same N for every model: 1000 generated and 1000 test images, or fewer if the data set is smaller.
-    Fails: exceeds 1 if samples concentrate where real images are dense; more is not better there.
-    Reference: Naeem et al. 2020, Reliable Fidelity and Diversity Metrics for Generative Models.
-    """
-    return overlap(e).density
-
-
-@metric(needs=(MeanSampler,), unit="fraction", better="higher", kind="estimate")
-def coverage(e: Evaluation) -> float:
-    """share of test images whose 5-nearest-neighbour ball holds a sample: about 0.97 for equal distributions and sample sizes
-
-    Formula: (1/N) sum_i 1[min_j |x_i - y_j| < NND_5(x_i)]; 1 - 2^-5 for equal distributions.
-    Estimator: Euclidean distances in float64, in the features of fd-...cnn.
-    Sample size: k = 5; the same N for every model: 1000 generated and 1000 test images, or fewer if the data set is smaller.
-    Fails: grows with the number of samples. One sample per mode can suffice, whatever the frequencies of the modes.
-    Reference: Naeem et al. 2020, Reliable Fidelity and Diversity Metrics for Generative Models.
-    """
-    return overlap(e).coverage
+KYNKAANNIEMI = "Kynkaanniemi et al. 2019, Improved Precision and Recall Metric for Assessing Generative Models"
+NAEEM = "Naeem et al. 2020, Reliable Fidelity and Diversity Metrics for Generative Models"
+OVERLAP = {  # field of Coverage -> description, formula, how it fails, reference; x are the test images, y the samples
+    "precision": (
+        "share of samples inside the 5-nearest-neighbour ball of some test image, in the same features",
+        "(1/N) sum_j 1[y_j in B(x_i, NND_5(x_i)) for some real x_i], y_j the samples",
+        "one real outlier has a large ball that admits everything. Equal distributions do not give 1. Copies of one good image give 1, so "
+        "read recall and coverage too",
+        KYNKAANNIEMI,
+    ),
+    "recall": (
+        "share of test images inside the 5-nearest-neighbour ball of some sample, in the same features",
+        "(1/N) sum_i 1[x_i in B(y_j, NND_5(y_j)) for some sample y_j], x_i the test images",
+        "scattered samples have large balls, so bad samples can have a high recall. Equal distributions do not give 1",
+        KYNKAANNIEMI,
+    ),
+    "density": (
+        "number of 5-nearest-neighbour balls of test images around a sample, over 5: about 1 for equal distributions",
+        "(1/(5 N)) sum_j sum_i 1[y_j in B(x_i, NND_5(x_i))]",
+        "exceeds 1 if samples concentrate where real images are dense; more is not better there",
+        NAEEM,
+    ),
+    "coverage": (
+        "share of test images whose 5-nearest-neighbour ball holds a sample: about 0.97 for equal distributions and sample sizes",
+        "(1/N) sum_i 1[min_j |x_i - y_j| < NND_5(x_i)]; 1 - 2^-5 for equal distributions",
+        "grows with the number of samples. One sample per mode can suffice, whatever the frequencies of the modes",
+        NAEEM,
+    ),
+}
+for _name in OVERLAP:
+    unit = "ratio" if _name == "density" else "fraction"
+    metric(needs=(MeanSampler,), unit=unit, better="higher", kind="estimate", name=_name)(part_of_overlap(_name))
 
 
 @lru_cache(maxsize=2)
@@ -205,8 +192,7 @@ def memorisation_ratio(e: Evaluation) -> float:
     Formula: median_j min_t |y_j - t| / median_i min_t |x_i - t| over samples y, test images x and training images t, in pixels.
     Estimator: exact nearest neighbours.
     Sample size: the preset's number of generated images (1000), as many test images, all training images.
-    Fails: blurred samples are near everything, so a value below 1 does not prove copying. A copy shifted by one pixel is far away. A few
-    copies do not move the median.
+    Fails: blurred samples are near everything, so below 1 proves no copying. A shifted copy is far away; a few copies move no median.
     Reference: none
     """
     return nearest(e.sample_means, e.dataset).median().item() / typical_distance(e.dataset, len(e.sample_means))

@@ -1,26 +1,20 @@
 """One trained model on the test images: shared, expensive quantities, computed once."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from vae_variants.datasets import Data, Dataset
 from vae_variants.evaluation import weights
+from vae_variants.evaluation.features import classifier
 from vae_variants.evaluation.fidelities import Fidelity
 from vae_variants.models.base import Coder, Decoder, Density, Encoder, LatentVariable, MeanSampler, Model
-from vae_variants.training.batches import derive_seed
+from vae_variants.training.batches import derive_seed, fork_rng
 from vae_variants.training.precision import precision
-
-if TYPE_CHECKING:
-    from vae_variants.datasets import Data, Dataset
-
-__all__ = ["Bound", "Elbo", "Evaluation", "spread"]
 
 LEVELS = (1, 10, 100, 1000)  # numbers of samples for which the bound is kept
 IMAGES = 25  # per chunk of the bound
@@ -74,13 +68,9 @@ class Evaluation:
     Noise depends on (data set, seed, purpose), never on the model, so that variants share random numbers.
 
     Attributes:
-        model: The trained model, in evaluation mode.
-        dataset: The data set.
-        seed: The member's seed.
         fidelity: The preset.
         cost: Measured by the runner: train_seconds, train_images_per_second, train_product_share, peak_memory_bytes.
-        data: Images (N, D) in the model's support.
-        test: `data.test` on `device`.
+        data: Images (N, D) in the model's support; `test` are its test images, on `device`.
     """
 
     def __init__(
@@ -100,8 +90,7 @@ class Evaluation:
     @contextmanager
     def noise(self, purpose: str) -> Iterator[None]:
         """A context with a random stream of its own for `purpose`, without gradients."""
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), torch.no_grad(), precision("fp32"):
+        with fork_rng(self.device), torch.no_grad(), precision("fp32"):
             torch.manual_seed(derive_seed("evaluation", self.dataset.digest, self.seed, purpose))
             yield
 
@@ -179,7 +168,5 @@ class Evaluation:
 
     @cached_property
     def sample_features(self) -> Tensor:
-        """Features of `sample_means` from the data set's classifier, (n, F) float64."""
-        from vae_variants.evaluation.features import classifier  # trains a classifier on first use
-
+        """Features of `sample_means` from the data set's classifier, which is trained on first use, (n, F) float64."""
         return classifier(self.dataset)[0].embed(self.sample_means)

@@ -1,7 +1,5 @@
 """A small classifier of a data set; samples and real images are compared in its last hidden layer."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from functools import lru_cache
@@ -12,8 +10,6 @@ from torch import Tensor, nn
 
 from vae_variants.datasets import Dataset
 from vae_variants.training.batches import derive_seed
-
-__all__ = ["WIDTH", "Classifier", "classifier"]
 
 WIDTH = 64  # features
 BATCH, STEPS, EPOCHS = 128, (300, 1500), 30

@@ -1,14 +1,10 @@
 """Presets (`--fidelity`): limits of training, and sample sizes of the estimates."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, replace
 
 from vae_variants.evaluation.ais import SCHEDULES
 from vae_variants.registry import UserError, closest
 from vae_variants.variants import convert, split_selector
-
-__all__ = ["FIDELITIES", "STARTS", "Fidelity", "fidelity"]
 
 STARTS = ("encoder", "prior")
 
@@ -45,17 +41,9 @@ FIDELITIES = {
     )
 }
 OPTIONS = (
-    "elbo_samples",
-    "bound_samples",
-    "bound_images",
-    "annealed_images",
-    "image_samples",
-    "temperatures",
-    "chains",
-    "start",
-    "schedule",
-    "sweep",
-)
+    "elbo_samples", "bound_samples", "bound_images", "annealed_images", "image_samples",
+    "temperatures", "chains", "start", "schedule", "sweep",
+)  # fmt: skip
 
 
 def fidelity(text: str) -> Fidelity:

@@ -1,7 +1,5 @@
 """The gap between the ELBO and log p(x): annealed importance sampling, and a posterior optimised for each image."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,8 +12,6 @@ from vae_variants.evaluation.likelihood import over_all
 from vae_variants.evaluation.metrics import Skip, metric
 from vae_variants.evaluation.weights import log_mean_exp
 from vae_variants.models.base import Decoder, GaussianPosterior, Model
-
-__all__ = ["Annealing", "Local", "annealed", "local_posterior"]
 
 PILOTS, LEAPFROG = 4, 10
 DRAWS, FINAL_DRAWS, LEARNING_RATE = 16, 1000, 0.02  # of the optimisation of q for each image
@@ -32,17 +28,10 @@ class Annealing(NamedTuple):
 
 def densities(model: Model, x: Tensor, start: str) -> tuple[LogDensity, LogDensity]:
     """log start(z) and log p(x, z) as functions of z (C, B, Z)."""
-    assert isinstance(model, GaussianPosterior)
-    assert isinstance(model, Decoder)
+    assert isinstance(model, GaussianPosterior) and isinstance(model, Decoder)
     mean, scale = model.posterior(x)
-
-    def joint(z: Tensor) -> Tensor:
-        return model.log_prior(z) + model.log_px(x, z)
-
-    def encoder(z: Tensor) -> Tensor:
-        return log_normal(z, mean, scale)
-
-    return (encoder if start == "encoder" else model.log_prior), joint
+    first: LogDensity = (lambda z: log_normal(z, mean, scale)) if start == "encoder" else model.log_prior
+    return first, lambda z: model.log_prior(z) + model.log_px(x, z)
 
 
 def draw(model: Model, x: Tensor, start: str, chains: int) -> Tensor:
@@ -85,18 +74,11 @@ class Local(NamedTuple):
 
 
 def local_posterior(model: Model, x: Tensor, steps: int = 300) -> Local:
-    """Optimises the mean and log scale of a diagonal Gaussian q for each image by Adam, from the encoder's values.
+    """Optimises mean and log scale of a diagonal Gaussian q for each of x (M, D) by `steps` steps of Adam, from the encoder's values.
 
-    Args:
-        model: A model with a Gaussian posterior and a decoder.
-        x: (M, D) images in the model's support.
-        steps: Number of Adam steps.
-
-    Returns:
-        Both ELBOs, estimated from the same new noise.
+    Both ELBOs are estimated from the same new noise.
     """
-    assert isinstance(model, GaussianPosterior)
-    assert isinstance(model, Decoder)
+    assert isinstance(model, GaussianPosterior) and isinstance(model, Decoder)
     with torch.no_grad():
         mean, scale = model.posterior(x)
 
@@ -139,9 +121,8 @@ def annealed_log_likelihood(e: Evaluation) -> float:
 
     Formula: log (1/C) sum_c w_c, log w = sum_t (b_{t+1} - b_t) (log p(x, z_t) - log s(z_t)), with s the start, q(z|x) or p(z), and
     z_{t+1} from z_t by a transition that leaves s^(1 - b) p(x, .)^b at b_{t+1} invariant.
-    Estimator: E w = p(x), so the mean is a lower bound. One Metropolis-adjusted trajectory of 10 leapfrog steps per temperature; separate
-    pilot chains set the step sizes. The bound carries the result over to all test images: log_likelihood plus the mean difference to L_K
-    over the annealed images.
+    Estimator: a lower bound, since E w = p(x). One trajectory of 10 leapfrog steps per temperature; pilot chains set the step sizes.
+    Over all test images: log_likelihood plus the mean difference to L_K over the annealed images.
     Sample size: `annealed_images` (100), `chains` (16), `temperatures` (1000); options `start` and `schedule`.
     Fails: too low if the chains move too fast for the posterior, which annealing_gap shows. Needs a posterior with a smooth density.
     Reference: Neal 2001, Annealed Importance Sampling; Wu et al. 2017, On the Quantitative Analysis of Decoder-Based Models.
@@ -185,8 +166,7 @@ def approximation_gap(e: Evaluation) -> float:
     """log p(x) by annealing, minus the ELBO with the best diagonal Gaussian q for each image
 
     Formula: log p(x) - ELBO[q*], q* the diagonal Gaussian of highest ELBO for that image.
-    Estimator: `local_steps` (300) Adam steps on mean and log scale of q from the encoder's values, 16 samples each; evaluated on 1000
-    new samples.
+    Estimator: `local_steps` (300) Adam steps of 16 samples on mean and log scale of q from the encoder's; evaluated on 1000 new samples.
     Sample size: `annealed_images` (100).
     Fails: too low by what annealing misses; too high if the optimisation has not converged.
     Reference: Cremer, Li & Duvenaud 2018, Inference Suboptimality in Variational Autoencoders.

@@ -1,7 +1,5 @@
 """What the latent units encode."""
 
-from __future__ import annotations
-
 import math
 from functools import lru_cache
 
@@ -12,18 +10,6 @@ from torch import Tensor
 from vae_variants.evaluation.evaluation import Evaluation, spread
 from vae_variants.evaluation.metrics import Skip, metric
 from vae_variants.models.base import Encoder, GaussianPosterior
-
-__all__ = [
-    "ACTIVE",
-    "active",
-    "active_units",
-    "clustering_score",
-    "information",
-    "information_ceiling",
-    "log_aggregate",
-    "marginal_kl",
-    "mutual_information",
-]
 
 ACTIVE = 0.01
 IMAGES = 10_000  # test images at most, where all pairs of them are looked at
@@ -44,18 +30,16 @@ def active_units(e: Evaluation) -> float:
     Formula: number of units j with Var_x(E_q[z_j | x]) > 0.01.
     Estimator: variance, with 1/N, over test images in the model's own pixels.
     Sample size: all test images.
-    Fails: the threshold decides unless the variances form two groups, far above and far below 0.01. A trained VAE usually has two groups.
-    The decoder may ignore an active unit.
+    Fails: the threshold decides unless variances are far above or far below it, as is usual. The decoder may ignore an active unit.
     Reference: Burda et al. 2016, Importance Weighted Autoencoders.
     """
     return active(e.encoded(e.data.test)).sum().item()
 
 
 def log_aggregate(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-    """log (1/N) sum_j N(z_i; mean_j, diag scale_j^2), for z (N, Z) with z_i sampled from the i-th Gaussian: (N,).
+    """log (1/N) sum_j N(z_i; mean_j, diag scale_j^2), for z (N, Z) with z_i sampled from the i-th Gaussian: (N,), in float64.
 
-    In float64. Expanding the squares makes the N^2 densities one matrix product; this is skipped if it would lose more than `PRECISION`.
-    Each sample's own density is computed directly.
+    The N^2 densities are one matrix product of expanded squares, unless that loses more than `PRECISION`; a sample's own is direct.
     """
     centre = mean.mean(0)
     z, mean, precision = z - centre, mean - centre, scale**-2
@@ -99,8 +83,7 @@ def mutual_information(e: Evaluation) -> float:
     expectation is at most I, and equals I if the N images are the whole population.
     Sample size: all test images, at most 10 000.
     Fails: saturates within about a nat of log N; there it only says that I is at least that.
-    Reference: Hoffman & Johnson 2016, ELBO surgery; van den Oord et al. 2018, Representation Learning with Contrastive Predictive
-    Coding (the bound).
+    Reference: Hoffman & Johnson 2016, ELBO surgery; van den Oord et al. 2018, Representation Learning with Contrastive Predictive Coding.
     """
     return information(e)[0]
 
@@ -138,8 +121,7 @@ def clustering_score(e: Evaluation) -> float:
 
     Formula: (I(u; v) - E I) / (mean(H(u), H(v)) - E I) of classes u and clusters v, E I the expectation over random labellings of the
     same sizes: 0 by chance, 1 if they agree.
-    Estimator: k-means with as many clusters as classes, the best of 4 starts from a fixed seed, on standardised latents of grey images
-    without inactive units.
+    Estimator: k-means with as many clusters as classes, best of 4 fixed starts, on standardised active latents of grey images.
     Sample size: at most 2000 test images at equal distances.
     Fails: k-means finds round clusters of similar size and misses other shapes. Standardising weighs all units equally.
     Reference: Vinh, Epps & Bailey 2010, Information Theoretic Measures for Clusterings Comparison.

@@ -1,7 +1,5 @@
 """ELBO, rate, distortion, log-likelihood and bits per dimension, in nats (or bits) per image."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 
@@ -11,15 +9,13 @@ from vae_variants.evaluation.evaluation import LEVELS, Evaluation
 from vae_variants.evaluation.metrics import Skip, metric
 from vae_variants.models.base import Density, LatentVariable, Model
 
-__all__ = ["bits_per_dim", "bound_samples", "distortion", "elbo", "ess", "gap", "log_likelihood", "rate"]
-
 
 def exact(model: Model) -> bool:
     return isinstance(model, Density) and model.exact
 
 
-def density_kind(model: Model) -> str:
-    return "exact" if exact(model) else "lower-bound"
+def kind(if_exact: str, otherwise: str) -> Callable[[Model], str]:
+    return lambda model: if_exact if exact(model) else otherwise
 
 
 @metric(needs=(LatentVariable,), unit="nats", better="higher", kind="lower-bound")
@@ -79,7 +75,7 @@ def over_all(e: Evaluation, some: Tensor) -> float:
     return (e.elbo.value.mean() + (some - e.bound.levels[1]).mean()).item()
 
 
-@metric(needs=(Density,), unit="nats", better="higher", kind=density_kind, applies=bounded)
+@metric(needs=(Density,), unit="nats", better="higher", kind=kind("exact", "lower-bound"), applies=bounded)
 def log_likelihood(e: Evaluation) -> float:
     """exact log p(x) if the model has it, else the bound L_K with K = bound_samples; mean over the test images
 
@@ -96,12 +92,7 @@ def log_likelihood(e: Evaluation) -> float:
     return over_all(e, e.bound.value)
 
 
-@metric(
-    needs=(LatentVariable, Density),
-    unit="nats",
-    better="none",
-    kind=lambda model: "estimate" if exact(model) else "lower-bound",
-)
+@metric(needs=(LatentVariable, Density), unit="nats", better="none", kind=kind("estimate", "lower-bound"))
 def gap(e: Evaluation) -> float:
     """log p(x) - ELBO = KL(q(z|x) || p(z|x)), mean over the test images; a lower bound if log p(x) is bounded
 
@@ -217,13 +208,7 @@ def discrete(e: Evaluation) -> bool:
     return bounded(e) and e.model.support.discrete
 
 
-@metric(
-    needs=(Density,),
-    unit="bits",
-    better="lower",
-    kind=lambda model: "exact" if exact(model) else "estimate",
-    applies=discrete,
-)
+@metric(needs=(Density,), unit="bits", better="lower", kind=kind("exact", "estimate"), applies=discrete)
 def bits_per_dim(e: Evaluation) -> float:
     """-log_likelihood / (D log 2), for discrete pixels only; an upper bound if log_likelihood is a lower bound
 

@@ -1,9 +1,8 @@
 """Metrics, their registry, and the evaluator that computes all that apply to a model."""
 
-from __future__ import annotations
-
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -13,11 +12,10 @@ from vae_variants.memory import exhausted
 from vae_variants.models.base import Model
 from vae_variants.registry import Registry
 
-__all__ = ["METRICS", "NOTES", "Metric", "Skip", "Value", "data_name", "evaluate", "labelled_notes", "metric", "trained"]
-
 BETTER = ("higher", "lower", "none")
 KINDS = ("exact", "lower-bound", "estimate", "measurement")
 NOTES = ("Formula", "Estimator", "Sample size", "Fails", "Reference")
+LABELS = "|".join(NOTES)
 
 
 class Skip(Exception):
@@ -26,25 +24,18 @@ class Skip(Exception):
 
 @dataclass(frozen=True)
 class Metric:
-    """A function of an `Evaluation`, with unit, direction and kind.
-
-    Attributes:
-        needs: Capabilities (classes of `vae_variants.models.base`) without which the metric does not apply.
-        kind: `exact`, `lower-bound`, `estimate` or `measurement`, or a function of the model that gives one.
-        notes: The labelled paragraphs of its docstring.
-        published: Its name in records and reports; `{data}` stands for the data set's name.
-    """
+    """A function of an `Evaluation`, with unit, direction and kind."""
 
     name: str
     fn: Callable[[Evaluation], float]
-    needs: tuple[type, ...]
+    needs: tuple[type, ...]  # capabilities (classes of `vae_variants.models.base`) without which the metric does not apply
     unit: str
-    better: str
-    kind: str | Callable[[Model], str]
+    better: str  # of `BETTER`
+    kind: str | Callable[[Model], str]  # of `KINDS`, or a function of the model that gives one
     applies: Callable[[Evaluation], bool]
     description: str
     notes: Mapping[str, str] = field(default_factory=dict)  # of `NOTES`, from the docstring
-    published: str = ""
+    published: str = ""  # its name in records and reports; `{data}` stands for the data set's name
     module: str = ""
 
     def published_for(self, dataset: str) -> str:
@@ -98,18 +89,11 @@ def labelled_notes(text: str) -> dict[str, str]:
     A paragraph ends at an empty line or at the next label. Raises ValueError for a repeated label.
     """
     found: dict[str, str] = {}
-    label = ""
-    for line in inspect.cleandoc(text).split("\n")[1:]:
-        head, colon, rest = line.partition(":")
-        if colon and head in NOTES:
-            if head in found:
-                raise ValueError(f"{head!r} is there twice in the documentation of {text.strip().splitlines()[0]!r}")
-            label = head
-            found[label] = rest.strip()
-        elif not line.strip():
-            label = ""
-        elif label:
-            found[label] = f"{found[label]} {line.strip()}".strip()
+    first, _, rest = inspect.cleandoc(text).partition("\n")
+    for label, note in re.findall(rf"^({LABELS}):(.*?)(?=\n(?:{LABELS}):|\n\s*\n|\Z)", rest, re.MULTILINE | re.DOTALL):
+        if label in found:
+            raise ValueError(f"{label!r} is there twice in the documentation of {first!r}")
+        found[label] = " ".join(note.split())
     return found
 
 
@@ -128,13 +112,10 @@ def metric(
     The first line of the docstring is the description; labelled paragraphs are its `NOTES`.
 
     Args:
-        needs: Capabilities that a model must have.
+        needs, kind, applies, published: As in `Metric`.
         unit: The unit, such as "nats".
         better: "higher", "lower" or "none".
-        kind: "exact", "lower-bound", "estimate", "measurement", or a function of the model.
-        applies: Whether the metric applies to an `Evaluation`.
         name: The registered name; the function's name by default.
-        published: The name in records; may hold `{data}`.
 
     Raises:
         TypeError, ValueError: For arguments outside these choices.
@@ -164,16 +145,15 @@ def evaluate(e: Evaluation) -> list[Value]:
 
 
 def value_of(m: Metric, e: Evaluation) -> Value:
-    kind, name = m.kind_for(e.model), m.published_for(e.dataset.name)
+    value, status, reason = None, "ok", ""
     try:
         value = float(m.fn(e))
+        if not math.isfinite(value):
+            value, status, reason = None, "error", f"the value is {value}"
     except Skip as skip:
-        return Value(name, None, m.unit, m.better, kind, "skipped", str(skip))
+        status, reason = "skipped", str(skip)
     except Exception as error:
         if exhausted(error):
             raise
-        reason = f"{type(error).__name__}: {error}".split("\n")[0][:300]
-        return Value(name, None, m.unit, m.better, kind, "error", reason)
-    if not math.isfinite(value):
-        return Value(name, None, m.unit, m.better, kind, "error", f"the value is {value}")
-    return Value(name, value, m.unit, m.better, kind)
+        status, reason = "error", f"{type(error).__name__}: {error}".split("\n")[0][:300]
+    return Value(m.published_for(e.dataset.name), value, m.unit, m.better, m.kind_for(e.model), status, reason)

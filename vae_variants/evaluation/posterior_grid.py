@@ -1,7 +1,5 @@
 """The posterior of a two-dimensional latent on a grid: log p(x), p(z | x), KL(q(z | x) || p(z | x))."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 
@@ -11,8 +9,6 @@ from torch import Tensor
 
 from vae_variants.evaluation.ais import log_normal
 from vae_variants.models.base import Decoder, GaussianPosterior, Model
-
-__all__ = ["PosteriorGrid", "evaluated", "located", "midpoint_log_p", "posterior_grids", "resolved"]
 
 SEEN = 25.0  # nats below the highest point: what lies lower has no mass to speak of
 MARGIN, REACH = 3, 8.0  # cells of the coarse grid around that, and standard deviations of q around its mean

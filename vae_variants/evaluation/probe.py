@@ -19,7 +19,6 @@ from vae_variants.training.batches import derive_seed
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
 
-__all__ = ["BUDGETS", "PENALTIES", "few", "logistic", "probe", "probe_accuracy", "probe_codes", "searched", "usable"]
 
 PENALTIES = tuple(10.0**k for k in range(-4, 5))  # scikit-learn's C, strongest penalty first
 PATIENCE, WEAK = 2, 0.1  # the search ends after so many without improvement, counted from this C
@@ -118,7 +117,7 @@ def probe_accuracy(e: Evaluation) -> float:
     Estimator: latents of grey images (a VAE's posterior mean) without inactive units. L-BFGS to a largest derivative of 1e-5. C runs from
     10^-4 to 10^4 in powers of 10, warm-started, until two in a row (from 0.1 on) do not improve the validation accuracy, or a fit does not
     converge; ties go to the higher log-probability. One last fit uses training and validation images with that C.
-    Sample size: at most 10 000 training images to choose C, all validation images, and all of both for the last fit. With 10 000 test
+    Sample size: at most 10 000 training images and all validation images to choose C; all of both for the last fit. With 10 000 test
     images and an accuracy of 0.9, the standard error is 0.003.
     Fails: meaningless alone: compare it with raw pixels, PCA and a random encoder of as many units. Latents of different size cannot be
     compared. C may be slightly too small for all images. Without an active unit it is the share of the most frequent training class.
@@ -141,11 +140,9 @@ def probe_from(k: int) -> Callable[[Evaluation], float]:
     accuracy.__doc__ = f"""probe accuracy from {k} labelled training images per class, chosen by the run's seed
 
     Formula: that of probe_accuracy.
-    Estimator: as probe_accuracy, with {k} labelled images per class and no last fit. Smaller budgets are nested in larger ones. All
-    training images standardise the latents, which needs no label.
+    Estimator: as probe_accuracy, without the last fit; all training images standardise the latents. Smaller budgets are nested.
     Sample size: {k} training images per class; not measured if a class has fewer. All validation images choose C.
-    Fails: validation labels choose C and are not counted in the budget. The choice of images matters: an interval over seeds includes it,
-    a single seed does not.
+    Fails: validation labels choose C and are not counted in the budget. Only an interval over seeds includes the choice of images.
     Reference: none
     """
     return accuracy
@@ -162,8 +159,7 @@ def probe_codes(e: Evaluation) -> float:
     Formula: number of units j with Var_x(z_j) > 0.01 for a model with a Gaussian posterior, 10^-8 for any other.
     Estimator: variance of the latents of grey training images.
     Sample size: all training images.
-    Fails: may differ from active_units, since a model of binary pixels was not trained on grey images. The threshold is a convention;
-    without it, standardising would amplify the noise of inactive units.
+    Fails: may differ from active_units, since a model of binary pixels was not trained on grey images. The threshold is a convention.
     Reference: Burda et al. 2016, Importance Weighted Autoencoders (the threshold).
     """
     return usable(e).sum().item()

@@ -1,14 +1,10 @@
 """Errors of images that pass through encoder and decoder."""
 
-from __future__ import annotations
-
 import torch
 
 from vae_variants.evaluation.evaluation import Evaluation
 from vae_variants.evaluation.metrics import metric
 from vae_variants.models.base import Coder, Decoder
-
-__all__ = ["reconstruction_mse", "reconstruction_nats"]
 
 
 @metric(needs=(Coder,), unit="squared grey per pixel", better="lower")
@@ -18,8 +14,7 @@ def reconstruction_mse(e: Evaluation) -> float:
     Formula: mean over images and pixels of (x - E[x | z = encode(x)])^2.
     Estimator: one pass, summed in float64. Models of binary pixels also encode the grey image.
     Sample size: all test images.
-    Fails: falls with every latent unit, even if the log-likelihood falls too, and rewards blur. Models of binary pixels were not trained on
-    grey inputs. Compare with PCA of as many units.
+    Fails: falls with every latent unit, and rewards blur; compare with PCA of as many units. Models of binary pixels saw no grey input.
     Reference: none
     """
     return (e.reconstructions.double() - e.dataset.grey()).square().mean().item()
@@ -32,8 +27,7 @@ def reconstruction_nats(e: Evaluation) -> float:
     Formula: -log p(x | z = E_q[z | x]), x in the model's own pixels.
     Estimator: one pass, summed in float64.
     Sample size: all test images.
-    Fails: bounds nothing; the term of the ELBO is distortion, which averages over q. Nats of different pixel types cannot be compared, and
-    densities can make it negative.
+    Fails: bounds nothing; distortion averages over q. Nats of different pixel types cannot be compared; those of densities can be negative.
     Reference: none
     """
     assert isinstance(e.model, Decoder) and isinstance(e.model, Coder)

@@ -1,7 +1,5 @@
 """Sharpness of noise-free images, compared with real and with blurred real images, and a noise control."""
 
-from __future__ import annotations
-
 import math
 from functools import lru_cache
 from itertools import accumulate, pairwise
@@ -14,20 +12,6 @@ from vae_variants.datasets import Dataset
 from vae_variants.evaluation.evaluation import Evaluation, spread
 from vae_variants.evaluation.metrics import Skip, metric
 from vae_variants.models.base import Coder, MeanSampler
-
-__all__ = [
-    "NOISE",
-    "SHARPEST",
-    "blur_sigma",
-    "blurred",
-    "equivalent_blur",
-    "is_noise",
-    "laplacian_variance",
-    "noise_ratio",
-    "reblurred",
-    "sharpness",
-    "sharpness_ratio",
-]
 
 KERNEL = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
 SIGMAS = [0.1 * i for i in range(31)]
@@ -42,10 +26,7 @@ def planes(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
 
 
 def laplacian_variance(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Variance of the 3x3 Laplacian over the inner pixels of each image in [0, 1]: (N, D) -> (N,).
-
-    0 for a constant image. Scales with the squared contrast. Noise raises it as detail does.
-    """
+    """Variance of the 3x3 Laplacian over the inner pixels of each image in [0, 1]: (N, D) -> (N,)."""
     kernel = torch.tensor(KERNEL, dtype=torch.float64)[None, None]
     return F.conv2d(planes(images, shape), kernel).flatten(1).var(-1, correction=0)
 
@@ -114,11 +95,6 @@ def check(e: Evaluation) -> None:
         raise Skip("the real images are flat")
 
 
-def measured(e: Evaluation) -> float:
-    check(e)
-    return typical(e.sample_means, e.dataset.shape)
-
-
 @metric(needs=(MeanSampler,), unit="grey^2", better="none")
 def sharpness(e: Evaluation) -> float:
     """variance of the Laplacian of noise-free samples (decoder means), median over images
@@ -126,11 +102,12 @@ def sharpness(e: Evaluation) -> float:
     Formula: variance over the inner pixels of an image of 4 x_{ij} minus its four neighbours, x in [0, 1], the mean over channels.
     Estimator: median over images.
     Sample size: the preset's number of generated images (1000).
-    Fails: noise raises it as detail does, and binarisation more than either: uniform noise has 1.67, MNIST 0.18. Scales with the squared
-    contrast. Read it with noise_ratio only.
+    Fails: noise and binarisation raise it as detail does (uniform noise 1.67, MNIST 0.18), so read it with noise_ratio. Scales with the
+    squared contrast.
     Reference: Pech-Pacheco et al. 2000, Diatom autofocusing in brightfield microscopy; for samples: Tolstikhin et al. 2018, WAE.
     """
-    return measured(e)
+    check(e)
+    return typical(e.sample_means, e.dataset.shape)
 
 
 @metric(needs=(MeanSampler,), unit="ratio", better="none")
@@ -143,7 +120,7 @@ def sharpness_ratio(e: Evaluation) -> float:
     Fails: as sharpness. Above 1.5 the report calls it noise: no real image is that much sharper, but binarised ones are.
     Reference: none
     """
-    return measured(e) / calibration(e.dataset)[0]
+    return sharpness(e) / calibration(e.dataset)[0]
 
 
 @metric(needs=(MeanSampler,), unit="pixels", better="lower")
@@ -152,13 +129,12 @@ def blur_sigma(e: Evaluation) -> float:
 
     Formula: max(s1, s2): real images blurred by s1 are as sharp as the samples, and by s2 if a 3x3 median filter is applied to both.
     Estimator: sharpness of real images blurred by 0, 0.1, ..., 3 pixels, interpolated linearly in its logarithm.
-    Sample size: the preset's number of generated images (1000), and at most 1000 test images. Values under 0.4 become 0: such a blur
-    changes the sharpness less than another draw of real images does.
+    Sample size: the preset's number of generated images (1000), and at most 1000 test images. Values under 0.4 become 0 as unresolved.
     Fails: noise on blurred images lowers s1 but hardly s2; 1 pixel with noise of 0.1 still gives 0.8 to 0.9. Binarised samples look sharp
     by both; only sharpness_ratio reveals them. Low contrast counts as blur.
     Reference: none
     """
-    before = equivalent_blur(measured(e), calibration(e.dataset))
+    before = equivalent_blur(sharpness(e), calibration(e.dataset))
     found = max(before, equivalent_blur(filtered(e.sample_means, e.dataset.shape), calibration(e.dataset, True)))
     return found if found >= RESOLVED else 0.0
 
@@ -180,10 +156,7 @@ def noise_ratio(e: Evaluation) -> float:
 
 
 def reblurred(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """`skimage.measure.blur_effect` of each image: how little a second blur changes it, (N,), 0 sharp to 1 blurred.
-
-    The box is 11 pixels wide, or the largest odd width of at most half the shorter side, but at least 3. A constant image has 1.
-    """
+    """`skimage.measure.blur_effect` of each image (N, D): (N,), 0 sharp to 1 blurred; a constant image has 1."""
     from skimage.measure import blur_effect  # scikit-image takes long to import
 
     width = max(3, min(11, (min(shape[1:]) // 2 - 1) | 1))
@@ -194,13 +167,10 @@ def reblurred(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
 def reblur(e: Evaluation) -> float:
     """how little a second blur changes noise-free samples, from 0 (sharp) to 1 (blurred), median over images
 
-    Formula: 1 - sum max(0, |g(x)| - |g(b(x))|) / sum |g(x)|, g the Sobel derivative along an axis, b a box filter along it; the larger
-    of both axes.
-    Estimator: scikit-image's blur_effect on the mean over channels, with a box of 11 pixels, or the largest odd number up to half the
-    shorter side (3 for digits); median over images.
+    Formula: 1 - sum max(0, |g(x)| - |g(b(x))|) / sum |g(x)|, g the Sobel derivative and b a box filter along the worse of both axes.
+    Estimator: scikit-image's blur_effect; the box has 11 pixels, or the largest odd number up to half the shorter side; median over images.
     Sample size: the preset's number of generated images (1000).
-    Fails: compares images of one size only, since the box depends on it. Noise lowers it, though less than it raises sharpness. Independent
-    of contrast. Read it beside the baseline of real images.
+    Fails: compares images of one size only. Noise lowers it, less than it raises sharpness. Ignores contrast. Compare with real images.
     Reference: Crete et al. 2007, The blur effect: perception and estimation with a new no-reference perceptual blur metric.
     """
     check(e)

@@ -1,7 +1,5 @@
 """Power spectra of noise-free samples and of real images."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -9,8 +7,6 @@ from vae_variants.evaluation.evaluation import Evaluation
 from vae_variants.evaluation.metrics import metric
 from vae_variants.evaluation.sharpness import check, planes, real_images
 from vae_variants.models.base import MeanSampler
-
-__all__ = ["FLOOR", "high_frequencies", "high_frequency_ratio", "log_spectral_distance", "radial_power", "spectral_distance"]
 
 FLOOR = 1e-6  # of the strongest ring of real images: 60 dB under it nothing is told apart
 
@@ -68,8 +64,7 @@ def spectral_distance(e: Evaluation) -> float:
     that round to r cycles per image, r = 1, 2, ...; 10^-6 of the largest Q_r is added to both.
     Estimator: Fourier transform of each image without its mean, under a Hann window; energies averaged over ring and images.
     Sample size: the preset's number of generated images (1000), and at most 1000 test images.
-    Fails: weighs every ring equally, even those with almost no energy in real images. Noise and blur can cancel within a ring. Ignores
-    phase, and so shapes. A few outliers can dominate a mean energy.
+    Fails: weighs every ring equally. Noise and blur can cancel within a ring. Ignores phase. A few outliers can dominate a mean energy.
     Reference: Gray & Markel 1976, Distance measures for speech processing.
     """
     check(e)

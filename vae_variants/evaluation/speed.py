@@ -1,10 +1,9 @@
 """Throughput, latency, memory and size. Figures hold for one machine; the record names its device and threads."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,8 +11,6 @@ from torch import Tensor
 from vae_variants.evaluation.evaluation import Evaluation
 from vae_variants.evaluation.metrics import Skip, metric, trained
 from vae_variants.models.base import Encoder, Sampler
-
-__all__ = ["BATCH", "SWEEP", "TIMINGS", "median_seconds", "saturated"]
 
 TIMINGS = ("images_per_second", "_saturated", "train_seconds", "latency", "train_product_share", "peak_memory_bytes")  # ends of names
 BATCH = 100
@@ -24,15 +21,10 @@ GAIN = 1.05  # the sweep ends if four times the batch size is less than 5 % fast
 
 
 def median_seconds(work: Callable[[], object], device: torch.device, budget: float) -> float:
-    """Median duration of one call after one warm-up call.
+    """Median duration of one call in seconds, after one warm-up call; calls on a GPU are synchronised.
 
     Args:
-        work: The call to time.
-        device: On a GPU, each call is synchronised.
         budget: Seconds to spend; at least 3 calls are timed. A call over 5 seconds is timed once, without warm-up.
-
-    Returns:
-        Seconds.
     """
 
     def once() -> float:
@@ -52,12 +44,9 @@ def median_seconds(work: Callable[[], object], device: torch.device, budget: flo
 
 
 def saturated(work: Callable[[int], object], device: torch.device, budget: float) -> tuple[float, int]:
-    """The largest throughput of `work(batch size)` over the batch sizes 1, 4, 16, ... 65536.
+    """The largest throughput of `work(batch size)` over the batch sizes 1, 4, 16, ... 65536: images per second, and that batch size.
 
     The sweep ends if a step gains less than 5 %, takes over 5 seconds, or runs out of memory.
-
-    Returns:
-        Images per second, and the batch size at which they were reached.
     """
     best, at = 0.0, 0
     for batch in SWEEP:
@@ -100,36 +89,57 @@ def seconds(e: Evaluation, work: Callable[[int], object], batch: int, share: flo
         return median_seconds(lambda: work(batch), e.device, share * e.fidelity.timing_seconds)
 
 
-@metric(needs=(Sampler,), unit="images/s", better="higher", applies=trained)
-def sample_images_per_second(e: Evaluation) -> float:
-    """throughput of sampling, in batches of 100
-
-    Formula: 100 / seconds of one call.
-    Estimator: median over at least 3 calls in 0.05 s, after one warm-up call; GPU calls are synchronised.
-    Sample size: calls of 100 images by one seed.
-    Fails: holds for this machine, its load and this batch size. A call over 5 s is timed once.
-    Reference: none
-    """
-    return BATCH / seconds(e, sampling(e), BATCH)
+def swept(e: Evaluation) -> bool:
+    return trained(e) and e.fidelity.sweep
 
 
-@metric(needs=(Encoder,), unit="images/s", better="higher", applies=trained)
-def encode_images_per_second(e: Evaluation) -> float:
-    """throughput of encoding test images, in batches of 100
+class Method(NamedTuple):
+    """A method that is timed: the capability that has it, its call by batch size, and what it does in two forms."""
+
+    need: type
+    calls: Callable[[Evaluation], Callable[[int], Tensor]]
+    doing: str
+    one: str
+
+
+METHODS = {
+    "sample": Method(Sampler, sampling, "sampling", "sample one image"),
+    "encode": Method(Encoder, encoding, "encoding test images", "encode one test image"),
+}
+
+
+def timing(unit: str, better: str, applies: Callable[[Evaluation], bool]) -> Callable[[Callable[[Evaluation, Method], float]], None]:
+    """Decorator that registers a metric for each of `METHODS`, with its texts in the docstring."""
+
+    def register(measure: Callable[[Evaluation, Method], float]) -> None:
+        for name, method in METHODS.items():
+
+            def value(e: Evaluation, method: Method = method) -> float:
+                return measure(e, method)
+
+            value.__doc__ = (measure.__doc__ or "").format(doing=method.doing, one=method.one)
+            metric(needs=(method.need,), unit=unit, better=better, applies=applies, name=f"{name}_{measure.__name__}")(value)
+
+    return register
+
+
+@timing("images/s", "higher", trained)
+def images_per_second(e: Evaluation, method: Method) -> float:
+    """throughput of {doing}, in batches of 100
 
     Formula: images / seconds of one call.
     Estimator: median over at least 3 calls in 0.05 s, after one warm-up call; GPU calls are synchronised.
-    Sample size: calls of the first 100 test images by one seed.
-    Fails: holds for this machine, its load and this batch size.
+    Sample size: calls of 100 images by one seed; of the first 100 test images for encoding.
+    Fails: holds for this machine, its load and this batch size. A call over 5 s is timed once.
     Reference: none
     """
-    batch = min(BATCH, len(e.test))
-    return batch / seconds(e, encoding(e), batch)
+    batch = min(BATCH, len(e.test)) if method.need is Encoder else BATCH
+    return batch / seconds(e, method.calls(e), batch)
 
 
-@metric(needs=(Sampler,), unit="ms", better="lower", applies=trained)
-def sample_latency(e: Evaluation) -> float:
-    """time to sample one image
+@timing("ms", "lower", trained)
+def latency(e: Evaluation, method: Method) -> float:
+    """time to {one}
 
     Formula: 1000 x seconds of one call.
     Estimator: median over at least 3 calls in 0.01 s, after one warm-up call; GPU calls are synchronised.
@@ -137,52 +147,21 @@ def sample_latency(e: Evaluation) -> float:
     Fails: holds for this machine and its load. Python and kernel launches dominate; large batches behave differently.
     Reference: none
     """
-    return 1e3 * seconds(e, sampling(e), 1, LATENCY)
+    return 1e3 * seconds(e, method.calls(e), 1, LATENCY)
 
 
-@metric(needs=(Encoder,), unit="ms", better="lower", applies=trained)
-def encode_latency(e: Evaluation) -> float:
-    """time to encode one test image
-
-    Formula: 1000 x seconds of one call.
-    Estimator: median over at least 3 calls in 0.01 s, after one warm-up call; GPU calls are synchronised.
-    Sample size: calls of the first test image by one seed.
-    Fails: holds for this machine and its load. Python and kernel launches dominate; large batches behave differently.
-    Reference: none
-    """
-    return 1e3 * seconds(e, encoding(e), 1, LATENCY)
-
-
-def swept(e: Evaluation) -> bool:
-    return trained(e) and e.fidelity.sweep
-
-
-@metric(needs=(Sampler,), unit="images/s", better="higher", applies=swept)
-def sample_images_per_second_saturated(e: Evaluation) -> float:
-    """throughput of sampling at the fastest batch size
+@timing("images/s", "higher", swept)
+def images_per_second_saturated(e: Evaluation, method: Method) -> float:
+    """throughput of {doing} at the fastest batch size
 
     Formula: images / seconds of one call, at the batch size that maximises it.
-    Estimator: batch sizes 1, 4, 16, ... 65536, timed as in sample_images_per_second, until a step gains less than 5 %.
-    Sample size: calls by one seed.
-    Fails: holds for this machine, its load and memory. Measured at `thorough`, or with the option sweep=true.
-    Reference: none
-    """
-    with e.noise("speed"):
-        return saturated(sampling(e), e.device, e.fidelity.timing_seconds)[0]
-
-
-@metric(needs=(Encoder,), unit="images/s", better="higher", applies=swept)
-def encode_images_per_second_saturated(e: Evaluation) -> float:
-    """throughput of encoding test images at the fastest batch size
-
-    Formula: images / seconds of one call, at the batch size that maximises it.
-    Estimator: batch sizes 1, 4, 16, ... 65536, timed as in encode_images_per_second, until a step gains less than 5 %.
+    Estimator: batch sizes 1, 4, 16, ... 65536, timed as at one batch size, until a step gains less than 5 %.
     Sample size: calls by one seed; test images are repeated if there are too few.
     Fails: holds for this machine, its load and memory. Measured at `thorough`, or with the option sweep=true.
     Reference: none
     """
     with e.noise("speed"):
-        return saturated(encoding(e), e.device, e.fidelity.timing_seconds)[0]
+        return saturated(method.calls(e), e.device, e.fidelity.timing_seconds)[0]
 
 
 def cost(e: Evaluation, name: str) -> float:

@@ -1,13 +1,9 @@
 """Functions of K log importance weights per image: log w (K, B) -> (B,)."""
 
-from __future__ import annotations
-
 import math
 
 import torch
 from torch import Tensor
-
-__all__ = ["bound", "effective_draws", "jackknife", "log_mean_exp", "pareto_shape", "variance"]
 
 
 def log_mean_exp(log_w: Tensor) -> Tensor:

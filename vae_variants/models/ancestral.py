@@ -1,13 +1,9 @@
 """Ancestral sampling of binary pixels from an autoregressive network, with one evaluation of each unit per image."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-
-__all__ = ["BLOCK", "ancestral"]
 
 BLOCK = 32  # pixels per matrix product
 

@@ -1,23 +1,20 @@
 """The deterministic autoencoder, alone and with a mixture of Gaussians fitted to its latents."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from vae_variants.models.base import MODELS, Coder, Decoder, Finished, MeanSampler, Model, Sampler
+from vae_variants.models.base import MODELS, Finished, MeanSampler, Sampler
+from vae_variants.models.latent import EncoderDecoder
 from vae_variants.models.likelihoods import Likelihood
 from vae_variants.models.networks import NETWORKS
-
-__all__ = ["Autoencoder", "AutoencoderMixture"]
 
 CODES = 20_000  # training images for the mixture, at most
 
 
 @MODELS.add
-class Autoencoder(Model, Coder, Decoder):
+class Autoencoder(EncoderDecoder):
     """z = f(x), minimising -log p(x | z); with a Gaussian likelihood that is squared error. Without a prior it cannot sample."""
 
     def __init__(
@@ -36,21 +33,15 @@ class Autoencoder(Model, Coder, Decoder):
         self.decoder = build.decoder(latent, shape, likelihood.k, hidden, activation)
         self.likelihood, self.shape, self.latent, self.support = likelihood, shape, latent, likelihood.support
 
-    def loss(self, x: Tensor, t: Tensor) -> Tensor:
-        return -self.log_px(x, self.encode(x)).mean()
-
-    def log_px(self, x: Tensor, z: Tensor) -> Tensor:
-        return self.likelihood.log_prob(self.decoder(z), x)
-
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x)
 
-    def decode(self, z: Tensor) -> Tensor:
-        return self.likelihood.mean(self.decoder(z))
+    def loss(self, x: Tensor, t: Tensor) -> Tensor:
+        return -self.log_px(x, self.encode(x)).mean()
 
 
 @MODELS.add
-class AutoencoderMixture(Model, Coder, Decoder, Sampler, MeanSampler, Finished):
+class AutoencoderMixture(EncoderDecoder, Sampler, MeanSampler, Finished):
     """An autoencoder; after training, a mixture of `components` Gaussians is fitted to its latents, from which it samples.
 
     The mixture decides what the autoencoder generates (Ghosh et al. 2020, RAE). Full covariances, by scikit-learn's EM.
@@ -78,17 +69,14 @@ class AutoencoderMixture(Model, Coder, Decoder, Sampler, MeanSampler, Finished):
         self.register_buffer("means", torch.zeros(components, latent))
         self.register_buffer("scale_tril", torch.eye(latent).expand(components, latent, latent).clone())
 
-    def loss(self, x: Tensor, t: Tensor) -> Tensor:
-        return self.autoencoder.loss(x, t)
-
-    def log_px(self, x: Tensor, z: Tensor) -> Tensor:
-        return self.autoencoder.log_px(x, z)
-
     def encode(self, x: Tensor) -> Tensor:
         return self.autoencoder.encode(x)
 
-    def decode(self, z: Tensor) -> Tensor:
-        return self.autoencoder.decode(z)
+    def loss(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.autoencoder.loss(x, t)
+
+    def outputs(self, z: Tensor) -> Tensor:
+        return self.autoencoder.outputs(z)
 
     def finish(self, x: Tensor) -> None:
         from sklearn.mixture import GaussianMixture
@@ -105,7 +93,7 @@ class AutoencoderMixture(Model, Coder, Decoder, Sampler, MeanSampler, Finished):
         return self.means[chosen] + (self.scale_tril[chosen] @ noise).squeeze(-1)
 
     def sample(self, n: int) -> Tensor:
-        return self.likelihood.sample(self.autoencoder.decoder(self._codes(n)))
+        return self.likelihood.sample(self.outputs(self._codes(n)))
 
     def sample_mean(self, n: int) -> Tensor:
         return self.decode(self._codes(n))

@@ -1,35 +1,15 @@
 """The base class of models, and the capabilities that decide which metrics apply."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from vae_variants.models.likelihoods import Likelihood, Support
+from vae_variants.models.objectives import Draws
 from vae_variants.registry import Registry
-
-if TYPE_CHECKING:
-    from vae_variants.models.likelihoods import Likelihood, Support
-    from vae_variants.models.objectives import Draws
-
-__all__ = [
-    "MODELS",
-    "Coder",
-    "DataDependent",
-    "Decoder",
-    "Density",
-    "Encoder",
-    "Finished",
-    "GaussianPosterior",
-    "LatentVariable",
-    "MeanSampler",
-    "Model",
-    "Player",
-    "Sampler",
-]
 
 
 class Player(NamedTuple):

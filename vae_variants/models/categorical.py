@@ -1,7 +1,5 @@
 """A VAE with one categorical latent variable. Summing over it makes log p(x), ELBO and gap exact."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import ClassVar
@@ -9,16 +7,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from vae_variants.models.base import MODELS, Coder, Decoder, Density, LatentVariable, MeanSampler, Model, Sampler
+from vae_variants.models.base import MODELS
+from vae_variants.models.latent import LatentModel
 from vae_variants.models.likelihoods import Likelihood
 from vae_variants.models.networks import NETWORKS
 from vae_variants.models.objectives import Draws
 
-__all__ = ["CategoricalVAE"]
-
 
 @MODELS.add
-class CategoricalVAE(Model, Sampler, MeanSampler, Density, LatentVariable, Coder, Decoder):
+class CategoricalVAE(LatentModel):
     """z in {1..C} with p(z) = 1/C, q(z | x) = softmax(encoder(x)), p(x | z) = likelihood(decoder(z)), z as a one-hot vector.
 
     Trained on the exact ELBO, sum_z q(z | x) (log p(x, z) - log q(z | x)). log p(x) = log sum_z p(x, z); the gap is
@@ -26,6 +23,7 @@ class CategoricalVAE(Model, Sampler, MeanSampler, Density, LatentVariable, Coder
     """
 
     exact: ClassVar[bool] = True
+    codes: Tensor
 
     def __init__(
         self,
@@ -44,11 +42,9 @@ class CategoricalVAE(Model, Sampler, MeanSampler, Density, LatentVariable, Coder
         self.likelihood, self.shape, self.support = likelihood, shape, likelihood.support
         self.register_buffer("codes", torch.eye(categories), persistent=False)
 
-    codes: Tensor
-
     def enumerate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, D) -> log q(z | x) and log p(x, z), both (B, C) nats."""
-        log_px = self.likelihood.log_prob(self.decoder(self.codes), x.unsqueeze(-2))
+        log_px = super().log_px(x.unsqueeze(-2), self.codes)
         return self.encoder(x).log_softmax(-1), log_px - math.log(len(self.codes))
 
     def bound(self, x: Tensor) -> Tensor:
@@ -86,22 +82,11 @@ class CategoricalVAE(Model, Sampler, MeanSampler, Density, LatentVariable, Coder
 
     def log_px(self, x: Tensor, z: Tensor) -> Tensor:
         """z one-hot, or probabilities of the categories: log sum_c z_c p(x | c)."""
-        each = self.likelihood.log_prob(self.decoder(self.codes), x.unsqueeze(-2))
-        return (each + z.log()).logsumexp(-1)
+        return (super().log_px(x.unsqueeze(-2), self.codes) + z.log()).logsumexp(-1)
 
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x).softmax(-1)
 
     def decode(self, z: Tensor) -> Tensor:
         """Probabilities z (B, C) of the categories -> the mean of x under them, (B, D)."""
-        return z @ self.likelihood.mean(self.decoder(self.codes))
-
-    def simulate(self, n: int) -> tuple[Tensor, Tensor]:
-        z = self.prior(n)
-        return self.likelihood.sample(self.decoder(z)), z
-
-    def sample(self, n: int) -> Tensor:
-        return self.simulate(n)[0]
-
-    def sample_mean(self, n: int) -> Tensor:
-        return self.decode(self.prior(n))
+        return z @ super().decode(self.codes)

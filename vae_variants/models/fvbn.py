@@ -1,7 +1,5 @@
 """The fully visible belief network with linear conditionals."""
 
-from __future__ import annotations
-
 import math
 from typing import ClassVar
 
@@ -13,8 +11,6 @@ from vae_variants.models.ancestral import ancestral
 from vae_variants.models.base import MODELS, Density, Model, Sampler
 from vae_variants.models.likelihoods import Support
 from vae_variants.models.numerics import cross_entropy
-
-__all__ = ["FVBN"]
 
 
 @MODELS.add(name="fvbn")

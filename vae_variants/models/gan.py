@@ -1,7 +1,5 @@
 """The generative adversarial network."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -13,8 +11,6 @@ from torch.func import grad
 from vae_variants.models.base import MODELS, MeanSampler, Model, Player, Sampler
 from vae_variants.models.likelihoods import Support
 from vae_variants.models.networks import NETWORKS
-
-__all__ = ["GAN"]
 
 
 def adam(parameters: list[Tensor], lr: float) -> torch.optim.Optimizer:

@@ -1,7 +1,5 @@
 """Likelihoods p(x | h): densities of an image x given the decoder's output h, normalised on a named support."""
 
-from __future__ import annotations
-
 import enum
 import math
 from abc import ABC, abstractmethod
@@ -13,19 +11,6 @@ from torch import Tensor, nn
 
 from vae_variants.models.numerics import cross_entropy
 from vae_variants.registry import Registry
-
-__all__ = [
-    "LIKELIHOODS",
-    "Bernoulli",
-    "Categorical",
-    "ConstantScale",
-    "ContinuousBernoulli",
-    "DiscretizedLogistic",
-    "Gaussian",
-    "GaussianLearnt",
-    "Likelihood",
-    "Support",
-]
 
 
 class Support(enum.Enum):
@@ -71,13 +56,18 @@ class Likelihood(nn.Module, ABC):
         """h (..., k * D) -> (..., D), the expectation of x given h."""
 
 
-class ConstantScale(ABC):
-    """A Gaussian likelihood with one standard deviation for all pixels."""
+class ConstantScale(Likelihood):
+    """Base class of Gaussian likelihoods with one standard deviation for all pixels."""
+
+    support, k = Support.REAL, 1
 
     @property
     @abstractmethod
     def scale(self) -> Tensor:
         """() the standard deviation."""
+
+    def mean(self, h: Tensor) -> Tensor:
+        return h
 
 
 LIKELIHOODS: Registry[type[Likelihood]] = Registry("likelihood")
@@ -124,10 +114,8 @@ class ContinuousBernoulli(Likelihood):
 
 
 @LIKELIHOODS.add
-class Gaussian(Likelihood, ConstantScale):
+class Gaussian(ConstantScale):
     """Constant standard deviation `sigma`: -(x - h)^2 / (2 sigma^2) - log sigma - log(2 pi) / 2 per pixel."""
-
-    support, k = Support.REAL, 1
 
     def __init__(self, sigma: float = 1.0) -> None:
         super().__init__()
@@ -146,15 +134,10 @@ class Gaussian(Likelihood, ConstantScale):
     def sample(self, h: Tensor) -> Tensor:
         return h + self.sigma * torch.randn_like(h)
 
-    def mean(self, h: Tensor) -> Tensor:
-        return h
-
 
 @LIKELIHOODS.add
-class GaussianLearnt(Likelihood, ConstantScale):
+class GaussianLearnt(ConstantScale):
     """One learnt standard deviation shared by all pixels (sigma-VAE: Rybkin, Daniilidis & Levine 2021)."""
-
-    support, k = Support.REAL, 1
 
     def __init__(self) -> None:
         super().__init__()
@@ -171,9 +154,6 @@ class GaussianLearnt(Likelihood, ConstantScale):
     def sample(self, h: Tensor) -> Tensor:
         return h + self.log_sigma.exp() * torch.randn_like(h)
 
-    def mean(self, h: Tensor) -> Tensor:
-        return h
-
 
 @LIKELIHOODS.add
 class DiscretizedLogistic(Likelihood):
@@ -189,12 +169,12 @@ class DiscretizedLogistic(Likelihood):
         super().__init__()
         self.levels = levels
 
-    def _law(self, h: Tensor) -> tuple[Tensor, Tensor]:
+    def _location_and_log_scale(self, h: Tensor) -> tuple[Tensor, Tensor]:
         h = h.unflatten(-1, (-1, 2))
         return h[..., 0].sigmoid(), (h[..., 1] - 2).clamp(-9, 9)
 
     def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
-        location, log_scale = self._law(h)
+        location, log_scale = self._location_and_log_scale(h)
         precision, half = (-log_scale).exp(), 0.5 / (self.levels - 1)
         lowest, highest = x < half, x > 1 - half
         upper = F.logsigmoid((x + half - location) * precision).masked_fill(highest, 0.0)
@@ -203,13 +183,13 @@ class DiscretizedLogistic(Likelihood):
         return (upper + lower + width).sum(-1)
 
     def sample(self, h: Tensor) -> Tensor:
-        location, log_scale = self._law(h)
+        location, log_scale = self._location_and_log_scale(h)
         u = torch.rand_like(location).clamp(1e-7, 1 - 1e-7)
         x = location + log_scale.exp() * torch.logit(u)
         return ((x * (self.levels - 1)).round() / (self.levels - 1)).clamp(0, 1)
 
     def mean(self, h: Tensor) -> Tensor:
-        location, log_scale = self._law(h)
+        location, log_scale = self._location_and_log_scale(h)
         precision, total = (-log_scale).exp(), torch.zeros_like(location)
         for j in range(self.levels - 1):  # E[j] = sum over thresholds of P(level > threshold)
             total += ((location - (j + 0.5) / (self.levels - 1)) * precision).sigmoid()

@@ -1,7 +1,5 @@
 """The masked autoencoder for distribution estimation."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -15,8 +13,6 @@ from vae_variants.models.ancestral import ancestral
 from vae_variants.models.base import MODELS, Density, Model, Sampler
 from vae_variants.models.likelihoods import Support
 from vae_variants.models.numerics import cross_entropy
-
-__all__ = ["MADE"]
 
 
 @MODELS.add(name="made")

@@ -1,7 +1,5 @@
 """Networks: pairs of encoder and decoder builders, registered under one name."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -10,8 +8,6 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from vae_variants.registry import Registry, UserError, closest
-
-__all__ = ["ACTIVATIONS", "NETWORKS", "Network", "layers"]
 
 Shape = tuple[int, int, int]
 

@@ -1,13 +1,9 @@
 """Faster forms of PyTorch functions, with the same accuracy."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
 from torch import Tensor
-
-__all__ = ["cross_entropy"]
 
 
 class _CrossEntropy(torch.autograd.Function):

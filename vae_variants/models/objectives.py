@@ -1,7 +1,5 @@
 """Objectives: bounds on log p(x) and their gradient estimators, each a function of `Draws`."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,8 +8,6 @@ import torch
 from torch import Tensor
 
 from vae_variants.registry import Registry, UserError
-
-__all__ = ["OBJECTIVES", "Draws", "Objective", "gated"]
 
 
 class Draws(NamedTuple):

@@ -1,7 +1,5 @@
 """Baselines that give other rows their scale: real images, principal components, raw pixels, untrained encoders."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import ClassVar
@@ -12,8 +10,6 @@ from torch import Tensor
 from vae_variants.models.base import MODELS, Coder, DataDependent, Encoder, MeanSampler, Model, Player, Sampler
 from vae_variants.models.likelihoods import Support
 from vae_variants.models.networks import NETWORKS
-
-__all__ = ["PCA", "Pixels", "RandomEncoder", "RandomProjection", "RealData"]
 
 
 @MODELS.add

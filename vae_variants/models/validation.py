@@ -1,7 +1,5 @@
 """What a registered model, likelihood, objective or network must look like, seen without running it."""
 
-from __future__ import annotations
-
 import inspect
 from typing import Any
 

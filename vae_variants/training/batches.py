@@ -1,16 +1,13 @@
 """Batches of training images for several seeds at once, on the device that trains."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import partial
 
 import torch
 from torch import Tensor
-
-__all__ = ["batches", "derive_seed"]
 
 MANY = 2**17  # numbers; below, threads cost more than they save
 
@@ -20,19 +17,16 @@ def derive_seed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
 
 
+def fork_rng(device: torch.device) -> AbstractContextManager[None]:
+    """A context that leaves the random streams of CPU and `device` as they were."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+
 def batches(images: Tensor, dynamic: bool, seeds: Sequence[int], size: int, key: str, epoch: int, start: int = 0) -> Iterator[Tensor]:
     """Yields floor(N / size) batches (S, size, D) of images (N, D), with an own order and binarisation for each seed.
 
     Both depend on (`key`, seed, epoch) alone. Gathering step by step is as fast as once per epoch, and needs no S copies of the images.
-
-    Args:
-        images: (N, D) on the device that trains.
-        dynamic: Whether to binarise the images anew.
-        seeds: One per member.
-        size: Batch size.
-        key: Enters the seeds of order and binarisation.
-        epoch: Number of the epoch.
-        start: Number of batches to skip; the others are unchanged.
+    `dynamic` images are binarised anew. Without the first `start` batches, the others are unchanged.
     """
     device, orders, flips = images.device, [], []
     for seed in seeds:

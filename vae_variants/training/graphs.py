@@ -1,7 +1,5 @@
 """Simplifies the traced list of tensor operations of a training step without changing its values."""
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Iterator
 
@@ -11,8 +9,6 @@ from torch._ops import OpOverload
 from torch.fx import GraphModule, Node
 
 from vae_variants.training.precision import rounded
-
-__all__ = ["products", "round_factors", "simplify"]
 
 aten = torch.ops.aten
 

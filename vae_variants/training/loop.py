@@ -1,29 +1,23 @@
 """The training loop: a game of n players over stacked seeds."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from vae_variants.datasets.dataset import Data
 from vae_variants.models.base import Density, Player
 from vae_variants.registry import UserError
-from vae_variants.training.batches import batches, derive_seed
+from vae_variants.training.batches import batches, derive_seed, fork_rng
 from vae_variants.training.population import Population
 from vae_variants.training.precision import has_effect, precision
 from vae_variants.training.traced import Gradient
 from vae_variants.variants.recipe import DECAYS, Recipe
-
-if TYPE_CHECKING:
-    from vae_variants.datasets import Data
-
-__all__ = ["Training", "fit"]
 
 FEW = 100  # steps; tracing costs more than it saves below
 VALIDATION, VALIDATION_BATCH = 1000, 250  # images, and images per call
@@ -40,12 +34,6 @@ class Training:
 
     The order of images and their binarisation depend on (`key`, seed, epoch), the noise of the steps on (`key`, seeds, epoch). Neither
     depends on the model, so variants are paired, and an epoch can be repeated from its number.
-
-    Args:
-        population: The stacked members.
-        data: Images in the model's support.
-        recipe: Epochs, batch size, learning rate, decay and precision.
-        key: Enters the seeds of order, binarisation and noise.
 
     Raises:
         UserError: If a player owns no parameter.
@@ -75,10 +63,7 @@ class Training:
         return batches(self.train, self.data.dynamic, self.population.seeds, self.batch, self.key, self.epoch, len(self.losses))
 
     def run_epoch(self, after: Callable[[], None] = lambda: None) -> dict[str, list[float]]:
-        """Trains to the end of the current epoch and validates.
-
-        Args:
-            after: Called after each step; it may take the `state()`.
+        """Trains to the end of the current epoch and validates; calls `after` after each step, which may take the `state()`.
 
         Returns:
             Curves: name -> mean value of the epoch for each seed.
@@ -88,11 +73,12 @@ class Training:
         """
         if not self.players:
             raise UserError(f"{type(self.population.template).__name__} has nothing to train")
-        devices = [self.population.device] if self.population.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
+        with fork_rng(self.population.device):
             torch.manual_seed(derive_seed("noise", self.key, self.population.seeds, self.epoch))
-            if self.noise:
-                self.resume_noise()
+            if self.noise:  # of a restored state
+                torch.set_rng_state(self.noise[0])
+                if self.population.device.type == "cuda":
+                    torch.cuda.set_rng_state(self.noise[1], self.population.device)
             begin, first, before = time.perf_counter(), len(self.losses), self.spent
             done = [(self.epoch + step / self.steps) / self.recipe.epochs for step in range(self.steps)]
             times = torch.tensor(done, device=self.population.device)  # in one copy: one per step would synchronise
@@ -103,7 +89,8 @@ class Training:
                     self.spent = before + time.perf_counter() - begin
                     after()
             means = torch.stack(self.losses).mean(0)
-            curves = {self.curve(p): row.tolist() for p, row in zip(self.players, means, strict=True)}  # synchronises
+            names = [f"train_{p.prefix.rstrip('.')}_loss" if p.prefix else "train_loss" for p in self.players]
+            curves = {name: row.tolist() for name, row in zip(names, means, strict=True)}  # synchronises
             self.seconds.append(before + time.perf_counter() - begin)
             self.losses, self.spent, self.noise = [], 0.0, []
             self.epoch += 1
@@ -121,12 +108,6 @@ class Training:
         without = "" if has_effect(name, self.population.device) or name == "fp32" else " has no effect here: fp32"
         return "; ".join([*ways, name + without])
 
-    def resume_noise(self) -> None:
-        """Continues the random streams of the restored `state()`."""
-        torch.set_rng_state(self.noise[0])
-        if self.population.device.type == "cuda":
-            torch.cuda.set_rng_state(self.noise[1], self.population.device)
-
     def slow_down(self, done: float) -> None:
         """Sets the learning rates after the fraction `done` of training; they depend on it alone, so a resumed run has the same."""
         factor = DECAYS[self.recipe.decay](done)
@@ -139,7 +120,7 @@ class Training:
         if not self.players:
             raise UserError(f"{type(self.population.template).__name__} has nothing to train")
         device, times, t = self.population.device, list[float](), torch.zeros((), device=self.population.device)
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), precision(self.recipe.precision):
+        with fork_rng(device), precision(self.recipe.precision):
             stream = itertools.chain.from_iterable(self.batches() for _ in itertools.count())
             while True:
                 begin = time.perf_counter()
@@ -160,9 +141,6 @@ class Training:
         self.optimizers[i].step()
         self.optimizers[i].zero_grad()
         return value
-
-    def curve(self, player: Player) -> str:
-        return "train_" + (player.prefix.rstrip(".") + "_loss" if player.prefix else "loss")
 
     @torch.no_grad()
     def validate(self) -> dict[str, list[float]]:

@@ -1,9 +1,7 @@
 """Several seeds of one model, stacked."""
 
-from __future__ import annotations
-
 import copy
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -12,8 +10,6 @@ from torch.func import functional_call, stack_module_state, vmap
 from vae_variants.models.base import DataDependent, Finished, Model
 from vae_variants.registry import UserError
 from vae_variants.training.batches import derive_seed
-
-__all__ = ["Population"]
 
 
 class Population:
@@ -31,11 +27,7 @@ class Population:
     """
 
     def __init__(
-        self,
-        build: Callable[[], Model],
-        seeds: Sequence[int],
-        device: torch.device | str = "cpu",
-        randomness: str = "different",
+        self, build: Callable[[], Model], seeds: Sequence[int], device: torch.device | str = "cpu", randomness: str = "different"
     ) -> None:
         self.seeds, self.device, self.randomness = tuple(seeds), torch.device(device), randomness
         models = []
@@ -54,12 +46,7 @@ class Population:
         return len(self.seeds)
 
     def call(self, method: str, in_dims: tuple[int | None, ...]) -> Callable[..., Tensor]:
-        """`method` of every member as a function of its arguments -> (S, ...).
-
-        Args:
-            method: Name of a method of the model.
-            in_dims: For each argument, 0 if it has one slice per member, None if all share it.
-        """
+        """`method` of every member -> (S, ...); `in_dims` is 0 for an argument with one slice per member, None if all share it."""
         if self.models:
 
             def each(*args: Tensor) -> Tensor:
@@ -81,7 +68,7 @@ class Population:
 
     def owned(self, prefix: str) -> list[Tensor]:
         """The parameters of all members whose names start with `prefix`."""
-        sources: list[Mapping[str, Tensor]] = [dict(m.named_parameters()) for m in self.models] or [self.params]
+        sources = [dict[str, Tensor](m.named_parameters()) for m in self.models] or [self.params]
         return [p for source in sources for name, p in source.items() if name.startswith(prefix)]
 
     def initialise(self, x: Tensor) -> None:

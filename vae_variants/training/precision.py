@@ -1,9 +1,6 @@
 """Precision of matrix products in training. Parameters, losses and every evaluation stay in float32."""
 
-from __future__ import annotations
-
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
@@ -11,8 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-
-__all__ = ["autocast", "casts", "has_effect", "precision", "rounded"]
 
 cudnn: Any = torch.backends.cudnn
 onednn: Any = torch.backends.mkldnn  # neither has types
@@ -61,25 +56,14 @@ def rounds() -> bool:
         return noticeable(a @ a, a)
 
 
-def capabilities() -> Mapping[str, Any]:
-    return getattr(torch.cpu, "get_capabilities", dict)()
-
-
-def vendor() -> str:
-    """Vendor of the processor, on Linux."""
-    try:
-        found = re.search(r"^vendor_id\s*:\s*(\w+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-    except OSError:
-        return ""
-    return found[1] if found else ""
-
-
 def multiplies_fast() -> bool:
     """Whether casting pays on a CPU that does not round by itself.
 
     AMD processors multiply bfloat16 faster than float32 (`nox -s peers`, reports/speed). Intel's do so with AMX only.
     """
-    return bool(capabilities().get("avx512_bf16")) and vendor() != "GenuineIntel"
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    cpu = Path("/proc/cpuinfo")
+    return bool(capabilities.get("avx512_bf16")) and not (cpu.is_file() and "GenuineIntel" in cpu.read_text(encoding="utf-8"))
 
 
 @lru_cache(maxsize=8)

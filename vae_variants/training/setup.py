@@ -1,7 +1,5 @@
 """From a configuration to models that are ready to train."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -10,8 +8,6 @@ from vae_variants.datasets.dataset import Dataset
 from vae_variants.training.loop import Training
 from vae_variants.training.population import Population
 from vae_variants.variants.configurations import Configuration, build_model
-
-__all__ = ["set_up"]
 
 
 def set_up(configuration: Configuration, dataset: Dataset, seeds: Sequence[int], device: torch.device) -> Training:

@@ -1,23 +1,18 @@
 """Floating-point rate of a training step, and of a plain matrix product on the same machine."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from vae_variants.training.batches import fork_rng
+from vae_variants.training.loop import Training
 from vae_variants.training.precision import autocast, precision
 from vae_variants.training.traced import Gradient
-
-if TYPE_CHECKING:
-    from vae_variants.training.loop import Training
-
-__all__ = ["product_rate", "step_flops"]
 
 SIDES = {"cpu": (512, 784, 512), "cuda": (4096, 4096, 4096)}  # of the product
 REPEATS = 15
@@ -65,7 +60,7 @@ def step_flops(training: Training) -> int:
     """
     population, device = training.population, training.population.device
     x, t = next(training.batches()), torch.zeros((), device=device)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), Products() as counter:
+    with fork_rng(device), Products() as counter:
         for player in training.players:
             gradient = Gradient(population, player, training.recipe.precision, trace=False)
             if population.models:

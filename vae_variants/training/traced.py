@@ -1,10 +1,8 @@
 """Gradients of a player's loss for all members, as a list of tensor operations that is traced once."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,13 +11,10 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from vae_variants.memory import allocations, available
 from vae_variants.models.base import Player
+from vae_variants.training.batches import fork_rng
 from vae_variants.training.graphs import round_factors, simplify
+from vae_variants.training.population import Population
 from vae_variants.training.precision import autocast, casts
-
-if TYPE_CHECKING:
-    from vae_variants.training.population import Population
-
-__all__ = ["Gradient"]
 
 SHARE = 0.5  # of the free memory; the optimiser and other programs need some too
 Step = Callable[[Tensor, Tensor], tuple[Tensor, list[Tensor]]]
@@ -59,8 +54,8 @@ class Gradient:
 
     def stacked(self, x: Tensor, t: Tensor) -> Step:
         """All members at once, or as many as memory allows."""
-        members, devices = len(self.population), [x.device] if x.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
+        members = len(self.population)
+        with fork_rng(x.device):
             size = self.fitting(x, t) if members > 1 else 1
         if size == members:
             return self.part(x, t, slice(0, members), graph=x.device.type == "cuda")
@@ -108,7 +103,7 @@ class Gradient:
         loss: Loss = cast
         self.how = "stacked"
         if self.trace:
-            with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
+            with fork_rng(x.device):
                 try:
                     on_cpu = x.device.type == "cpu"  # casts are added to the list later
                     loss = make_fx(found if on_cpu else cast)(mine, rest, x, t)

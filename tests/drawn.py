@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import math
-import re
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 from xml.etree import ElementTree
 
-import pytest
 import torch
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from tests.made_up import grid, made_up
 from vae_variants.analysis.entries import Entry
 from vae_variants.harness.pictures import GRID, STEPS
+from vae_variants.report.drawing import BREAK
+from vae_variants.report.figures import Drawing, Plot, drawings
 
-__all__ = ["HOSTILE", "Element", "entries", "inverse", "of", "parsed", "place", "read", "svgs", "title"]
+__all__ = ["HOSTILE", "Element", "bold", "described", "drawn", "entries", "labelled", "panels", "parsed", "read", "svgs", "variants"]
 
 HOSTILE = """x"><script>alert('&amp;')</script><b a='"""
 Element = ElementTree.Element
@@ -40,41 +45,48 @@ def parsed(body: str) -> Element:
     return ElementTree.fromstring(f"<body>{body}</body>")
 
 
-def svgs(found: list) -> list[tuple[str, Element]]:
-    """(name of the plot, picture) of those that have a title."""
-    return [(plot.name, svg) for plot in found for svg in parsed(plot.body).iter("svg") if svg.get("id")]
+@lru_cache(maxsize=4)
+def drawn(variants: int = 16, seeds: tuple[int, ...] = (0, 1, 2)) -> tuple[Drawing, ...]:
+    """All figures of made-up runs."""
+    return tuple(drawings(entries(variants, seeds)))
 
 
-def title(svg: Element) -> str:
-    return svg.findtext("title") or ""
+def svgs(found: Iterable[Plot]) -> list[tuple[str, Element]]:
+    """(name of the plot, picture) of every panel."""
+    return [(plot.name, svg) for plot in found for svg in parsed(plot.body).iter("svg")]
+
+
+def panels(figure: Figure | None) -> dict[str, Axes]:
+    """Title of each panel -> its axes."""
+    assert figure is not None
+    found = {place.get_label().split("\n")[0]: place.axes[0] for place in figure.subfigs}
+    assert len(found) == len(figure.subfigs)
+    return found
+
+
+def described(ax: Axes) -> str:
+    return ax.figure.get_label().split("\n")[1]
+
+
+def variants(ax: Axes) -> dict[str, list[Artist]]:
+    """Variant -> what is drawn of it, in the order in which it is drawn."""
+    found: dict[str, list[Artist]] = {}
+    for artist in ax.get_children():
+        if artist.get_gid():
+            found.setdefault(artist.get_gid().split(BREAK)[0], []).append(artist)
+    return found
+
+
+def labelled(artists: Iterable[Artist], label: str) -> list:
+    return [artist for artist in artists if artist.get_label() == label]
+
+
+def bold(ax: Axes) -> set[str]:
+    """Variants whose names are bold."""
+    return {name for name, own in variants(ax).items() if any(isinstance(a, Text) and a.get_weight() == "bold" for a in own)}
 
 
 def read(label: str) -> float:
+    """The number that a tick has."""
     size = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}.get(label[-1], 1.0)
     return float(label.rstrip("kMGT").replace("−", "-")) * size
-
-
-def inverse(svg: Element, axis: str = "x", log: bool = False):
-    """Pixels -> value, by the ticks of an axis as one sees them."""
-    group = next(g for g in svg.iter("g") if g.get("class") == f"{axis}-axis")
-    labels = [t for t in group.iter("text") if re.fullmatch(r"−?[\d.]+[kMGT]?", t.text or "")]
-    places = [float(line.get(f"{axis}1")) for line in group.iter("line")]
-    values = [math.log10(read(t.text)) if log else read(t.text) for t in labels]
-    slope = (values[-1] - values[0]) / (places[-1] - places[0])
-    for place, value in zip(places, values, strict=True):
-        assert values[0] + slope * (place - places[0]) == pytest.approx(value, abs=abs(slope) * 0.02)
-
-    def back(pixel: float) -> float:
-        value = values[0] + slope * (pixel - places[0])
-        return 10**value if log else value
-
-    return back, abs(slope) * 0.02
-
-
-def place(element: Element) -> tuple[float, float]:
-    x, y = re.fullmatch(r"translate\((\S+) (\S+)\)", element.get("transform", "")).groups()
-    return float(x), float(y)
-
-
-def of(svg: Element, kind: str) -> list[Element]:
-    return [e for e in svg.iter() if e.get("class") == kind]

@@ -1,4 +1,4 @@
-"""How much memory a piece of work takes, and how much there is."""
+"""How much memory a computation takes, and how much there is."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from torch.utils._pytree import tree_leaves
 
 __all__ = ["allocations", "available", "exhausted", "granted", "installed"]
 
-# what libraries say of it in errors that are of no kind of their own
+# messages of libraries that raise a plain RuntimeError
 SAID = ("can't allocate memory", "bad_alloc", "can't start new thread", "out of memory", "STATUS_ALLOC_FAILED")
 
 
 class Allocations(TorchDispatchMode):
-    """Adds up what operations inside give back that is no view of what there was."""
+    """Adds up the sizes of new tensors that operations return."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Allocations(TorchDispatchMode):
 
 
 def exhausted(error: BaseException) -> bool:
-    """Whether an error says that there was no memory left: of this process, of the machine, or of a GPU."""
+    """Whether an error means that memory ran out: of this process, of the machine, or of a GPU."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     said = isinstance(error, RuntimeError) and any(text in str(error) for text in SAID)
@@ -45,14 +45,14 @@ def exhausted(error: BaseException) -> bool:
 
 
 def allocations(work: Callable[[], object]) -> int:
-    """Bytes of all that `work` makes, were none of it freed on the way: never less than it holds at once, often twice as much."""
+    """Bytes of all tensors that `work` makes. This is an upper bound of what it holds at once, often twice as much."""
     with Allocations() as seen:
         work()
     return seen.bytes
 
 
 def available(device: torch.device) -> int:
-    """Bytes that this process can still have on `device`; of a CPU's memory also no more than its own limit leaves."""
+    """Bytes that this process can still allocate on `device`. On a CPU its own limit counts as well."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -62,34 +62,31 @@ def available(device: torch.device) -> int:
 
 
 def installed() -> int | None:
-    """Bytes of memory that this machine has, or of them what this process is granted; None where it does not say so."""
+    """Bytes of memory of this machine, or fewer if a control group grants fewer; None if the system does not say."""
     there = kilobytes("/proc/meminfo", "MemTotal") * 1024
     return min([there, *granted()]) if there else None
 
 
 def granted(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> list[int]:
-    """Bytes that the control groups of this process allow: its own, which a scheduler or systemd made, and all above it."""
-    try:
-        lines = proc.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    files = [root / "memory.max", root / "memory/memory.limit_in_bytes"]  # of version 2 and 1; in a container its own
-    for line in lines:
-        _, kinds, path = line.split(":", 2)
-        for folder in (Path(path.lstrip("/")), *Path(path.lstrip("/")).parents):
-            if not kinds:
-                files.append(root / folder / "memory.max")
-            elif "memory" in kinds.split(","):
-                files.append(root / "memory" / folder / "memory.limit_in_bytes")
+    """Bytes that each control group of this process allows: those that a scheduler or systemd made, and all above them."""
+    files = [root / "memory.max", root / "memory/memory.limit_in_bytes"]  # versions 2 and 1, as seen from inside a container
+    with suppress(OSError):
+        for line in proc.read_text(encoding="utf-8").splitlines():
+            _, controllers, path = line.split(":", 2)
+            for folder in (Path(path.lstrip("/")), *Path(path.lstrip("/")).parents):
+                if not controllers:
+                    files.append(root / folder / "memory.max")
+                elif "memory" in controllers.split(","):
+                    files.append(root / "memory" / folder / "memory.limit_in_bytes")
     found = []
     for file in files:
-        with suppress(OSError, ValueError):  # not there, or "max"
+        with suppress(OSError, ValueError):  # there is none, or it says "max"
             found.append(int(file.read_text(encoding="ascii")))
     return found
 
 
 def kilobytes(path: str, name: str) -> int:
-    """What Linux says under that name; 0 elsewhere."""
+    """A number in one of Linux's files; 0 on other systems."""
     try:
         return int(re.findall(rf"^{name}:\s*(\d+) kB$", Path(path).read_text(encoding="ascii"), re.MULTILINE)[0])
     except (OSError, IndexError):

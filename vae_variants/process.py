@@ -1,7 +1,4 @@
-"""Settings of a whole process that training gains from, none of which changes a number by more than the rounding of the smallest.
-
-And what it does when it is told to end.
-"""
+"""Settings of a process that make training faster, and what the process does when a signal asks it to stop."""
 
 from __future__ import annotations
 
@@ -18,16 +15,16 @@ import torch
 
 __all__ = ["interrupt", "prepare", "stoppable"]
 
-THRESHOLD, TRIM, PAD = (-3, 2**25), (-1, 2**31 - 1), (-2, 2**28)  # glibc's M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD, and bytes
+THRESHOLD, TRIM, PAD = (-3, 2**25), (-1, 2**31 - 1), (-2, 2**28)  # glibc's M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD, in bytes
 
 
 @lru_cache(maxsize=1)
 def prepare() -> None:
-    """To be called before the first tensor operation: threads that are there already stay as they are.
+    """Sets up a process. Call it before the first tensor operation, because existing threads keep their settings.
 
-    Numbers below the smallest normal one (1.2e-38 in float32) become 0: Adam's averages of a gradient that has ceased sink there within
-    some 800 steps, where each operation on them takes many times as long. And where memory is glibc's, what a step frees is kept for the
-    next instead of being given back to the system, which would hand it out again page by page.
+    Numbers below the smallest normal one (1.2e-38 in float32) become 0: Adam's averages of a zero gradient decay to them within some
+    800 steps, and operations on them are many times slower. With glibc, freed memory is kept for the next step instead of being
+    returned to the system, which would hand it out again page by page.
     """
     torch.set_flush_denormal(True)
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
@@ -36,16 +33,16 @@ def prepare() -> None:
 
 
 def stoppable() -> None:
-    """Being told to end, by a scheduler or a terminal that is closed, is to this process what Ctrl-C is."""
+    """Handles SIGTERM and SIGHUP, from a scheduler or a closed terminal, like Ctrl-C; Ctrl-Z also stops child processes."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
+        if signal.getsignal(number) is signal.SIG_DFL:  # under nohup SIGHUP is ignored
             signal.signal(number, interrupt)
     if signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL:
         signal.signal(signal.SIGTSTP, suspend)
 
 
 def suspend(*_: object) -> None:
-    """A handler by which Ctrl-Z stops what this process has started as well, each in a group of its own, until it is told to go on."""
+    """Stops the child processes, each a process group of its own, and this process, until it is resumed."""
     children = [child.pid for child in multiprocessing.active_children() if child.pid is not None]
     for what in (signal.SIGSTOP, signal.SIGCONT):
         for pid in children:
@@ -56,6 +53,6 @@ def suspend(*_: object) -> None:
 
 
 def interrupt(number: int, _: object) -> NoReturn:
-    """A handler that raises KeyboardInterrupt, once."""
+    """Raises KeyboardInterrupt, once."""
     signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

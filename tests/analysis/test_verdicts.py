@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from tests.drawn import entries, of, parsed
+from tests.drawn import bold, described, entries, labelled, panels
 from vae_variants.analysis.advice import advise
 from vae_variants.analysis.cards import cards
 from vae_variants.analysis.entries import Entry, best
 from vae_variants.models.likelihoods import LIKELIHOODS
 from vae_variants.report.content import Content, content
+from vae_variants.report.figures import drawings
 from vae_variants.report.html import page
 from vae_variants.report.overview import overview
-from vae_variants.report.plots import plots
 from vae_variants.report.readme import readme
 
 TAKES = "a verdict needs 3 seeds"
@@ -33,19 +33,19 @@ def group(seeds: int, variants: int = 16) -> list[Entry]:
 
 def marked(found: Content) -> list[str]:
     """Whatever says of a variant that it is best, in the tables, the page, the Markdown and the plots."""
-    drawn, first = plots(found.entries), overview(found)
-    text, markdown = page(found, drawn), readme(found, ["samples"])
+    drawn, first = drawings(found.entries), overview(found)
+    text, markdown = page(found), readme(found, ["samples"])
     said = ["a cell" for sheet in (*found.likelihood, *found.sheets) for _, cells in sheet.rows for cell in cells if cell.best]
     said += ["a cell of the summary" for g in first.groups for _, cells in g.rows for cell, _ in cells if cell.best]
     said += ["the best of a column" for _ in first.best]
     said += ["bold in the page" for _ in re.findall(r"<td[^>]*><b>", text)]
     said += ["bold in Markdown" for line in markdown.splitlines() if line.startswith("| `") and "**" in line]
-    said += ["bold is explained" for words in (text, markdown, *(p.caption for p in drawn)) if BOLD.search(words)]
-    for plot in drawn:
-        body = parsed(plot.body)
-        said += [f"bold in {plot.name}" for row in of(body, "row") for t in row.iter("text") if t.get("font-weight") == "600"]
-        said += [f"a clear difference in {plot.name}" for _ in of(body, "clear")]
-        said += [f"{plot.name} in words" for svg in body.iter("svg") if "told from the best" in (svg.findtext("desc") or "")]
+    said += ["bold is explained" for words in (text, markdown, *(each.caption for each in drawn)) if BOLD.search(words)]
+    for each in drawn:
+        for title, ax in panels(each.figure).items():
+            said += [f"bold in {each.name}, {title}" for _ in bold(ax)]
+            said += [f"a clear difference in {each.name}" for _ in labelled(ax.patches, "clear")]
+            said += [f"{each.name} in words" for _ in BOLD.findall(described(ax))]
     return said
 
 
@@ -55,7 +55,7 @@ def test_under_three_seeds_nothing_is_called_best_and_it_is_said_once_why(seeds)
     assert marked(found) == []
     assert {choice.verdict for choice in found.advice.choices} == {"open", "measured"}
     assert not any(choice.best for choice in found.advice.choices if choice.verdict == "open")
-    for text in (page(found, plots(found.entries)), readme(found, [])):
+    for text in (page(found), readme(found, [])):
         assert text.count(TAKES) == 1
         assert not re.search(r"significantly better|better than the default|has the best mean", text)
 

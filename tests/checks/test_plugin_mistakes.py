@@ -115,7 +115,7 @@ def test_a_run_that_a_plug_in_fails_says_how_it_is_looked_at(call: Call) -> None
     Path("mine.py").write_text(LIKELIHOOD.replace("return (-u - 2", "return None and (-u - 2"))
     result = call("run", "vae[likelihood=mine]", "--plugin", "mine.py", "--fidelity", "smoke", "--seeds", "0,")
     assert result.exit_code == 1
-    assert result.stderr.splitlines()[-1].endswith("what is wrong with it says: vae-variants check mine.py")
+    assert result.stderr.splitlines()[-1].endswith("to see what is wrong with it: vae-variants check mine.py")
     Path("other.py").write_text(METRIC.replace("return (e", "raise ValueError(1)\n    return (e").replace("def mine", "def other"))
     result = call("run", "reference-pca-2", "--plugin", "mine.py", "--plugin", "other.py", "--fidelity", "smoke", "--seeds", "0,")
     (line,) = [line for line in result.stderr.splitlines() if "vae-variants check" in line]
@@ -128,7 +128,7 @@ def test_of_several_plug_ins_the_one_in_the_traceback_is_named(call: Call) -> No
     plugins = ("--plugin", "mine.py", "--plugin", "whole.py", "--fidelity", "smoke", "--seeds", "0,")
     result = call("run", "vae[likelihood=mine,objective=whole,hidden=8]", *plugins)
     lines = [line for line in result.stderr.splitlines() if "vae-variants check" in line]
-    assert lines == ["what mine.py registers failed; what is wrong with it says: vae-variants check mine.py"]
+    assert lines == ["what mine.py registers failed; to see what is wrong with it: vae-variants check mine.py"]
     ((_, record),) = Store("runs").records()
     launch = Launch(Path("runs"), plugins=[Path("mine.py"), Path("whole.py")])
     unknown = replace(record, failure={"epoch": 0, "traceback": ""})

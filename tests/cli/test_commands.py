@@ -159,12 +159,12 @@ def test_a_folder_of_pictures_that_is_not_there_is_all_that_is_said(call, tmp_pa
 def test_a_line_of_a_run_without_figures_ends_with_its_time(capsys):
     (spec,) = load_suite("digits").plan(seeds="1")[:1]
     log = Log([spec])
-    for reused, says in ((False, "1.5 s"), (True, "was there")):
+    for reused, says in ((False, "1.5 s"), (True, "cached")):
         log.end(spec, replace(made_up(spec), rows=[], seconds=1.5), reused)
         assert capsys.readouterr().err.splitlines()[-1].endswith(f"ok, {says}")
 
 
-CLASSIFIER = "the classifier by which samples are scored is trained"
+CLASSIFIER = "the classifier that scores samples is trained"
 
 
 @pytest.mark.parametrize(

@@ -1,26 +1,13 @@
-"""What processes do instead of their work; imports nothing, so that one is there at once."""
+"""What child processes do instead of their work. Imports nothing heavy, so that they start at once."""
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import time
 
-__all__ = ["Silent", "closes", "forks", "sleeps", "waits"]
-
-
-class Silent:
-    """Last words that are none."""
-
-    def __init__(self, file) -> None:
-        if file is not None:
-            file.close()
-
-    def __reduce__(self):
-        return Silent, (None,)
-
-    def read(self) -> str:
-        return ""
+__all__ = ["closes", "crashes", "exits", "forks", "sleeps", "waits"]
 
 
 def closes(*_: object) -> None:
@@ -49,3 +36,14 @@ def waits(pipe, *_: object) -> None:
 def sleeps(*_: object) -> None:
     """Does not even begin."""
     time.sleep(120)
+
+
+def exits(*_: object) -> None:
+    """Dies before it is asked for anything."""
+    os._exit(3)
+
+
+def crashes(pipe, folder, plugins, last_words) -> None:
+    """Ends with a fault, and writes down where."""
+    faulthandler.enable(last_words.fileno())
+    os.abort()

@@ -52,7 +52,7 @@ def made(tmp_path_factory):
         """A Ray worker, once a run trains."""
         if not (folder / "begun").exists():
             return None
-        return next((pid for pid, command in processes(program.pid).items() if command[0].startswith("ray::make")), None)
+        return next((pid for pid, command in processes(program.pid).items() if command[0].startswith("ray::make_remotely")), None)
 
     try:
         assert until(worker, 120), "no run began"
@@ -114,10 +114,10 @@ def test_progress_is_that_of_one_machine_and_no_process_stays(made):
 def test_what_is_not_there_is_one_line(monkeypatch):
     pytest.importorskip("ray", reason="Ray is an extra: pip install 'vae-variants[ray]'")
     with pytest.raises(UserError, match=r"no Ray cluster at '127\.0\.0\.1:1'"):
-        Cluster("2", "127.0.0.1:1").start()
+        Cluster("2", "127.0.0.1:1").connect()
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"vae-variants\[ray\]"):
-        Cluster("2").start()
+        Cluster("2").connect()
 
 
 def test_files_of_another_machine_go_nowhere_but_into_the_folder_of_their_run(tmp_path):

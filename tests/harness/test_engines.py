@@ -18,11 +18,11 @@ from threadpoolctl import threadpool_limits
 from tests.faults.kills import processes
 from vae_variants.evaluation.speed import TIMINGS
 from vae_variants.harness import Record, RunSpec, Store, engines, run_all, worker
-from vae_variants.harness.engines import Workers, choose_engine
+from vae_variants.harness.engines import InProcess, Workers, choose_engine
 from vae_variants.harness.environment import environment
-from vae_variants.harness.protocols import Quiet
-from vae_variants.harness.runner import Here, run
-from vae_variants.harness.worker import death
+from vae_variants.harness.protocols import Watcher
+from vae_variants.harness.runner import make_run
+from vae_variants.harness.worker import failure_of_exit
 from vae_variants.registry import UserError
 from vae_variants.variants import configure
 
@@ -161,7 +161,7 @@ def test_a_record_says_how_many_runs_shared_the_machine(stopped, alone):
 
 
 @dataclass
-class Told(Quiet):
+class Told(Watcher):
     """A watcher that keeps what it is told."""
 
     begun: list[RunSpec] = field(default_factory=list)
@@ -173,7 +173,7 @@ class Told(Quiet):
     def epoch(self, spec, done, of):
         assert done <= of == spec.configuration.values["epochs"]
 
-    def held(self, runs):
+    def waiting(self, runs):
         pytest.fail("nobody else is at them")
 
     def end(self, spec, record, reused):
@@ -189,19 +189,19 @@ class Pretended:
     def __init__(self, plugins):
         self.pipe, self.other = worker.SPAWN.Pipe()
         self.process = type("Process", (), {"pid": 0, "terminate": lambda _: None})()
-        self.ended = self.kill = self.forget = lambda *_: None
+        self.wait = self.end = lambda *_: None
 
-    def give(self, due, terms, jobs, threads):
-        self.due, self.terms = due, terms
-        assert due.spec.training_key() not in self.at_once
-        self.at_once.add(due.spec.training_key())
+    def give(self, run, settings, jobs, threads):
+        self.run, self.settings = run, settings
+        assert run.spec.training_key() not in self.at_once
+        self.at_once.add(run.spec.training_key())
         Pretended.most = max(self.most, len(self.at_once))
         self.other.send(None)
 
-    def answer(self):
+    def receive(self):
         self.pipe.recv()
-        self.at_once.remove(self.due.spec.training_key())
-        return run(self.due, self.terms, Told())
+        self.at_once.remove(self.run.spec.training_key())
+        return make_run(self.run, self.settings, Told())
 
 
 def test_records_come_in_the_order_of_the_plan_longest_first_and_no_training_twice_at_once(folder, monkeypatch):
@@ -228,7 +228,7 @@ def test_bad_jobs_get_one_clear_line(jobs):
 
 
 def test_jobs():
-    assert isinstance(choose_engine("0", CPU), Here)
+    assert isinstance(choose_engine("0", CPU), InProcess)
     assert choose_engine("1", CPU) == Workers(1)
     assert choose_engine("3", CPU, [Path("own.py")]) == Workers(3, (Path("own.py"),))
     assert choose_engine("auto", torch.device("cuda")) == Workers(1)
@@ -236,7 +236,7 @@ def test_jobs():
 
 
 def test_a_death_is_named():
-    assert "SIGSEGV" in death(-signal.SIGSEGV).reason
-    assert "signal 63" in death(-63).reason
-    assert "exit code 3" in death(3).reason
+    assert "SIGSEGV" in failure_of_exit(-signal.SIGSEGV).reason
+    assert "signal 63" in failure_of_exit(-63).reason
+    assert "exit code 3" in failure_of_exit(3).reason
     assert environment(CPU, threads=4, jobs=3)["device"].endswith("(4 threads, 3 runs side by side)")

@@ -19,23 +19,24 @@ from vae_variants.evaluation import METRICS
 from vae_variants.evaluation.evaluation import Evaluation
 from vae_variants.harness import Store, run_all, runner
 from vae_variants.harness.environment import environment
-from vae_variants.harness.failures import TRIES, Death, classified, lost
+from vae_variants.harness.failures import MOST_TRIES, Failure, classified, record_of_lost_run
 from vae_variants.harness.files import StoreError, make_folder, unseal
-from vae_variants.harness.locks import Due
+from vae_variants.harness.locks import PendingRun
 from vae_variants.harness.progress import plan_table
-from vae_variants.harness.protocols import Quiet, Terms
+from vae_variants.harness.protocols import Settings, Watcher
 from vae_variants.harness.store import CHECKPOINT, MODEL, RECORD
-from vae_variants.harness.worker import death
+from vae_variants.harness.worker import failure_of_exit
 from vae_variants.registry import UserError
 
 SMALL = "vae[hidden=4,latent=2,epochs=4]"
-KILLED = death(-signal.SIGKILL)
+KILLED = failure_of_exit(-signal.SIGKILL)
 
 
-def ended(store: Store, how: Death, seen: str = "") -> object:
+def ended(store: Store, how: Failure, seen: str = "") -> object:
     """The record that is there after the process of the run has ended so."""
     chosen = spec(SMALL)
-    return lost(Due(chosen, chosen.key(), seen), Terms(store, CPU), how, datetime.now(UTC), (1, 4), environment(CPU))
+    run = PendingRun(chosen, chosen.key(), seen)
+    return record_of_lost_run(run, Settings(store, CPU), how, datetime.now(UTC), (1, 4), environment(CPU))
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def begun(tmp_path, monkeypatch) -> Store:
     """A store with a run that has trained one epoch of four, and with its checkpoint."""
     monkeypatch.setattr(runner, "CHECKPOINT_SECONDS", 0.0)
 
-    class Power(Quiet):
+    class Power(Watcher):
         def epoch(self, spec, done, of):
             if done == 2:
                 raise KeyboardInterrupt
@@ -55,7 +56,7 @@ def begun(tmp_path, monkeypatch) -> Store:
     return store
 
 
-class Told(Quiet):
+class Told(Watcher):
     """Keeps the epochs that it is told of."""
 
     def __init__(self):
@@ -70,11 +71,11 @@ class Told(Quiet):
 
 def test_a_kill_from_outside_is_an_interruption_and_a_fault_of_the_runs_own_is_not():
     for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        assert death(-number).status == "interrupted"
+        assert failure_of_exit(-number).status == "interrupted"
     for code in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -63, 1, 3):
-        assert death(code).status == "error"
-    assert death(-signal.SIGKILL, memory=True)[::3] == ("interrupted", "oom")
-    assert "the machine ran out of memory" in death(-signal.SIGKILL, memory=True).reason
+        assert failure_of_exit(code).status == "error"
+    assert failure_of_exit(-signal.SIGKILL, memory=True)[::3] == ("interrupted", "oom")
+    assert "the machine ran out of memory" in failure_of_exit(-signal.SIGKILL, memory=True).reason
 
 
 def test_the_next_start_goes_on_with_a_run_that_was_killed_from_its_checkpoint(begun, tmp_path):
@@ -94,10 +95,10 @@ def test_the_next_start_goes_on_with_a_run_that_was_killed_from_its_checkpoint(b
 @pytest.mark.parametrize(("memory", "at_last"), [(False, "error"), (True, "oom")])
 def test_what_is_killed_at_every_start_is_a_failed_run_at_last(begun, memory, at_last, monkeypatch):
     states, seen = [], ""
-    for _ in range(TRIES):
-        record = ended(begun, death(-signal.SIGKILL, memory), seen)
+    for _ in range(MOST_TRIES):
+        record = ended(begun, failure_of_exit(-signal.SIGKILL, memory), seen)
         seen, _ = record.started, states.append(record.status["0"])
-    assert states == ["interrupted"] * (TRIES - 1) + [at_last]
+    assert states == ["interrupted"] * (MOST_TRIES - 1) + [at_last]
     assert "as 2 times before" in record.reason["0"]
     with monkeypatch.context() as patch:
         patch.setattr(runner, "train", lambda *_: pytest.fail("trained again"))
@@ -115,7 +116,7 @@ def test_a_record_that_was_written_before_the_process_died_is_the_record(tmp_pat
 
 @pytest.mark.parametrize("status", ["error", "timeout", "oom"])
 def test_a_failed_run_keeps_its_checkpoint(begun, status):
-    assert set(ended(begun, Death(status, "")).status.values()) == {status}
+    assert set(ended(begun, Failure(status, "")).status.values()) == {status}
     assert begun.epochs_done(spec(SMALL)) == 2
 
 
@@ -202,7 +203,7 @@ def test_a_record_of_a_younger_version_stays(tmp_path):
     (record,) = run_all([spec(SMALL)], store, CPU)
     path = store.locate(spec(SMALL), record.key) / RECORD
     path.write_text(younger := json.dumps({**json.loads(unseal(path.read_text())), "schema": 99}))
-    with pytest.raises(UserError, match=r"younger than .*: update vae-variants"):
+    with pytest.raises(UserError, match=r"newer than .*: update vae-variants"):
         run_all([spec(SMALL)], store, CPU)
     assert path.read_text() == younger
     assert list(store.records()) == []
@@ -228,16 +229,15 @@ def test_a_file_that_cannot_be_read_is_not_damaged(tmp_path, name, monkeypatch):
 
 
 def test_what_is_removed_while_it_is_packed_is_left_out(begun, monkeypatch):
-    chosen, real = spec(SMALL), Path.is_file
+    chosen, real = spec(SMALL), Path.read_bytes
     folder = begun.locate(chosen, chosen.key())
 
-    def then_removed(self):
-        there = real(self)
+    def removed_before(self):
         if self.name == CHECKPOINT:
             self.unlink(missing_ok=True)
-        return there
+        return real(self)
 
-    monkeypatch.setattr(Path, "is_file", then_removed)
+    monkeypatch.setattr(Path, "read_bytes", removed_before)
     assert begun.packed(folder, {}) == {}
 
 

@@ -10,7 +10,7 @@ import torch
 
 from vae_variants.analysis.statistics import interval
 from vae_variants.evaluation.speed import TIMINGS
-from vae_variants.harness import Quiet, Record, RunSpec, Store, load_suite, parse_seeds, run_all, suite_files, unique
+from vae_variants.harness import Record, RunSpec, Store, Watcher, load_suite, parse_seeds, run_all, suite_files, unique
 from vae_variants.harness.environment import choose_device
 from vae_variants.harness.files import seal, unseal
 from vae_variants.harness.measured import peak_memory, reset_peak_memory
@@ -80,7 +80,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(tmp_path, mon
     chosen = spec("vae[hidden=8,latent=2,epochs=6]", level="quick")
     whole = run_all([chosen], Store(tmp_path / "whole"), device=CPU)[0]
 
-    class Interrupt(Quiet):
+    class Interrupt(Watcher):
         def epoch(self, spec, done, of):
             if done == 4:
                 raise KeyboardInterrupt
@@ -93,7 +93,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(tmp_path, mon
 
     told = []
 
-    class Listen(Quiet):
+    class Listen(Watcher):
         def epoch(self, spec, done, of):
             told.append(done)
 

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from tests.harness.test_runner import CPU, figures, spec
-from vae_variants.harness import Quiet, Record, Store, fingerprint, run_all, runner
+from vae_variants.harness import Record, Store, Watcher, fingerprint, run_all, runner
 from vae_variants.harness.files import load_tensors, load_with_metadata, save_tensors, seal, unseal
-from vae_variants.harness.locks import Due, Queue, claimed
-from vae_variants.harness.record import OtherSchema
+from vae_variants.harness.locks import PendingRun, Queue, training_lock
+from vae_variants.harness.record import NewerSchema
 from vae_variants.harness.store import CHECKPOINT, MODEL, RECORD
 from vae_variants.variants import VARIANTS, Variant
 
@@ -82,7 +82,7 @@ def test_a_flipped_bit_is_one_line_and_the_run_is_made_again(name, done, tmp_pat
     if name == CHECKPOINT:
         monkeypatch.setattr(runner, "CHECKPOINT_SECONDS", 0.0)
 
-        class Interrupt(Quiet):
+        class Interrupt(Watcher):
             def epoch(self, spec, done, of):
                 raise KeyboardInterrupt
 
@@ -163,7 +163,7 @@ def test_a_record_without_its_seal_is_none(done):
     with pytest.raises(ValueError, match="without its digest"):
         Record.from_json(unseal(done[0].to_json()))
     content = json.loads(unseal(done[0].to_json()))
-    with pytest.raises(OtherSchema):
+    with pytest.raises(NewerSchema):
         Record.from_json(json.dumps(content | {"schema": 4, "new": 1}))
     with pytest.raises(ValueError, match="not a record"):
         Record.from_json(seal(json.dumps({**content, "schema": True}, indent=1)))
@@ -250,7 +250,7 @@ def test_the_plan_is_there_before_the_first_run(tmp_path):
     store, plan = Store(tmp_path), [spec(SMALL), spec("reference-pca-2")]
     keys = [one.key() for one in plan]
 
-    class First(Quiet):
+    class First(Watcher):
         def begin(self, spec):
             assert list(store.planned()) == keys
             raise KeyboardInterrupt
@@ -270,26 +270,26 @@ def test_the_plan_is_there_before_the_first_run(tmp_path):
 
 def test_what_another_invocation_is_at_waits_and_its_record_is_taken(done, tmp_path):
     record, store = done[0], Store(tmp_path)
-    first, second = (Queue([Due(spec(SMALL), record.key)], store) for _ in range(2))
-    assert first.take() == Due(spec(SMALL), record.key)
+    first, second = (Queue([PendingRun(spec(SMALL), record.key)], store) for _ in range(2))
+    assert first.take() == PendingRun(spec(SMALL), record.key)
     assert second.take() is None
     assert second
     store.put(store.folder(spec(SMALL), record.key), record)
-    first.done(Due(spec(SMALL), record.key))
+    first.done(record.key)
     assert second.take() == record
     assert not second
-    again = Queue([Due(spec(SMALL), record.key, seen=record.started)], store)
-    assert isinstance(again.take(), Due), "that record is the one that does not do"
+    again = Queue([PendingRun(spec(SMALL), record.key, replaces=record.started)], store)
+    assert isinstance(again.take(), PendingRun), "that record is the one that does not do"
     again.close()
-    with claimed(store, spec(SMALL).training_key()):
-        assert Queue([Due(spec(SMALL), record.key)], store).take() is None
+    with training_lock(store, spec(SMALL).training_key()):
+        assert Queue([PendingRun(spec(SMALL), record.key)], store).take() is None
 
 
 def one_of_two(root: Path, barrier, turn: int) -> tuple[list[str], list[str]]:
     """Labels of the runs that it makes, and the keys of all."""
     made = []
 
-    class Begun(Quiet):
+    class Begun(Watcher):
         def begin(self, spec):
             made.append(spec.label)
 

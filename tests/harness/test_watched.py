@@ -20,11 +20,12 @@ from tests.harness.test_runner import CPU, spec
 from vae_variants import process
 from vae_variants.datasets import load_dataset
 from vae_variants.harness import Store, locks, run_all, worker
+from vae_variants.harness.failures import Failure
 from vae_variants.harness.files import StoreError
-from vae_variants.harness.limits import ceiling, fitting, limit
-from vae_variants.harness.locks import Due
+from vae_variants.harness.limits import ceiling, require_machine, set_memory_limit
+from vae_variants.harness.locks import PendingRun
 from vae_variants.harness.progress import Log
-from vae_variants.harness.protocols import Terms
+from vae_variants.harness.protocols import Settings
 from vae_variants.harness.spec import prepared
 from vae_variants.harness.worker import SPAWN
 from vae_variants.memory import granted
@@ -60,20 +61,20 @@ def test_a_hard_limit_below_the_ceiling_is_kept(monkeypatch):
     monkeypatch.setattr(resource, "setrlimit", lambda which, limits: found.append(limits))
     for hard in (4 * 2**30, resource.RLIM_INFINITY):
         monkeypatch.setattr(resource, "getrlimit", lambda which, hard=hard: (hard, hard))
-        limit(8 * 2**30, CPU)
-        limit(None, CPU)
+        set_memory_limit(8 * 2**30, CPU)
+        set_memory_limit(None, CPU)
     assert found == [(2**32, 2**32), (2**32, 2**32), (2**33, resource.RLIM_INFINITY), (resource.RLIM_INFINITY, resource.RLIM_INFINITY)]
 
 
 def test_what_no_machine_of_a_cluster_has_is_one_clear_line():
     machines = [{"CPU": 8.0, "memory": 1.0}, {"CPU": 2.0, "GPU": 1.0}]
     for needed in ({"CPU": 8, "GPU": 0}, {"CPU": 2, "GPU": 0.5}):
-        fitting(machines, needed)
+        require_machine(machines, needed)
     for needed in ({"CPU": 9, "GPU": 0}, {"CPU": 4, "GPU": 1}):
         with pytest.raises(UserError, match=r"no machine of the cluster has .* CPUs and . GPUs.*: there is 2 CPUs and 1 GPUs; 8"):
-            fitting(machines, needed)
+            require_machine(machines, needed)
     with pytest.raises(UserError, match="there is none"):
-        fitting([], {"CPU": 1, "GPU": 0})
+        require_machine([], {"CPU": 1, "GPU": 0})
 
 
 # -- a process, watched ------------------------------------------------------------------------------------------------
@@ -86,21 +87,20 @@ def watched(monkeypatch, tmp_path):
 
     def start(target, timeout=None):
         monkeypatch.setattr(worker, "work", target)
-        monkeypatch.setattr(worker, "Words", ends.Silent)
         monkeypatch.setattr(worker, "GRACE", 1.0)
         workers.append(started := worker.Worker())
-        started.give(Due(spec(SMALL), "key"), Terms(Store(tmp_path), CPU, timeout), 1, 1)
+        started.give(PendingRun(spec(SMALL), "key"), Settings(Store(tmp_path), CPU, timeout), 1, 1)
         return started
 
     yield start
     for started in workers:
-        started.kill()
+        started.end(Failure("", ""))
 
 
 def looked_at(watched: worker.Worker) -> object:
     """What there is to be seen, as an engine looks for it."""
     for _ in range(200):
-        found = watched.answer() if watched.pipe.poll(0.1) else watched.exceeded()
+        found = watched.receive() if watched.pipe.poll(0.1) else watched.exceeded()
         if found is not None:
             return found
     return None
@@ -108,7 +108,7 @@ def looked_at(watched: worker.Worker) -> object:
 
 def test_a_process_that_closes_its_pipe_and_goes_on_is_ended(watched):
     started = watched(ends.closes)
-    assert "closed what it had open" in looked_at(started).reason
+    assert "closed its files" in looked_at(started).reason
     assert not started.process.is_alive()
 
 
@@ -136,7 +136,7 @@ def test_a_run_that_does_not_begin_is_ended(watched, monkeypatch):
 def test_time_that_the_command_was_stopped_for_is_not_the_runs(watched):
     started = watched(ends.waits, timeout=5.0)
     assert until(lambda: started.pipe.poll(), 20)
-    started.answer()
+    started.receive()
     started.began -= 100.0
     started.looked -= 100.0  # as if it had not run meanwhile
     assert started.exceeded() is None
@@ -144,12 +144,25 @@ def test_time_that_the_command_was_stopped_for_is_not_the_runs(watched):
     assert started.exceeded().reason == "took longer than 5 s"
 
 
-def test_nothing_is_left_where_last_words_are_written(tmp_path, monkeypatch):
+def test_a_process_that_died_while_it_waited_costs_no_run(watched, monkeypatch):
+    started = watched(ends.exits)
+    first, started.runs_made = started.process, 1
+    monkeypatch.setattr(worker, "work", ends.waits)
+    for _ in range(200):
+        assert (started.receive() if started.pipe.poll(0.1) else started.exceeded()) is None
+        if started.began is not None:
+            break
+    assert started.process is not first and started.process.is_alive()
+    assert (started.runs_made, started.began is None) == (0, False)
+
+
+def test_last_words_are_read_and_leave_no_file(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    words = worker.Words(tempfile.TemporaryFile("w+"))  # noqa: SIM115
-    print("where it was", file=words.file, flush=True)
+    monkeypatch.setattr(worker, "work", ends.crashes)
+    started = worker.Worker()
+    assert until(lambda: started.process.exitcode is not None, 30)
+    assert started.end(Failure("error", "")).traceback.splitlines()[-1].endswith("in crashes")
     assert list(tmp_path.iterdir()) == []
-    assert words.read() == "where it was\n"
 
 
 def forget():
@@ -163,18 +176,18 @@ def test_data_that_have_changed_since_the_start_stop_the_command(tmp_path, monke
     images = np.random.default_rng(0).random((200, 6, 6))
     np.savez("plain.npz", x=images)
     chosen = spec("reference-pca-2", dataset="npz:plain.npz")
-    due = Due(chosen, chosen.key())
+    run = PendingRun(chosen, chosen.key())
     np.savez("plain.npz", x=1 - images)
     forget()
     pipe, other = SPAWN.Pipe()
-    monkeypatch.setattr(worker, "limit", lambda *_: None)
+    monkeypatch.setattr(worker, "set_memory_limit", lambda *_: None)
     monkeypatch.setattr(os, "setpgrp", lambda: None)
     monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
     monkeypatch.setattr(worker.signal, "raise_signal", lambda *_: None)
-    monkeypatch.setattr(worker.faulthandler, "enable", lambda *_: None)
+    monkeypatch.setattr(worker.faulthandler, "enable", lambda *_, **__: None)
     monkeypatch.setattr(worker.faulthandler, "register", lambda *_, **__: None)
-    pipe.send(worker.Job(due, Terms(Store("runs"), CPU), chosen.code, 1, torch.get_num_threads(), None))
-    worker.work(other, tmp_path, (), worker.Words(tempfile.TemporaryFile("w+")))  # noqa: SIM115
+    pipe.send(worker.Job(run, Settings(Store("runs"), CPU), chosen.code, 1, torch.get_num_threads(), None))
+    worker.work(other, tmp_path, (), other)
     assert pipe.recv() is None
     assert "plain.npz' has changed since this command was started" in str(pipe.recv())
     assert list(Store("runs").records()) == []
@@ -187,14 +200,14 @@ def test_data_that_have_changed_since_the_start_stop_the_command(tmp_path, monke
 def test_whoever_waits_for_another_command_is_told_so_once(tmp_path, capsys):
     chosen, store = spec(SMALL), Store(tmp_path)
     (record,) = run_all([chosen], Store(tmp_path / "elsewhere"), CPU)
-    held = locks.lock(store, chosen.training_key())
+    held = locks.file_lock(store, chosen.training_key())
     held.acquire()
 
     class Once(Log):
         times = 0
 
-        def held(self, runs):
-            super().held(runs)
+        def waiting(self, runs):
+            super().waiting(runs)
             Once.times += 1
             if Once.times == 2:
                 store.put(store.folder(chosen, record.key), record)
@@ -203,7 +216,7 @@ def test_whoever_waits_for_another_command_is_told_so_once(tmp_path, capsys):
     with Once([chosen]) as log:
         assert run_all([chosen], store, CPU, watcher=log) == [record]
     said = capsys.readouterr().err
-    assert said.count("waiting for another command on this folder, which is at the run left") == 1
+    assert said.count("waiting: another command is making the remaining run") == 1
     assert Once.times == 2
 
 

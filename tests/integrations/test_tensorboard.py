@@ -14,7 +14,7 @@ from vae_variants.cli.app import app
 from vae_variants.evaluation.speed import TIMINGS
 from vae_variants.harness import Record, RunSpec, Store, run_all
 from vae_variants.harness.engines import Workers
-from vae_variants.harness.protocols import Quiet, Together
+from vae_variants.harness.protocols import Watcher, Watchers
 from vae_variants.integrations.tensorboard import FOLDER, Events
 from vae_variants.variants import configure
 
@@ -82,13 +82,13 @@ def test_curves_and_figures_of_each_seed_are_what_the_record_has(selector, tmp_p
 def test_they_come_from_processes_epoch_by_epoch(tmp_path):
     store, seen = Store(tmp_path), []
 
-    class Look(Quiet):
+    class Look(Watcher):
         def losses(self, spec, found):
             seen.append((found.done, {name: len(rows) for name, rows in found.rows.items()}))
 
     engine, events = Workers(1), Events(store)
     try:
-        (record,) = run_all([spec()], store, CPU, watcher=Together(events, Look()), engine=engine)
+        (record,) = run_all([spec()], store, CPU, watcher=Watchers(events, Look()), engine=engine)
     finally:
         engine.close()
         events.close()
@@ -102,14 +102,14 @@ def test_a_run_that_goes_on_has_all_its_epochs_once(tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "CHECKPOINT_SECONDS", 0.0)
     store = Store(tmp_path)
 
-    class Interrupt(Quiet):
+    class Interrupt(Watcher):
         def epoch(self, spec, done, of):
             if done == 3:
                 raise KeyboardInterrupt
 
     events = Events(store)
     with pytest.raises(KeyboardInterrupt):
-        run_all([spec()], store, CPU, watcher=Together(events, Interrupt()))
+        run_all([spec()], store, CPU, watcher=Watchers(events, Interrupt()))
     events.close()
     (folder,) = tmp_path.glob(f"*/*/{FOLDER}/seed-3")
     assert [p.step for p in read(folder).Scalars("curves/train_loss")] == [1, 2]  # what was told is there

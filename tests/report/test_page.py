@@ -15,9 +15,9 @@ from tests.made_up import grid, made_up
 from vae_variants.analysis.entries import COLOURS, LOOKS, Entry
 from vae_variants.report import Change, Claim, html, write_report
 from vae_variants.report.content import ROWS, content
+from vae_variants.report.figures import Plot
 from vae_variants.report.html import DARK, LARGEST, page
 from vae_variants.report.overview import overview
-from vae_variants.report.plot import Plot
 
 HOSTILE = "\"><script>alert(1)</script><img src=http://x onerror=alert(1)>{{ 7 * 7 }}' onclick='alert(1)"
 COMMAND = "vae-variants bench digits"

@@ -13,8 +13,8 @@ import pytest
 from tests.report.test_page import entries, whole_page
 from vae_variants.analysis.entries import Entry
 from vae_variants.report.content import content
+from vae_variants.report.figures import drawings, plots
 from vae_variants.report.html import page
-from vae_variants.report.plots import plots
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None)
 HERE = BROWSER is not None and all(map(find_spec, ("playwright", "axe_playwright_python")))
@@ -190,7 +190,7 @@ def test_long_names_are_whole_in_tables(browser, tmp_path, width):
     long = ["vae[likelihood=my_plugin:student_t,latent=20]", "vae[likelihood=my_plugin:laplace,b=0.05]"]
     group = [replace(e, label=label) for e, label in zip(entries(3), [*long, "vae-continuous-bernoulli-of-some-length"], strict=True)]
     group += [e for e in entries(16) if e.record.support == "binary"][1:]
-    (tmp_path / "report.html").write_text(page(content("digits", group, "a command"), plots(group)), encoding="utf-8")
+    (tmp_path / "report.html").write_text(page(content("digits", group, "a command"), plots(drawings(group))), encoding="utf-8")
     tab = browser.new_page(viewport={"width": width, "height": 900})
     tab.goto((tmp_path / "report.html").as_uri())
     tab.evaluate("document.querySelectorAll('main details').forEach(e => e.open = true)")
@@ -201,9 +201,9 @@ def test_long_names_are_whole_in_tables(browser, tmp_path, width):
     found = tab.evaluate(cut)
     assert len(found) > 20 and [label for label, whole in found if not whole] == []
     figures = tab.locator("figure").all()
-    drawings = [(figure.locator("svg[role=img]").count(), figure.locator("details.saves button, h3 button").count()) for figure in figures]
-    assert all(there == buttons for there, buttons in drawings)
-    assert [there > 8 for there, _ in drawings] == [figure.locator("details.saves").count() == 1 for figure in figures]
+    pictures = [(figure.locator("svg[role=img]").count(), figure.locator("details.saves button, h3 button").count()) for figure in figures]
+    assert all(there == buttons for there, buttons in pictures)
+    assert [there > 8 for there, _ in pictures] == [figure.locator("details.saves").count() == 1 for figure in figures]
     tab.close()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import math
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -21,23 +20,27 @@ from vae_variants.analysis.entries import LOOKS, distinct
 from vae_variants.datasets import load_dataset
 from vae_variants.evaluation import FIDELITIES, Evaluation
 from vae_variants.harness.pictures import STEPS, UNITS, bytes_of, pictures
-from vae_variants.report.grids import NUMBERS, SIDES, affordable, grids, picture
+from vae_variants.report.drawing import grid
+from vae_variants.report.figures import FIGURES
+from vae_variants.report.grids import NUMBERS, SIDES, affordable
+from vae_variants.report.svg import markup
 from vae_variants.training.loop import Training
 from vae_variants.training.population import Population
 from vae_variants.variants import build, configure
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 5), (3, 6, 6)])
-def test_a_picture_holds_the_images_as_they_are(shape):
+def test_a_grid_holds_the_images_as_they_are(shape):
     images = torch.randint(0, 256, (5, math.prod(shape)), dtype=torch.uint8)
-    found = np.asarray(Image.open(io.BytesIO(base64.b64decode(re.search('base64,([^"]+)', picture(images, shape, 3, "words"))[1]))))
-    c, h, w = shape
-    assert found.shape == (2 * h + 1, 3 * w + 2, c + 1)
+    found = grid(images, shape, 3)
+    _, h, w = shape
+    assert found.shape == (2 * h + 1, 3 * w + 2, 4)
     for i, image in enumerate(images):
         top, left = (i // 3) * (h + 1), (i % 3) * (w + 1)
-        assert (found[top : top + h, left : left + w, :c] == image.view(shape).permute(1, 2, 0).numpy()).all()
-    assert (found[:h, :w, c] == 255).all()
-    assert (found[h, :, c] == 0).all() and (found[h + 1 :, 2 * (w + 1) :, c] == 0).all()
+        assert (found[top : top + h, left : left + w, :3] == image.view(shape).permute(1, 2, 0).numpy()).all()
+    assert (found[:h, :w, 3] == 255).all()
+    assert (found[h, :, 3] == 0).all() and (found[h + 1 :, 2 * (w + 1) :, 3] == 0).all()
+    assert grid(images[:1], shape, 3).shape == (h, w, 4)
 
 
 @given(st.integers(1, 20_000), st.integers(1, LOOKS))
@@ -123,12 +126,13 @@ def test_codes_that_cannot_be_moved_or_have_no_decoder_are_not_traversed(small):
     assert set(found) == {"latent", "latent_share", "latent_labels"}
 
 
-def test_grids_show_what_the_records_have():
+@pytest.mark.parametrize(("name", "key"), [("samples", "samples"), ("reconstructions", "reconstructions"), ("traversals", "traversal")])
+def test_figures_show_what_the_records_have(name, key):
     group = entries(8)
-    by_name = {p.name: parsed(p.body) for p in grids(group)}
-    for name, key in (("samples", "samples"), ("reconstructions", "reconstructions"), ("traversals", "traversal")):
-        drawn = {e.get("data-variant"): e.find(".//img") for e in by_name[name].iter() if e.get("data-variant")}
-        assert set(drawn) == {e.label for e in distinct(group)}
-        for e in group:
-            found = np.asarray(Image.open(io.BytesIO(base64.b64decode(drawn[e.label].get("src").partition(",")[2]))))
-            assert (found[:8, :8, 0].ravel() == e.pictures[key][0].numpy()).all()
+    body = parsed(markup(FIGURES[name].draw(group), name))
+    drawn = {e.get("data-variant"): e.find(".//image") for e in body.iter() if e.get("data-variant")}
+    assert set(drawn) == {e.label for e in distinct(group)}
+    for e in group:
+        found = np.asarray(Image.open(io.BytesIO(base64.b64decode(drawn[e.label].get("href").partition(",")[2]))))
+        assert found.shape[-1] == 2, "grey images have no colours"
+        assert (found[:8, :8, 0].ravel() == e.pictures[key][0].numpy()).all()

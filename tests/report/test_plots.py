@@ -1,8 +1,7 @@
-"""Laws of the page's plots: what is drawn can be read back, and is what the records have."""
+"""What figures show is what the records have, read back from what is drawn; and the page's SVG is the same figure."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from dataclasses import replace
@@ -12,98 +11,117 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 
-from tests.drawn import HOSTILE, entries, inverse, of, parsed, place, read, svgs, title
+from tests.drawn import HOSTILE, bold, described, drawn, entries, labelled, panels, parsed, read, svgs, variants
 from vae_variants.analysis.entries import LOOKS, Entry, best, prominent
+from vae_variants.report import lines, tradeoffs
 from vae_variants.report.dots import dot_panel
+from vae_variants.report.drawing import BREAK, PAPER, compose, in_points, without_worst
+from vae_variants.report.figures import FIGURES, SECTIONS, WHOLE, drawings, plots
 from vae_variants.report.label_layout import HEIGHT
-from vae_variants.report.lines import lines
 from vae_variants.report.matrix import MOST, differences, excludes
-from vae_variants.report.plots import SECTIONS, plots
-from vae_variants.report.tradeoffs import COSTS, front, tradeoffs
+from vae_variants.report.svg import markup
+from vae_variants.report.tradeoffs import COSTS, front
 
-COLOURS = re.compile(r"(var\(--(v[0-7]|ink|line|paper|muted)\)|none|rgba\([\d.,]+\))")
+COLOURS = re.compile(r"(var\(--(v[0-7]|ink|line|paper|muted)\)|none)")
+
+
+def dots(metric: str, group: list[Entry]):
+    (ax,) = panels(compose([dot_panel("a title", metric, group, group)])).values()
+    return ax
+
+
+def with_values(group: list[Entry], metric: str, value) -> list[Entry]:
+    """The same with other values of a metric: value(place of the entry, row)."""
+    found = []
+    for i, e in enumerate(group):
+        rows = [{**r, "value": value(i, r)} if r["metric"] == metric else r for r in e.record.rows]
+        found.append(replace(e, record=replace(e.record, rows=rows), index=i))
+    return found
 
 
 @pytest.mark.parametrize("metric", ["log_likelihood", "elbo", "probe_accuracy", "reconstruction_mse", "train_images_per_second"])
 def test_every_variant_with_a_value_has_one_mark_where_its_mean_is(metric):
     group = [e for e in entries() if e.record.support == "binary"]
-    svg = parsed(dot_panel("p", "a title", metric, group, group)).find("svg")
-    back, error = inverse(svg)
-    rows = {row.get("data-variant"): row for row in of(svg, "row")}
-    expected = [e for e in group if e.interval(metric)]
-    assert len(of(svg, "row")) == len(rows) == len(expected) > 3
+    ax = dots(metric, group)
+    low, high = ax.get_xlim()
+    rows, expected = variants(ax), [e for e in group if e.interval(metric)]
+    assert set(rows) == {e.label for e in expected} and len(rows) > 3
     for e in expected:
-        found, (mark,) = e.interval(metric), of(rows[e.label], "mark")
-        x, y = place(mark)
-        assert back(x) == pytest.approx(found.mean, abs=error)
-        assert (mark.get("fill") == "var(--paper)") == (e.kind(metric) == "lower-bound")
-        lines = of(rows[e.label], "interval")
-        assert len(lines) == (found.low is not None and found.n > 2)
-        beyond = of(rows[e.label], "beyond")
-        for line in lines:
-            assert float(line.get("y1")) == float(line.get("y2")) == pytest.approx(y)
-            if not beyond:
-                assert [back(float(line.get(end))) for end in ("x1", "x2")] == pytest.approx([found.low, found.high], abs=error)
-        seeds = [back(float(x)) for d in of(rows[e.label], "seeds") for x in re.findall(r"M([\d.]+) ", d.get("d"))]
-        if seeds:
-            assert sorted(seeds) == pytest.approx(sorted(e.values(metric).values()), abs=6 * error)  # to a tenth of a pixel
-        else:
-            assert found.n == 1
-    (line,) = of(svg, "baseline")
-    assert back(float(line.get("x1"))) == pytest.approx(expected[0].interval(metric).mean, abs=error)
+        found, (mark,) = e.interval(metric), labelled(rows[e.label], "mean")
+        assert mark.get_xdata().tolist() == [found.mean]
+        assert (mark.get_markerfacecolor() == PAPER) == (e.kind(metric) == "lower-bound")
+        spans = labelled(rows[e.label], "interval")
+        assert len(spans) == (found.low is not None and found.n > 2)
+        for span in spans:
+            assert span.get_xdata()[:2].tolist() == [max(found.low, low), min(found.high, high)]
+            assert set(span.get_ydata()[:2]) == set(mark.get_ydata())
+        beyond = [a.get_marker() for a in labelled(rows[e.label], "beyond")]
+        assert beyond == (["<"] * int(found.low < low) + [">"] * int(found.high > high) if spans else [])
+        seeds = [x for a in labelled(rows[e.label], "seeds") for x in a.get_xdata()[::3]]
+        assert seeds == ([v for v in e.values(metric).values() if low <= v <= high] if found.n > 1 else [])
+    (line,) = labelled(ax.lines, "baseline")
+    assert set(line.get_xdata()) == {expected[0].interval(metric).mean}
+    order = sorted(rows, key=lambda label: labelled(rows[label], "mean")[0].get_ydata()[0])
+    means = [next(e for e in expected if e.label == label).interval(metric).mean for label in order]
+    assert means == sorted(means, reverse=metric != "reconstruction_mse")
 
 
 def test_an_interval_that_leaves_the_plot_says_so():
-    group = [e for e in entries() if e.interval("elbo") and e.record.support == "binary" and len(e.record.seeds) > 2][:4]
-    for i, e in enumerate(group):
-        spread = 40 if i == 1 else 0.1
-        rows = [{**r, "value": i + spread * (r["seed"] - 1)} if r["metric"] == "elbo" else r for r in e.record.rows]
-        group[i] = Entry("wild" if i == 1 else e.label, replace(e.record, rows=rows), index=i)
-    svg = parsed(dot_panel("p", "a title", "elbo", group, group)).find("svg")
-    assert [bool(of(row, "beyond")) for row in of(svg, "row") if row.get("data-variant") != "wild"] == [False] * 3
-    (row,) = [row for row in of(svg, "row") if row.get("data-variant") == "wild"]
-    assert len(re.findall("M", of(row, "beyond")[0].get("d"))) == 2
-    back, error = inverse(svg)
-    assert back(place(of(row, "mark")[0])[0]) == pytest.approx(group[1].interval("elbo").mean, abs=error)
+    group = [e for e in entries() if e.interval("elbo") and e.record.support == "binary" and len(e.record.seeds) > 2][:3]
+    found = with_values(group, "elbo", lambda i, row: i + (40 if i == 1 else 0.1) * (row["seed"] - 1))
+    rows = variants(dots("elbo", found))
+    assert [len(labelled(rows[e.label], "beyond")) for e in found] == [0, 2, 0]
+    assert labelled(rows[found[1].label], "mean")[0].get_xdata() == [found[1].interval("elbo").mean]
+
+
+def test_a_collapsed_variant_does_not_squeeze_the_others():
+    group = [e for e in entries(24) if e.interval("elbo") and e.record.support == "binary"][:5]
+    found = with_values(group, "elbo", lambda i, row: i if i < 4 else -1000.0)
+    ax = dots("elbo", found)
+    low, high = ax.get_xlim()
+    assert -2 < low < 0 and 3 < high < 5
+    collapsed = variants(ax)[found[4].label]
+    assert labelled(collapsed, "mean") == [] and [a.get_marker() for a in labelled(collapsed, "beyond")] == ["<"]
+    assert any("000" in a.get_text() for a in collapsed if isinstance(a, Text)), "its figure is there all the same"
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30), st.sampled_from(["higher", "lower"]))
+def test_what_is_out_of_view_is_a_quarter_at_most_and_the_worst(values, better):
+    kept = without_worst(values, better)
+    ordered = sorted(values, reverse=better == "higher")
+    assert kept == ordered[: len(kept)] and len(values) - len(kept) <= len(values) // 4
+    assert len(kept) == len(values) or 4 * (max(kept) - min(kept)) < max(values) - min(values)
 
 
 def test_values_that_differ_by_orders_are_shown_by_their_logarithm():
     group = [e for e in entries() if e.interval("train_seconds")][:5]
-    far = [
-        Entry(e.label, replace(e.record, rows=[{**r, "value": r["value"] * 10.0**i} for r in e.record.rows]), index=i)
-        for i, e in enumerate(group)
-    ]
-    svg = parsed(dot_panel("p", "a title", "train_seconds", far, far)).find("svg")
-    back, error = inverse(svg, log=True)
-    for row, e in zip(of(svg, "row"), sorted(far, key=lambda e: e.interval("train_seconds").mean), strict=True):
-        assert row.get("data-variant") == e.label
-        assert math.log10(back(place(of(row, "mark")[0])[0])) == pytest.approx(math.log10(e.interval("train_seconds").mean), abs=error)
+    far = with_values(group, "train_seconds", lambda i, row: row["value"] * 10.0**i)
+    ax = dots("train_seconds", far)
+    assert ax.get_xscale() == "log"
+    for e in far:
+        (mark,) = labelled(variants(ax)[e.label], "mean")
+        assert mark.get_xdata() == [e.interval("train_seconds").mean]
 
 
-def test_what_cannot_be_told_from_the_best_is_marked():
+def test_what_is_not_significantly_different_from_the_best_is_marked():
     group = [e for e in entries() if e.record.support == "binary" and e.interval("log_likelihood")]
-    up = [
-        Entry(e.label, replace(e.record, rows=[{**r, "value": r["value"] + 200.0 * (e in group[1:3])} for r in e.record.rows]))
-        for e in group
-    ]
-    top = set(best(up, "log_likelihood"))
-    svg = parsed(dot_panel("p", "a title", "log_likelihood", up, up)).find("svg")
-    bold = {row.get("data-variant") for row in of(svg, "row") if any(t.get("font-weight") == "600" for t in row.iter("text"))}
-    assert bold == top
+    up = with_values(group, "log_likelihood", lambda i, row: row["value"] + 200.0 * (i in (1, 2)))
+    top, ax = set(best(up, "log_likelihood")), dots("log_likelihood", up)
+    assert bold(ax) == top
     assert 0 < len(top) < len(up)
-    assert all(label in svg.findtext("desc").partition("Cannot be told from the best: ")[2] for label in top)
+    assert all(label in described(ax).partition("Not significantly different from the best: ")[2] for label in top)
 
 
 def test_nothing_in_nats_is_drawn_beside_that_of_other_pixels():
-    group = entries(24)
-    supports = {e.label: e.record.support for e in group}
-    seen = 0
-    for name, svg in svgs(plots(group)):
-        if "nats" in title(svg) or "log p(x)" in title(svg) or "ELBO" in title(svg) or "L_K" in title(svg):
-            drawn = {supports[g.get("data-variant")] for g in svg.iter("g") if g.get("data-variant")}
-            assert len(drawn) <= 1, (name, title(svg))
-            seen += 1
+    supports, seen = {e.label: e.record.support for e in entries()}, 0
+    for each in drawn():
+        for title, ax in panels(each.figure).items():
+            if any(words in title for words in ("nats", "log p(x)", "ELBO", "L_K")) and each.name not in ("latent_units", "losses"):
+                assert len({supports[label] for label in variants(ax) if label}) <= 1, (each.name, title)
+                seen += 1
     assert seen > 12
 
 
@@ -122,81 +140,90 @@ def test_the_pareto_front_is_that_of_brute_force(points, better):
     assert [points[i] for i in found] == sorted(points[i] for i in found)
 
 
-@pytest.mark.parametrize("cost", list(COSTS))
-def test_the_front_is_drawn_through_the_variants_that_are_on_it(cost):
+def test_the_front_is_drawn_through_the_variants_that_are_on_it():
     group = [e for e in entries(24) if e.record.support == "binary" and e.interval("log_likelihood")]
-    for metric in ("train_seconds", "sample_images_per_second", "parameters"):
-        if not all(e.interval(metric) for e in group):
-            pytest.fail(f"no {metric}")
-    (plot,) = [p for p in tradeoffs(group) if p.name == "cost-likelihood-binary"]
-    (svg,) = [s for s in parsed(plot.body).iter("svg") if s.get("id").endswith(cost)]
-    better = ("higher" if cost == "sample_images_per_second" else "lower", "higher")
-    on = [group[i] for i in front([(e.interval(cost).mean, e.interval("log_likelihood").mean) for e in group], better)]
-    across, error = inverse(svg)
-    up, error_up = inverse(svg, "y")
-    marks = {g.get("data-variant"): place(of(g, "mark")[0]) for g in svg.iter("g") if g.get("data-variant")}
-    assert set(marks) == {e.label for e in group}
-    for e in group:
-        assert across(marks[e.label][0]) == pytest.approx(e.interval(cost).mean, abs=error)
-        assert up(marks[e.label][1]) == pytest.approx(e.interval("log_likelihood").mean, abs=error_up)
-    line = [tuple(map(float, p.split())) for p in of(svg, "front")[0].get("d")[1:].split("L")]
-    corners = [tuple(round(v, 1) for v in marks[e.label]) for e in on]
-    assert line[::2] == pytest.approx(np.array(corners), abs=0.11)
-    for (x0, y0), (x, y), (x1, y1) in zip(line[::2], line[1::2], line[2::2], strict=False):  # what is certain to be had at that cost
-        assert (x, y) == ((x1, y0) if better[0] == "lower" else (x0, y1))
+    for (title, ax), (cost, words) in zip(panels(tradeoffs.cost(group)).items(), COSTS.items(), strict=True):
+        assert words in title
+        better = ("higher" if cost == "sample_images_per_second" else "lower", "higher")
+        points = [(e.interval(cost).mean, e.interval("log_likelihood").mean) for e in group]
+        (low, high), rows = ax.get_ylim(), variants(ax)
+        assert set(rows) == {e.label for e in group}
+        for e, point in zip(group, points, strict=True):
+            mark = rows[e.label][-1]
+            assert (mark.get_xdata()[0], mark.get_ydata()[0]) == point or not low <= point[1] <= high
+            assert (mark.get_markerfacecolor() == PAPER) == (e.kind("log_likelihood") == "lower-bound")
+        line = labelled(ax.lines, "front")[0].get_xydata()
+        assert line[::2].tolist() == [list(points[i]) for i in front(points, better)]
+        for (x0, y0), (x, y), (x1, y1) in zip(line[::2], line[1::2], line[2::2], strict=False):  # what is certain to be had at that cost
+            assert (x, y) == ((x1, y0) if better[0] == "lower" else (x0, y1))
 
 
 def test_curves_end_where_the_means_end_and_labels_do_not_meet():
     group = [e for e in entries(24) if e.record.support == "binary" and e.interval("log_likelihood")]
-    (plot,) = [p for p in lines(group, group) if p.name == "curves-binary"]
-    svg = parsed(plot.body).find("div").find("svg")
-    (up, error), (across, error_across) = inverse(svg, "y"), inverse(svg)
+    ax, _ = panels_in_order(lines.curves(group))
+    rows = variants(ax)
     for e in group:
-        (g,) = [g for g in svg.iter("g") if g.get("data-variant") == e.label]
-        points = [tuple(map(float, p.split())) for p in of(g, "curve")[0].get("d")[1:].split("L")]
         mean = np.array(e.record.curves["validation_log_prob"]).mean(0)
-        assert [across(x) for x, _ in points] == pytest.approx(np.arange(1, len(mean) + 1), abs=6 * error_across)
-        assert [up(y) for _, y in points] == pytest.approx(mean, abs=6 * error)
-        assert len(of(g, "band")) == (len(e.record.seeds) > 2)
-    places = sorted(float(t.get("y")) for t in of(svg, "label"))
+        (curve,) = labelled(rows[e.label], "curve")
+        assert curve.get_xdata() == pytest.approx(np.arange(1, len(mean) + 1))
+        assert curve.get_ydata() == pytest.approx(mean)
+        assert sum("FillBetween" in type(a).__name__ or "PolyCollection" in type(a).__name__ for a in rows[e.label]) == (
+            len(e.record.seeds) > 2
+        )
+    places = sorted(a.get_position()[1] for own in rows.values() for a in own if isinstance(a, Text))
     assert len(places) == len(group)
     assert min(np.diff(places)) > HEIGHT - 0.02
 
 
+def panels_in_order(figure):
+    return [place.axes[0] for place in figure.subfigs]
+
+
 def test_the_matrix_is_antisymmetric_and_what_is_compared():
     group = [e for e in entries(24) if e.interval("log_likelihood")]
-    found = differences(group)
+    found = panels_in_order(differences(group))
     assert len(found) == 2
-    for plot in found:
-        rows = parsed(plot.body).find("div/table/tbody").findall("tr")
-        own = {e.label: e for e in group if e.record.support == plot.name.partition("-")[2]}
-        labels = [row.get("data-variant") for row in rows]
-        assert sorted(labels) == sorted(own)
-        heads = [th.get("title") for th in parsed(plot.body).findall("div/table/thead/tr/th")]
-        assert heads == labels
-        cells = {(row.get("data-variant"), head): td for row in rows for head, td in zip(heads, row.findall("td"), strict=True)}
-        assert len(cells) == len(labels) ** 2
-        for a, b in combinations(labels, 2):
-            one, other = cells[a, b], cells[b, a]
+    for ax, support in zip(found, ("binary", "real"), strict=True):
+        own = {e.label: e for e in group if e.record.support == support}
+        labels = sorted(own, key=lambda label: -own[label].interval("log_likelihood").mean)
+        patches = {(int(p.get_y()), int(p.get_x())): p for p in ax.patches if isinstance(p, Rectangle)}
+        texts = {
+            (int(t.get_position()[1]), int(t.get_position()[0])): t for t in ax.texts if t.get_position()[0] >= 0 <= t.get_position()[1]
+        }
+        assert len(texts) == len(labels) ** 2 and set(patches) == {cell for cell in texts if cell[0] != cell[1]}
+        for (i, a), (j, b) in combinations(enumerate(labels), 2):
             expected = own[a].compared("log_likelihood", own[b])
-            assert read(one.text.replace("+", "")) == pytest.approx(expected.difference.mean, abs=0.006)
-            assert read(one.text.replace("+", "")) == -read(other.text.replace("+", ""))
-            assert one.get("class") == other.get("class") == ("clear" if excludes(expected) else "unclear")
-            assert ("font-weight:600" in one.get("style")) == excludes(expected)
-            shades = re.search(r"rgba\(([\d,]+),", one.get("style"))[1], re.search(r"rgba\(([\d,]+),", other.get("style"))[1]
-            assert shades[0] != shades[1]
+            one, other = (read(texts[cell].get_text().replace("+", "")) for cell in ((i, j), (j, i)))
+            assert one == pytest.approx(expected.difference.mean, abs=0.006)
+            assert one == -other
+            assert patches[i, j].get_label() == patches[j, i].get_label() == ("clear" if excludes(expected) else "unclear")
+            assert (texts[i, j].get_weight() == "bold") == excludes(expected)
+            assert patches[i, j].get_facecolor() != patches[j, i].get_facecolor()
+            assert texts[i, j].get_gid().startswith(f"{a}{BREAK}{a} less {b}: ")
 
 
 def test_a_large_matrix_shows_the_first_and_the_best():
     group = [e for e in entries(120, (0, 1)) if e.record.support == "binary" and e.interval("log_likelihood")]
-    (plot,) = differences(prominent(group, LOOKS))
-    labels = {row.get("data-variant") for row in parsed(plot.body).find("div/table/tbody")}
-    assert labels == {e.label for e in prominent(prominent(group, LOOKS), MOST)}
-    assert f"{MOST} of" in plot.caption
+    ((title, ax),) = panels(differences(prominent(group, LOOKS))).items()
+    assert set(variants(ax)) == {e.label for e in prominent(prominent(group, LOOKS), MOST)}
+    assert f"{MOST} of" in title
+
+
+def test_the_page_has_the_marks_where_the_figure_has_them():
+    (each,) = [each for each in drawn() if each.name == "likelihood"]
+    for ax, svg in zip(panels_in_order(each.figure), parsed(markup(each.figure, "x")).iter("svg"), strict=True):
+        groups = {g.get("data-variant"): g for g in svg.iter("g") if g.get("data-variant")}
+        assert list(groups) == list(variants(ax)), "one group of each variant"
+        for label, own in variants(ax).items():
+            (mark,) = labelled(own, "mean")
+            x, y = (ax.transData + in_points(ax)).transform(mark.get_xydata())[0]
+            there = re.fullmatch(r"translate\((\S+) (\S+)\)", groups[label].findall("path")[-1].get("transform"))
+            assert [float(v) for v in there.groups()] == pytest.approx([x, 72 * each.figure.get_figheight() - y], abs=0.06)
+            assert (groups[label].findtext("title") or "").startswith(f"{label}: ")
 
 
 def test_plots_are_the_same_twice_and_keep_to_the_rules_of_the_page():
-    found, again = plots(entries()), plots(entries())
+    found, again = plots(drawn()), plots(drawings(entries()))
     assert found == again
     assert len({p.name for p in found}) == len(found) > 12
     assert [p.section for p in found] == sorted((p.section for p in found), key=SECTIONS.index)
@@ -213,33 +240,37 @@ def test_plots_are_the_same_twice_and_keep_to_the_rules_of_the_page():
                 assert COLOURS.fullmatch(element.get(name, "none")), element.attrib
             if element.get("aria-labelledby"):
                 assert all(i in here for i in element.get("aria-labelledby").split())
+            if element.get("clip-path"):
+                assert element.get("clip-path")[5:-1] in here
             if element.tag == "svg":
                 assert element.get("role") == "img" and element.get("viewBox")
-                assert element.get("aria-label") or (element.findtext("title") and element.findtext("desc"))
-            if element.tag == "img":
-                assert element.get("alt") and element.get("src").startswith("data:image/png;base64,")
+                assert element.findtext("title") and element.findtext("desc")
+            if element.tag == "image":
+                assert element.get("href").startswith("data:image/png;base64,")
+            assert element.tag in {"body", "div", "svg", "g", "path", "text", "image", "title", "desc", "clipPath", "rect"}
     assert max(ids.values()) == 1
     assert all(i.startswith("plot-") for i in ids)
     assert any(e.get("data-variant") == HOSTILE for p in found for e in parsed(p.body).iter())
 
 
 def test_what_is_not_there_is_not_drawn():
-    assert plots([]) == []
+    assert drawings([]) == []
     (entry, *_) = entries(4)
     bare = replace(entry.record, rows=[], curves={}, series={}, status={"0": "error"}, seeds=[0])
-    assert plots([Entry("failed", bare)]) == []
+    assert drawings([Entry("failed", bare)]) == []
     older = {name: value for name, value in entry.pictures.items() if not name.startswith(("traversal", "latent_share"))}
-    names = {p.name for p in plots([Entry("of-before", entry.record, older.copy)])}
-    assert {"samples", "reconstructions", "latent-plane"} <= names
+    names = {each.name for each in drawings([Entry("of-before", entry.record, older.copy)])}
+    assert {"samples", "reconstructions", "latent_plane"} <= names
     assert "traversals" not in names
 
 
 def test_a_page_of_many_is_no_larger_and_loads_no_more_pictures():
     loaded: list[str] = []
     group = [replace(e, load=lambda e=e: loaded.append(e.label) or e.pictures) for e in entries(3 * LOOKS, (0, 1))]
-    found = plots(group)
+    found = plots(drawings(group))
     assert len(loaded) == LOOKS
     assert sum(len(p.body) for p in found) < 2_000_000
-    shown = {e.get("data-variant") for p in found for e in parsed(p.body).iter() if e.get("data-variant")}
+    shown = {e.get("data-variant") for _, svg in svgs(found) for e in svg.iter() if e.get("data-variant")}
     assert shown == {e.label for e in prominent(group, LOOKS)}
-    assert all(f"{LOOKS} of {len(group)} variants" in p.caption for p in found if p.name != "latent-size")
+    assert all(f"{LOOKS} of {len(group)} variants" in p.caption for p in found if p.name not in WHOLE)
+    assert {p.name for p in found} <= set(FIGURES)

@@ -10,13 +10,14 @@ from dataclasses import replace
 
 import pytest
 
+from tests.drawn import panels
 from tests.made_up import fill, grid, made_up
 from vae_variants.analysis.entries import LOOKS, Entry, prominent
 from vae_variants.analysis.tables import results, summary
 from vae_variants.harness import Record, Store
 from vae_variants.harness.record import identity_of
 from vae_variants.harness.store import RECORD
-from vae_variants.report import figures
+from vae_variants.report import figures, lines, tradeoffs
 from vae_variants.report.content import ROWS, content
 from vae_variants.report.readme import readme
 
@@ -62,7 +63,7 @@ def test_an_interval_is_computed_once(monkeypatch):
     summary(group)
     once = len(asked)
     readme(content("digits", group, "vae-variants bench"), [])
-    figures.rate_distortion(group)
+    tradeoffs.rate_distortion(group)
     assert 0 < once == len(asked) <= sum(len(e.rows) for e in group)
 
 
@@ -169,23 +170,23 @@ def test_figures_load_no_pictures_but_those_they_show(tmp_path, monkeypatch):
     loaded: list[str] = []
     group = [replace(e, load=lambda label=e.label: loaded.append(label) or {}) for e in entries(LOOKS + 24, (0, 1))]
     seen: dict[str, list[Entry]] = {}
-    drawn = {name: lambda found, name=name: seen.update({name: list(found)}) for name in ("samples", "latent_size")}
-    monkeypatch.setattr(figures, "FIGURES", drawn | {"reconstructions": figures.reconstructions})
-    figures.draw_figures(group, tmp_path)
+    spies = {
+        name: figures.FIGURES[name]._replace(draw=lambda found, name=name: seen.update({name: list(found)}))
+        for name in ("samples", "latent_size")
+    }
+    monkeypatch.setattr(figures, "FIGURES", spies | {"reconstructions": figures.FIGURES["reconstructions"]})
+    assert figures.write_figures(figures.drawings(group), tmp_path) == []
     assert [e.index for e in seen["samples"]] == list(range(LOOKS))
     assert seen["latent_size"] == group
     assert sorted(loaded) == sorted(e.label for e in prominent(group, LOOKS))
 
 
 def test_families_that_are_not_drawn_are_counted():
-    few, many = (figures.latent_size(entries(n, (0,))) for n in (40, 120))
-    assert few is not None and few.get_suptitle() == ""
-    assert many is not None and many.get_suptitle().startswith("the first 8 of ")
+    few, many = (panels(lines.latent_size(entries(n, (0,)))) for n in (40, 120))
+    assert not any("families" in title for title in few)
+    assert all("the first 8 of " in title for title in many)
 
 
-def test_losses_of_many_models_are_in_rows():
+def test_losses_of_many_models_have_a_panel_each():
     group = [e for e in entries(80, (0,)) if "loss" in e.record.curves]
-    figure = figures.losses(group)
-    assert figure is not None and len(group) == 20
-    assert figure.get_size_inches().tolist() == pytest.approx([6 * 4.2, 4 * 3.0])
-    assert sum(ax.axison for ax in figure.axes) == 20
+    assert len(group) == 20 == len(panels(lines.losses(group)))

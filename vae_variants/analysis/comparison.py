@@ -16,7 +16,7 @@ from vae_variants.analysis.formatting import short
 from vae_variants.analysis.statistics import LEAST_SEEDS, Interval, holm, interval, paired, t_test, welch
 from vae_variants.analysis.tables import COLUMNS, results
 from vae_variants.evaluation.speed import TIMINGS as CLOCKED
-from vae_variants.harness.spec import LATER
+from vae_variants.harness.spec import ADDED_OPTIONS
 
 __all__ = ["COMPARED", "KINDS", "Change", "Changes", "brief", "compare", "options_of", "table_of"]
 
@@ -191,7 +191,7 @@ def altered(a: Run, b: Run) -> Iterator[Change]:
 def options(text: str) -> dict[str, str]:
     """Name -> value as text; a trained run gets the defaults of options that are younger than it."""
     found = dict(part.split("=", 1) for part in text.split(", ") if "=" in part)
-    return {**{key: short(value) for key, value in LATER.items()}, **found} if "epochs" in found else found
+    return {**{key: short(value) for key, value in ADDED_OPTIONS.items()}, **found} if "epochs" in found else found
 
 
 def judged(a: Run, b: Run, metric: str, devices: set[str]) -> Change | None:

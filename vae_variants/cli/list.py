@@ -13,13 +13,13 @@ from vae_variants.registry import UserError, closest
 
 __all__ = ["list_"]
 
-PLURALS = {kind.plural: kind for kind in KINDS.values()}
+PLURALS = tuple(kind.plural for kind in KINDS.values())  # shown in help
 WIDE = 140  # columns that a terminal needs for more than name and description
 
 
 @guarded
 def list_(
-    kind: Annotated[str, argument(f"Kind: {', '.join(PLURALS)}", tuple(PLURALS))] = "variants",
+    kind: Annotated[str, argument(f"Kind: {', '.join(PLURALS)}", PLURALS)] = "variants",
     as_json: Json = False,
     markdown: Annotated[bool, flag("Metrics as Markdown: the page METRICS.md", "--markdown")] = False,
     plugin: Plugin = None,
@@ -33,8 +33,9 @@ def list_(
     from vae_variants.harness.progress import out
 
     load_plugins(plugin or ())
-    if kind not in PLURALS:
-        raise UserError(closest("kind", kind, PLURALS))
+    plurals = {each.plural: each.name for each in KINDS.values()}  # a plug-in may have added a kind
+    if kind not in plurals:
+        raise UserError(closest("kind", kind, plurals))
     if markdown:
         if kind != "metrics":
             raise UserError("--markdown is for metrics: vae-variants list metrics --markdown")
@@ -43,7 +44,7 @@ def list_(
 
         print(metrics_page(METRICS.values()), end="")
         return
-    found = entries(kind)
+    found = entries(kind, plurals[kind])
     if as_json:
         print(json.dumps(found, indent=1))
     elif Verbosity.quiet:
@@ -58,14 +59,14 @@ def list_(
         out.print(table)
 
 
-def entries(kind: str) -> list[dict[str, Any]]:
-    """Name and description of each component of a kind, and what else belongs to the kind."""
+def entries(kind: str, name: str) -> list[dict[str, Any]]:
+    """Name and description of each component of the kind with this plural and name, and what else belongs to it."""
     from vae_variants.harness import load_suite, suite_files
 
     if kind == "suites":
         return [{"name": name, "description": load_suite(name).description} for name in suite_files()]
-    registry = registry_of(PLURALS[kind].name)
-    found: list[dict[str, Any]] = [{"name": name, "description": registry.describe(name)} for name in registry]
+    registry = registry_of(name)
+    found: list[dict[str, Any]] = [{"name": each, "description": registry.describe(each)} for each in registry]
     for entry in found:
         component = registry[entry["name"]]
         if kind == "variants":

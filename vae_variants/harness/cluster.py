@@ -1,42 +1,54 @@
-"""Runs as tasks of a Ray cluster: each is made in a child process of a Ray worker, as on one machine, and its files come back."""
+"""The engine for a Ray cluster: each run is made in a child process of a Ray worker, and its files come back as bytes."""
 
 from __future__ import annotations
 
 import os
 import socket
-import time
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from vae_variants.harness.engines import TICK
+from vae_variants.harness.engines import TICK, Engine
 from vae_variants.harness.environment import environment
-from vae_variants.harness.failures import Death, lost
-from vae_variants.harness.limits import fitting
-from vae_variants.harness.locks import Due, Queue
-from vae_variants.harness.protocols import Terms, Watcher
+from vae_variants.harness.failures import Failure, record_of_lost_run
+from vae_variants.harness.limits import require_machine
+from vae_variants.harness.locks import PendingRun
 from vae_variants.harness.record import Record
-from vae_variants.harness.remote import Flight, Task, make
+from vae_variants.harness.remote import RemoteTask, make_remotely
 from vae_variants.harness.spec import prepared
 from vae_variants.harness.store import Store
 from vae_variants.registry import UserError
 
 __all__ = ["Cluster"]
 
-SENT = 4  # times at most that one start sends a run whose Ray worker or machine is lost
+MOST_SENDS = 4  # times that one command sends a run whose Ray worker or machine is lost
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "include_dashboard": False}
-LOST = Death("interrupted", f"the Ray worker of this run was lost {SENT} times")
-TOO_LITTLE = Death("interrupted", "Ray ended the worker of this run: its machine ran out of memory", at_last="oom")
+LOST = Failure("interrupted", f"the Ray worker of this run was lost {MOST_SENDS} times")
+OUT_OF_MEMORY = Failure("interrupted", "Ray ended the worker of this run: its machine ran out of memory", finally_="oom")
 
 
-@dataclass(frozen=True)
-class Cluster:
-    """An engine of as many runs at a time as there are processors and GPUs for, at most `jobs`; without `address` on this machine.
+@dataclass
+class Sent:
+    """A run somewhere in the cluster, and the stream of its messages."""
 
-    A run whose Ray worker is lost begins again on another, from the last checkpoint that came back.
+    run: PendingRun
+    stream: Any = None
+    times: int = 0
+    epochs: tuple[int, int] = (0, 0)
+    returned: set[str] = field(default_factory=set)  # names of the files that came back
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+@dataclass
+class Cluster(Engine):
+    """Makes as many runs at a time as there are CPUs and GPUs for, at most `jobs`.
+
+    Without `address` it starts Ray on this machine. If a Ray worker is lost, its run starts again on another one, from the last
+    checkpoint that came back. `auto_memory` gives each run its share of the machine that makes it.
     """
 
     jobs: str
@@ -44,83 +56,66 @@ class Cluster:
     plugins: tuple[Path, ...] = ()
     cpus: int = 1
     gpus: float = 1.0
-    auto: bool = False  # whether the ceiling of memory is each machine's own
+    auto_memory: bool = False
 
-    def __call__(self, due: Sequence[Due], terms: Terms, watcher: Watcher) -> Generator[Record]:
-        if not due:
-            return
-        ray, queue, flying = self.start(), Queue(sorted(due, key=lambda one: -one.spec.work), terms.store), dict[Any, Flight]()
-        gpus = self.gpus if terms.device.type == "cuda" else 0
-        fitting([node["Resources"] for node in ray.nodes() if node["Alive"]], {"CPU": self.cpus, "GPU": gpus})
-        most = int(self.jobs) if self.jobs != "auto" else max(1, int(ray.cluster_resources().get("CPU", 1)) // self.cpus)
-        remote = ray.remote(num_returns="streaming", num_cpus=self.cpus, num_gpus=gpus, max_retries=0)(make)
-        images = {name: ray.put(prepared(*name)) for name in {(one.spec.dataset, one.spec.fidelity) for one in due}}
-        texts = tuple(path.read_text(encoding="utf-8") for path in self.plugins)
+    def prepare(self, pending: Sequence[PendingRun]) -> Sequence[PendingRun]:
+        self.ray = ray = self.connect()
+        gpus = self.gpus if self.settings.device.type == "cuda" else 0
+        require_machine([node["Resources"] for node in ray.nodes() if node["Alive"]], {"CPU": self.cpus, "GPU": gpus})
+        self.capacity = int(self.jobs) if self.jobs != "auto" else max(1, int(ray.cluster_resources().get("CPU", 1)) // self.cpus)
+        self.remote = ray.remote(num_returns="streaming", num_cpus=self.cpus, num_gpus=gpus, max_retries=0)(make_remotely)
+        self.images = {name: ray.put(prepared(*name)) for name in {(run.spec.dataset, run.spec.fidelity) for run in pending}}
+        self.plugin_texts = tuple(path.read_text(encoding="utf-8") for path in self.plugins)
+        return sorted(pending, key=lambda run: -run.spec.work)
 
-        def send(flight: Flight) -> None:
-            spec = flight.due.spec
-            files = terms.store.packed(terms.store.folder(spec, flight.due.key), {})
-            if terms.fresh:  # with nothing of before, which need not be said there
-                files = {name: files[name] for name in flight.back & set(files)}
-            flight.sent += 1
-            task = Task(flight.due, terms._replace(store=Store(""), fresh=False), files, texts, most, self.cpus, self.auto)
-            flying[remote.remote(task, images[spec.dataset, spec.fidelity])] = flight
+    def start(self, run: PendingRun) -> Sent:
+        return self.send(Sent(run))
 
+    def send(self, task: Sent) -> Sent:
+        run, store = task.run, self.settings.store
+        before, files = store.get(run.spec, run.key), store.packed(store.folder(run.spec, run.key), {})
+        if self.settings.fresh:  # only with files of this attempt
+            files = {name: files[name] for name in task.returned & set(files)}
+        settings = self.settings._replace(store=Store(""), fresh=False)
+        remote = RemoteTask(run, settings, files, before, self.plugin_texts, self.capacity, self.cpus, self.auto_memory)
+        task.times += 1
+        task.stream = self.remote.remote(remote, self.images[run.spec.dataset, run.spec.fidelity])
+        return task
+
+    def collect(self, tasks: Sequence[Sent]) -> Iterator[tuple[Sent, Record]]:
+        streams = {task.stream: task for task in tasks}
+        for stream in self.ray.wait(list(streams), timeout=TICK)[0]:
+            task, message = streams[stream], self.message(stream)
+            folder = self.settings.store.folder(task.run.spec, task.run.key)
+            match message:
+                case Record() as record:
+                    self.settings.store.put(folder, record)
+                    yield task, record
+                case None if task.times < MOST_SENDS:
+                    self.send(task)
+                case Failure() | None:
+                    where = environment(torch.device("cpu"), self.cpus, self.capacity)
+                    yield task, record_of_lost_run(task.run, self.settings, message or LOST, task.started, task.epochs, where)
+                case (epochs, files):
+                    self.settings.store.unpack(folder, files)
+                    task.returned |= set(files)
+                    if epochs[1] and epochs != task.epochs:
+                        task.epochs = epochs
+                        self.watcher.epoch(task.run.spec, *epochs)
+
+    def message(self, stream: Any) -> Any:
+        """The next message of a task: what `make_remotely` yields, or raises; None if its Ray worker or machine is lost."""
         try:
-            while queue or flying:
-                if queue and len(flying) < most:
-                    match queue.take():
-                        case Record() as record:
-                            yield record
-                            continue
-                        case Due() as one:
-                            watcher.begin(one.spec)
-                            send(Flight(one))
-                            continue
-                for stream in ray.wait(list(flying), timeout=TICK)[0] if flying else []:
-                    flight = flying[stream]
-                    found = self.message(ray, stream)
-                    if found is None and flight.sent < SENT:
-                        del flying[stream]
-                        send(flight)
-                    elif isinstance(found, tuple) and not isinstance(found, Death):
-                        terms.store.unpack(terms.store.folder(flight.due.spec, flight.due.key), found[1])
-                        flight.back |= set(found[1])
-                        if found[0]:
-                            flight.epochs = found[0]
-                            watcher.epoch(flight.due.spec, *found[0])
-                    else:
-                        del flying[stream]
-                        if isinstance(found, Record):
-                            terms.store.put(terms.store.folder(flight.due.spec, flight.due.key), record := found)
-                        else:
-                            where = environment(torch.device("cpu"), self.cpus, most)
-                            record = lost(flight.due, terms, found or LOST, flight.started, flight.epochs, where)
-                        queue.done(flight.due)
-                        yield record
-                if queue and not flying:
-                    watcher.held(len(queue))
-                    time.sleep(TICK)
-        finally:
-            for stream in flying:
-                ray.cancel(stream, force=True)
-            queue.close()
-
-    def message(self, ray: Any, stream: Any) -> Any:
-        """The next of what `make` yields; None where its Ray worker or machine is no more. Raises what `make` raises."""
-        try:
-            if isinstance(found := ray.get(next(stream)), UserError):
-                raise found
-            return found
-        except ray.exceptions.RayTaskError as error:
+            return self.ray.get(next(stream))
+        except self.ray.exceptions.RayTaskError as error:
             raise error.cause if isinstance(error.cause, UserError) else error from None
-        except ray.exceptions.OutOfMemoryError:
-            return TOO_LITTLE
-        except (ray.exceptions.RayError, StopIteration):
+        except self.ray.exceptions.OutOfMemoryError:
+            return OUT_OF_MEMORY
+        except (self.ray.exceptions.RayError, StopIteration):
             return None
 
-    def start(self) -> Any:
-        """The module ray, connected."""
+    def connect(self) -> Any:
+        """The module ray, connected to the cluster. Raises `UserError`."""
         try:
             import ray
         except ImportError as error:
@@ -129,15 +124,19 @@ class Cluster:
         try:
             if self.address and (port := self.address.rpartition(":")[2]).isdecimal():  # Ray itself would try for minutes
                 socket.create_connection((self.address.removesuffix(f":{port}"), int(port)), timeout=10).close()
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to Ray's makers
             if not ray.is_initialized():
                 ray.init(self.address, num_cpus=None if self.address else self.cpus * most, **QUIET)
         except (OSError, OverflowError, ValueError, RuntimeError) as error:
             raise UserError(f"no Ray cluster at {self.address!r}: {str(error).splitlines()[0]}") from error
         return ray
 
+    def cancel(self, tasks: Sequence[Sent]) -> None:
+        for task in tasks:
+            self.ray.cancel(task.stream, force=True)
+
     def close(self) -> None:
-        """Leaves the cluster, and ends it where it was started for this."""
+        """Leaves the cluster, and ends it if it was started for this engine."""
         import ray
 
         ray.shutdown()

@@ -1,110 +1,161 @@
-"""Where runs are made: in this process, or in others, side by side, each of which takes the next run that is due."""
+"""Where runs are made: in this process, or in child processes side by side. `cluster` has the engine for Ray."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from vae_variants.harness.environment import environment
-from vae_variants.harness.failures import Death, lost
-from vae_variants.harness.limits import resident
-from vae_variants.harness.locks import Due, Queue
-from vae_variants.harness.protocols import Engine, Losses, Terms, Watcher
+from vae_variants.harness.failures import Failure, record_of_lost_run
+from vae_variants.harness.limits import resident_bytes
+from vae_variants.harness.locks import PendingRun, Queue
+from vae_variants.harness.protocols import Losses, Settings, Watcher
 from vae_variants.harness.record import Record
-from vae_variants.harness.runner import Here
+from vae_variants.harness.runner import make_run
 from vae_variants.harness.worker import Worker, stop
 from vae_variants.registry import UserError
 
-__all__ = ["Workers", "choose_engine"]
+__all__ = ["TICK", "Engine", "InProcess", "Workers", "choose_engine"]
 
-TICK = 0.5  # seconds between two looks at what workers take
-
-
-def choose_engine(jobs: str, device: torch.device, plugins: Iterable[Path] = ()) -> Engine:
-    """What makes `jobs` runs side by side; 0 is this process, without protection. `auto` is one for each thread of a CPU."""
-    if jobs != "auto" and not (jobs.isdecimal() and jobs.isascii() and len(jobs) < 5):
-        raise UserError(f"jobs {jobs!r} is neither a count such as 2 nor auto")
-    count = int(jobs) if jobs != "auto" else torch.get_num_threads() if device.type == "cpu" else 1
-    return Workers(count, tuple(plugins)) if count else Here()
+TICK = 0.5  # seconds between two looks at running tasks
 
 
-@dataclass(frozen=True)
-class Workers:
-    """An engine of at most `jobs` processes. One that dies, hangs or takes too much is a failed run, and another goes on with the rest.
+class Engine(ABC):
+    """Makes pending runs, `capacity` at a time. A subclass says how a run is started and which runs have ended.
 
-    The longest runs begin first, so that the end does not wait for one of them; runs that share a training are made one after the other.
+    Calling an engine yields records as they come, in any order, and None at least every `TICK` seconds or so, so that the caller
+    can do something else. If the caller closes the generator early, no run goes on. Processes may stay for the next call until
+    `close`.
+    """
+
+    capacity = 1
+    settings: Settings
+    watcher: Watcher
+
+    def __call__(self, pending: Sequence[PendingRun], settings: Settings, watcher: Watcher) -> Generator[Record | None]:
+        if not pending:
+            return
+        self.settings, self.watcher = settings, watcher
+        queue, tasks = Queue(self.prepare(pending), settings.store), list[Any]()
+        try:
+            while queue or tasks:
+                found = queue.take() if queue and len(tasks) < self.capacity else None
+                if isinstance(found, Record):
+                    yield found
+                elif found is not None:
+                    watcher.begin(found.spec)
+                    tasks.append(self.start(found))
+                elif tasks:
+                    for task, record in self.collect(tasks):
+                        tasks.remove(task)
+                        queue.done(record.key)
+                        yield record
+                    yield None
+                else:
+                    watcher.waiting(len(queue))
+                    time.sleep(TICK)
+        finally:
+            self.cancel(tasks)
+            queue.close()
+
+    def prepare(self, pending: Sequence[PendingRun]) -> Sequence[PendingRun]:
+        """Gets ready for these runs, and returns them in the order in which they are to start."""
+        return pending
+
+    @abstractmethod
+    def start(self, run: PendingRun) -> Any:
+        """Starts a run and returns a task for it."""
+
+    @abstractmethod
+    def collect(self, tasks: Sequence[Any]) -> Iterator[tuple[Any, Record]]:
+        """Waits at most `TICK` seconds, passes news to the watcher, and yields the tasks that have ended."""
+
+    def cancel(self, tasks: Sequence[Any]) -> None:  # noqa: B027
+        """Stops these tasks."""
+
+    def close(self) -> None:  # noqa: B027
+        """Leaves no process behind."""
+
+
+class InProcess(Engine):
+    """Makes runs in this process, one after the other and without protection."""
+
+    def start(self, run: PendingRun) -> PendingRun:
+        return run
+
+    def collect(self, tasks: Sequence[PendingRun]) -> Iterator[tuple[PendingRun, Record]]:
+        yield tasks[0], make_run(tasks[0], self.settings, self.watcher)
+
+
+@dataclass
+class Workers(Engine):
+    """Makes runs in at most `jobs` child processes. A process that dies, hangs or takes too much memory is one failed run.
+
+    The longest runs start first, so that the end does not wait for one of them. `share` says how many runs this machine makes
+    at a time and how many threads each has, if that is not for this engine to decide.
     """
 
     jobs: int
     plugins: tuple[Path, ...] = ()
+    share: tuple[int, int] | None = None
     idle: list[Worker] = field(default_factory=list, init=False, compare=False, repr=False)
 
-    def __call__(self, due: Sequence[Due], terms: Terms, watcher: Watcher) -> Generator[Record]:
-        queue = Queue(sorted(due, key=lambda one: one.spec.work, reverse=True), terms.store)
-        jobs, threads = min(self.jobs, len(set(queue.training.values()))), max(1, torch.get_num_threads() // self.jobs)
-        busy: list[Worker] = []
-        try:
-            while queue or busy:
-                if queue and len(busy) < jobs:
-                    match queue.take():
-                        case Record() as record:
-                            yield record
-                            continue
-                        case Due() as one:
-                            worker = self.idle.pop() if self.idle else Worker(self.plugins)
-                            busy.append(worker)
-                            watcher.begin(one.spec)
-                            worker.give(one, terms, jobs, threads)
-                            continue
-                if not busy:
-                    watcher.held(len(queue))
-                    time.sleep(TICK)
-                    continue
-                ready = wait([worker.pipe for worker in busy], TICK)
-                for worker in list(busy):
-                    match worker.answer() if worker.pipe in ready else worker.exceeded():
-                        case None:
-                            continue
-                        case Losses() as found:
-                            watcher.losses(worker.due.spec, found)
-                        case (int(done), int(of)):
-                            watcher.epoch(worker.due.spec, done, of)
-                        case UserError() as error:
-                            raise error
-                        case Record() as record:
-                            busy.remove(worker)
-                            self.keep(worker)
-                            queue.done(worker.due)
-                            yield record
-                        case Death() as how:
-                            busy.remove(worker)
-                            if worker.made and worker.began is None:  # it was no more when the run came
-                                queue.put_back(worker.due)
-                                continue
-                            record = lost(worker.due, terms, how, worker.started, worker.epochs, environment(terms.device, threads, jobs))
-                            queue.done(worker.due)
-                            yield record
-        except BaseException:
-            self.close()
-            raise
-        finally:
-            stop(busy)
-            queue.close()
+    def __post_init__(self) -> None:
+        self.capacity = self.jobs
+
+    def prepare(self, pending: Sequence[PendingRun]) -> Sequence[PendingRun]:
+        self.capacity = min(self.jobs, len({run.spec.training_key() for run in pending}))
+        self.beside, self.threads = self.share or (self.capacity, max(1, torch.get_num_threads() // self.jobs))
+        return sorted(pending, key=lambda run: -run.spec.work)
+
+    def start(self, run: PendingRun) -> Worker:
+        worker = self.idle.pop() if self.idle else Worker(self.plugins)
+        worker.give(run, self.settings, self.beside, self.threads)
+        return worker
+
+    def collect(self, tasks: Sequence[Worker]) -> Iterator[tuple[Worker, Record]]:
+        ready = wait([worker.pipe for worker in tasks], TICK)
+        for worker in list(tasks):
+            match worker.receive() if worker.pipe in ready else worker.exceeded():
+                case Losses() as found:
+                    self.watcher.losses(worker.run.spec, found)
+                case (int(done), int(of)):
+                    self.watcher.epoch(worker.run.spec, done, of)
+                case UserError() as error:
+                    raise error
+                case Record() as record:
+                    self.keep(worker)
+                    yield worker, record
+                case Failure() as failure:
+                    where = environment(self.settings.device, self.threads, self.beside)
+                    yield worker, record_of_lost_run(worker.run, self.settings, failure, worker.started, worker.epochs, where)
 
     def keep(self, worker: Worker) -> None:
-        """For the next run, unless what the last one took is not given back."""
-        memory = worker.terms.memory
-        if memory is not None and resident(worker.process.pid or 0) > memory / 2:
+        """Keeps a process for the next run, unless it still holds half of the memory that a run may take."""
+        memory = self.settings.memory
+        if memory is not None and resident_bytes(worker.process.pid or 0) > memory / 2:
             stop([worker])
         else:
             self.idle.append(worker)
 
+    def cancel(self, tasks: Sequence[Worker]) -> None:
+        stop(tasks)
+
     def close(self) -> None:
-        """Leaves no process behind."""
         stop(self.idle)
         self.idle.clear()
+
+
+def choose_engine(jobs: str, device: torch.device, plugins: Iterable[Path] = ()) -> Engine:
+    """The engine for `jobs` runs side by side: 0 is this process, `auto` one run for each CPU thread. Raises `UserError`."""
+    if jobs != "auto" and not (jobs.isdecimal() and jobs.isascii() and len(jobs) < 5):
+        raise UserError(f"jobs {jobs!r} is neither a count such as 2 nor auto")
+    count = int(jobs) if jobs != "auto" else torch.get_num_threads() if device.type == "cpu" else 1
+    return Workers(count, tuple(plugins)) if count else InProcess()

@@ -18,19 +18,19 @@ __all__ = ["choose_device", "device_name", "environment", "share"]
 
 PACKAGES = ("vae-variants", "torch", "torchvision", "numpy", "pandas", "scikit-learn")
 
-_jobs = 1  # runs that are made at the same time on this machine, this process's among them
+_jobs = 1  # runs made side by side on this machine, including this process's
 
 
 def share(jobs: int, threads: int) -> None:
-    """Says that this process is one of `jobs` that make runs side by side, and gives it so many threads."""
+    """Gives this process its share of the machine: it is one of `jobs` processes, with `threads` threads."""
     global _jobs
     _jobs = jobs
     torch.set_num_threads(threads)
-    threadpool_limits(threads)  # of numpy and scipy, whose threads are not torch's
+    threadpool_limits(threads)  # the threads of numpy and scipy
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the GPU if there is one."""
+    """The device of that name; `auto` is the GPU if there is one. Raises `UserError`."""
     if name not in ("auto", "cpu") and not re.fullmatch(r"cuda(:\d+)?", name):
         raise UserError(f"unknown device {name!r}; choices: auto, cpu, cuda, cuda:N")
     if name.startswith("cuda") and not torch.cuda.is_available():
@@ -48,7 +48,7 @@ def cpu_name() -> str:
 
 
 def device_name(device: torch.device, threads: int, jobs: int) -> str:
-    """As throughput rows carry it: the GPU's name, or the CPU's with its threads, and how many runs shared it."""
+    """Name of the GPU, or of the CPU with its threads, and how many runs shared it."""
     beside = [f"{jobs} runs side by side"] if jobs > 1 else []
     if device.type == "cuda":
         name, notes = torch.cuda.get_device_name(device), beside
@@ -58,7 +58,7 @@ def device_name(device: torch.device, threads: int, jobs: int) -> str:
 
 
 def commit() -> str | None:
-    """Of the source tree, with a + where it was changed; None for an installed package."""
+    """The commit of the source tree, with a + if files were changed; None for an installed package."""
     try:
         command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
@@ -67,9 +67,9 @@ def commit() -> str | None:
 
 
 def environment(device: torch.device, threads: int | None = None, jobs: int | None = None) -> dict[str, Any]:
-    """What a figure may depend on beside its configuration; `threads` and `jobs` are this process's unless given.
+    """The machine and software that a number may depend on. `threads` and `jobs` are this process's unless given.
 
-    Records from before `jobs` was there have none: they were made one at a time.
+    Early records have no `jobs`: their runs were made one at a time.
     """
     threads, jobs = threads or torch.get_num_threads(), jobs or _jobs
     versions: dict[str, str | None] = {}

@@ -1,4 +1,4 @@
-"""What stopped a run, in words, and the record that it leaves behind."""
+"""Why a run failed, in words, and the record that it leaves."""
 
 from __future__ import annotations
 
@@ -8,80 +8,82 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vae_variants.evaluation import fidelity
-from vae_variants.harness.locks import Due
-from vae_variants.harness.protocols import Terms
+from vae_variants.harness.locks import PendingRun
+from vae_variants.harness.protocols import Settings
 from vae_variants.harness.record import Record
 from vae_variants.harness.spec import RunSpec, prepared
 from vae_variants.memory import exhausted
 from vae_variants.registry import UserError
 
-__all__ = ["TRIES", "Death", "TimedOut", "classified", "end_of", "failed", "lost", "written"]
+__all__ = ["MOST_TRIES", "Failure", "TimedOut", "add_failure", "classified", "record_of_lost_run", "write_record"]
 
-LINES = 16  # of a traceback that are kept
-TRIES = 3  # of a run that is killed from outside, each by a start of its own
+TRACEBACK_LINES = 16
+MOST_TRIES = 3  # starts of a run that is killed from outside each time
 
 
 class TimedOut(Exception):
     """Training took longer than the limit."""
 
 
-class Death(NamedTuple):
-    """How the process of a run ended before the run did. What is `interrupted` too often is `at_last` something else."""
+class Failure(NamedTuple):
+    """How a run ended early. An `interrupted` run has the status `finally_` after `MOST_TRIES` starts."""
 
     status: str
     reason: str
     traceback: str = ""
-    at_last: str = "error"
+    finally_: str = "error"
 
 
-def classified(error: BaseException) -> tuple[str, str]:
-    """Status and reason of what stopped a run."""
+def classified(error: BaseException) -> Failure:
+    """The status, reason and traceback of an error in a run."""
     first = str(error).split("\n")[0]
+    last_lines = "\n".join("".join(traceback.format_exception(error)).splitlines()[-TRACEBACK_LINES:])
     if exhausted(error):
-        return "oom", first or "out of memory"
+        return Failure("oom", first or "out of memory", last_lines)
     if isinstance(error, UserError):
-        return "error", first
+        return Failure("error", first, last_lines)
     if isinstance(error, TimedOut):
-        return "timeout", first
+        return Failure("timeout", first, last_lines)
     where = traceback.extract_tb(error.__traceback__)[-1]
-    return "error", f"{type(error).__name__}: {first} ({Path(where.filename).name}:{where.lineno})"
+    return Failure("error", f"{type(error).__name__}: {first} ({Path(where.filename).name}:{where.lineno})", last_lines)
 
 
-def end_of(error: BaseException) -> str:
-    """The last lines of its traceback."""
-    return "\n".join("".join(traceback.format_exception(error)).splitlines()[-LINES:])
-
-
-def lost(due: Due, terms: Terms, how: Death, started: datetime, epochs: tuple[int, int] | None, where: dict[str, Any]) -> Record:
-    """The record of a run whose process ended before it: the one that it had just written, if it had."""
-    before = terms.store.get(due.spec, due.key)
-    if before is not None and before.started != due.seen:
+def record_of_lost_run(
+    run: PendingRun, settings: Settings, failure: Failure, started: datetime, epochs: tuple[int, int], where: dict[str, Any]
+) -> Record:
+    """Writes the record of a run whose process ended before it. If the run wrote one just before, returns that."""
+    before = settings.store.get(run.spec, run.key)
+    if before is not None and before.started != run.replaces:
         return before
-    found: dict[str, Any] = {"status": {}, "reason": {}}
-    status, tries = how.status, 0
-    if status == "interrupted":
+    tries = 0
+    if failure.status == "interrupted":
         tries = 1 + (before.failure.get("tries", 0) if before is not None and before.interrupted else 0)
-        status = status if tries < TRIES else how.at_last
-    reason = how.reason if tries < TRIES else f"{how.reason}, as {TRIES - 1} times before"
-    failed(found, due.spec, status, reason, epochs or (0, 0), how.traceback)
-    found["failure"] |= {"tries": tries} if tries else {}
-    return written(due, terms, found, started, max(0.0, (datetime.now(UTC) - started).total_seconds()), where)
+        if tries >= MOST_TRIES:
+            failure = failure._replace(status=failure.finally_, reason=f"{failure.reason}, as {MOST_TRIES - 1} times before")
+    parts: dict[str, Any] = {"status": {}, "reason": {}}
+    add_failure(parts, run.spec, failure, epochs)
+    parts["failure"] |= {"tries": tries} if tries else {}
+    return write_record(run, settings, parts, started, max(0.0, (datetime.now(UTC) - started).total_seconds()), where)
 
 
-def failed(found: dict[str, Any], spec: RunSpec, status: str, reason: str, epochs: tuple[int, int], trace: str) -> None:
-    """Every seed that has no state yet gets this one."""
+def add_failure(parts: dict[str, Any], spec: RunSpec, failure: Failure, epochs: tuple[int, int]) -> None:
+    """Gives every seed that has no status yet the status and reason of the failure."""
     done, of = epochs[0], epochs[1] or spec.configuration.values.get("epochs", 0)
+    text = failure.reason.encode(errors="replace").decode()  # a name of a file may be no Unicode
     for seed in map(str, spec.seeds):
-        if seed not in found["status"]:
-            found["status"][seed], found["reason"][seed] = status, f"{reason[:450]} (after {done} of {of} epochs)" if of else reason[:500]
-    found["failure"] = {"epoch": done, "traceback": trace}
+        if seed not in parts["status"]:
+            parts["status"][seed] = failure.status
+            parts["reason"][seed] = f"{text[:450]} (after {done} of {of} epochs)" if of else text[:500]
+    parts["failure"] = {"epoch": done, "traceback": failure.traceback.encode(errors="replace").decode()}
 
 
-def written(due: Due, terms: Terms, found: dict[str, Any], started: datetime, seconds: float, where: dict[str, Any]) -> Record:
-    """The record with these parts, which is then in the store."""
-    spec = due.spec
+def write_record(
+    run: PendingRun, settings: Settings, parts: dict[str, Any], started: datetime, seconds: float, where: dict[str, Any]
+) -> Record:
+    """Writes the record with these parts to the store and returns it."""
+    spec = run.spec
     record = Record(
-        key=due.key,
+        key=run.key,
         label=spec.label,
         values=dict(spec.configuration.values),
         dataset=prepared(spec.dataset, spec.fidelity).recorded(),
@@ -89,10 +91,10 @@ def written(due: Due, terms: Terms, found: dict[str, Any], started: datetime, se
         fidelity=fidelity(spec.fidelity).name,
         seeds=list(spec.seeds),
         environment=where,
-        started=started.isoformat(timespec="microseconds"),  # two runs of a second have an order, too
+        started=started.isoformat(timespec="microseconds"),  # orders two runs of the same second
         seconds=round(seconds, 3),
         code=spec.code,
-        **found,
+        **parts,
     )
-    terms.store.put(terms.store.folder(spec, due.key), record)
+    settings.store.put(settings.store.folder(spec, run.key), record)
     return record

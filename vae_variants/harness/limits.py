@@ -13,15 +13,15 @@ import torch
 from vae_variants.memory import installed
 from vae_variants.registry import UserError
 
-__all__ = ["ceiling", "fitting", "kills", "limit", "parse_memory", "resident", "size"]
+__all__ = ["ceiling", "format_bytes", "out_of_memory_kills", "parse_memory", "require_machine", "resident_bytes", "set_memory_limit"]
 
 UNITS = {"m": 2**20, "g": 2**30, "t": 2**40}
-LEAST = 2**30  # bytes: Python, torch and scikit-learn are there before a run is
-SHARE = 0.9  # of the machine's memory, beyond which a run is stopped before the system stops something else
+LEAST = 2**30  # bytes that Python, torch and scikit-learn take before a run starts
+SHARE = 0.9  # of the machine's memory: beyond it, runs are stopped before the system stops something else
 
 
 def parse_memory(text: str, jobs: int = 1) -> int | None:
-    """Bytes of `4g`, `1500m`; `auto` is a run's part of nine tenths of the machine's memory; `none` is None. Raises `UserError`."""
+    """Bytes of a size such as `4g` or `1500m`; `auto` is `ceiling(jobs)` and `none` is None. Raises `UserError`."""
     if text == "auto":
         return ceiling(jobs)
     if text == "none":
@@ -31,26 +31,26 @@ def parse_memory(text: str, jobs: int = 1) -> int | None:
         raise UserError(f"memory {text!r} is not a size such as 4g or 1500m, and neither auto nor none")
     found = int(float(match[1]) * UNITS[match[2]])
     if found < LEAST:
-        raise UserError(f"memory {text!r} is too little: the program itself takes most of {size(LEAST)}, give it at least that")
+        raise UserError(f"memory {text!r} is too little: the program itself takes most of {format_bytes(LEAST)}, give it at least that")
     if sys.platform != "linux":
         raise UserError("--memory needs Linux; use --memory none")
     return found
 
 
-def size(count: int) -> str:
+def format_bytes(count: int) -> str:
     return f"{count / 2**30:.3g} GiB"
 
 
 def ceiling(jobs: int = 1) -> int | None:
-    """Bytes that each of `jobs` runs may take unless told otherwise; None where the machine does not say how much it has."""
-    there = installed()
-    return None if there is None else max(LEAST, int(SHARE * there / jobs))
+    """Bytes that each of `jobs` runs may take: its share of 90 % of the memory; None if the machine does not say how much it has."""
+    total = installed()
+    return None if total is None else max(LEAST, int(SHARE * total / jobs))
 
 
-def limit(memory: int | None, device: torch.device) -> None:
-    """From now on what this process asks for beyond `memory` bytes is refused: its own data, and its part of a GPU.
+def set_memory_limit(memory: int | None, device: torch.device) -> None:
+    """Has the system refuse allocations of this process beyond `memory` bytes: of its own data, or on a GPU.
 
-    Drivers of GPUs reserve more addresses than there is memory, so that there no limit is set on the process itself.
+    GPU drivers reserve more addresses than there is memory, so with a GPU the process itself gets no limit.
     """
     if device.type == "cuda":
         index = torch.cuda.current_device() if device.index is None else device.index
@@ -62,25 +62,25 @@ def limit(memory: int | None, device: torch.device) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (least, hard))
 
 
-def fitting(machines: Sequence[Mapping[str, float]], needed: Mapping[str, float]) -> None:
-    """Raises `UserError` where no machine of a cluster has what a run is to be given: that would be waited for without a word."""
+def require_machine(machines: Sequence[Mapping[str, float]], needed: Mapping[str, float]) -> None:
+    """Raises `UserError` if no machine of a cluster has what a run needs; Ray would wait for one without a word."""
     if not any(all(machine.get(name, 0) >= count for name, count in needed.items()) for machine in machines):
         wanted, *there = (" and ".join(f"{one.get(name, 0):g} {name}s" for name in needed) for one in (needed, *machines))
         raise UserError(f"no machine of the cluster has {wanted} for a run: there is {'; '.join(sorted(set(there))) or 'none'}")
 
 
-def resident(pid: int) -> int:
-    """Bytes of memory that a process holds; 0 where that cannot be told."""
+def resident_bytes(pid: int) -> int:
+    """Memory that a process holds; 0 if the system does not say."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
     except (OSError, IndexError, ValueError):
         return 0
 
 
-def kills() -> int:
-    """How many processes this system has killed so far for want of memory."""
+def out_of_memory_kills() -> int:
+    """How many processes this system has killed so far because memory ran out."""
     try:
         found = re.findall(r"^oom_kill (\d+)$", Path("/proc/vmstat").read_text(encoding="ascii"), re.MULTILINE)
     except OSError:
-        found = []
+        return 0
     return int(found[0]) if found else 0

@@ -1,4 +1,4 @@
-"""Runs that wait to be made, of which each is made by one invocation at a time, however many there are on one store."""
+"""Locks that let several commands share one folder of runs: each run is trained by one command at a time."""
 
 from __future__ import annotations
 
@@ -8,88 +8,80 @@ from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
-from vae_variants.harness.files import StoreError, make_folder
+from vae_variants.harness.files import make_folder, store_errors
 from vae_variants.harness.record import Record
 from vae_variants.harness.spec import RunSpec
 from vae_variants.harness.store import Store
 
-__all__ = ["Due", "Queue", "claimed"]
-
-LOCKS = "locks"
+__all__ = ["PendingRun", "Queue", "file_lock", "training_lock"]
 
 
-class Due(NamedTuple):
-    """A run that is to be made, its key, and when the record began that is there and does not do, if one is."""
+class PendingRun(NamedTuple):
+    """A run that has to be made. `replaces` is the start time of the stored record that it replaces, if there is one."""
 
     spec: RunSpec
     key: str
-    seen: str = ""
+    replaces: str = ""
 
 
-def lock(store: Store, training_key: str) -> FileLock:
-    """The system lets go of it when the process ends, however that happens; where it cannot, nothing else takes its place."""
-    return FileLock(make_folder(store.root / LOCKS) / f"{training_key[:32]}.lock", fallback_to_soft=False)
+def file_lock(store: Store, training_key: str) -> FileLock:
+    """The lock of one training. The system releases it when the process ends, however it ends."""
+    return FileLock(make_folder(store.root / "locks") / f"{training_key[:32]}.lock", fallback_to_soft=False)
 
 
 @contextmanager
-def claimed(store: Store, training_key: str) -> Iterator[None]:
-    """Inside nobody else trains what has this key; waits for whoever does."""
+def training_lock(store: Store, training_key: str) -> Iterator[None]:
+    """Waits until no other process trains the models of this key, and keeps others from it inside."""
+    lock = file_lock(store, training_key)
+    with store_errors("lock a run in", store.root):
+        lock.acquire()
     try:
-        with lock(store, training_key):
-            yield
-    except OSError as error:
-        raise StoreError(f"cannot lock a run in {str(store.root)!r}: {error.strerror or error}") from error
+        yield
+    finally:
+        lock.release()
 
 
 class Queue:
-    """Gives out runs in their order: of those that share a training one at a time, and none that another invocation is at.
+    """Hands out pending runs in order, and locks each one until it is done.
 
-    As long as the runs that wait.
+    It skips a run while a run with the same training is in progress, here or in another command. Its length is the number of
+    runs not handed out yet.
     """
 
-    def __init__(self, due: Sequence[Due], store: Store) -> None:
-        self.waiting, self.store, self.held = list(due), store, dict[str, FileLock]()
-        self.training = {one.key: one.spec.training_key() for one in due}
+    def __init__(self, pending: Sequence[PendingRun], store: Store) -> None:
+        self.waiting, self.store, self.locks = list(pending), store, dict[str, FileLock]()
+        self.training = {run.key: run.spec.training_key() for run in pending}
 
     def __len__(self) -> int:
         return len(self.waiting)
 
-    def take(self) -> Due | Record | None:
-        """A run that is now this invocation's; the record of one that another invocation has made; None while others are at all of them."""
-        for one in self.waiting:
-            claim = self.claim(self.training[one.key])
-            if claim is None:
+    def take(self) -> PendingRun | Record | None:
+        """A run for the caller to make, the record of a run that another command has made, or None if others hold the rest."""
+        for run in self.waiting:
+            training_key = self.training[run.key]
+            if training_key in self.locks:
                 continue
-            self.waiting.remove(one)
-            record = self.store.get(one.spec, one.key)
-            if record is not None and record.started != one.seen:
-                claim.release()
+            lock = file_lock(self.store, training_key)
+            with store_errors("lock a run in", self.store.root):
+                try:
+                    lock.acquire(timeout=0)
+                except Timeout:
+                    continue
+            self.waiting.remove(run)
+            record = self.store.get(run.spec, run.key)
+            if record is not None and record.started != run.replaces:
+                lock.release()
                 return record
-            self.held[self.training[one.key]] = claim
-            return one
+            self.locks[training_key] = lock
+            return run
         return None
 
-    def claim(self, training_key: str) -> FileLock | None:
-        if training_key in self.held:
-            return None
-        found = lock(self.store, training_key)
-        try:
-            found.acquire(timeout=0)
-        except Timeout:
-            return None
-        except OSError as error:
-            raise StoreError(f"cannot lock a run in {str(self.store.root)!r}: {error.strerror or error}") from error
-        return found
-
-    def put_back(self, one: Due) -> None:
-        self.waiting.insert(0, one)
-        self.done(one)
-
-    def done(self, one: Due) -> None:
-        self.held.pop(self.training[one.key]).release()
+    def done(self, key: str) -> None:
+        """Releases the lock of a run."""
+        self.locks.pop(self.training[key]).release()
 
     def close(self) -> None:
-        """Lets go of everything."""
-        for claim in self.held.values():
-            claim.release()
-        self.held.clear()
+        """Releases every lock."""
+        for lock in self.locks.values():
+            lock.release()
+        self.locks.clear()

@@ -1,4 +1,4 @@
-"""Records of older schemas, brought to today's step by step."""
+"""Converts records of earlier schemas to the current one, one step at a time."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 __all__ = ["MEANING", "SCHEMA", "migrate"]
 
-SCHEMA = 3  # of records: what a file holds; a change takes a step more below, and a fixture in tests/data
-MEANING = 2  # of figures; a change of what one means makes a new one, and new runs
+SCHEMA = 3  # what a record holds; a change needs one more step below, and a fixture in tests/data
+MEANING = 2  # what the numbers mean; raise it when a metric changes its meaning: all runs are then new
 
 
 def from_1(found: dict[str, Any]) -> dict[str, Any]:
-    """Records had neither series nor the classifier nor where they were trained; some of their figures meant something else."""
+    """Schema 1 had no series, classifier or place of training, and some numbers had another meaning."""
     return {"series": {}, "classifier": {}, "trained": {}, **found, "meaning": 1}
 
 
 def from_2(found: dict[str, Any]) -> dict[str, Any]:
-    """Records did not say which code had made them nor where a failure was, and had no digest."""
+    """Schema 2 had no code, failure or digest."""
     return {"meaning": 2, "code": "", "failure": {}, "trained": {}, **found}
 
 
@@ -25,7 +25,7 @@ STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: from_1, 2: fr
 
 
 def migrate(found: dict[str, Any]) -> dict[str, Any]:
-    """`found` in today's schema, of which it is not said that it is a valid record. Raises KeyError for a schema that is not known."""
+    """Converts `found`, which need not be a valid record. Raises KeyError for an unknown schema."""
     while (schema := found["schema"]) != SCHEMA:
         found = {**STEPS[schema](found), "schema": schema + 1}
     return found

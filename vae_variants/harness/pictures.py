@@ -1,4 +1,4 @@
-"""The images that figures are made of: kept with a run, so that a report needs no model."""
+"""The images and latents that figures show. They are kept with a run, so that a report needs no model."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from vae_variants.models.base import Coder, Encoder, GaussianPosterior, LatentVa
 __all__ = ["GRID", "STEPS", "pictures"]
 
 SAMPLES, PAIRS, POINTS, GRID = 36, 10, 2000, 15
-PROJECTED = 500  # test images whose codes are shown where those are longer than 2
-UNITS = 8  # that are traversed, at most
-STEPS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)  # standard deviations of a unit's codes
+PROJECTED = 500  # test images whose latents are projected to two dimensions
+UNITS = 8  # most latent units in a traversal
+STEPS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)  # of a traversal, in standard deviations of the unit
 
 
 def bytes_of(images: Tensor) -> Tensor:
@@ -23,8 +23,9 @@ def bytes_of(images: Tensor) -> Tensor:
 def pictures(e: Evaluation) -> dict[str, Tensor]:
     """What the model can show, from noise and test images that are the same for every model.
 
-    `samples` (n, D): noise-free where the model has such, else draws; `originals` and `reconstructions` (n, D); for codes those of `plane`
-    and `traversal`; for codes of length 2 `latent_grid` (GRID^2, D), decoded at quantiles of the prior.
+    Returns:
+        `samples` (n, D), noise-free if the model can; `originals` and `reconstructions` (n, D); what `plane` and `traversal`
+        return; with a latent space of two dimensions `latent_grid` (GRID^2, D), decoded at quantiles of the prior. Images are uint8.
     """
     found: dict[str, Tensor] = {}
     if isinstance(e.model, MeanSampler):
@@ -50,9 +51,11 @@ def pictures(e: Evaluation) -> dict[str, Tensor]:
 
 
 def plane(e: Evaluation, codes: Tensor) -> dict[str, Tensor]:
-    """`latent` (n, 2) of the first test images with `latent_labels`: their codes if those have length 2, else principal components of them.
+    """The latents of the first test images in two dimensions.
 
-    `latent_share` (2,), the share of the variance that each has, is there for components alone.
+    Returns:
+        `latent` (n, 2): the latents, or their first two principal components; `latent_labels` (n,) if there are labels; for
+        principal components `latent_share` (2,), their shares of the variance.
     """
     found, n = {"latent": codes.float()}, len(codes)
     if codes.shape[1] > 2:
@@ -68,10 +71,10 @@ def plane(e: Evaluation, codes: Tensor) -> dict[str, Tensor]:
 
 
 def traversal(e: Evaluation, codes: Tensor) -> dict[str, Tensor]:
-    """`traversal` (units * len(STEPS), D): the code of the first test image, moved along one unit after the other, decoded.
+    """Decodes the latents of the first test image, moved along one unit at a time. Empty for discrete latents.
 
-    A step is that many standard deviations of the unit's codes (N, Z); the units, in `traversal_units`, are those whose codes vary most.
-    A code of probabilities or indices cannot be moved so.
+    Returns:
+        `traversal` (units * len(STEPS), D) and `traversal_units` (units,): the units with the largest variance.
     """
     assert isinstance(e.model, Coder)
     if isinstance(e.model, LatentVariable) and not isinstance(e.model, GaussianPosterior):

@@ -1,81 +1,155 @@
-"""What a run leaves behind: plain JSON, and the only thing that a report is made of."""
+"""The record of a run: plain JSON with a strict schema, and all that a report is made from."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from functools import lru_cache
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,  # pydantic needs this TypedDict before Python 3.12
+)
+
+from pydantic import AfterValidator, ConfigDict, Field, GetPydanticSchema, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
 
 from vae_variants.harness.files import seal, unseal
 from vae_variants.harness.fingerprint import fingerprint
 from vae_variants.harness.migrate import MEANING, SCHEMA, migrate
-from vae_variants.harness.spec import LATER, identifying
+from vae_variants.harness.spec import ADDED_OPTIONS, identifying
+from vae_variants.harness.validation import Int, Number, first_error, parse_json
 from vae_variants.registry import UserError
 from vae_variants.variants import Configuration, canonical
 
-__all__ = ["STATUSES", "OtherSchema", "Record", "identity_of", "is_a"]
+__all__ = ["NewerSchema", "Record", "Status", "identity_of"]
+
+# state of a seed; an interrupted one was stopped from outside, and the next start resumes it
+Status = Literal["ok", "diverged", "oom", "timeout", "error", "skipped", "interrupted"]
 
 
-class OtherSchema(ValueError):
-    """Written by a version of the program that is younger than this."""
+class NewerSchema(ValueError):
+    """The record was written by a newer version of the program."""
 
 
-# type -> what JSON gives for it: a whole number is a float as well
-SIMPLE: dict[Any, set[type]] = {str: {str}, int: {int}, float: {float, int}, float | None: {float, int, type(None)}}
-TEXTS = ("metric", "unit", "better", "kind", "status", "reason")
-ROW = {"seed": int, "value": float | None, **dict.fromkeys(TEXTS, str)}  # what each of a record's rows has, and of which type
-DATASET = {"name": str, "digest": str, "shape": list[int], "levels": int, "sizes": dict[str, int]}
-# of a seed: `interrupted` is by no fault of the run's, which the next start makes again
-STATUSES = ("ok", "diverged", "oom", "timeout", "error", "skipped", "interrupted")
+class Row(TypedDict):
+    """One metric of one seed. If `value` is None, `reason` says why."""
+
+    seed: Int
+    metric: str
+    value: Number | None
+    unit: str
+    better: str
+    kind: str
+    status: str
+    reason: str
 
 
-def identity(meaning: int, values: dict[str, Any], dataset: dict[str, Any], seeds: list[int], fidelity: str) -> str:
-    found = {"schema": meaning, "values": identifying(values), "dataset": dataset["name"]}
-    return canonical({**found, "seeds": seeds, "fidelity": fidelity})
+@with_config(ConfigDict(extra="allow"))
+class DatasetSummary(TypedDict):
+    """The data of a run. `shape` is (channels, height, width); `sizes` has the number of images of each split."""
+
+    name: str
+    digest: str
+    shape: Annotated[list[Int], Field(min_length=3, max_length=3)]
+    levels: Int
+    sizes: dict[str, Int]
+    classes: NotRequired[Int | None]
+
+
+@with_config(ConfigDict(extra="allow"))
+class Environment(TypedDict, total=False):
+    """Where something was trained or measured; see `environment.environment`."""
+
+    python: str
+    platform: str
+    versions: dict[str, str | None]
+    commit: str | None
+    device: str
+    device_type: str
+    threads: Int
+    jobs: Int
+    step: str  # how a training step is made
+    code: str  # fingerprint of the sources that trained the models
+
+
+class FailureDetails(TypedDict, total=False):
+    """Of a run that failed as a whole: last finished epoch, end of the traceback, how often it was interrupted."""
+
+    epoch: Int
+    traceback: str
+    tries: Int
+
+
+class Classifier(TypedDict, total=False):
+    """The classifier in whose features samples are compared."""
+
+    digest: str
+    test_accuracy: Number
+
+
+def schema_of(kind: Any) -> GetPydanticSchema:
+    """Validates a field as `kind`, although its static type is that of plain JSON."""
+    return GetPydanticSchema(lambda _, handler: handler(kind))
+
+
+def check_values(values: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(values.get("model"), str):
+        raise ValueError("no model is named")
+    return values
+
+
+def check_time(text: str) -> str:
+    if text:
+        datetime.fromisoformat(text)
+    return text
+
+
+def identity(meaning: int, values: dict[str, Any], dataset: str, seeds: list[int], fidelity: str) -> str:
+    return canonical({"schema": meaning, "values": identifying(values), "dataset": dataset, "seeds": seeds, "fidelity": fidelity})
 
 
 def identity_of(text: str) -> str | None:
-    """Identity of a record, if its figures mean what today's do, from the beginning of its file; None where that does not tell."""
+    """Identity of a record, read from the beginning of its file; None if that does not tell."""
     try:
-        parts = json.loads(text.partition(',\n "status": ')[0] + "}")
-        return identity(MEANING, *(parts[name] for name in ("values", "dataset", "seeds", "fidelity")))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        found = parse_json(text.partition(',\n "status": ')[0] + "}")
+        return identity(MEANING, found["values"], found["dataset"]["name"], found["seeds"], found["fidelity"])
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
 @dataclass(frozen=True)
 class Record:
-    """One run, its seeds' values and states. Keys of `status` and `reason` are seeds as text, as JSON wants them.
+    """One run: the values and states of its seeds. Keys of `status`, `reason` and `series` are seeds as text, as JSON wants them."""
 
-    `failure` says of a run that failed as a whole how many epochs were done, `epoch`, and has the end of the `traceback`, if there is one;
-    of one that was interrupted it says how often so far, `tries`.
-    """
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     key: str
     label: str
-    values: dict[str, Any]
-    dataset: dict[str, Any]
+    values: Annotated[dict[str, Any], AfterValidator(check_values)]  # the configuration
+    dataset: Annotated[dict[str, Any], schema_of(DatasetSummary)]
     support: str
     fidelity: str
-    seeds: list[int]
-    status: dict[str, str]
+    seeds: Annotated[list[Int], Field(min_length=1)]
+    status: Annotated[dict[str, str], schema_of(dict[str, Status])]
     reason: dict[str, str] = field(default_factory=dict)
-    failure: dict[str, Any] = field(default_factory=dict)
-    rows: list[dict[str, Any]] = field(default_factory=list)  # each with what is in `ROW`
-    curves: dict[str, list[list[float | None]]] = field(default_factory=dict)  # name -> seed -> epoch
-    epoch_seconds: list[float] = field(default_factory=list)
-    series: dict[str, dict[str, list[float]]] = field(default_factory=dict)  # name -> seed as text -> one number per latent unit
-    classifier: dict[str, Any] = field(default_factory=dict)  # digest and test accuracy of that in whose features samples are compared
-    environment: dict[str, Any] = field(default_factory=dict)  # where it was measured
-    trained: dict[str, Any] = field(default_factory=dict)  # the same of where it was trained, which may have been for another run
-    started: str = ""
-    seconds: float = 0.0
-    code: str = ""  # fingerprint of the sources that made it; none before schema 3
-    meaning: int = MEANING
-    schema: int = SCHEMA
+    failure: Annotated[dict[str, Any], schema_of(FailureDetails)] = field(default_factory=dict)
+    rows: Annotated[list[dict[str, Any]], schema_of(list[Row])] = field(default_factory=list)
+    curves: dict[str, list[list[Number | None]]] = field(default_factory=dict)  # name -> seed -> epoch
+    epoch_seconds: list[Number] = field(default_factory=list)
+    series: dict[str, dict[str, list[Number]]] = field(default_factory=dict)  # name -> seed -> one number per latent unit
+    classifier: Annotated[dict[str, Any], schema_of(Classifier)] = field(default_factory=dict)
+    environment: Annotated[dict[str, Any], schema_of(Environment)] = field(default_factory=dict)  # where it was measured
+    trained: Annotated[dict[str, Any], schema_of(Environment)] = field(
+        default_factory=dict
+    )  # where it was trained, perhaps for another run
+    started: Annotated[str, AfterValidator(check_time)] = ""  # ISO 8601
+    seconds: Number = 0.0
+    code: str = ""  # fingerprint of the sources that made it; empty before schema 3
+    meaning: Int = MEANING
+    schema: Int = SCHEMA
 
     @property
     def ok(self) -> bool:
@@ -83,15 +157,15 @@ class Record:
 
     @property
     def interrupted(self) -> bool:
-        """Whether something from outside ended it, so that it is to be gone on with."""
+        """Whether it was stopped from outside, so that it has to be resumed."""
         return "interrupted" in self.status.values()
 
     @property
     def current(self) -> bool:
-        """Whether it was trained and measured by the code that there is now."""
+        """Whether today's code trained and measured it."""
         try:
             now, training = fingerprint(self.values), fingerprint(self.values, evaluation=False)
-        except (UserError, TypeError):  # of a plug-in that is not here
+        except (UserError, TypeError):  # made with a plug-in that is not loaded
             return False
         return self.code == now and self.trained.get("code", training) == training
 
@@ -101,80 +175,48 @@ class Record:
 
     @property
     def identity(self) -> str:
-        """Equal to that of the `RunSpec` it came from."""
-        return identity(self.meaning, self.values, self.dataset, self.seeds, self.fidelity)
+        """Equal to the identity of the `RunSpec` that it came from."""
+        return identity(self.meaning, self.values, self.dataset["name"], self.seeds, self.fidelity)
 
     def value(self, metric: str, seed: int) -> float | None:
         return next((row["value"] for row in self.rows if row["metric"] == metric and row["seed"] == seed), None)
 
     def to_json(self) -> str:
-        """With a digest of all of it at its end."""
+        """The record as JSON, sealed with a digest."""
         return seal(json.dumps(asdict(self), indent=1, allow_nan=False))
 
     @classmethod
     def from_json(cls, text: str) -> Record:
-        """Raises OtherSchema for a record of a schema to come, ValueError where the text is not a record or does not fit its digest."""
+        """Reads a record of this schema or an earlier one.
+
+        Raises:
+            NewerSchema: a newer version of the program wrote it.
+            ValueError: the text is not a record, or does not match its digest.
+        """
         body = unseal(text)
-        try:
-            found = json.loads(body, parse_float=number, parse_constant=number)
-        except RecursionError as error:
-            raise ValueError("not a record") from error
-        if not isinstance(found, dict) or type(found.get("schema")) is not int:
+        found = parse_json(body)
+        if not isinstance(found, dict) or type(schema := found.get("schema")) is not int or schema < 1:
             raise ValueError("not a record")
-        if found["schema"] > SCHEMA:
-            raise OtherSchema(f"a record of schema {found['schema']}, which is younger than {SCHEMA}")
-        if found["schema"] == SCHEMA and body is text:
+        if schema > SCHEMA:
+            raise NewerSchema(f"a record of schema {schema}, which is newer than {SCHEMA}")
+        if schema == SCHEMA and body is text:
             raise ValueError(f"a record of schema {SCHEMA} without its digest")
         try:
             found = migrate(found)
-            if "epochs" in found["values"]:  # it was trained, by what `LATER` says where it does not say so itself
-                found["values"] = {**LATER, **found["values"]}
-            record = cls(**found)
-        except (TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"a record with missing or unknown parts: {error}") from error
-        if fault := record.fault():
-            raise ValueError(f"a record {fault}")
+            if "epochs" in found["values"]:  # a trained model, which used the defaults of options added since
+                found["values"] = {**ADDED_OPTIONS, **found["values"]}
+            record = adapter().validate_python(found)
+        except (TypeError, KeyError) as error:
+            raise ValueError("a record without values") from error
+        except ValidationError as error:
+            raise ValueError(f"not a record: {first_error(error)}") from error
+        if len(set(record.seeds)) < len(record.seeds) or set(record.status) != set(map(str, record.seeds)):
+            raise ValueError("a record whose states do not belong to its seeds")
+        if any(len(rows) != len(record.seeds) for rows in record.curves.values()):
+            raise ValueError("a record whose curves do not belong to its seeds")
         return record
-
-    def fault(self) -> str:
-        """What is wrong with its parts, in some words; empty where they are what they should be."""
-        for name, hint in hints().items():
-            if not is_a(getattr(self, name), hint):
-                return f"whose {name} is not what it should be"
-        if set(self.status) != {str(s) for s in self.seeds} or not set(self.status.values()) <= set(STATUSES):
-            return "whose states do not belong to its seeds"
-        if not all(name in self.dataset and is_a(self.dataset[name], hint) for name, hint in DATASET.items()):
-            return "without what has to be known of its data"
-        if not all(name in row for row in self.rows for name in ROW):
-            return "with a row that is not one"
-        if not all(all_are([row[name] for row in self.rows], hint) for name, hint in ROW.items()):
-            return "with a row that is not one"
-        return ""
 
 
 @lru_cache(maxsize=1)
-def hints() -> dict[str, Any]:
-    return get_type_hints(Record)
-
-
-def is_a(value: object, hint: Any) -> bool:
-    """Whether a value of JSON is of a type."""
-    if hint is Any or type(value) in SIMPLE.get(hint, ()):
-        return True
-    match get_origin(hint), get_args(hint):
-        case (origin, (key, inner)) if origin is dict:
-            return isinstance(value, dict) and all_are(value, key) and all_are(value.values(), inner)
-        case (origin, (inner,)) if origin is list:
-            return isinstance(value, list) and all_are(value, inner)
-    return False
-
-
-def all_are(values: Collection[object], hint: Any) -> bool:
-    return hint is Any or (set(map(type, values)) <= SIMPLE[hint] if hint in SIMPLE else all(is_a(value, hint) for value in values))
-
-
-def number(text: str) -> float:
-    found = float(text)
-    if not math.isfinite(found):
-        raise ValueError(f"{text[:20]} is no number of a record")
-    return found
+def adapter() -> TypeAdapter[Record]:
+    return TypeAdapter(Record)

@@ -1,4 +1,4 @@
-"""What is to be run: a configuration, a data set, the seeds that train together, a fidelity."""
+"""What to run: a configuration, a data set, the seeds that train together, and a preset for the evaluation."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from vae_variants.registry import UserError
 from vae_variants.variants import Configuration, canonical, convert
 from vae_variants.variants.recipe import Recipe
 
-__all__ = ["LATER", "RunSpec", "capped", "identifying", "parse_seeds", "prepared", "unique"]
+__all__ = ["ADDED_OPTIONS", "RunSpec", "capped", "identifying", "parse_seeds", "prepared", "receive_dataset", "received", "unique"]
 
 MOST_SEEDS = 1000
-TRAINING = 1  # of trained models; a change of how anything trains makes a new one
-# options younger than the first runs, with what those runs did: that makes no new run
-BROUGHT: dict[tuple[str, str], Dataset] = {}  # what `prepared` gives where data have come from another machine
-LATER: dict[str, Any] = {"decay": "constant", "precision": "fp32"}
+TRAINING = 1  # version of the trained models; raise it after a change of how everything trains
+# options added after the first runs, with what those runs did: at these values they change no key
+ADDED_OPTIONS: dict[str, Any] = {"decay": "constant", "precision": "fp32"}
+received: dict[tuple[str, str], Dataset] = {}  # (name, fidelity) -> data sent from another machine
 
 
 def identifying(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those values of a configuration that tell a run from others, by which runs from before an option was there stay what they are."""
-    return {key: value for key, value in values.items() if key not in LATER or value != LATER[key]}
+    """The options that tell a run from others: all but added ones at the value that older runs had."""
+    return {key: value for key, value in values.items() if key not in ADDED_OPTIONS or value != ADDED_OPTIONS[key]}
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run: its seeds train together, and that tuple is the unit of reproducibility."""
+    """One run. Its seeds train together, so the tuple of seeds is the unit of reproducibility."""
 
     configuration: Configuration
     dataset: str
@@ -45,26 +45,26 @@ class RunSpec:
 
     @property
     def identity(self) -> str:
-        """Everything that decides the numbers, but for the content of the images."""
+        """Everything that decides the numbers, except the content of the images and the code."""
         found = {"schema": MEANING, "values": identifying(self.configuration.values), "dataset": self.dataset}
         return canonical({**found, "seeds": list(self.seeds), "fidelity": fidelity(self.fidelity).name})
 
     def key(self) -> str:
-        """SHA-256 of identity, images and the sources that can change the numbers; loads the data set."""
+        """SHA-256 of identity, images and the sources that can change the numbers. Loads the data set."""
         return self._digest(f"{self.identity}|{self.code}")
 
     @property
     def code(self) -> str:
-        """Fingerprint of those sources."""
+        """Fingerprint of the sources that can change the numbers."""
         return fingerprint(self.configuration.values)
 
     @property
     def training_code(self) -> str:
-        """The same of those that train alone."""
+        """Fingerprint of the sources that can change the trained models."""
         return fingerprint(self.configuration.values, evaluation=False)
 
     def training_key(self) -> str:
-        """The same of what decides the trained models alone: runs that share it share their models, whatever is measured on them."""
+        """SHA-256 of what decides the trained models, whatever is measured on them: runs that share it share their models."""
         return self._digest(canonical({"training": TRAINING, "values": identifying(self.configuration.values), "seeds": list(self.seeds)}))
 
     def _digest(self, text: str) -> str:
@@ -72,28 +72,34 @@ class RunSpec:
 
     @property
     def work(self) -> float:
-        """A rough measure of how long it takes, to weigh a progress bar: decoder passes."""
+        """A rough measure of its duration, in decoder passes: the weight of the run in a progress bar."""
         values = self.configuration.values
         return len(self.seeds) * (1 + values.get("epochs", 0) * (1 + values.get("samples", 1)))
 
 
 def capped(defaults: Mapping[str, Any], fidelity_name: str) -> dict[str, Any]:
-    """`defaults` with no more epochs than the fidelity trains; what a selector chooses stands above them."""
+    """`defaults` with at most the epochs of the preset. Options of a selector take precedence over them."""
     cap, epochs = fidelity(fidelity_name).epochs, convert("epochs", defaults.get("epochs", Recipe.epochs), Recipe.epochs)
     return {**defaults, **({} if cap is None else {"epochs": min(cap, epochs)})}
 
 
 @lru_cache(maxsize=4)
 def prepared(dataset: str, fidelity_name: str) -> Dataset:
-    """The data set as a run of that fidelity sees it."""
-    if (dataset, fidelity_name) in BROUGHT:
-        return BROUGHT[dataset, fidelity_name]
+    """The data set as a run of that preset sees it."""
+    if (dataset, fidelity_name) in received:
+        return received[dataset, fidelity_name]
     level = fidelity(fidelity_name)
     return load_dataset(dataset).subset(level.train_images, level.evaluation_images)
 
 
+def receive_dataset(spec: RunSpec, dataset: Dataset) -> None:
+    """Has `prepared` return this data set, sent by another machine, instead of loading it."""
+    received[spec.dataset, spec.fidelity] = dataset
+    prepared.cache_clear()
+
+
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """`5` is the seeds 0 to 4; `0,3,7` are those; `3,` is seed 3 alone."""
+    """Reads a count or a list: `5` gives seeds 0 to 4, `0,3,7` those three, and `3,` seed 3 alone. Raises `UserError`."""
     try:
         seeds = tuple(int(s) for s in text.split(",") if s.strip()) if "," in text else tuple(range(min(int(text), MOST_SEEDS + 1)))
     except ValueError:
@@ -106,7 +112,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def unique(specs: Iterable[RunSpec]) -> list[RunSpec]:
-    """Without those that are the same run under another label."""
+    """Drops runs that differ from an earlier one in the label only."""
     found: dict[str, RunSpec] = {}
     for spec in specs:
         found.setdefault(spec.identity, spec)

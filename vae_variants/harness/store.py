@@ -1,18 +1,20 @@
-"""Runs on disk: one folder each, written so that an interruption leaves either the old state or the new one."""
+"""The folder of runs: one subfolder for each run, whose files an interruption leaves in the old state or the new one."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from vae_variants.harness.files import (
-    announces,
+    header_matches,
     load_tensors,
     load_with_metadata,
     make_folder,
@@ -23,31 +25,47 @@ from vae_variants.harness.files import (
     set_aside,
     unseal,
 )  # fmt: skip
-from vae_variants.harness.record import OtherSchema, Record, identity_of, is_a
+from vae_variants.harness.record import NewerSchema, Record, identity_of
 from vae_variants.harness.spec import RunSpec
+from vae_variants.harness.validation import Int, first_error, parse_json
 from vae_variants.registry import UserError
 
 __all__ = ["Store", "load_tensors", "load_with_metadata", "replace_file", "save_tensors", "slug"]
 
 RECORD, CHECKPOINT, MODEL, PICTURES = "record.json", "training.safetensors", "model.safetensors", "pictures.safetensors"
+TENSORS = (CHECKPOINT, MODEL, PICTURES)
 PLANS = "plans"
-PLANNED = {"key": str, "label": str, "dataset": str, "seeds": list[int], "fidelity": str}  # what is read of a planned run
-UNFINISHED = {"error", "timeout", "oom", "interrupted"}  # states of a run that has not come to its end
-BEGINNING = 8192  # characters of a record, by which it is looked at first
+UNFINISHED = {"error", "timeout", "oom", "interrupted"}  # states of a run whose checkpoint is kept
+BEGINNING = 8192  # characters of a record that hold its identity
+
+
+class PlannedRun(TypedDict):
+    """What a manifest says of a run, as far as it is read."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    key: str
+    label: str
+    dataset: str
+    seeds: list[Int]
+    fidelity: str
+
+
+MANIFEST = TypeAdapter(list[PlannedRun])
 
 
 def slug(text: str) -> str:
+    """`text` as part of a file name: letters, digits, `.`, `=` and `-`."""
     return re.sub(r"[^A-Za-z0-9.=]+", "-", text).strip("-.")[:80] or "run"
 
 
 class Store:
-    """Run folders `ROOT/<data set>/<label>-<key>/`; the label is for the eye, the key decides."""
+    """Run folders `ROOT/<data set>/<label>-<key>/`. The label is for people; the key identifies the run."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
 
     def locate(self, spec: RunSpec, key: str) -> Path:
-        """The run's folder, there or not."""
+        """The run's folder, whether it exists or not."""
         parent = self.root / slug(spec.dataset)
         usual = parent / f"{slug(spec.label)}-{key[:12]}"
         if usual.is_dir():
@@ -56,72 +74,70 @@ class Store:
         return known[0] if known else usual
 
     def folder(self, spec: RunSpec, key: str) -> Path:
-        """The run's folder, made if there is none."""
+        """The run's folder, made if necessary."""
         return make_folder(self.locate(spec, key))
 
     def records(self) -> Iterator[tuple[Path, Record]]:
-        """Every readable record with its folder, in the order of their names."""
+        """Every readable record with its folder, sorted by path."""
         for path in sorted(self.root.glob(f"*/*/{RECORD}")):
             if (record := self.read(path)) is not None:
                 yield path.parent, record
 
-    def read(self, path: Path) -> Record | None:
-        """None where there is none, it is damaged, or a younger version of the program wrote it."""
-        try:
-            return self.strictly(path)
-        except OtherSchema:
-            return None
+    def read(self, path: Path, newer_allowed: bool = True) -> Record | None:
+        """The record in a file, or None if there is none. A damaged file is set aside.
 
-    def strictly(self, path: Path) -> Record | None:
-        """The same, but raises OtherSchema."""
+        The record of a newer version counts as none, or raises `NewerSchema` if `newer_allowed` is false.
+        """
         if (content := read_file(path)) is None:
             return None
         try:
             return Record.from_json(content.decode())
-        except OtherSchema:
-            raise
+        except NewerSchema:
+            if not newer_allowed:
+                raise
         except ValueError as error:
             set_aside(path, str(error))
-            return None
+        return None
 
     def get(self, spec: RunSpec, key: str) -> Record | None:
-        """The record of that key; one that calls its data otherwise, as once was done, would not be found for a report.
+        """The record with that key, if it also has the identity of `spec`: an older one may name its data in another way.
 
-        Raises `UserError` where a younger version of the program wrote it: it is not for this one to write over.
+        Raises:
+            UserError: a newer version of the program wrote the record, and this one must not replace it.
         """
         path = self.locate(spec, key) / RECORD
         try:
-            record = self.strictly(path)
-        except OtherSchema as error:
+            record = self.read(path, newer_allowed=False)
+        except NewerSchema as error:
             raise UserError(f"{str(path)!r} is {error}: update vae-variants, or name another folder with --runs") from error
         return record if record is not None and record.key == key and record.identity == spec.identity else None
 
     def epochs_done(self, spec: RunSpec) -> int:
-        """Of a run that was interrupted: what its checkpoint holds. Needs no data."""
+        """Epochs in the checkpoint of an interrupted run. Needs no data."""
         paths = (self.root / slug(spec.dataset)).glob(f"*/{CHECKPOINT}")
-        states = [load_tensors(path) for path in paths if announces(path, identity=spec.identity)]
-        return max((int(state["epoch"]) for state in states if state is not None), default=0)
+        states = [load_tensors(path) for path in paths if header_matches(path, identity=spec.identity)]
+        return max((int(state["epoch"]) for state in states if state is not None and "epoch" in state), default=0)
 
     def trained(self, spec: RunSpec, key: str, training_key: str, code: str = "") -> tuple[dict[str, Tensor], dict[str, str]] | None:
-        """Tensors and metadata of the models trained for this run, else of the last ones for another that shares its training.
+        """Models of this run, or else the latest ones of another run that shares its training: tensors and metadata.
 
-        `code` asks for models that were trained by that code.
+        With `code`, only models that this code trained.
         """
         wanted = {"training": training_key, **({"code": code} if code else {})}
         own = self.locate(spec, key) / MODEL
         others = sorted((self.root / slug(spec.dataset)).glob(f"*/{MODEL}"), key=modified, reverse=True)
-        paths = (own, *(path for path in others if announces(path, **wanted)))
+        paths = (own, *(path for path in others if header_matches(path, **wanted)))
         found = (load_with_metadata(path, **wanted) for path in paths)
         return next((state for state in found if state is not None), None)
 
     def newest(self, wanted: Iterable[str], digests: Mapping[str, str] | None = None) -> dict[str, tuple[Path, Record]]:
-        """identity -> its record, with the folder, of those `wanted`: the last one of today's code, else the last one.
+        """For each identity in `wanted`, its folder and record: the latest one of today's code, or else the latest one.
 
-        Of all others no more than the beginning is looked at. `digests` has, for identities, that of the data which is asked for.
+        Other records are not read beyond their beginning. `digests` maps an identity to the digest that its data must have.
         """
         identities, found = set(wanted), dict[str, tuple[tuple[bool, str], Path, Record]]()
         for path in sorted(self.root.glob(f"*/*/{RECORD}")):
-            if (begun := self.glance(path)) is not None and begun not in identities:
+            if (glimpse := beginning(path)) is not None and glimpse not in identities:
                 continue
             record = self.read(path)
             if record is None or (identity := record.identity) not in identities:
@@ -133,57 +149,45 @@ class Store:
                 found[identity] = (rank, path.parent, record)
         return {identity: (folder, record) for identity, (_, folder, record) in found.items()}
 
-    def glance(self, path: Path) -> str | None:
-        """Identity of a record from the beginning of its file; None where that does not tell."""
-        try:
-            with open(path, encoding="utf-8") as file:
-                return identity_of(file.read(BEGINNING))
-        except (OSError, UnicodeDecodeError):
-            return None
-
-    def find(self, wanted: Callable[[Record], bool]) -> tuple[Path, Record] | None:
-        """The newest record for which `wanted` holds."""
-        return max((found for found in self.records() if wanted(found[1])), key=lambda found: found[1].started, default=None)
-
     def put(self, folder: Path, record: Record) -> None:
-        """Keeps the record; of a run that may yet be gone on with, the checkpoint as well."""
+        """Writes the record, and removes the checkpoint unless the run may be resumed."""
         replace_file(folder / RECORD, record.to_json().encode())
         if UNFINISHED.isdisjoint(record.status.values()):
             (folder / CHECKPOINT).unlink(missing_ok=True)
 
     def plan(self, runs: Sequence[Mapping[str, Any]]) -> Path:
-        """Keeps the manifest of what is about to be run, under a name that is its digest: the same plan is the same file."""
-        text = seal(json.dumps({"schema": 1, "runs": list(runs)}, indent=1, allow_nan=False))
-        path = make_folder(self.root / PLANS) / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
-        if not path.is_file() or path.read_bytes() != text.encode():
-            replace_file(path, text.encode())
+        """Writes the manifest of the runs to come. Its name is its digest, so the same plan is the same file."""
+        content = seal(json.dumps({"schema": 1, "runs": list(runs)}, indent=1, allow_nan=False)).encode()
+        path = make_folder(self.root / PLANS) / f"{hashlib.sha256(content).hexdigest()[:12]}.json"
+        if not path.is_file() or path.read_bytes() != content:
+            replace_file(path, content)
         return path
 
     def planned(self) -> dict[str, dict[str, Any]]:
-        """key -> what a manifest says of the run, of all that were ever planned here."""
+        """Every run in a manifest of this folder, by its key."""
         found: dict[str, dict[str, Any]] = {}
         for path in sorted((self.root / PLANS).glob("*.json")):
             try:
-                runs = json.loads(unseal(path.read_text(encoding="utf-8")))["runs"]
-                if not all(is_a(run[name], hint) for run in runs for name, hint in PLANNED.items()):
-                    raise ValueError("not a manifest")
-                found |= {run["key"]: run for run in runs}
-            except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
-                set_aside(path, str(error) or type(error).__name__)
+                runs = parse_json(unseal(path.read_text(encoding="utf-8")))["runs"]
+                found |= {run["key"]: dict(run) for run in MANIFEST.validate_python(runs)}
+            except ValidationError as error:
+                set_aside(path, first_error(error))
+            except (ValueError, KeyError, TypeError, OSError) as error:
+                set_aside(path, str(error))
         return found
 
     def packed(self, folder: Path, seen: dict[str, float]) -> dict[str, bytes]:
-        """What beside the record lies in a run's folder, of what is not as `seen` has it, to be sent to another machine."""
+        """The tensor files of a run that have changed since `seen`, to be sent to another machine. Updates `seen`."""
         found = dict[str, bytes]()
-        for path in (folder / name for name in (CHECKPOINT, MODEL, PICTURES)):
-            at = modified(path)
-            if at != seen.get(path.name) and (content := read_file(path)) is not None:  # else the run's end has just removed it
-                seen[path.name], found[path.name] = at, content
+        for path in (folder / name for name in TENSORS):
+            changed = modified(path)
+            if changed != seen.get(path.name) and (content := read_file(path)) is not None:  # else the run has just ended
+                seen[path.name], found[path.name] = changed, content
         return found
 
     def unpack(self, folder: Path, files: Mapping[str, bytes]) -> None:
-        """Puts there what `packed` gave on another machine, and nothing else."""
-        for name in (CHECKPOINT, MODEL, PICTURES):
+        """Writes what `packed` gave on another machine, and nothing else."""
+        for name in TENSORS:
             if name in files:
                 replace_file(folder / name, files[name])
 
@@ -191,13 +195,18 @@ class Store:
         return load_tensors(folder / PICTURES) or {}
 
 
+def beginning(path: Path) -> str | None:
+    """Identity of a record from the beginning of its file; None if that does not tell."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return identity_of(file.read(BEGINNING))
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
 def modified(path: Path) -> float:
+    """Time of the last change; 0 if another process has just removed the file."""
     try:
         return path.stat().st_mtime
-    except OSError:  # set aside by another process just now
+    except OSError:
         return 0.0
-
-
-def finite(rows: list[list[float]]) -> list[list[float | None]]:
-    """NaN and infinity as null: JSON has neither."""
-    return json.loads(re.sub(r"-?(NaN|Infinity)", "null", json.dumps(rows)))

@@ -1,4 +1,4 @@
-"""Suites: what `bench` runs, written in TOML."""
+"""Suites: the TOML files that `bench` runs. A mistake in one is reported with its line."""
 
 from __future__ import annotations
 
@@ -6,85 +6,77 @@ import itertools
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from vae_variants.harness.spec import RunSpec, capped, parse_seeds
 from vae_variants.registry import UserError, closest, nearest
 from vae_variants.variants import configure
 
-__all__ = ["Suite", "load_suite", "suite_files"]
+__all__ = ["Block", "Suite", "load_suite", "suite_files"]
 
-WITHIN = re.compile(  # what quotes and comments have in them; texts of several lines first
+QUOTED = re.compile(  # quotes and comments; texts of several lines first
     r"""\"{3}(?:\\.|[^\\])*?\"{3}|'{3}.*?'{3}|\#[^\n]*|"(?:\\.|[^"\\\n])*"|'[^'\n]*'""", re.DOTALL
 )
-PLACES = (Path("bench/suites"), Path(__file__).parents[2] / "bench" / "suites", Path(__file__).parents[1] / "suites")
-
-
-class Form(NamedTuple):
-    """What stands behind a key of a suite."""
-
-    fits: Callable[[Any], bool]
-    says: str
-    example: str
-
-
-def text(example: str) -> Form:
-    return Form(lambda value: isinstance(value, str), "a text in quotes", example)
-
-
-SEEDS = Form(lambda value: type(value) in (int, str), 'a count such as 5, or a list in quotes such as "0,3"', "seeds = 5")
-TABLE = Form(lambda value: isinstance(value, dict), "a table of options", "[defaults]")
-RUNS = Form(lambda value: isinstance(value, list) and all(isinstance(b, dict) for b in value), "blocks, each [[runs]]", "[[runs]]")
-VARIANTS = Form(
-    lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
-    "a list of names in quotes",
-    'variants = ["vae-bernoulli"]',
-)
-KEYS = {
-    "dataset": text('dataset = "digits"'),
-    "seeds": SEEDS,
-    "description": text('description = "..."'),
-    "fidelity": text('fidelity = "full"'),
-    "defaults": TABLE,
-    "runs": RUNS,
+FOLDERS = (Path("bench/suites"), Path(__file__).parents[2] / "bench" / "suites", Path(__file__).parents[1] / "suites")
+EXAMPLES = {"dataset": 'dataset = "digits"', "seeds": "seeds = 5", "runs": "[[runs]]", "variants": 'variants = ["vae-bernoulli"]'}
+EXPECTED = {
+    "seeds": 'a count such as 5, or a list in quotes such as "0,3"',
+    "defaults": "a table of options",
+    "runs": "blocks, each [[runs]]",
+    "variants": "a list of names in quotes",
 }
-BLOCK = {"variants": VARIANTS, "seeds": SEEDS, "defaults": TABLE}
+
+Seeds = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]  # a count or a list, as text
 
 
 @dataclass(frozen=True)
 class Source:
-    """A suite's file."""
+    """The file of a suite."""
 
     path: Path
     text: str
 
     def line(self, key: str, block: int | None = None) -> str:
-        """Where a key stands, for the beginning of a message: in its `block` of runs, or anywhere."""
+        """The beginning of a message about `key`: the file, and its line in that `[[runs]]` block or anywhere."""
         long = ('"""', "'''")
-        plain = WITHIN.sub(lambda found: "\n" * found[0].count("\n") if found[0].startswith(long) else found[0], self.text)
+        plain = QUOTED.sub(lambda found: "\n" * found[0].count("\n") if found[0].startswith(long) else found[0], self.text)
         lines = plain.split("\n")
-        begins = [i for i, line in enumerate(lines) if re.match(r"\s*\[\[\s*runs\s*\]\]", line)]
-        first = begins[block] if block is not None and block < len(begins) else 0
+        blocks = [i for i, line in enumerate(lines) if re.match(r"\s*\[\[\s*runs\s*\]\]", line)]
+        first = blocks[block] if block is not None and block < len(blocks) else 0
         pattern = re.compile(rf"""\s*(\[+\s*(runs\s*\.\s*)?)?["']?{re.escape(key)}["']?\s*[\].=]""")
         number = next((i + 1 for i in range(first, len(lines)) if pattern.match(lines[i])), None)
         return f"suite {str(self.path)!r}" + (f", line {number}" if number else "")
 
 
 @dataclass(frozen=True)
-class Suite:
-    """A data set, defaults that replace those of the models, and blocks of selectors with their seeds."""
+class Block:
+    """A `[[runs]]` block: selectors, with seeds and defaults of their own if given."""
 
-    name: str
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    variants: list[str]
+    seeds: Seeds | None = None
+    defaults: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Suite:
+    """A data set, defaults that replace those of the models, and blocks of selectors."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     dataset: str
-    seeds: str
+    seeds: Seeds
+    runs: list[Block]
     description: str = ""
     fidelity: str = "full"
     defaults: dict[str, Any] = field(default_factory=dict)
-    blocks: tuple[dict[str, Any], ...] = ()
-    source: Source | None = None
+    source: Source | None = field(default=None, init=False)
 
     def plan(
         self,
@@ -95,50 +87,74 @@ class Suite:
         epochs: int | None = None,
         precision: str | None = None,
     ) -> list[RunSpec]:
-        """The runs in order; the arguments replace what the suite says. Raises `UserError` for a default that no run knows."""
+        """The runs in order. Arguments replace what the suite says. Raises `UserError` for a default that no run has."""
         found: list[RunSpec] = []
         fidelity = fidelity or self.fidelity
         changed = {key: value for key, value in {"epochs": epochs, "precision": precision}.items() if value is not None}
-        for block in self.blocks:
-            own = {**self.defaults, **block.get("defaults", {})}
-            configurations = [c for selector in block["variants"] for c in configure(selector, capped(own, fidelity))]
-            count = parse_seeds(seeds or str(block.get("seeds", self.seeds)))
-            for c in configurations:
-                found.append(RunSpec(c.with_defaults(**changed), dataset or self.dataset, count, fidelity))
+        for block in self.runs:
+            defaults = capped(self.defaults | block.defaults, fidelity)
+            configurations = [c for selector in block.variants for c in configure(selector, defaults)]
+            count = parse_seeds(seeds or block.seeds or self.seeds)
+            found += [RunSpec(c.with_defaults(**changed), dataset or self.dataset, count, fidelity) for c in configurations]
         known = {key for spec in found for key in spec.configuration.values}
-        for key in itertools.chain(self.defaults, *(block.get("defaults", {}) for block in self.blocks)):
+        for key in itertools.chain(self.defaults, *(block.defaults for block in self.runs)):
             if key not in known:
-                where = self.source.line(key) if self.source else f"suite {self.name!r}"
-                meant = "; it belongs before [defaults] and [[runs]]" if key in KEYS else ""
-                raise UserError(f"{where}: {closest('option', key, known)}{meant}")
+                where = self.source.line(key) if self.source else "the suite"
+                misplaced = "; it belongs before [defaults] and [[runs]]" if key in names(Suite) else ""
+                raise UserError(f"{where}: {closest('option', key, known)}{misplaced}")
         return found
 
 
+SUITE = TypeAdapter(Suite)
+
+
+def names(kind: type) -> list[str]:
+    """The keys of a suite or a block."""
+    return [f.name for f in fields(kind) if f.init]
+
+
 def suite_files() -> dict[str, Path]:
-    """Name -> file, of those beside you and those that came with the package."""
-    return {path.stem: path for place in reversed(PLACES) for path in sorted(place.glob("*.toml"))}
+    """Name -> file of the suites in this folder and of those that came with the package."""
+    return {path.stem: path for folder in reversed(FOLDERS) for path in sorted(folder.glob("*.toml"))}
 
 
 def load_suite(name: str) -> Suite:
-    """By name, or by the path of a .toml file. Raises `UserError`."""
+    """A suite by its name, or by the path of a .toml file. Raises `UserError` with the line of a mistake."""
     known = suite_files()
     path = Path(name) if name.endswith(".toml") else known.get(name)
-    if path is None or not os.path.isfile(path):  # which of a name that is too long is not an error
+    if path is None or not os.path.isfile(path):  # false for a name that is too long, where `Path.is_file` raises
         raise UserError(absent(name, known))
     try:
         source = Source(path, path.read_text(encoding="utf-8"))
         found = tomllib.loads(source.text)
     except (ValueError, OSError, RecursionError) as error:
         raise UserError(f"suite {str(path)!r} cannot be read: {' '.join(str(error).split())}") from error
-    sound(source, found, KEYS, ("dataset", "seeds", "runs"))
-    blocks = found.pop("runs")
-    for i, block in enumerate(blocks):
-        sound(source, block, BLOCK, ("variants",), i)
-    return Suite(path.stem, str(found.pop("dataset")), str(found.pop("seeds")), blocks=tuple(blocks), source=source, **found)
+    try:
+        suite = SUITE.validate_python(found)
+    except ValidationError as error:
+        raise UserError(mistake(error, source)) from error
+    suite.source = source
+    return suite
+
+
+def mistake(error: ValidationError, source: Source) -> str:
+    """One line about the worst of the errors: an unknown key, which may be a typing error, before a wrong value or a missing key."""
+    order = {"unexpected_keyword_argument": 0, "missing": 2}
+    first = min(error.errors(), key=lambda found: order.get(found["type"], 1))
+    parts = first["loc"]
+    block = int(parts[1]) if parts[0] == "runs" and len(parts) > 2 else None
+    key = str(parts[0] if block is None else parts[2])
+    where = source.line(key, block)
+    if first["type"] == "unexpected_keyword_argument":
+        return f"{where}: {closest('key', key, names(Suite if block is None else Block))}"
+    if first["type"] == "missing":
+        where = f"suite {str(source.path)!r}" if block is None else source.line("runs", block)
+        return f"{where}: {key} is missing; write {EXAMPLES[key]}"
+    return f"{where}: {key} is {EXPECTED.get(key, 'a text in quotes')}"
 
 
 def absent(name: str, known: Iterable[str]) -> str:
-    """What is said of a suite that is not there."""
+    """The message for a suite that does not exist."""
     if os.path.isfile(f"{name}.toml"):
         return f"no suite is called {name!r}; of the file give the path: {name}.toml"
     if not name.endswith(".toml"):
@@ -150,16 +166,3 @@ def absent(name: str, known: Iterable[str]) -> str:
         near = nearest(Path(name).name, [path.name for path in folder.glob("*.toml") if path.is_file()])
     hint = f"did you mean {str(folder / near)!r}?" if near else f"suites that have a name: {', '.join(sorted(known))}"
     return f"there is no file {name!r}; {hint}"
-
-
-def sound(source: Source, found: Any, keys: Mapping[str, Form], needed: Iterable[str], block: int | None = None) -> None:
-    """Raises `UserError` for a key that a suite, or a block of one, does not have, for a value of the wrong kind, for what is missing."""
-    for key, value in found.items():
-        if key not in keys:
-            raise UserError(f"{source.line(key, block)}: {closest('key', key, keys)}")
-        if not keys[key].fits(value):
-            raise UserError(f"{source.line(key, block)}: {key} is {keys[key].says}")
-    for key in needed:
-        if key not in found:
-            where = f"suite {str(source.path)!r}" if block is None else source.line("runs", block)
-            raise UserError(f"{where}: {key} is missing; write {keys[key].example}")

@@ -1,4 +1,9 @@
-"""A process that makes one run after the other, and how it is watched: whatever happens to it leaves a word behind."""
+"""A child process that makes one run after the other, and its parent's side, which watches it.
+
+The parent sends a `Job` through a pipe. The child answers with None when the run begins, then (epochs done, planned) and `Losses`,
+and at last a `Record`, a `UserError` or a `Failure`. The parent kills a child that takes too long or too much memory. A child that
+dies writes a traceback into a nameless file that both have open.
+"""
 
 from __future__ import annotations
 
@@ -10,102 +15,103 @@ import re
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from multiprocessing.reduction import DupFd
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import NamedTuple
 
 from vae_variants.datasets import Dataset
 from vae_variants.harness.environment import share
-from vae_variants.harness.failures import Death, classified, end_of
-from vae_variants.harness.limits import kills, limit, resident, size
-from vae_variants.harness.locks import Due
-from vae_variants.harness.protocols import Losses, Quiet, Terms
-from vae_variants.harness.runner import run
-from vae_variants.harness.spec import BROUGHT, RunSpec, prepared
+from vae_variants.harness.failures import Failure, classified
+from vae_variants.harness.limits import format_bytes, out_of_memory_kills, resident_bytes, set_memory_limit
+from vae_variants.harness.locks import PendingRun
+from vae_variants.harness.protocols import Losses, Settings, Watcher
+from vae_variants.harness.runner import make_run
+from vae_variants.harness.spec import RunSpec, receive_dataset, received
 from vae_variants.plugins import load_plugins
 from vae_variants.process import interrupt, prepare
 from vae_variants.registry import UserError
 
-__all__ = ["Worker", "death", "stop"]
+__all__ = ["Worker", "failure_of_exit", "stop"]
 
 SPAWN = multiprocessing.get_context("spawn")
 GRACE = 10.0  # seconds that a process has to end by itself
 FRAMES = 12  # of a traceback
-START = 120.0  # seconds that a run has to begin, at least, if its time is limited at all
-OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT}  # what others send, and no fault of a run's
+START = 120.0  # seconds that a run has to begin, at least, if its time is limited
+OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT}  # signals that others send
 
 
 class Job(NamedTuple):
-    """What goes through the pipe: a run, its terms, the sources that it is to be made by, and how many share the machine how."""
+    """A run for a child: with the fingerprint of the sources it must have, and its share of the machine."""
 
-    due: Due
-    terms: Terms
+    run: PendingRun
+    settings: Settings
     code: str
     jobs: int
     threads: int
-    images: Dataset | None  # where the data have come from another machine
+    images: Dataset | None  # data that came from another machine
 
 
 class Worker:
-    """A process that makes one run after the other, this end of its pipe, and the run that it is at."""
+    """The parent's side of a child process: its pipe, its clock, and the run that it makes."""
 
-    due: Due
-    terms: Terms
+    job: Job
     started: datetime
 
     def __init__(self, plugins: tuple[Path, ...] = ()) -> None:
-        self.made, self.kills = 0, 0
-        self.began: float | None = None
-        self.epochs: tuple[int, int] | None = None
+        self.plugins = plugins
+        self.spawn()
+
+    def spawn(self) -> None:
+        self.runs_made = 0
         self.pipe, other = SPAWN.Pipe()
-        self.given = self.looked = time.monotonic()
-        self.last_words = Words(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))  # noqa: SIM115
-        arguments = (other, Path.cwd(), plugins, self.last_words)
-        self.process = SPAWN.Process(target=work, args=arguments, daemon=True)
+        self.last_words = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         resource_tracker.ensure_running()  # else `start` does that, and unblocks signals (python/cpython#110844)
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # is inherited: a terminal sends Ctrl-C to every process
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: a terminal sends Ctrl-C to every process
         try:
-            self.process.start()
+            with Connection(os.dup(self.last_words.fileno())) as words:  # pickles a file descriptor
+                self.process = SPAWN.Process(target=work, args=(other, Path.cwd(), self.plugins, words), daemon=True)
+                self.process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         other.close()
 
-    def give(self, due: Due, terms: Terms, jobs: int, threads: int) -> None:
-        self.due, self.terms, self.started, self.began, self.epochs = due, terms, datetime.now(UTC), None, None
-        self.kills, self.given, self.looked = kills(), time.monotonic(), time.monotonic()
-        try:
-            self.pipe.send(Job(due, terms, due.spec.code, jobs, threads, BROUGHT.get((due.spec.dataset, due.spec.fidelity))))
-        except OSError:  # it died; `answer` says how
-            return
+    @property
+    def run(self) -> PendingRun:
+        return self.job.run
 
-    def answer(self) -> object:
-        """None when the run begins, epochs done and planned, their losses, the record, an error of the user's, or the process's death."""
-        self.look()
+    def give(self, run: PendingRun, settings: Settings, jobs: int, threads: int) -> None:
+        """Sends a run to the child."""
+        self.job = Job(run, settings, run.spec.code, jobs, threads, received.get((run.spec.dataset, run.spec.fidelity)))
+        self.started, self.epochs, self.kills = datetime.now(UTC), (0, 0), out_of_memory_kills()
+        self.began: float | None = None
+        self.given = self.looked = time.monotonic()
+        with suppress(OSError):  # the child is dead; `receive` says how it died
+            self.pipe.send(self.job)
+
+    def receive(self) -> object:
+        """The child's next message, or a `Failure` if it is dead."""
+        self.now()
         try:
             found = self.pipe.recv()
         except (EOFError, OSError):
             return self.gone()
         if found is None:
             self.began = time.monotonic()
-        elif isinstance(found, Losses):
-            return found
-        elif isinstance(found, Death):
+        elif isinstance(found, Failure):
             return self.end(found)
-        elif isinstance(found, tuple):
+        elif not isinstance(found, tuple):
+            self.runs_made += 1
+        elif not isinstance(found, Losses):
             self.epochs = found
-        else:
-            self.made += 1
         return found
 
-    def look(self) -> float:
-        """The time; what this process was stopped for, by Ctrl-Z or with its machine, its runs were stopped for as well."""
+    def now(self) -> float:
+        """The time. If this process was stopped (Ctrl-Z, a sleeping machine), that time does not count for the run."""
         now, before = time.monotonic(), self.looked
         if now - before > GRACE:
             self.given += now - before
@@ -113,109 +119,88 @@ class Worker:
         self.looked = now
         return now
 
-    def exceeded(self) -> Death | None:
-        """Ends the process if the run takes more than it may, or if the process is no more, though others hold its end of the pipe."""
-        now, timeout, memory = self.look(), self.terms.timeout, self.terms.memory
+    def exceeded(self) -> Failure | None:
+        """Ends a child that takes more than it may; also notices one that died while a process it started holds the pipe."""
+        now, timeout, memory = self.now(), self.job.settings.timeout, self.job.settings.memory
         if self.process.exitcode is not None and not self.pipe.poll():
             return self.gone()
-        if timeout is not None and self.began is None and now - self.given > (least := max(timeout, START)):
-            return self.too_long(f"did not begin within {least:g} s")
-        if timeout is not None and self.began is not None and now - self.began > timeout:
-            return self.too_long(f"took longer than {timeout:g} s")
-        if memory is not None and (used := resident(self.process.pid or 0)) > memory:
-            return self.end(Death("oom", f"took {size(used)} of memory; {size(memory)} are allowed"))
+        if timeout is not None:
+            least = max(timeout, START)
+            if self.began is None and now - self.given > least:
+                return self.too_long(f"did not begin within {least:g} s")
+            if self.began is not None and now - self.began > timeout:
+                return self.too_long(f"took longer than {timeout:g} s")
+        if memory is not None and (used := resident_bytes(self.process.pid or 0)) > memory:
+            return self.end(Failure("oom", f"took {format_bytes(used)} of memory; {format_bytes(memory)} are allowed"))
         return None
 
-    def too_long(self, reason: str) -> Death:
-        os.kill(self.process.pid or 0, signal.SIGUSR1)  # it writes down where it is
+    def too_long(self, reason: str) -> Failure:
+        os.kill(self.process.pid or 0, signal.SIGUSR1)  # the child writes its traceback
         time.sleep(0.2)
-        return self.end(Death("timeout", reason))
+        return self.end(Failure("timeout", reason))
 
-    def gone(self) -> Death:
-        """How it ended, if it did: one that has but closed its end of the pipe is ended."""
-        if (code := self.ended(time.monotonic() + GRACE)) is None:
-            return self.end(Death("error", "the process of this run closed what it had open, and went on"))
-        return self.end(death(code, kills() > self.kills))
+    def gone(self) -> Failure | None:
+        """How a child ended that closed its pipe. One that had died before it began this run is replaced without a failure."""
+        code = self.wait(time.monotonic() + GRACE)
+        if self.runs_made and self.began is None:
+            self.end(Failure("", ""))
+            self.spawn()
+            self.give(self.run, self.job.settings, self.job.jobs, self.job.threads)
+            return None
+        if code is None:
+            return self.end(Failure("error", "the process of this run closed its files and went on"))
+        return self.end(failure_of_exit(code, out_of_memory_kills() > self.kills))
 
-    def ended(self, until: float) -> int | None:
-        """The exit code, waited for at most until then. (`Process.join` waits for ever for one that has closed its descriptors.)"""
+    def wait(self, until: float) -> int | None:
+        """The exit code, or None at the time `until`. (`Process.join` hangs if the child has closed its descriptors.)"""
         while self.process.exitcode is None and time.monotonic() < until:
             time.sleep(0.01)
         return self.process.exitcode
 
-    def end(self, found: Death) -> Death:
-        """Nothing of it stays, nor of what it has started."""
-        self.kill()
-        return found._replace(traceback=found.traceback or frames(self.forget()))
-
-    def kill(self) -> None:
+    def end(self, failure: Failure) -> Failure:
+        """Kills the child and what it has started, and adds its last words to the failure."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid or 0, signal.SIGKILL)
         self.process.kill()
         self.process.join()
-
-    def forget(self) -> str:
-        """Its last words."""
         self.pipe.close()
-        return self.last_words.read()
+        if self.last_words.closed:  # it was ended before
+            return failure
+        with self.last_words as words:
+            words.seek(0)
+            return failure._replace(traceback=failure.traceback or innermost_frames(words.read()))
 
 
-class Words:
-    """A file without a name, that this process has open and one that it starts."""
-
-    def __init__(self, file: IO[str]) -> None:
-        self.file = file
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return received, (DupFd(self.file.fileno()),)
-
-    def read(self) -> str:
-        with self.file:
-            self.file.seek(0)
-            return self.file.read()
-
-
-def received(descriptor: Any) -> Words:
-    return Words(os.fdopen(descriptor.detach(), "w"))
-
-
-def death(code: int, memory: bool = False) -> Death:
-    """In words; `memory` says that the system has killed processes for want of memory meanwhile."""
+def failure_of_exit(code: int, memory: bool = False) -> Failure:
+    """The failure of a process with this exit code; `memory` says that the system ran out of memory meanwhile."""
     names = {-s: s.name for s in signal.Signals}
     end = f"was killed by {names.get(code, f'signal {-code}')}" if code < 0 else f"ended with exit code {code}"
     if code == -signal.SIGKILL and memory:
-        return Death("interrupted", f"the process of this run {end}: the machine ran out of memory", at_last="oom")
-    return Death("interrupted" if -code in OUTSIDE else "error", f"the process of this run {end}")
+        return Failure("interrupted", f"the process of this run {end}: the machine ran out of memory", finally_="oom")
+    return Failure("interrupted" if -code in OUTSIDE else "error", f"the process of this run {end}")
 
 
-def frames(text: str) -> str:
-    """The end of the traceback in what `faulthandler` wrote, in Python's usual order: the innermost call last."""
-    parts = re.split(r"(?m)^(?:Current thread|Thread) ", text)
-    stacks = [re.findall(r'^  File "(.*)", line (\d+) in (.*)$', part, re.MULTILINE) for part in parts]
-    current = re.search(r"(?m)^Current thread ", text) is not None and "Fatal" in text
-    found = [stack for stack in stacks if stack]
-    if not found:
-        return ""
-    chosen = found[0] if current else found[-1]  # the one that failed, else the first thread of all, which is written last
-    return "\n".join(f'File "{file}", line {line}, in {name}' for file, line, name in reversed(chosen[:FRAMES]))
+def innermost_frames(text: str) -> str:
+    """The frames in the output of `faulthandler`, in Python's usual order: the innermost call last."""
+    frames = re.findall(r'^  (File ".*", line \d+) (in .*)$', text, re.MULTILINE)
+    return "\n".join(", ".join(frame) for frame in reversed(frames[:FRAMES]))
 
 
 def stop(workers: Sequence[Worker]) -> None:
-    """Ends them as Ctrl-C ends a run; a second Ctrl-C does not wait for that, and nobody waits for ever."""
+    """Ends children as Ctrl-C ends a run, and kills them after `GRACE` seconds or a second Ctrl-C."""
     for worker in workers:
         worker.process.terminate()
     try:
         until = time.monotonic() + GRACE
         for worker in workers:
-            worker.ended(until)
+            worker.wait(until)
     finally:
         for worker in workers:
-            worker.kill()
-            worker.forget()
+            worker.end(Failure("", ""))
 
 
-class Sender(Quiet):
-    """The watcher of a worker."""
+class Sender(Watcher):
+    """The child's watcher: sends progress to the parent."""
 
     def __init__(self, pipe: Connection) -> None:
         self.pipe = pipe
@@ -226,66 +211,60 @@ class Sender(Quiet):
     def losses(self, spec: RunSpec, found: Losses) -> None:
         self.send(found)
 
-    def send(self, found: tuple[object, object]) -> None:
+    def send(self, message: object) -> None:
         try:
-            self.pipe.send(found)
-        except OSError:  # nobody listens any more
+            self.pipe.send(message)
+        except OSError:  # the parent is gone
             raise KeyboardInterrupt from None
 
 
-def work(pipe: Connection, folder: Path, plugins: tuple[Path, ...], last_words: Words) -> None:
-    """In a process of its own: makes the runs that come through the pipe, until it is stopped or its parent is gone."""
+def work(pipe: Connection, folder: Path, plugins: tuple[Path, ...], last_words: Connection) -> None:
+    """The child: makes the runs that come through the pipe until it is stopped or its parent is gone."""
     try:
         signal.signal(signal.SIGTERM, interrupt)
-        os.setpgrp()  # with what a run may start, so that all of it can be ended
+        os.setpgrp()  # one group with what a run may start, so that all of it can be killed
         end_with_parent()
-        with last_words.file as words:
-            faulthandler.enable(words)
-            faulthandler.register(signal.SIGUSR1, words, all_threads=True)
-            prepare()
-            import sklearn.linear_model  # noqa: F401  (brings what has threads of its own, and takes seconds)
+        faulthandler.enable(last_words.fileno(), all_threads=False)
+        faulthandler.register(signal.SIGUSR1, last_words.fileno(), all_threads=False)
+        prepare()
+        import sklearn.linear_model  # noqa: F401  (takes seconds, and brings threads that `share` limits)
 
-            os.chdir(folder)
-            load_plugins(plugins, quiet=True)
-            while True:
-                due, terms, code, jobs, threads, images = pipe.recv()
-                if due.spec.code != code:
-                    raise UserError("the program's files are not those that this command was started with; start it again")
-                share(jobs, threads)
-                if images is not None:
-                    BROUGHT[due.spec.dataset, due.spec.fidelity] = images
-                    prepared.cache_clear()
-                limit(terms.memory, terms.device)
-                pipe.send(None)
-                if due.spec.key() != due.key:
-                    raise UserError(f"the data set {due.spec.dataset!r} has changed since this command was started; start it again")
-                pipe.send(run(due, terms, Sender(pipe)))
+        os.chdir(folder)
+        load_plugins(plugins, quiet=True)
+        while True:
+            answer(pipe, pipe.recv())
     except UserError as error:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the parent says it as soon as it has read this
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the parent stops as soon as it has read this
         with suppress(OSError):
             pipe.send(error)
     except (KeyboardInterrupt, EOFError, BrokenPipeError):
         pass
-    except (Exception, SystemExit) as error:  # outside of what `run` sees to
+    except (Exception, SystemExit) as error:  # outside of what `make_run` handles
         with suppress(OSError):
-            pipe.send(Death(*classified(error), end_of(error)))
+            pipe.send(classified(error))
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.raise_signal(signal.SIGTERM)
 
 
+def answer(pipe: Connection, job: Job) -> None:
+    """Makes a run and sends its record. Raises `UserError` if the sources or the data are not those of the parent."""
+    spec = job.run.spec
+    if spec.code != job.code:
+        raise UserError("the program's files are not those that this command was started with; start it again")
+    share(job.jobs, job.threads)
+    if job.images is not None:
+        receive_dataset(spec, job.images)
+    set_memory_limit(job.settings.memory, job.settings.device)
+    pipe.send(None)
+    if spec.key() != job.run.key:
+        raise UserError(f"the data set {spec.dataset!r} has changed since this command was started; start it again")
+    pipe.send(make_run(job.run, job.settings, Sender(pipe)))
+
+
 def end_with_parent() -> None:
-    """Sees to it that this process does not outlive the one that started it, even where it does not run Python just now."""
+    """Has Linux kill this process with the one that started it. Elsewhere it ends when it next sends something."""
     parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-    if sys.platform == "linux":
+    if parent is not None and sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent.pid:  # it was gone before
+        if os.getppid() != parent.pid:  # the parent ended before
             os.kill(os.getpid(), signal.SIGKILL)
-    else:
-        threading.Thread(target=follow, args=(parent,), daemon=True).start()
-
-
-def follow(parent: multiprocessing.process.BaseProcess) -> None:
-    parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vae_variants.harness import Record, RunSpec, Store
 from vae_variants.harness.files import StoreError
-from vae_variants.harness.protocols import Losses, Quiet
+from vae_variants.harness.protocols import Losses, Watcher
 from vae_variants.registry import UserError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def needs_tensorboard() -> None:
         raise UserError("--log tensorboard needs the package tensorboard; install it: python -m pip install 'vae-variants[tensorboard]'")
 
 
-class Events(Quiet):
+class Events(Watcher):
     """A watcher that writes event files: `tensorboard --logdir runs` shows them.
 
     Scalars are `curves/...` by epoch and `metrics/...` at the end; the page HPARAMS shows the metrics beside the configuration. Epochs

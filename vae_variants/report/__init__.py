@@ -13,9 +13,8 @@ from vae_variants.analysis.tables import results, summary, write_csv
 from vae_variants.harness.record import Record
 from vae_variants.registry import UserError
 from vae_variants.report.content import content
-from vae_variants.report.figures import draw_figures
+from vae_variants.report.figures import drawings, plots, write_figures
 from vae_variants.report.html import LARGEST, Change, Claim, page
-from vae_variants.report.plots import plots
 from vae_variants.report.readme import readme
 
 __all__ = ["Change", "Claim", "write_index", "write_report"]
@@ -52,12 +51,13 @@ def write_report(
         folder.mkdir(parents=True, exist_ok=True)
         write_csv(results(entries), folder / "results.csv")
         write_csv(summary(entries), folder / "summary.csv")
-        figures = draw_figures(entries, folder / "figures")
+        drawn = drawings(entries)
+        figures = write_figures(drawn, folder / "figures")
         found = content(suite, entries, command, missing, stale)
         (folder / "README.md").write_text(readme(found, figures), encoding="utf-8")
         files = [folder / "summary.csv", folder / "results.csv"]
         attached = {path.name: path.read_text(encoding="utf-8") for path in files if path.stat().st_size < LARGEST}
-        (folder / "report.html").write_text(page(found, plots(entries), claims, changes, attached), encoding="utf-8")
+        (folder / "report.html").write_text(page(found, plots(drawn), claims, changes, attached), encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write the report {str(folder)!r}: {error.strerror or error}") from error
 

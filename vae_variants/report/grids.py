@@ -1,52 +1,31 @@
-"""Pictures of every variant beside each other, as PNG in the page itself."""
+"""Pictures of every variant beside each other: samples, reconstructions, traversals, and planes of latents."""
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
-from PIL import Image
-from torch import Tensor
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from vae_variants.analysis.entries import COLOURS, MARKERS, Entry, distinct
-from vae_variants.harness.pictures import STEPS
-from vae_variants.report.drawing import shape_of
-from vae_variants.report.plot import Plot
-from vae_variants.report.readme import CAPTIONS
-from vae_variants.report.svg import colour, escaped, tag
+from vae_variants.analysis.entries import COLOURS, Entry, distinct
+from vae_variants.harness.pictures import GRID, STEPS
+from vae_variants.report.dots import LABEL, row_head
+from vae_variants.report.drawing import LINE, MUTED, Part, compose, grid, mark, shape_of, shortened, width_of, write
 
-__all__ = ["affordable", "grids", "picture", "swatch", "tile"]
+__all__ = ["affordable", "latent_components", "latent_plane", "reconstructions", "samples", "traversals"]
 
-GLYPHS = dict(zip(MARKERS, "●■▲◆▼✚✖", strict=True))
-NUMBERS = 2**20  # pixels of all variants together in a plot, at most, a colour counting for each of its three
+NUMBERS = 2**20  # pixels of all variants together in a figure, at most, a colour counting for each of its three
 SIDES = (6, 5, 4, 3, 2, 1)
 PAIRS = (10, 8, 6, 4, 3, 2, 1)
 UNITS = (5, 4, 3, 2, 1)
-TRAVERSALS = (
-    "The code of the first test image, which is in the middle, moved by −3 to 3 standard deviations along one latent unit after the other, "
-    "those whose codes vary most on top; first seed. A row that stays as it is belongs to a unit that carries nothing."
-)
-TILES = "display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:16px 14px"
-
-
-def picture(images: Tensor, shape: Sequence[int], columns: int, words: str, **attributes: object) -> str:
-    """(n, D) uint8 -> an image of them in rows, with gaps that let the page show."""
-    c, h, w = shape
-    gap = max(1, round(min(h, w) / 14))
-    rows = math.ceil(len(images) / columns)
-    canvas = np.zeros((rows * (h + gap) - gap, columns * (w + gap) - gap, c + 1), dtype=np.uint8)
-    for i, image in enumerate(images.numpy()):
-        top, left = (i // columns) * (h + gap), (i % columns) * (w + gap)
-        canvas[top : top + h, left : left + w, :c] = image.reshape(shape).transpose(1, 2, 0)
-        canvas[top : top + h, left : left + w, c] = 255
-    file = io.BytesIO()
-    Image.fromarray(canvas, "LA" if c == 1 else "RGBA").save(file, "PNG", compress_level=9)
-    source = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-    size = {"width": canvas.shape[1], "height": canvas.shape[0]}
-    return tag("img", src=source, alt=words, **size, style="display:block;width:100%;height:auto;image-rendering:pixelated", **attributes)
+SHOWN = 400  # test images on a plane
+CLASSES = 2 * len(COLOURS)  # that can be told apart
+TILE = 112.0  # points of a tile
+ROWS = 200.0  # points of the images of a row
 
 
 def affordable(choices: Sequence[int], size: int, variants: int) -> int:
@@ -54,69 +33,133 @@ def affordable(choices: Sequence[int], size: int, variants: int) -> int:
     return next((n for n in choices if n * size * variants <= NUMBERS), choices[-1])
 
 
-def swatch(entry: Entry) -> str:
-    """The variant's mark, for those who see it."""
-    glyph = GLYPHS[MARKERS[entry.index // len(COLOURS) % len(MARKERS)]]
-    return tag("span", glyph, aria_hidden="true", style=f"color:{colour(entry)};font-size:10px;margin-right:4px")
+def show(ax: Axes, picture: np.ndarray) -> None:
+    """A picture in its own proportions at the top of the axes."""
+    ax.imshow(picture, interpolation="none", aspect="equal", origin="upper")
+    ax.set_anchor("N")
+    ax.axis("off")
 
 
-def tile(entry: Entry, image: str, note: str = "", justify: str = "end") -> str:
-    words = tag("figcaption", swatch(entry), escaped(entry.label + note), style="font-size:12px;line-height:1.35;overflow-wrap:anywhere")
-    style = f"margin:0;display:flex;flex-direction:column;gap:4px;justify-content:{justify}"
-    return tag("figure", words, image, data_variant=entry.label, style=style)
+def tile(entry: Entry, picture: np.ndarray, words: str, width: float = TILE, note: str = "") -> Part:
+    """A panel with a picture of one variant."""
+    title = shortened(entry.label, width - (width_of(note) if note else 0)) + note
+    height = width * picture.shape[0] / picture.shape[1]
+    return Part(title, words.format(entry.label), partial(show, picture=picture), height, width, 0, 0, 2, entry.label)
 
 
-def samples(shown: Sequence[Entry]) -> list[Plot]:
+def largest(group: Sequence[Entry]) -> int:
+    """Numbers of the largest image."""
+    return max((math.prod(shape_of(e)) for e in group), default=1)
+
+
+def samples(shown: Sequence[Entry]) -> Figure | None:
     """Of the same noise where variants have as many latent units; what was not trained is real, and comes first."""
     group = sorted((e for e in distinct(shown) if "samples" in e.pictures), key=lambda e: bool(e.record.curves))
-    if not group:
-        return []
-    size = max(math.prod(shape_of(e)) for e in group)
-    side = math.isqrt(affordable([n * n for n in SIDES], size, len(group)))
-    tiles = []
-    for e in group:
-        images, note = e.pictures["samples"][: side * side], "" if e.interval("sharpness") else " (draws)"
-        tiles.append(tile(e, picture(images, shape_of(e), side, f"{len(images)} samples of {e.label}{note}"), note))
-    caption = f"{CAPTIONS['samples']} The same noise for all variants with as many latent units."
-    return [Plot("samples", "Samples", caption, "pictures", tag("div", *tiles, style=TILES))]
+    side = math.isqrt(affordable([n * n for n in SIDES], largest(group), len(group)))
+    pictures = [grid(e.pictures["samples"][: side * side], shape_of(e), side) for e in group]
+    notes = ["" if e.interval("sharpness") else " (noisy)" for e in group]  # sharpness is of noise-free images, where there are such
+    return compose([tile(e, p, "samples of {}" + note, note=note) for e, p, note in zip(group, pictures, notes, strict=True)], 5)
 
 
-def row(name: str, image: str, label: str | None = None, header: bool = False) -> str:
-    """A variant's images in a line, its name to the left, or above where there is little room."""
-    head = tag("div", name, style="flex:0 0 170px;font-size:12px;overflow-wrap:anywhere" + (";color:var(--muted)" if header else ""))
-    line = tag("div", image, style="flex:1 1 300px;max-width:380px")
-    return tag("div", head, line, data_variant=label, style="display:flex;flex-wrap:wrap;gap:2px 12px;align-items:center;margin:0 0 5px")
+def traversals(shown: Sequence[Entry]) -> Figure | None:
+    """The same test image, moved along the latent units of every variant that has any."""
+    group = [e for e in distinct(shown) if "traversal" in e.pictures]
+    units = affordable(UNITS, len(STEPS) * largest(group), len(group))
+    words = "latent units of {}, a row for each, from −3 to 3 standard deviations"
+    pictures = [grid(e.pictures["traversal"][: units * len(STEPS)], shape_of(e), len(STEPS)) for e in group]
+    return compose([tile(e, p, words, 140) for e, p in zip(group, pictures, strict=True)], 4)
 
 
-def reconstructions(shown: Sequence[Entry]) -> list[Plot]:
+def reconstructions(shown: Sequence[Entry]) -> Figure | None:
     """The same test images, a row for each variant."""
     group = [e for e in distinct(shown) if "reconstructions" in e.pictures]
     if not group:
+        return None
+    n = affordable(PAIRS, largest(group), len(group) + 1)
+    pictures = [("", grid(group[0].pictures["originals"][:n], shape_of(group[0]), n))]
+    pictures += [(e.label, grid(e.pictures["reconstructions"][:n], shape_of(e), n)) for e in group]
+    rows = [ROWS * p.shape[0] / p.shape[1] + 3 for _, p in pictures]
+    described = f"The first {n} test images, then what each of {len(group)} variants makes of them."
+    draw = partial(draw_rows, pictures=pictures, rows=rows)
+    return compose([Part("test images and their reconstructions", described, draw, sum(rows), LABEL + 8 + ROWS, LABEL + 8, 0, 2)], 1)
+
+
+def draw_rows(ax: Axes, pictures: Sequence[tuple[str, np.ndarray]], rows: Sequence[float]) -> None:
+    ax.axis("off")
+    top = 0.0
+    for (label, picture), height in zip(pictures, rows, strict=True):
+        image = ax.imshow(picture, extent=(0, 1, top + height - 3, top), interpolation="none", aspect="auto", clip_on=False)
+        mark(label, label or "the first test images", [*row_head(ax, top + height / 2 - 1.5, label or "test images"), image])
+        top += height
+    ax.set(xlim=(0, 1), ylim=(top, 0))
+
+
+def points(ax: Axes, entry: Entry) -> None:
+    """Latents of test images, a colour and a shape for each class, on one scale both ways."""
+    found, labels = entry.pictures["latent"][:SHOWN].numpy(), entry.pictures.get("latent_labels")
+    classes = np.zeros(len(found), dtype=int) if labels is None else labels[:SHOWN].numpy()
+    centre, span = (found.min(0) + found.max(0)) / 2, float((found.max(0) - found.min(0)).max()) or 1.0
+    reach = 0.54 * span * np.array([-1, 1])
+    ax.set(xlim=centre[0] + reach, ylim=centre[1] + reach, xticks=[], yticks=[])
+    ax.spines[:].set(visible=True, color=LINE)
+    for c in sorted(set(classes.tolist())):
+        x, y = found[classes == c].T
+        short = np.stack([x, x + 1e-3 * span, np.full_like(x, np.nan)], 1).ravel()  # a dot is a line of no length, in few letters of SVG
+        ink: dict[str, Any] = {"color": COLOURS[c % len(COLOURS)], "linewidth": 3.0, "alpha": 0.85, "label": f"class {c}"}
+        ax.plot(short, np.repeat(y, 3), snap=False, **ink, **cap(c))
+    shares = (
+        [f"{100 * share:.0f} %" for share in entry.pictures["latent_share"].tolist()] if "latent_share" in entry.pictures else ["z₁", "z₂"]
+    )
+    ax.set_xlabel(f"{shares[0]} across, {shares[1]} up", fontsize=8, color=MUTED, loc="left", labelpad=3)
+
+
+def planes(shown: Sequence[Entry]) -> list[Entry]:
+    return [e for e in distinct(shown) if "latent" in e.pictures and len(e.pictures["latent"])]
+
+
+def cap(c: int) -> dict[str, Any]:
+    return {"solid_capstyle": "round" if c // len(COLOURS) % 2 == 0 else "projecting"}
+
+
+def plane(entry: Entry, width: float) -> Part:
+    n = min(SHOWN, len(entry.pictures["latent"]))
+    described = f"The latents of {n} test images, a dot for each in the colour of its class."
+    return Part(entry.label, described, partial(points, entry=entry), width - 2, width, 1, 1, 18, entry.label)
+
+
+def class_key(group: Sequence[Entry]) -> list[Part]:
+    """Which class has which colour and shape; empty without classes, and with more than can be told apart."""
+    seen = sorted({int(c) for e in group if "latent_labels" in e.pictures for c in e.pictures["latent_labels"][:SHOWN].tolist()})
+    if not seen or max(seen) >= CLASSES:
         return []
-    n = affordable(PAIRS, max(math.prod(shape_of(e)) for e in group), len(group) + 1)
-    originals = group[0].pictures["originals"][:n]
-    rows = [row("test images", picture(originals, shape_of(group[0]), n, f"the first {len(originals)} test images"), header=True)]
+    return [Part("classes", f"{len(seen)} classes", partial(draw_key, seen=seen), 12.0 * (len(seen) + 1) // 2, TILE, 4, 0, 4)]
+
+
+def draw_key(ax: Axes, seen: Sequence[int]) -> None:
+    ax.axis("off")
+    rows = (len(seen) + 1) // 2
+    ax.set(xlim=(0, 2), ylim=(rows - 0.5, -0.5))
+    for i, c in enumerate(seen):
+        x, y = divmod(i, rows)
+        ax.plot([x, x + 0.01], [y, y], snap=False, linewidth=5, color=COLOURS[c % len(COLOURS)], clip_on=False, **cap(c))
+        write(ax, x + 0.12, y, str(c), va="center_baseline")
+
+
+def latent_plane(shown: Sequence[Entry]) -> Figure | None:
+    """Two latent units by class, and what the decoder makes of the plane."""
+    group = [e for e in planes(shown) if "latent_share" not in e.pictures]
+    side = math.isqrt(affordable([n * n for n in (GRID, 8, 5)], largest(group), len(group)))
+    parts = class_key(group)
     for e in group:
-        image = picture(e.pictures["reconstructions"][:n], shape_of(e), n, f"what {e.label} makes of them")
-        rows.append(row(swatch(e) + escaped(e.label), image, e.label))
-    return [Plot("reconstructions", "Reconstructions", CAPTIONS["reconstructions"], "pictures", "".join(rows))]
+        parts.append(plane(e, 216))
+        if "latent_grid" in e.pictures:
+            keep = [round(k * (GRID - 1) / (side - 1)) for k in range(side)]
+            images = e.pictures["latent_grid"].unflatten(0, (GRID, GRID))[keep][:, keep].flatten(0, 1)
+            parts.append(tile(e, grid(images, shape_of(e), side), "decoder means of {} over the plane", 216, ": decoded"))
+    return compose(parts, 3)
 
 
-def traversals(shown: Sequence[Entry]) -> list[Plot]:
-    """The same test image, moved along the latent units of every variant that has any."""
-    group = [e for e in distinct(shown) if "traversal" in e.pictures]
-    if not group:
-        return []
-    units = affordable(UNITS, len(STEPS) * max(math.prod(shape_of(e)) for e in group), len(group))
-    tiles = []
-    for e in group:
-        images = e.pictures["traversal"][: units * len(STEPS)]
-        words = f"{len(images) // len(STEPS)} latent units of {e.label}, each from −3 to 3 standard deviations"
-        tiles.append(tile(e, picture(images, shape_of(e), len(STEPS), words), justify="start"))
-    style = TILES.replace("150px", "200px")
-    return [Plot("traversals", "Latent traversals", TRAVERSALS, "pictures", tag("div", *tiles, style=style))]
-
-
-def grids(shown: Sequence[Entry]) -> list[Plot]:
-    """Samples, reconstructions, traversals: of the same noise and test images for every variant."""
-    return [*samples(shown), *reconstructions(shown), *traversals(shown)]
+def latent_components(shown: Sequence[Entry]) -> Figure | None:
+    """Test images on the first two principal components of their latents, by class."""
+    group = [e for e in planes(shown) if "latent_share" in e.pictures]
+    return compose([*class_key(group), *(plane(e, TILE) for e in group)], 5)

@@ -19,8 +19,8 @@ from vae_variants.analysis.advice import TITLE
 from vae_variants.analysis.cards import cards, common
 from vae_variants.analysis.entries import COLOURS, MARKERS
 from vae_variants.report.content import ROWS, Cell, Content
+from vae_variants.report.figures import Plot
 from vae_variants.report.overview import overview
-from vae_variants.report.plot import Plot
 from vae_variants.report.sections import FIGURES_ARE, likelihood_text
 
 __all__ = ["LARGEST", "Change", "Claim", "environment", "page"]

@@ -4,116 +4,98 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from itertools import pairwise
 
-from vae_variants.report.svg import width_of
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox
+from scipy.optimize import isotonic_regression
 
-__all__ = ["Box", "Label", "apart", "beside"]
+from vae_variants.report.drawing import MUTED, in_points, width_of, write
 
-HEIGHT = 13.0
-MARK = 5.5  # half of what a mark takes
-RINGS = (
-    (9.0, 8),
-    (20.0, 16),
-    (34.0, 16),
-    (52.0, 24),
-    (76.0, 24),
-    (110.0, 32),
-    (150.0, 48),
-)  # distances from the mark, and directions tried at each
+__all__ = ["HEIGHT", "MARK", "Point", "apart", "beside", "labelled"]
 
+HEIGHT, MARK = 10.0, 4.0  # points of a label, and half of what a mark takes
+RINGS = ((6.5, 8), (15.0, 16), (25.0, 16), (38.0, 24), (56.0, 24), (80.0, 32), (110.0, 48))  # distance from the mark, directions
 
-class Box(NamedTuple):
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    def meets(self, other: Box) -> bool:
-        return self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
-
-
-class Label(NamedTuple):
-    """A text's middle, and where the line from its mark to it ends, if there is one."""
-
-    x: float
-    y: float
-    line: tuple[float, float] | None
+Point = tuple[float, float]
 
 
 def apart(wanted: Sequence[float], low: float, high: float, height: float = HEIGHT) -> list[float]:
-    """Places as near to those `wanted` as can be, in their order, at least `height` apart; all within low and high if there is room.
-
-    The least squares solution: what would overlap is taken together, and set around its mean (pool adjacent violators).
-    """
-    order = sorted(range(len(wanted)), key=lambda i: (wanted[i], i))
-    blocks: list[list[float]] = []  # sum of what is wanted of the first of each, and how many
-    for rank, i in enumerate(order):
-        blocks.append([wanted[i] - rank * height, 1])
-        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] >= blocks[-1][0] / blocks[-1][1]:
-            total, n = blocks.pop()
-            blocks[-1][0] += total
-            blocks[-1][1] += n
-    last = max(low, high - (len(wanted) - 1) * height)
-    starts = [min(max(total / n, low), last) for total, n in blocks for _ in range(int(n))]
-    found = [0.0] * len(wanted)
-    for rank, (i, start) in enumerate(zip(order, starts, strict=True)):
-        found[i] = start + rank * height
-    return found
+    """Places as near to those wanted as can be (least squares), in their order and `height` apart, within low and high if there is room."""
+    order, steps = np.argsort(wanted, kind="stable"), height * np.arange(len(wanted))
+    found = np.empty(len(wanted))
+    starts = isotonic_regression(np.asarray(wanted, dtype=float)[order] - steps).x
+    found[order] = np.clip(starts, low, max(low, high - height * (len(wanted) - 1))) + steps
+    return found.tolist()
 
 
 def beside(
-    points: Sequence[tuple[float, float]],
-    words: Sequence[str],
-    within: Box,
-    size: float,
-    near: Sequence[bool] = (),
-    others: Sequence[tuple[float, float]] = (),
-) -> list[Label | None]:
-    """A place for each of `words` by its point, the first ones first; None where none is free.
+    points: Sequence[Point], widths: Sequence[float], within: Bbox, near: Sequence[bool] = (), others: Sequence[Point] = ()
+) -> list[Bbox | None]:
+    """A box for a label of each width by its point, the first ones first; None where no place is free.
 
-    No label meets another, a mark, or one of the `others`. Where `near` is true, a label stands right beside its mark or nowhere.
+    No box meets another, a mark, one of the points `others`, or the line from a label to its mark. If `near` is true, a label stands
+    close to its mark or nowhere.
     """
-    marks = [Box(x - MARK, y - MARK, x + MARK, y + MARK) for x, y in points] + [Box(x - 1, y - 1, x + 1, y + 1) for x, y in others]
-    placed, found = list[Box](), list[Label | None]()
-    lines = list[tuple[float, float]]()
-    for i, ((x, y), word) in enumerate(zip(points, words, strict=False)):
-        half = width_of(word, size) / 2
-        found.append(None)
-        for distance, turns in RINGS[: 1 if near and near[i] else None]:
-            for turn in range(turns):
-                label = offset(x, y, half, distance, 2 * math.pi * turn / turns)
-                box = Box(label.x - half, label.y - HEIGHT / 2, label.x + half, label.y + HEIGHT / 2)
-                inside = box.left >= within.left and box.right <= within.right and box.top >= within.top and box.bottom <= within.bottom
-                way = steps((x, y), label.line)
-                taken = any(box.meets(other) for other in (*placed, *marks)) or any(contains(box, p) for p in lines)
-                if not inside or taken or any(contains(other, p) for other in placed for p in way):
-                    continue
-                found[-1] = label
-                placed.append(box)
-                lines += way
-                break
-            if found[-1] is not None:
-                break
+    marks = [Bbox([[x - MARK, y - MARK], [x + MARK, y + MARK]]) for x, y in points]
+    boxes, lines, found = list[Bbox](), [*others], list[Bbox | None]()
+
+    def free(box: Bbox, way: Sequence[Point], i: int) -> bool:
+        inside = within.x0 <= box.x0 and box.x1 <= within.x1 and within.y0 <= box.y0 and box.y1 <= within.y1
+        if not inside or box.count_overlaps(boxes + marks) or any(box.contains(*p) for p in lines):
+            return False
+        return not any(other.contains(*p) for other in (*boxes, *marks[:i], *marks[i + 1 :]) for p in way)
+
+    for i, ((x, y), width) in enumerate(zip(points, widths, strict=True)):
+        rings = RINGS[: 2 if near and near[i] else None]
+        tries = (placed(x, y, width, far, 2 * math.pi * turn / turns) for far, turns in rings for turn in range(turns))
+        ways = ((box, [] if math.dist(end(box, x, y), (x, y)) < 9 else leader(box, x, y)) for box in tries)
+        box, way = next(((box, way) for box, way in ways if free(box, way, i)), (None, []))
+        found.append(box)
+        boxes += [box] if box else []
+        lines += way
     return found
 
 
-def offset(x: float, y: float, half: float, distance: float, angle: float) -> Label:
-    """A label whose nearest point is at that distance of (x, y), to the right at angle 0."""
+def placed(x: float, y: float, width: float, far: float, angle: float) -> Bbox:
+    """A box whose nearest point is about that far from (x, y), to the right at angle 0."""
     across, up = math.cos(angle), math.sin(angle)
-    ex, ey = x + distance * across, y - distance * up
-    shift = half if across > 0.3 else -half if across < -0.3 else 0.0
-    middle = ey + (0 if shift else -math.copysign(HEIGHT / 2 - 2, up))
-    return Label(ex + shift, middle, None if distance < 10 else (ex, ey))
+    left = x + far * across - (0 if across > 0.3 else width if across < -0.3 else width / 2)
+    low = y + far * up - HEIGHT / 2 + (math.copysign(HEIGHT / 2 - 2, up) if abs(across) <= 0.3 else 0.0)
+    return Bbox.from_bounds(left, low, width, HEIGHT)
 
 
-def steps(start: tuple[float, float], end: tuple[float, float] | None) -> list[tuple[float, float]]:
-    """Points along a line, but for its ends, which are at a mark and at a label."""
-    if end is None:
-        return []
-    (x0, y0), (x1, y1) = start, end
-    return [(x0 + (x1 - x0) * k / 8, y0 + (y1 - y0) * k / 8) for k in range(2, 8)]
+def end(box: Bbox, x: float, y: float) -> Point:
+    """The point of a box that is nearest to another point."""
+    return min(max(x, box.x0), box.x1), min(max(y, box.y0), box.y1)
 
 
-def contains(box: Box, point: tuple[float, float]) -> bool:
-    return box.left < point[0] < box.right and box.top < point[1] < box.bottom
+def leader(box: Bbox, x: float, y: float) -> list[Point]:
+    """Points along the line from a mark to its label, but for its beginning."""
+    return [(a, b) for a, b in np.linspace((x, y), end(box, x, y), 8)[2:].tolist()]
+
+
+def labelled(
+    ax: Axes, points: Sequence[Point], words: Sequence[str], near: Sequence[bool], others: Sequence[Sequence[Point]] = ()
+) -> list[list[Artist]]:
+    """Labels beside points of an axes whose limits are set, with lines to those further away; nothing where there is no room.
+
+    No label is on a mark, another label, or on one of the lines `others`, which go through points of the axes.
+    """
+    there = ax.transData + in_points(ax)
+    back = there.inverted()
+    here = [(x, y) for x, y in there.transform(points).tolist()]
+    segments = [pair for line in others for pair in pairwise(there.transform(line))]
+    spaced = [(x, y) for a, b in segments for x, y in np.linspace(a, b, 2 + int(math.dist(a, b) / 4)).tolist()]
+    within = ax.get_window_extent().transformed(in_points(ax))
+    found = list[list[Artist]]()
+    for (x, y), word, box in zip(here, words, beside(here, [width_of(w) for w in words], within, near, spaced), strict=True):
+        found.append([])
+        if box is not None and math.dist(end(box, x, y), (x, y)) >= 9:
+            found[-1] += ax.plot(*back.transform([(x, y), end(box, x, y)]).T, color=MUTED, linewidth=0.6)
+        if box is not None:
+            left, middle = back.transform((box.x0, (box.y0 + box.y1) / 2))
+            found[-1].append(write(ax, left, middle, word, va="center"))
+    return found

@@ -1,140 +1,119 @@
-"""Lines: what is learnt by epoch and by second, what more draws, more labels and more latent units bring."""
+"""Lines: what is learnt by epoch and by second, what more samples of z and more latent units bring."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate
+from typing import Any, NamedTuple
 
-from vae_variants.analysis.entries import COLOURS, Entry, distinct
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.transforms import Affine2D
+
+from vae_variants.analysis.entries import COLOURS, Entry, distinct, style
 from vae_variants.analysis.formatting import number
 from vae_variants.analysis.statistics import Interval, interval
-from vae_variants.report.dots import ends
-from vae_variants.report.drawing import groups
-from vae_variants.report.figures import families
-from vae_variants.report.label_layout import apart
-from vae_variants.report.plot import Plot
-from vae_variants.report.readme import CAPTIONS
-from vae_variants.report.svg import Scale, colour, dashes, escaped, fitted, panel, panels, path, tag, text, width_of, x_axis, y_axis
+from vae_variants.report.drawing import (
+    MUTED,
+    Part,
+    compose,
+    ends,
+    groups,
+    in_points,
+    limits,
+    mark,
+    scale,
+    shortened,
+    width_of,
+    without_worst,
+    write,
+)
+from vae_variants.report.label_layout import HEIGHT, apart
 
-__all__ = ["Line", "line_panel", "lines"]
+__all__ = ["Line", "bounds", "curves", "families", "latent_size", "losses"]
 
-WIDTH, TOP = 410.0, 30.0
-LABEL = 130.0  # pixels of a label, at most
-LEFT = 50.0
+TALL = 195.0  # points of an axes, at least
+LABEL = 108.0  # points of a label, at most
 POINTS = 60  # of a curve that are drawn, at most
-SIZE, STEP = 11.5, 13.0  # of labels, and from one to the next
 LEVELS = (1, 10, 100, 1000)
+Ticks = Sequence[tuple[float, str]]
+NATS = "validation log p(x) by {}, nats ↑"
 
 
-@dataclass(frozen=True)
-class Line:
-    """Of a variant; `words` stand at its end, `dash` replaces the variant's own."""
+class Line(NamedTuple):
+    """Of a variant, with `words` at its end. A family of several variants has no `variant`. `last` is a further point, of another kind."""
 
-    entry: Entry
+    variant: str
     points: Sequence[tuple[float, Interval]]
     words: str
-    dash: str | None = None
+    colour: Any
+    dash: Any = "-"
     dots: bool = False
-    family: int | None = None  # of several variants, that many colours on
-
-    @property
-    def ink(self) -> str:
-        return colour(self.entry) if self.family is None else f"var(--v{self.family % len(COLOURS)})"
-
-    @property
-    def dashes(self) -> str | None:
-        """None is a whole line."""
-        return (dashes(self.entry) if self.dash is None else self.dash) or None
+    last: tuple[float, float] | None = None
 
 
-def line_panel(
-    ident: str,
-    title: str,
-    name: str,
-    found: Sequence[Line],
-    *,
-    log: bool = False,
-    ticks: Sequence[tuple[float, str]] = (),
-    late: bool = False,
-    aside: str = "",
-) -> str:
+def own_line(entry: Entry, points: Sequence[tuple[float, Interval]], last: tuple[float, float] | None = None) -> Line:
+    """One in the variant's own look."""
+    return Line(entry.label, points, entry.label, style(entry)["color"], style(entry)["linestyle"], last=last)
+
+
+def line_part(title: str, name: str, found: Sequence[Line], *, log: bool = False, ticks: Ticks = (), late: bool = False) -> Part:
     """Lines with their bands and, at the right, their labels. `late`: what is under most lines early on is out of view."""
-    words = [fitted(line.words, LABEL, SIZE) for line in found]
-    right = WIDTH - max(width_of(w, SIZE) for w in words) - 41
-    bottom = TOP + 14 + max(270.0, STEP * len(found))
-    across = Scale.over([x for line in found for x, _ in line.points], LEFT, right, log=log, margin=0.02)
-    held = [p.mean for line in found for _, p in line.points]
-    if late:
-        begun = [line.points[min(len(line.points) - 1, len(line.points) // 6)][1].mean for line in found]
-        held = [*(line.points[-1][1].mean for line in found), statistics.median(begun), max(held)]
-    up = Scale.over(held, bottom, TOP, margin=0.06)
-    clip = tag("clipPath", tag("rect", x=LEFT, y=TOP, width=right - LEFT + 3, height=bottom - TOP), id=f"{ident}-clip")
-    parts = [clip, y_axis(up, LEFT, right, 5)]
-    if ticks:
-        parts.append(named_axis(across, bottom, ticks))
-        parts.append(text((LEFT + right) / 2, bottom + 32, name, text_anchor="middle", fill="var(--muted)", font_size=11.5))
-    else:
-        parts.append(x_axis(across, TOP, bottom, 5, name))
-    last = [up.clipped(line.points[-1][1].mean) for line in found]
-    places = apart(last, TOP + 4, bottom - 4, STEP)
-    for line, word, y, place in zip(found, words, last, places, strict=True):
-        look: dict[str, object] = {"stroke": line.ink, "stroke_width": 1.6, "fill": "none"}
-        end = across(line.points[-1][0])
-        leader = path([(end + 2, y), (right + 5, y), (right + 15, place)]) if end > right - 12 else None
-        parts.append(
-            tag(
-                "g",
-                tag("title", escaped(f"{line.words}: {number(line.points[-1][1])} at last")),
-                tag("g", *strokes(line, across, up), clip_path=f"url(#{ident}-clip)"),
-                tag("path", class_="leader", d=leader, stroke="var(--muted)", stroke_width=0.6, fill="none") if leader else "",
-                tag("path", class_="key", d=f"M{right + 15:.1f} {place:.1f}h20", stroke_dasharray=line.dashes, **look),
-                text(right + 39, place + 4, word, font_size=SIZE, class_="label"),
-                data_variant=line.entry.label if line.family is None else None,
-            )
-        )
     best = max(found, key=lambda line: line.points[-1][1].mean)
     described = f"{len(found)} lines; the highest at its end is {best.words}, {number(best.points[-1][1])}."
-    return panel(ident, title, described, WIDTH, bottom + 38, *parts, aside=aside)
+    right = min(LABEL, max(width_of(line.words) for line in found)) + 34
+    draw = partial(draw_lines, name=name, found=found, log=log, ticks=ticks, late=late)
+    return Part(title, described, draw, max(TALL, HEIGHT * len(found)), right=right)
 
 
-def strokes(line: Line, across: Scale, up: Scale) -> list[str]:
-    ink = line.ink
-    spans = [(x, span) for x, p in line.points if (span := ends(p))]
-    parts = []
+def draw_lines(ax: Axes, name: str, found: Sequence[Line], log: bool, ticks: Ticks, late: bool) -> None:
+    last = [line.points[-1][1].mean for line in found]
+    more = [line.last for line in found if line.last]
+    held = [p.mean for line in found for _, p in line.points] + [y for _, y in more]
+    if late:
+        begun = [line.points[min(len(line.points) - 1, len(line.points) // 6)][1].mean for line in found]
+        held = [*without_worst(last, "higher"), statistics.median(begun), max(held)]
+    spans = [v for line in found if line.dots for _, p in line.points for v in ends(p) or ()]
+    across = [x for line in found for x, _ in line.points] + [x for x, _ in more]
+    scale(ax, "x", limits(across, log=log, margin=0.02), log, name=name)
+    scale(ax, "y", limits(held, extra=spans, margin=0.06))
+    if ticks:
+        ax.set_xticks([x for x, _ in ticks], [words for _, words in ticks])
+    low, high = ax.get_ylim()
+    box = ax.get_window_extent().transformed(in_points(ax))
+    heights = [min(max((v - low) / (high - low), 0), 1) * box.height for v in last]
+    beside = Affine2D().scale(1 / box.width, 1 / box.height).translate(1, 0) + ax.transAxes  # points from the lower right corner
+    for line, y, place in zip(found, heights, apart(heights, 3, box.height - 3), strict=True):
+        end, own = line.points[-1][1], strokes(ax, line)
+        x = (ax.transData + beside.inverted()).transform((line.points[-1][0], high))[0]
+        if x > -12:
+            own += ax.plot([x + 2, 4, 10], [y, y, place], color=MUTED, linewidth=0.5, transform=beside, clip_on=False)
+        ink = {"color": line.colour, "linestyle": line.dash, "linewidth": 1.3}
+        own += ax.plot([10, 26], [place] * 2, transform=beside, clip_on=False, **ink)
+        outside = " ↓" if end.mean < low else ""
+        words = shortened(line.words, LABEL - (width_of(outside) if outside else 0)) + outside
+        own.append(write(ax, 30, place, words, va="center_baseline", transform=beside))
+        mark(line.variant, f"{line.words}: {number(end)} at the end", own)
+
+
+def strokes(ax: Axes, line: Line) -> list[Artist]:
+    """A curve with its band, or dots with their intervals."""
+    spans, look = [(x, *span) for x, p in line.points if (span := ends(p))], {"color": line.colour}
+    x, y = [x for x, _ in line.points], [p.mean for _, p in line.points]
+    own = list[Artist]()
     if len(spans) > 1 and not line.dots:
-        edge = [(across(x), up(a)) for x, (a, _) in spans] + [(across(x), up(b)) for x, (_, b) in reversed(spans)]
-        parts.append(tag("path", class_="band", d=path(edge) + "z", fill=ink, opacity=0.14))
-    points = [(across(x), up(p.mean)) for x, p in line.points]
-    parts.append(
-        tag(
-            "path",
-            class_="curve",
-            d=path(points),
-            stroke=ink,
-            stroke_width=1.6,
-            stroke_dasharray=line.dashes,
-            fill="none",
-        )
-    )
+        at, lows, highs = zip(*spans, strict=True)
+        own.append(ax.fill_between(at, lows, highs, alpha=0.14, linewidth=0, **look))
+    own += ax.plot(x, y, linestyle=line.dash, linewidth=1.3, label="curve", **look)
+    if line.last:
+        own += ax.plot([x[-1], line.last[0]], [y[-1], line.last[1]], linestyle=(0, (1, 2)), linewidth=1, **look)
     if line.dots:
-        bars = [tag("line", x1=across(x), x2=across(x), y1=up(a), y2=up(b), stroke=ink) for x, (a, b) in spans]
-        parts += [*bars, *(tag("circle", cx=x, cy=y, r=2.6, fill=ink) for x, y in points)]
-    return parts
-
-
-def named_axis(across: Scale, bottom: float, ticks: Sequence[tuple[float, str]]) -> str:
-    """Ticks at given places; those too near to the last one shown are left out."""
-    parts, last = [], -1e9
-    for value, name in ticks:
-        x = across(value)
-        if x - last > width_of(name, 11.5) + 6:
-            parts.append(tag("line", x1=x, x2=x, y1=TOP, y2=bottom, stroke="var(--line)"))
-            parts.append(text(x, bottom + 15, name, text_anchor="middle", fill="var(--muted)"))
-            last = x
-    return tag("g", *parts, class_="x-axis", font_size=11.5)
+        own += ax.plot(x, y, "o", markersize=4, markeredgewidth=0, **look)
+        own += [bar for at, low, high in spans for bar in ax.plot([at, at], [low, high], linewidth=0.8, **look)]
+    return own
 
 
 def thinned(n: int) -> list[int]:
@@ -142,93 +121,75 @@ def thinned(n: int) -> list[int]:
     return list(range(n)) if n <= POINTS else sorted({round(k * (n - 1) / (POINTS - 1)) for k in range(POINTS)})
 
 
-def by_epoch(entry: Entry, seeds: Sequence[Sequence[float | None]]) -> list[tuple[int, Interval]]:
+def by_epoch(entry: Entry, seeds: Sequence[Sequence[float | None]]) -> list[tuple[float, Interval]]:
     """(epoch from 1, mean over seeds that are ok), of the epochs that are drawn."""
     alive = [c for s, c in zip(entry.record.seeds, seeds, strict=True) if entry.record.status[str(s)] == "ok"]
-    n = min(map(len, alive), default=0)
-    columns = [(i + 1, [c[i] for c in alive]) for i in thinned(n)]
+    columns = [(i + 1.0, [c[i] for c in alive]) for i in thinned(min(map(len, alive), default=0))]
     return [(i, interval(kept)) for i, column in columns if (kept := [v for v in column if v is not None])]
 
 
-def by_second(entry: Entry, points: Sequence[tuple[int, Interval]]) -> list[tuple[float, Interval]]:
+def by_second(entry: Entry, points: Sequence[tuple[float, Interval]]) -> list[tuple[float, Interval]]:
     """The same by the seconds of training up to there, all seeds together."""
     clock = [0.0, *accumulate(entry.record.epoch_seconds)]
-    return [(clock[i], p) for i, p in points if i < len(clock) and clock[i] > 0]
+    return [(clock[int(i)], p) for i, p in points if i < len(clock) and clock[int(i)] > 0]
 
 
-def curves(shown: Sequence[Entry]) -> list[Plot]:
-    """Validation log-likelihood while training, a plot for each kind of pixels."""
-    found = []
+def curves(shown: Sequence[Entry]) -> Figure | None:
+    """Validation log-likelihood while training by epoch and by second, for each pixel type."""
+    parts = []
     for title, group in groups(shown, lambda e: any(len(c) > 1 for c in e.record.curves.get("validation_log_prob", []))):
-        name = f"curves-{group[0].record.support}"
-        points = {e.record.key: by_epoch(e, e.record.curves["validation_log_prob"]) for e in group}
-        epochs = [Line(e, [(float(i), p) for i, p in points[e.record.key]], e.label) for e in group if points[e.record.key]]
-        seconds = [Line(e, own, e.label) for e in group if (own := by_second(e, points[e.record.key]))]
-        content = []
-        if epochs:
-            content.append(line_panel(f"plot-{name}-epochs", "validation log p(x), nats ↑", "epoch", epochs, late=True))
+        points = [(e, own) for e in group if (own := by_epoch(e, e.record.curves["validation_log_prob"]))]
+        seconds = [(e, own) for e, epochs in points if (own := by_second(e, epochs))]
+        if points:
+            parts.append(line_part(f"{NATS.format('epoch')}\n{title}", "epoch", [own_line(*p) for p in points], late=True))
         if seconds:
-            words = "seconds of training, all seeds together"
-            content.append(line_panel(f"plot-{name}-seconds", "validation log p(x), nats ↑", words, seconds, log=True, late=True))
-        if content:
-            found.append(Plot(name, f"While training: {title}", CAPTIONS["curves"], "training", panels(*content)))
-    return found
+            name = "seconds of training, all seeds together"
+            parts.append(line_part(f"{NATS.format('second')}\n{title}", name, [own_line(*p) for p in seconds], log=True, late=True))
+    return compose(parts)
 
 
-def losses(shown: Sequence[Entry]) -> list[Plot]:
-    """Losses by epoch of models that have no density, a panel for each."""
-    content, dash = [], ("", "6 3", "1.5 2.5", "7 2.5 1.5 2.5")
-    for i, entry in enumerate(e for e in distinct(shown) if e.record.curves and "validation_log_prob" not in e.record.curves):
+def losses(shown: Sequence[Entry]) -> Figure | None:
+    """Losses by epoch of models that have no density, a panel for each: of an autoencoder, of the players of a game."""
+    parts = []
+    for entry in (e for e in distinct(shown) if e.record.curves and "validation_log_prob" not in e.record.curves):
         own = [
-            Line(entry, [(float(x), p) for x, p in points], name.replace("_", " "), d)
-            for (name, seeds), d in zip(entry.record.curves.items(), dash, strict=False)
+            Line(entry.label, points, name.replace("_", " "), style(entry)["color"], dash)
+            for (name, seeds), dash in zip(entry.record.curves.items(), ("-", "--", ":", "-."), strict=False)
             if len(points := by_epoch(entry, seeds)) > 1
         ]
         if own:
-            content.append(line_panel(f"plot-losses-{i}", f"{entry.label}, nats", "epoch", own))
-    return [Plot("losses", "Losses of models without a likelihood", CAPTIONS["losses"], "training", panels(*content))] if content else []
+            parts.append(line_part(f"{entry.label}, nats", "epoch", own))
+    return compose(parts)
 
 
-def bounds(shown: Sequence[Entry]) -> list[Plot]:
-    """What more draws add to the bound, L_K less L_1, a panel for each kind of pixels."""
-    content = []
+def bounds(shown: Sequence[Entry]) -> Figure | None:
+    """What more samples of z add to the bound: L_K − L_1 against K, then annealing, for each pixel type."""
+    parts = []
     for title, group in groups(shown, lambda e: e.kind("log_likelihood") == "lower-bound"):
         own = []
         for entry in group:
             levels = {k: p.mean for k in LEVELS if (p := entry.interval(f"bound_{k}"))}
-            k, value = entry.interval("bound_samples"), entry.interval("log_likelihood")
+            k, value, annealed = (entry.interval(m) for m in ("bound_samples", "log_likelihood", "annealed_log_likelihood"))
             if 1 in levels and k is not None and value is not None:
                 levels[int(k.mean)] = value.mean
-                own.append(Line(entry, [(float(n), Interval(levels[n] - levels[1], None, None, 1)) for n in sorted(levels)], entry.label))
+                last = (4.0 * max(levels), annealed.mean - levels[1]) if annealed else None
+                points = [(float(n), Interval(levels[n] - levels[1], None, None, 1)) for n in sorted(levels)]
+                own.append(own_line(entry, points, last))
         if any(len(line.points) > 1 for line in own):
-            ticks = [(k, f"{k:g}") for k in sorted({x for line in own for x, _ in line.points})]
-            ident, words = f"plot-bounds-{group[0].record.support}", "K, draws of z for each image"
-            content.append(line_panel(ident, "L_K − L_1, nats", words, own, log=True, ticks=ticks, aside=title))
-    return [Plot("bounds", "What more draws bring", CAPTIONS["bounds"], "trade-offs", panels(*content))] if content else []
+            ticks = {x: f"{x:g}" for line in own for x, _ in line.points} | {line.last[0]: "annealed" for line in own if line.last}
+            kept = [(x, ticks[x]) for x in sorted(ticks) if not any(x < y < 2.5 * x for y in ticks)]
+            parts.append(line_part(f"L_K − L₁, nats\n{title}", "K, samples of z for each image", own, log=True, ticks=kept))
+    return compose(parts)
 
 
-def latent_size(entries: Sequence[Entry]) -> list[Plot]:
-    """Bounds and probe accuracy against the number of latent units, of families that differ in it alone."""
-    content, found = [], families(entries)[: len(COLOURS)]
-    names = {
-        "elbo": ("ELBO, nats ↑", True),
-        "log_likelihood": ("log p(x) or its bound, nats ↑", True),
-        "probe_accuracy": ("probe accuracy ↑", False),
-    }
-    supports = list(dict.fromkeys(group[0].record.support for group in found))
-    for metric, (title, nats) in names.items():
-        for support in supports if nats else [None]:
-            own = []
-            for i, group in enumerate(found):
-                points = [(float(e.record.values["latent"]), p) for e in group if (p := e.interval(metric))]
-                if len(points) > 2 and support in (None, group[0].record.support):
-                    own.append(Line(group[0], points, family(group), "", dots=True, family=i))
-            if own:
-                ticks = [(x, f"{x:g}") for x in sorted({x for line in own for x, _ in line.points})]
-                ident = f"plot-latent-size-{metric}" + (f"-{support}" if support else "")
-                several = f", {support} pixels" if support and len(supports) > 1 else ""
-                content.append(line_panel(ident, title + several, "latent units", own, log=True, ticks=ticks))
-    return [Plot("latent-size", "What latent units buy", CAPTIONS["latent_size"], "latent", panels(*content))] if content else []
+def families(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """Groups of at least three runs that differ in their latent size alone, in the order of that size."""
+    found: dict[str, list[Entry]] = {}
+    for entry in distinct(entries):
+        if "latent" in entry.record.values:
+            rest = repr(sorted((k, v) for k, v in entry.record.values.items() if k != "latent"))
+            found.setdefault(rest, []).append(entry)
+    return [sorted(group, key=lambda e: e.record.values["latent"]) for group in found.values() if len(group) > 2]
 
 
 def family(group: Sequence[Entry]) -> str:
@@ -237,10 +198,21 @@ def family(group: Sequence[Entry]) -> str:
     return str(values["model"]) + (f", {values['likelihood']}" if values.get("likelihood", "bernoulli") != "bernoulli" else "")
 
 
-LINES: tuple[Callable[[Sequence[Entry]], list[Plot]], ...] = (curves, losses, bounds)
-
-
-def lines(entries: Sequence[Entry], shown: Sequence[Entry]) -> list[Plot]:
-    """All of them; families of latent sizes are of all `entries`, the others of those `shown`."""
-    made = [partial(draw, shown) for draw in LINES] + [partial(latent_size, entries)]
-    return [plot for draw in made for plot in draw()]
+def latent_size(entries: Sequence[Entry]) -> Figure | None:
+    """Bounds and probe accuracy against the number of latent units, of families that differ in it alone."""
+    parts, found = [], families(entries)
+    few = f" (the first {len(COLOURS)} of {len(found)} families)" if len(found) > len(COLOURS) else ""
+    supports = list(dict.fromkeys(group[0].record.support for group in found))
+    titles = {"elbo": "ELBO, nats ↑", "log_likelihood": "log p(x) or its bound, nats ↑", "probe_accuracy": "probe accuracy ↑"}
+    for metric, title in titles.items():
+        for support in [None] if metric == "probe_accuracy" else supports:
+            own = []
+            for colour, group in zip(COLOURS, found, strict=False):
+                points = [(float(e.record.values["latent"]), p) for e in group if (p := e.interval(metric))]
+                if len(points) > 2 and support in (None, group[0].record.support):
+                    own.append(Line("", points, family(group), colour, dots=True))
+            if own:
+                ticks = [(x, f"{x:g}") for x in sorted({x for line in own for x, _ in line.points})]
+                scope = f"\n{support} pixels" if support and len(supports) > 1 else ""
+                parts.append(line_part(title + scope + few, "latent units", own, log=True, ticks=ticks))
+    return compose(parts)

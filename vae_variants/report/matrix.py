@@ -1,31 +1,33 @@
-"""Every variant against every other, seed by seed: a table with coloured cells."""
+"""Coloured cells: every variant against every other, and what each latent unit carries."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any
 
-from vae_variants.analysis.entries import SUPPORTS, Entry, distinct, prominent
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from vae_variants.analysis.entries import COLOURS, Entry, distinct, prominent
 from vae_variants.analysis.formatting import number
 from vae_variants.analysis.statistics import LEAST_SEEDS, Comparison
-from vae_variants.report.plot import Plot
-from vae_variants.report.svg import escaped, fitted, tag
+from vae_variants.report.drawing import LINE, MUTED, PAPER, WIDTH, Part, compose, groups, mark, shortened, width_of, write
 
-__all__ = ["MOST", "differences", "excludes"]
+__all__ = ["MOST", "differences", "excludes", "latent_units"]
 
 METRIC = "log_likelihood"
 MOST = 24  # variants of a table
-UP, DOWN = "0,114,178", "213,94,0"  # that the row is above, below: blue and vermilion, which all eyes tell apart
-CAPTION = (
-    "Row less column in log p(x), nats per image, mean over the seeds that both have: blue where the row is above, orange where below. "
-    "Full colour and bold: the 95 % interval of the difference is on one side of 0; these intervals are not adjusted for their number. "
-    "Pale: it holds 0, or there are fewer than three seeds. Best rows on top; a bound stands for log p(x) where there is no more."
-)
-CELL = (
-    "padding:2px 5px;text-align:right;white-space:nowrap;font-size:11.5px;font-variant-numeric:tabular-nums;border:1px solid var(--paper)"
-)
-NAME = "padding:2px 6px;font-size:12px;font-weight:400;white-space:nowrap;color:var(--ink)"
-ROW = f"{NAME};text-align:right;text-indent:0;max-width:none"
-UPRIGHT = f"{NAME};writing-mode:vertical-rl;transform:rotate(180deg);text-align:left;vertical-align:bottom"
+CELL, SIDE = 26.0, 14.0  # points of a cell
+NAME = 130.0  # points of a name, at most
+UP, DOWN = COLOURS[0], COLOURS[1]  # the row is above, below: blue and vermilion, which all eyes tell apart
+UNITS = 50  # latent units, at most
+STEPS = (0.01, 0.1, 0.3, 1.0, 3.0)  # nats, where the next shade begins
+SHADES = (1.0, 0.15, 0.32, 0.5, 0.75, 1.0)  # the first is of grey
 
 
 def excludes(found: Comparison) -> bool:
@@ -34,56 +36,84 @@ def excludes(found: Comparison) -> bool:
     return found.difference.n >= LEAST_SEEDS and low is not None and high is not None and (low > 0 or high < 0)
 
 
-def cell(row: Entry, column: Entry) -> str:
-    if row.record.key == column.record.key:
-        return tag("td", "·", style=f"{CELL};text-align:center;color:var(--muted)")
-    found = row.compared(METRIC, column)
-    if found is None:
-        return tag("td", "–", style=f"{CELL};color:var(--muted)", title="no seed is in both")
-    clear, d = excludes(found), found.difference
-    shade = f"rgba({UP if d.mean > 0 else DOWN},{0.42 if clear else 0.1})" if d.mean else "none"
-    weight = ";font-weight:600" if clear else ";color:var(--muted)"
-    words = f"{row.label} less {column.label}: {number(d, sign=True)}, above in {found.wins} of {d.n} seeds"
-    kind = "clear" if clear else "unclear"
-    return tag("td", brief(d.mean), class_=kind, style=f"{CELL}{weight};background:{shade}", title=words)
-
-
 def brief(value: float) -> str:
     """Three digits, with the sign."""
     size = abs(value)
     return f"{value:+.{0 if size >= 100 else 1 if size >= 10 else 2}f}".replace("-", "−")
 
 
-def differences(shown: Sequence[Entry]) -> list[Plot]:
-    """A table for each kind of pixels of which there are two variants with log p(x)."""
-    found = []
-    for support, title in SUPPORTS.items():
-        group = [e for e in distinct(shown) if e.record.support == support and e.interval(METRIC)]
-        few = prominent(group, MOST)
-        if len(few) < 2:
-            continue
-        few.sort(key=lambda e: -p.mean if (p := e.interval(METRIC)) else 0.0)
-        blank = tag("td", "", style=CELL)
-        heads = [tag("th", escaped(fitted(e.label, 150, 12)), scope="col", style=UPRIGHT, title=e.label) for e in few]
-        rows = [
-            tag(
-                "tr",
-                tag(
-                    "th",
-                    escaped(fitted(e.label, 190, 12)),
-                    scope="row",
-                    style=ROW,
-                    title=e.label,
-                ),
-                *(cell(e, other) for other in few),
-                data_variant=e.label,
-            )
-            for e in few
-        ]
-        style = "border-collapse:collapse;margin:0;width:auto"
-        table = tag("table", tag("thead", tag("tr", blank, *heads)), tag("tbody", *rows), class_="matrix", style=style)
-        named = f"differences in log p(x), {title}"
-        body = tag("div", table, class_="wide", role="region", tabindex=0, aria_label=named)
-        left_out = f" Shown: {len(few)} of {len(group)} variants, the first and the best." if len(few) < len(group) else ""
-        found.append(Plot(f"differences-{support}", f"Paired differences: {title}", CAPTION + left_out, "quality", body))
-    return found
+def differences(shown: Sequence[Entry]) -> Figure | None:
+    """Row less column in log p(x), for each pixel type of which there are two variants."""
+    parts = []
+    for title, group in groups(shown, lambda e: e.interval(METRIC)):
+        few = sorted(prominent(group, MOST), key=lambda e: -p.mean if (p := e.interval(METRIC)) else 0.0)
+        if len(few) > 1:
+            some = f", {len(few)} of {len(group)} variants" if len(few) < len(group) else ""
+            described = f"A table of {len(few)} variants, from {few[0].label} to {few[-1].label}: row less column, with its sign."
+            name = min(NAME, max(width_of(e.label) for e in few)) + 8
+            size, title = name + CELL * len(few) + 2, f"differences in log p(x), nats\n{title}{some}"
+            draw, wide = partial(draw_differences, few=few, name=name), max(size, WIDTH)
+            parts.append(Part(title, described, draw, SIDE * len(few) + name, wide, name, wide - size + 2, 2))
+    return compose(parts, 1)
+
+
+def draw_differences(ax: Axes, few: Sequence[Entry], name: float) -> None:
+    ax.set(xlim=(0, len(few)), ylim=(len(few), -name / SIDE), xticks=[], yticks=[])
+    for i, entry in enumerate(few):
+        words = shortened(entry.label, NAME)
+        upright = write(ax, i + 0.5, -0.4, words, rotation=90, ha="center", va="bottom")
+        mark(entry.label, entry.label, [upright, write(ax, -0.2, i + 0.5, words, ha="right", va="center_baseline")])
+        for j, other in enumerate(few):
+            cell(ax, i, j, entry, other)
+
+
+def cell(ax: Axes, i: int, j: int, row: Entry, column: Entry) -> None:
+    """The difference as a number on its colour."""
+    found = row.compared(METRIC, column)
+    place: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontsize": 8}
+    if row.record.key == column.record.key or found is None:
+        why = "no seed in common" if found is None else "the same"
+        mark(row.label, f"{row.label}, {column.label}: {why}", [write(ax, j + 0.5, i + 0.5, "–" if found is None else "·", **place)])
+        return
+    clear, d = excludes(found), found.difference
+    words = f"{row.label} less {column.label}: {number(d, sign=True)}, above in {found.wins} of {d.n} seeds"
+    patch = Rectangle((j + 0.03, i + 0.05), 0.94, 0.9, clip_on=False, linewidth=0, label="clear" if clear else "unclear")
+    patch.set(facecolor=UP if d.mean > 0 else DOWN if d.mean else PAPER, alpha=0.45 if clear else 0.12)
+    place |= {"fontweight": "bold"} if clear else {"color": MUTED}
+    mark(row.label, words, [ax.add_patch(patch), write(ax, j + 0.5, i + 0.5, brief(d.mean), **place)])
+
+
+def latent_units(shown: Sequence[Entry]) -> Figure | None:
+    """KL of each latent unit, largest first: mean over seeds of the sorted profiles; a row of cells for each variant."""
+    group = [e for e in distinct(shown) if e.record.series.get("kl_units")]
+    if not group:
+        return None
+    profiles = [np.mean([sorted(u, reverse=True) for u in e.record.series["kl_units"].values()], axis=0)[:UNITS] for e in group]
+    name = min(NAME, max(width_of(e.label) for e in group)) + 8
+    described = f"{len(group)} variants, a row of cells for each: the darker, the more nats. Grey cells are inactive units."
+    draw = partial(draw_units, group=group, profiles=profiles)
+    return compose([Part("KL of each latent unit, nats", described, draw, SIDE * (len(group) + 1.4), 600, name, 4, 2)], 1)
+
+
+def draw_units(ax: Axes, group: Sequence[Entry], profiles: Sequence[np.ndarray]) -> None:
+    longest = max(20, *map(len, profiles))
+    ax.set(xlim=(0, longest), ylim=(len(group), -1.4), xticks=[], yticks=[])
+    for y, (entry, profile) in enumerate(zip(group, profiles, strict=True)):
+        levels = np.searchsorted(STEPS, profile, side="right")
+        carrying = int((profile >= STEPS[0]).sum())
+        words = f"{len(profile)} latent units, the largest of {profile[0]:.2g} nats; {carrying} of at least {STEPS[0]:g}"
+        own: list[Artist] = [write(ax, -0.2, y + 0.5, shortened(entry.label, NAME), ha="right", va="center_baseline")]
+        own += [line for level in sorted(set(levels.tolist())) for line in cells(ax, y, np.flatnonzero(levels == level), level)]
+        mark(entry.label, f"{entry.label}: {words}", own)
+    names = [f"under {STEPS[0]:g}", *(f"{a:g} to {b:g}" for a, b in pairwise(STEPS)), f"over {STEPS[-1]:g}"]
+    for level, words in enumerate(names):
+        at = longest * level / len(names)
+        cells(ax, -1.3, np.array([at]), level)
+        write(ax, at + 1.2, -0.8, words, va="center_baseline", fontsize=8)
+
+
+def cells(ax: Axes, y: float, units: np.ndarray, level: int) -> Sequence[Artist]:
+    """Cells of one shade as a single line with gaps."""
+    x = np.stack([units, units + 0.88, np.full(len(units), np.nan)], 1).ravel()[:-1]
+    ink, thick = (COLOURS[0], SHADES[level]) if level else (LINE, 1.0), SIDE - 3
+    return ax.plot(x, np.full_like(x, y + 0.5), color=ink, linewidth=thick, solid_capstyle="butt", clip_on=False, label=f"level-{level}")

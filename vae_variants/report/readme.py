@@ -10,26 +10,13 @@ from vae_variants.analysis.advice import TITLE
 from vae_variants.analysis.comparison import options_of
 from vae_variants.analysis.run_summary import Failure
 from vae_variants.report.content import ROWS, Content, Sheet
-from vae_variants.report.figures import WHOLE
+from vae_variants.report.figures import caption
 from vae_variants.report.html import environment
 from vae_variants.report.sections import FIGURES_ARE, likelihood_text
 
-__all__ = ["CAPTIONS", "plain", "readme", "table"]
+__all__ = ["plain", "readme", "table"]
 
 NAMED = 6  # values missing for one reason that get a line each, or variants that a line names
-CAPTIONS = {
-    "samples": "Samples of every variant from the first seed; noise-free (decoder means) if the model has a decoder.",
-    "reconstructions": "The same test images (first row) after encoding and decoding, first seed.",
-    "curves": "Validation log-likelihood, or its one-sample bound, while training: mean over seeds and 95 % interval.",
-    "losses": "Losses while training of the models without a likelihood: mean over seeds and 95 % interval.",
-    "bounds": "Gain of the importance-weighted bound from more posterior samples; a curve that still rises is below log p(x).",
-    "latent_units": "KL of each latent unit, largest first, mean over seeds: dark units are inactive.",
-    "labels": "Accuracy of the linear probe by the number of labels, best on top: mean over seeds and 95 % interval.",
-    "latent_plane": "The plane of two latent units: posterior means of test images by class, and decoder means over the prior's quantiles.",
-    "latent_size": "Effect of the number of latent units on the bound and on the accuracy of the linear probe.",
-    "rate_distortion": "Rate against distortion. The ELBO is constant on a dotted line and better to the lower left.",
-    "cost": "Quality against throughput on the machine named above; up and right is better.",
-}
 
 
 def plain(text: str) -> str:
@@ -72,8 +59,7 @@ def lost(found: Content) -> list[str]:
 
 def readme(found: Content, figures: Sequence[str]) -> str:
     """The whole page; `figures` are names of files in figures/."""
-    few = f" Shown: {len(found.drawn)} of {len(found.entries)} variants." if found.left_out else ""
-    captions = {name: CAPTIONS[name] + ("" if name in WHOLE else few) for name in figures}
+    captions = {name: caption(name, found.entries, len(found.drawn)) for name in figures}
     variants = [[f"`{e.label}`", e.record.support, plain(options_of(e.record.values))] for e in found.shown]
     return (
         environment()

@@ -15,10 +15,11 @@ import torch
 
 from vae_variants.datasets import Dataset
 from vae_variants.evaluation import Evaluation, fidelity
-from vae_variants.harness import Quiet, Record, RunSpec, Store, Suite, load_suite, parse_seeds, run_all, suite_files, unique
-from vae_variants.harness.locks import claimed
+from vae_variants.harness import Record, RunSpec, Store, Suite, Watcher, load_suite, parse_seeds, run_all, suite_files, unique
+from vae_variants.harness.engines import Engine
+from vae_variants.harness.locks import PendingRun, training_lock
 from vae_variants.harness.progress import Log
-from vae_variants.harness.protocols import Engine
+from vae_variants.harness.protocols import Settings
 from vae_variants.harness.runner import trained
 from vae_variants.harness.spec import capped, prepared
 from vae_variants.models.base import Model
@@ -47,7 +48,13 @@ class Lab:
     """
 
     def __init__(
-        self, dataset: str, fidelity: str, seeds: tuple[int, ...] | None, store: Store, device: torch.device, engine: Engine | None = None
+        self,
+        dataset: str,
+        fidelity: str,
+        seeds: tuple[int, ...] | None,
+        store: Store,
+        device: torch.device,
+        engine: Engine | None = None,
     ) -> None:
         self.name, self.fidelity, self.given_seeds, self.store, self.device, self.engine = dataset, fidelity, seeds, store, device, engine
         self.dataset: Dataset = prepared(dataset, fidelity)
@@ -144,8 +151,8 @@ class Lab:
         images, key, begin = prepared(spec.dataset, spec.fidelity), spec.key(), time.perf_counter()
         population = Population(lambda: build(configuration, images), seeds, self.device)
         training = Training(population, images.as_(configuration.support), configuration.recipe, images.digest)
-        with claimed(self.store, spec.training_key()):
-            history = trained(training, spec, key, self.store, None, Quiet(), fresh=False)
+        with training_lock(self.store, spec.training_key()):
+            history = trained(training, PendingRun(spec, key), Settings(self.store, self.device), Watcher())
         if (took := time.perf_counter() - begin) > 1:
             self.say(f"  {configuration.label} x {len(seeds)} seeds: {took:.0f} s")
         members = zip(seeds, population.members(), strict=True)

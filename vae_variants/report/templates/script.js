@@ -155,7 +155,7 @@
   }
 
   // A figure as a file of its own: what the page's style says of it goes along.
-  const LOOK = ["fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "fill-opacity", "stroke-opacity", "font-size", "font-weight", "text-anchor", "visibility", "paint-order", "stroke-linejoin", "stroke-linecap"];
+  const LOOK = ["fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "fill-opacity", "stroke-opacity", "font-size", "font-weight", "text-anchor", "visibility", "paint-order", "stroke-linejoin", "stroke-linecap", "image-rendering"];
   function save(svg, name) {
     const copy = svg.cloneNode(true), from = all("*", svg), to = all("*", copy);
     to.forEach((element, i) => {
@@ -214,7 +214,7 @@
         (many || one("h3", figure)).append(button);
       });
       figure.addEventListener("click", (event) => {
-        const found = event.target.closest("svg [data-variant]");
+        const found = event.target.closest(".drawing [data-variant]");
         if (found) pick(found.dataset.variant);
       });
     }

@@ -1,0 +1,87 @@
+"""The schema of records: what does not fit is refused with a ValueError of one line, whatever it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.made_up import grid, made_up
+from vae_variants.harness import Record, Store
+from vae_variants.harness.files import seal, unseal
+
+CONTENT = json.loads(unseal(made_up(grid(1, (0, 1))[0]).to_json()))
+ROW = CONTENT["rows"][0]
+WRONG = [
+    {"seeds": []},
+    {"seeds": [0, 0]},
+    {"seeds": [0, True]},
+    {"seeds": [0, 1.0]},
+    {"seeds": ["0", "1"]},
+    {"seeds": "01"},
+    {"status": {"0": "ok"}},
+    {"status": {"0": "ok", "1": "ok", "2": "ok"}},
+    {"status": {"0": "ok", "1": "splendid"}},
+    {"rows": [{**ROW, "value": True}]},
+    {"rows": [{**ROW, "value": "1"}]},
+    {"rows": [{**ROW, "seed": None}]},
+    {"rows": [{name: value for name, value in ROW.items() if name != "unit"}]},
+    {"rows": [{**ROW, "more": 1}]},
+    {"rows": [ROW, 1]},
+    {"rows": {"0": ROW}},
+    {"curves": {"loss": [[1.0, 2.0]]}},
+    {"curves": {"loss": [[1.0], ["2"]]}},
+    {"epoch_seconds": [None]},
+    {"series": {"kl_units": {"0": [None]}}},
+    {"values": {}},
+    {"values": {"model": 3}},
+    {"values": [1]},
+    {"dataset": {}},
+    {"dataset": {**CONTENT["dataset"], "shape": [8, 8]}},
+    {"dataset": {**CONTENT["dataset"], "sizes": {"train": 1.5}}},
+    {"environment": {"versions": 3}},
+    {"trained": {"threads": "2"}},
+    {"failure": {"epoch": 0.5}},
+    {"classifier": {"test_accuracy": "high"}},
+    {"started": "yesterday"},
+    {"seconds": "1"},
+    {"meaning": None},
+    {"schema": 0},
+    {"schema": -1},
+    {"new": 1},
+    {"\x1b[31m\n": 1},
+]
+
+
+@pytest.mark.parametrize("change", WRONG, ids=lambda change: json.dumps(change)[:40])
+def test_a_record_that_does_not_fit_is_refused_in_one_printable_line(change):
+    with pytest.raises(ValueError) as error:  # noqa: PT011  (the reason depends on the part)
+        Record.from_json(seal(json.dumps({**CONTENT, **change}, indent=1)))
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity"])
+@pytest.mark.parametrize("part", ["seconds", "values"])
+def test_a_number_that_is_not_finite_is_refused_anywhere(part, number):
+    value = "@" if part == "seconds" else {**CONTENT["values"], "lr": "@"}
+    text = json.dumps({**CONTENT, part: value}, indent=1).replace('"@"', number)
+    with pytest.raises(ValueError):  # noqa: PT011
+        Record.from_json(seal(text))
+
+
+def test_text_that_is_no_unicode_and_nesting_without_end_are_refused():
+    for text in (json.dumps({**CONTENT, "label": "\ud800"}, indent=1), '{"values": ' + "[" * 10**5):
+        with pytest.raises(ValueError):  # noqa: PT011
+            Record.from_json(seal(text))
+
+
+def test_a_record_that_does_not_fit_is_set_aside_with_one_line(tmp_path: Path, capsys):
+    folder = tmp_path / "digits" / "vae-0"
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text(seal(json.dumps({**CONTENT, "rows": [{**ROW, "value": "high"}]}, indent=1)))
+    assert list(Store(tmp_path).records()) == []
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "set aside" in line and "rows.0.value" in line
+    assert (folder / "record.json.damaged").is_file()

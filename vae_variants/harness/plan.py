@@ -1,0 +1,96 @@
+"""Finds which runs of a plan are missing, and has an engine make them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
+
+import torch
+
+from vae_variants.evaluation import fidelity
+from vae_variants.harness.engines import Engine, InProcess
+from vae_variants.harness.locks import PendingRun
+from vae_variants.harness.protocols import Retry, Settings, Watcher
+from vae_variants.harness.record import Record
+from vae_variants.harness.spec import RunSpec, prepared
+from vae_variants.harness.store import Store
+
+__all__ = ["run_all"]
+
+
+def run_all(
+    specs: Sequence[RunSpec],
+    store: Store,
+    device: torch.device,
+    retry: Retry = "never",
+    timeout: float | None = None,
+    memory: int | None = None,
+    *,
+    watcher: Watcher | None = None,
+    engine: Engine | None = None,
+) -> list[Record]:
+    """Makes the runs that are missing in the store. Interrupted ones resume; records made by older code are reused.
+
+    Args:
+        specs: the plan.
+        store: where records are read and written.
+        device: where models are trained.
+        retry: which existing runs to make again: `failed` ones, those of `older` code, `all`, or only the `scores` of all.
+        timeout: limit for each run, in seconds. Without an engine it limits the training time only.
+        memory: limit for each run, in bytes. Needs an engine.
+        watcher: is told of the progress.
+        engine: where runs are made; None is this process.
+
+    Returns:
+        A record for each spec, in their order. A failed run has a record too.
+
+    Raises:
+        UserError: the data cannot be loaded, or the store cannot be written.
+        KeyboardInterrupt: passed on after the finished epochs are on disk.
+    """
+    watcher = watcher or Watcher()
+    keys = [spec.key() for spec in specs]  # loads the data: a download happens once, before any child process
+    exact = {key: store.get(spec, key) for spec, key in zip(specs, keys, strict=True)}
+    missing = {spec.identity: prepared(spec.dataset, spec.fidelity).digest for spec, key in zip(specs, keys, strict=True) if not exact[key]}
+    of_older_code = store.newest(missing, missing) if missing else {}
+    records, pending = dict[str, Record](), dict[str, PendingRun]()
+    for spec, key in zip(specs, keys, strict=True):
+        own = exact[key]
+        record = own or (of_older_code[spec.identity][1] if spec.identity in of_older_code else None)
+        if record is None or is_due(record, retry):
+            pending.setdefault(key, PendingRun(spec, key, own.started if own else ""))
+        elif key not in records:
+            records[key] = record
+            watcher.end(spec, record, True)
+    if pending:
+        store.plan([manifest_entry(run) for run in pending.values()])
+    settings = Settings(store, device, timeout, fresh=retry == "all", renew=retry == "older", memory=memory)
+    with closing((engine or InProcess())(list(pending.values()), settings, watcher)) as made:
+        for found in made:
+            if found is not None:
+                records[found.key] = found
+                watcher.end(pending[found.key].spec, found, False)
+    return [records[key] for key in keys]
+
+
+def is_due(record: Record, retry: Retry) -> bool:
+    """Whether a run has to be made although it has this record."""
+    if record.interrupted or retry in ("all", "scores"):
+        return True
+    return (retry == "failed" and not record.ok) or (retry == "older" and not record.current)
+
+
+def manifest_entry(run: PendingRun) -> dict[str, Any]:
+    """What a manifest says of a run."""
+    spec = run.spec
+    return {
+        "key": run.key,
+        "label": spec.label,
+        "dataset": spec.dataset,
+        "digest": prepared(spec.dataset, spec.fidelity).digest,
+        "seeds": list(spec.seeds),
+        "fidelity": fidelity(spec.fidelity).name,
+        "code": spec.code,
+        "values": dict(spec.configuration.values),
+    }

@@ -234,7 +234,7 @@ def test_a_lab_shares_what_was_trained(lab: Lab):
 
 
 def test_a_lab_knows_the_suite_for_its_data(lab: Lab):
-    assert lab.suite.name == "digits"
+    assert lab.suite.dataset == "digits"
     assert (lab.choose(smoke=1, quick=2, full=3), lab.seeds(2)) == (1, (0, 1))
 
 

@@ -40,6 +40,7 @@ NOT_HERE = {
     "--engine ray": "starts a cluster; tests/harness/test_cluster.py does",
     "--dataset mnist": "needs a network, or hours",
     "vae-variants study one-sample": "takes minutes; tests of studies do it",
+    "--page-only": "needs tables that were measured; tests/claims/test_studies.py does",
     "vae-variants study bigger-codes": "tests/checks/test_extend.py does, and looks at what it says",
 }
 WITHOUT_DRY_RUN = ("study",)

@@ -185,9 +185,12 @@ def rewrite_claims(names: Sequence[str], reports: Path) -> list[StudyRecord]:
     """Judges the tables in `reports`/claims/data again and rewrites pages and figures, without measuring.
 
     Raises:
-        UserError: the files cannot be written, or a record there cannot be read.
+        UserError: the files cannot be written, a record cannot be read, or there is no record of these studies.
     """
-    found = [judged(record) for record in ordered(read_all(reports / "claims" / "data")) if record.name in names]
+    data = reports / "claims" / "data"
+    found = [judged(record) for record in ordered(read_all(data)) if record.name in names]
+    if not found:
+        raise UserError(f"no tables of {', '.join(names)} in {str(data)!r}; measure them first, without --page-only")
     return write_all([(record, Findings(record.tables)) for record in found], reports)
 
 

@@ -62,7 +62,8 @@ def load_plugins(paths: Iterable[str | Path] = (), *, quiet: bool = False) -> No
         if place in left_out:
             continue
         try:
-            with all_or_nothing(file_of(point)):
+            with all_or_nothing(point.module):
+                loading.set(file_of(point))  # which imports the packages around the module
                 point.load()
         except (Exception, SystemExit) as error:
             left_out.add(place)

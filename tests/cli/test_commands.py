@@ -242,7 +242,7 @@ def test_bench_writes_a_report_that_is_a_pure_function_of_the_records(call, tmp_
         f"mine-smoke/figures/{name}.png"
         for name in (
             *("samples", "reconstructions", "curves", "losses", "bounds", "latent_units", "latent_plane", "labels"),
-            *("rate_distortion", "cost"),
+            *("likelihood", "cost"),
         )
     }
 

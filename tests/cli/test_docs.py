@@ -148,11 +148,12 @@ def test_what_is_not_run_is_said_somewhere() -> None:
 def test_commands_and_options_in_sentences_exist(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
-    every = {option for command in COMMANDS.values() for parameter in command.params for option in parameter.opts}
+    everywhere = [typer.main.get_command(app), *COMMANDS.values()]
+    every = {option for command in everywhere for parameter in command.params for option in parameter.opts}
     for span in re.findall(r"`([^`\n]+)`", text):
         words = span.split()
         if words[0] == "vae-variants" and len(words) > 1:
-            known = {option for parameter in COMMANDS[words[1]].params for option in parameter.opts}
+            known = every if words[1].startswith("--") else {option for one in COMMANDS[words[1]].params for option in one.opts}
             assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known, span
         elif words[0].startswith("--"):
             assert words[0] in every, span

@@ -26,7 +26,7 @@ REPORT = Path(__file__).parents[2] / "reports" / "digits"
 
 def helped(command: str) -> list[str]:
     """The examples that a help shows, as one would copy them."""
-    result = CliRunner().invoke(app, [command, "--help"] if command else ["--help"], env={"COLUMNS": "300", "TERMINAL_WIDTH": "300"})
+    result = CliRunner().invoke(app, [command, "--help"] if command else ["--help"], env={"COLUMNS": "300"})
     assert result.exit_code == 0, result.output
     _, found, rest = result.stdout.partition("Examples:")
     assert found, f"the help of {command or 'vae-variants'} has no examples"

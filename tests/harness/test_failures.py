@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from tests.harness.test_runner import CPU, figures, spec
+from vae_variants.cli.status import suite_rows
 from vae_variants.evaluation import METRICS
 from vae_variants.evaluation.evaluation import Evaluation
 from vae_variants.harness import Store, run_all, runner
@@ -22,7 +23,6 @@ from vae_variants.harness.environment import environment
 from vae_variants.harness.failures import MOST_TRIES, Failure, classified, record_of_lost_run
 from vae_variants.harness.files import StoreError, make_folder, unseal
 from vae_variants.harness.locks import PendingRun
-from vae_variants.harness.progress import plan_table
 from vae_variants.harness.protocols import Settings, Watcher
 from vae_variants.harness.store import CHECKPOINT, MODEL, RECORD
 from vae_variants.harness.worker import failure_of_exit
@@ -84,7 +84,7 @@ def test_the_next_start_goes_on_with_a_run_that_was_killed_from_its_checkpoint(b
     assert record.status == {"0": "interrupted", "1": "interrupted"}
     assert (record.failure["tries"], record.failure["epoch"]) == (1, 1)
     assert begun.epochs_done(spec(SMALL)) == 2
-    assert list(plan_table([spec(SMALL)], begun).columns[-1].cells) == ["interrupted, 2 epochs done"]
+    assert [row["state"] for row in suite_rows([spec(SMALL)], begun)] == ["interrupted, 2 epochs done"]
     (again,) = run_all([spec(SMALL)], begun, CPU, watcher=(told := Told()))
     assert told.epochs == [2, 3, 4]
     assert figures(again) == figures(whole)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,6 @@ WRONG = [
     {"rows": [{**ROW, "value": "1"}]},
     {"rows": [{**ROW, "seed": None}]},
     {"rows": [{name: value for name, value in ROW.items() if name != "unit"}]},
-    {"rows": [{**ROW, "more": 1}]},
     {"rows": [ROW, 1]},
     {"rows": {"0": ROW}},
     {"curves": {"loss": [[1.0, 2.0]]}},
@@ -75,6 +75,32 @@ def test_text_that_is_no_unicode_and_nesting_without_end_are_refused():
     for text in (json.dumps({**CONTENT, "label": "\ud800"}, indent=1), '{"values": ' + "[" * 10**5):
         with pytest.raises(ValueError):  # noqa: PT011
             Record.from_json(seal(text))
+
+
+def test_names_of_files_that_are_no_unicode_are_read_as_they_were_written(tmp_path: Path, capsys):
+    (spec,) = grid(1, (0, 1))
+    record = made_up(spec)
+    name = "npz:/tmp/caf\udce9.npz"
+    rows = [{**ROW, "value": None, "status": "error", "reason": f"cannot read {name}"}, *record.rows[1:]]
+    written = replace(record, dataset={**record.dataset, "name": name}, rows=rows, reason={"0": name}, failure={"traceback": name})
+    assert Record.from_json(written.to_json()) == written
+    store = Store(tmp_path)
+    folder = store.folder(replace(spec, dataset=name), written.key)
+    store.put(folder, written)
+    assert list(store.records()) == [(folder, written)]
+    assert store.newest([written.identity]) == {written.identity: (folder, written)}
+    store.plan([{"key": written.key, "label": spec.label, "dataset": name, "seeds": [0, 1], "fidelity": "full"}])
+    assert store.planned()[written.key]["dataset"] == name
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("part", ["dataset", "failure", "classifier", "environment", "trained"])
+def test_parts_that_a_later_version_may_add_are_kept(part):
+    later = {**CONTENT, part: {**CONTENT[part], "more": [1]}, "rows": [{**ROW, "more": 1}, *CONTENT["rows"][1:]]}
+    record = Record.from_json(seal(json.dumps(later, indent=1)))
+    assert getattr(record, part)["more"] == [1]
+    assert record.rows[0]["more"] == 1
+    assert Record.from_json(record.to_json()) == record
 
 
 def test_a_record_that_does_not_fit_is_set_aside_with_one_line(tmp_path: Path, capsys):

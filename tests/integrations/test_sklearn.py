@@ -139,7 +139,7 @@ def test_networks_of_images_get_their_shape():
         ({"selector": "made"}, "has no encoder"),
         ({"latent": -1}, "positive whole number"),
         ({"epochs": 1.5}, "positive whole number"),
-        ({"scaling": "some"}, "features, all, none"),
+        ({"scaling": "some"}, "all, features, none"),
         ({"shape": (1, 8, 9)}, "72 features"),
         ({"device": "tpu"}, "unknown device"),
     ],

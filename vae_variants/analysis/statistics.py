@@ -4,6 +4,7 @@ Every random number comes from a generator with a fixed seed, so the same record
 """
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -157,7 +158,9 @@ def welch(values: Sequence[float], baseline: Sequence[float], level: float = 0.9
     mean, n = math.fsum(values) / len(values) - math.fsum(baseline) / len(baseline), min(len(values), len(baseline))
     if standard_error(values) == standard_error(baseline) == 0:
         return Interval(mean, mean, mean, n), 1.0 if mean == 0 else 0.0
-    found = ttest_ind(values, baseline, equal_var=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # about one constant sample
+        found = ttest_ind(values, baseline, equal_var=False)
     low, high = map(float, found.confidence_interval(level))
     return Interval(mean, low, high, n), float(found.pvalue)
 

@@ -72,7 +72,7 @@ def compared(
 def checked(where: Mapping[str, str], value: float, *, below: float, n: int, of: str, unit: str = "") -> Effect:
     """The error of an identity that is exact up to rounding: supported if it is below the limit, else not supported."""
     verdict = Verdict.INCONCLUSIVE if n == 0 else Verdict.SUPPORTED if value < below else Verdict.REFUTED
-    return Effect(where, value, None, None, None, n, of, unit, f"below {below:g}", verdict)
+    return Effect(where, float(value), None, None, None, n, of, unit, f"below {below:g}", verdict)
 
 
 def one_sided_p(d: Sequence[float], margin: float) -> float:

@@ -38,7 +38,7 @@ def bench(
     load_plugins(execution.plugin or ())
     plan, launch = choice.plan(), execution.launch()
     if dry_run:
-        show_plan(launch.check(plan), Store(execution.runs))
+        show_plan(launch.check(plan), Store(execution.runs), execution.retry)
         return
     records = launch.execute(plan)
     if not Verbosity.quiet:

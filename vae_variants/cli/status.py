@@ -6,13 +6,14 @@ import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from vae_variants.cli.options import Json, Plugin, Runs, SuiteChoice, flag, guarded
 from vae_variants.plugins import load_plugins
 
 if TYPE_CHECKING:
     from vae_variants.harness import Record, RunSpec, Store
+    from vae_variants.harness.protocols import Retry
 
 
 PLANNED = "Instead of a suite: every run that was ever planned in the folder of records"
@@ -95,15 +96,17 @@ def show(rows: Sequence[dict[str, Any]], extra: str) -> None:
     out.print(table)
 
 
-def show_plan(specs: Sequence[RunSpec], store: Store) -> None:
-    """What would run, and which data a run downloads first. Raises `UserError` if the user's own data cannot be read."""
+def show_plan(specs: Sequence[RunSpec], store: Store, retry: str) -> None:
+    """What would run with that --retry, and which data a run downloads first. Raises `UserError` if own data cannot be read."""
     from vae_variants.datasets import load_dataset
     from vae_variants.datasets.builtin import SOURCES
     from vae_variants.datasets.downloads import data_root
+    from vae_variants.harness.plan import is_due
 
     rows = suite_rows(specs, store)
     show(rows, "epochs")
-    left = sum(each["state"] != "ok" for each in rows)
+    records = store.newest(spec.identity for spec in specs)
+    left = sum(spec.identity not in records or is_due(records[spec.identity][1], cast("Retry", retry)) for spec in specs)
     print(f"{left} of {len(rows)} runs are left; nothing was run (--dry-run)")
     for dataset in dict.fromkeys(spec.dataset for spec in specs):
         name = dataset.partition("?")[0]

@@ -68,17 +68,20 @@ def study(
     if retry not in RETRY:
         raise UserError(closest("retry", retry, RETRY))
     names = chosen(name or ())
+    failed = False
     if page_only:
         for record in rewrite_claims(names, reports):
             print(f"\n{record.name} on {record.dataset['name']}: {record.claim}")
             show_verdict(record)
+            failed |= record.judgement is None
+        if failed:
+            raise typer.Exit(1)
         return
     launch = Launch(runs, device, jobs, plugins=plugin or ())
     lab = Lab(dataset, fidelity, None if seeds is None else parse_seeds(seeds), Store(runs), launch.place, launch.engine)
     given = {"dataset": dataset, "seeds": seeds, "fidelity": None if fidelity == "full" else fidelity}
     options = [part for key, value in given.items() if value is not None for part in (f"--{key}", value)]
     options += [part for path in plugin or () for part in ("--plugin", str(path))]
-    failed = False
     with closing(launch.engine):
         for each in names:
             record, found = run_study(each, lab, shlex.join(["vae-variants", "study", each, *options]), fresh=retry == "all")

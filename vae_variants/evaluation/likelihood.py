@@ -105,7 +105,7 @@ def gap(e: Evaluation) -> float:
     return log_likelihood(e) - elbo(e)
 
 
-@metric(needs=(LatentVariable,), unit="samples", better="none", applies=is_bounded)
+@metric(needs=(LatentVariable,), unit="draws", better="none", applies=is_bounded)
 def bound_samples(e: Evaluation) -> float:
     """K, the samples of z per image in log_likelihood
 
@@ -118,7 +118,7 @@ def bound_samples(e: Evaluation) -> float:
     return e.bound.k
 
 
-@metric(needs=(LatentVariable,), unit="samples", better="higher", kind="estimate", applies=is_bounded)
+@metric(needs=(LatentVariable,), unit="draws", better="higher", kind="estimate", applies=is_bounded)
 def ess(e: Evaluation) -> float:
     """effective sample size of the K importance weights, mean over images; near 1 the bound is loose
 

@@ -95,7 +95,7 @@ class Workers(Engine):
     """Makes runs in at most `jobs` child processes. A process that dies, hangs or takes too much memory is one failed run.
 
     The longest runs start first, so that the end does not wait for one of them. `share` says how many runs this machine makes
-    at a time and how many threads each has, if that is not for this engine to decide.
+    at a time and how many threads each has, if that is not for this engine to decide. After an exception no process stays.
     """
 
     jobs: int
@@ -105,6 +105,13 @@ class Workers(Engine):
 
     def __post_init__(self) -> None:
         self.capacity = self.jobs
+
+    def __call__(self, pending: Sequence[PendingRun], settings: Settings, watcher: Watcher) -> Generator[Record | None]:
+        try:
+            yield from super().__call__(pending, settings, watcher)
+        except BaseException:
+            self.close()
+            raise
 
     def prepare(self, pending: Sequence[PendingRun]) -> Sequence[PendingRun]:
         self.capacity = min(self.jobs, len({run.spec.training_key() for run in pending}))

@@ -78,9 +78,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def read_file(path: Path) -> bytes | None:
-    """The content, or None if there is no such file. An unreadable file is no damaged file: it raises `StoreError`."""
+    """The content, or None if there is no such regular file. An unreadable file is no damaged file: it raises `StoreError`."""
     with store_errors("read", path), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return path.read_bytes()
+        if path.is_file():  # a FIFO must not be opened
+            return path.read_bytes()
     return None
 
 

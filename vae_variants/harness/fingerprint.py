@@ -24,7 +24,7 @@ NAME, PACKAGE = "vae_variants", Path(__file__).parents[1]
 TRAINING, EVALUATION = ("training/setup.py", "process.py"), ("evaluation/__init__.py", "harness/measured.py")
 # Files that imports do not lead into: they find components, whose own files count, or load data, which have a digest of their own.
 APART = (
-    *("__init__.py", "registry.py", "components.py", "models/__init__.py", "variants/__init__.py"),
+    *("__init__.py", "registry.py", "models/__init__.py", "variants/__init__.py"),
     *(f"datasets/{name}.py" for name in ("__init__", "builtin", "downloads", "own", "folder")),
 )
 LIBRARY = {"site-packages", "dist-packages"}

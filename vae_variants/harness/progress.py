@@ -14,7 +14,6 @@ from vae_variants.harness.engines import Engine, InProcess
 from vae_variants.harness.protocols import Watcher
 from vae_variants.harness.record import Record
 from vae_variants.harness.spec import RunSpec, prepared
-from vae_variants.harness.store import Store
 from vae_variants.models.base import MODELS, MeanSampler
 
 out = Console(width=None if sys.stdout.isatty() else 240, highlight=False, markup=False)  # labels have brackets
@@ -124,24 +123,3 @@ def headline(record: Record) -> str:
         if text := figure(record, metric, [record.value(metric, seed) for seed in record.seeds], 4):
             return f"{metric} {text}"
     return ""
-
-
-def plan_table(specs: Sequence[RunSpec], store: Store) -> Table:
-    """The state of each run of a plan."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("variant", "data set", "seeds", "fidelity", "epochs", "state"):
-        table.add_column(column, no_wrap=column == "variant")
-    newest = store.newest(spec.identity for spec in specs)
-    for spec in specs:
-        record = newest[identity][1] if (identity := spec.identity) in newest else None
-        done = 0 if record and not record.interrupted else store.epochs_done(spec)
-        parts = [states(record)] if record else []
-        parts += [f"{done} epochs done"] if done else []
-        epochs = str(spec.configuration.values.get("epochs", "-"))
-        table.add_row(spec.label, spec.dataset, ",".join(map(str, spec.seeds)), spec.fidelity, epochs, ", ".join(parts) or "to be run")
-    return table
-
-
-def states(record: Record) -> str:
-    """The states of its seeds, and whether older code made it."""
-    return ", ".join([*sorted(set(record.status.values())), *([] if record.current else ["stale"])])

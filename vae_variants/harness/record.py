@@ -6,15 +6,10 @@ import json
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    NotRequired,  # pydantic needs this TypedDict before Python 3.12
-)
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import AfterValidator, ConfigDict, Field, GetPydanticSchema, TypeAdapter, ValidationError, with_config
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict  # pydantic refuses that of `typing` before Python 3.12
 
 from vae_variants.harness.files import seal, unseal
 from vae_variants.harness.fingerprint import fingerprint
@@ -32,6 +27,7 @@ class NewerSchema(ValueError):
     """The record was written by a newer version of the program."""
 
 
+@with_config(ConfigDict(extra="allow"))
 class Row(TypedDict):
     """One metric of one seed. If `value` is None, `reason` says why."""
 
@@ -73,6 +69,7 @@ class Environment(TypedDict, total=False):
     code: str  # fingerprint of the sources that trained the models
 
 
+@with_config(ConfigDict(extra="allow"))
 class FailureDetails(TypedDict, total=False):
     """Of a run that failed as a whole: last finished epoch, end of the traceback, how often it was interrupted."""
 
@@ -81,6 +78,7 @@ class FailureDetails(TypedDict, total=False):
     tries: Int
 
 
+@with_config(ConfigDict(extra="allow"))
 class Classifier(TypedDict, total=False):
     """The classifier in whose features samples are compared."""
 
@@ -91,6 +89,11 @@ class Classifier(TypedDict, total=False):
 def schema_of(kind: Any) -> GetPydanticSchema:
     """Validates a field as `kind`, although its static type is that of plain JSON."""
     return GetPydanticSchema(lambda _, handler: handler(kind))
+
+
+def check_label(text: str) -> str:
+    text.encode()  # unlike names of files, which may be no Unicode, it is of the program's own making
+    return text
 
 
 def check_values(values: dict[str, Any]) -> dict[str, Any]:
@@ -114,7 +117,7 @@ def identity_of(text: str) -> str | None:
     try:
         found = parse_json(text.partition(',\n "status": ')[0] + "}")
         return identity(MEANING, found["values"], found["dataset"]["name"], found["seeds"], found["fidelity"])
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 
@@ -125,7 +128,7 @@ class Record:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     key: str
-    label: str
+    label: Annotated[str, AfterValidator(check_label)]
     values: Annotated[dict[str, Any], AfterValidator(check_values)]  # the configuration
     dataset: Annotated[dict[str, Any], schema_of(DatasetSummary)]
     support: str

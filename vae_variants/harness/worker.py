@@ -177,9 +177,17 @@ def failure_of_exit(code: int, memory: bool = False) -> Failure:
 
 
 def innermost_frames(text: str) -> str:
-    """The frames in the output of `faulthandler`, in Python's usual order: the innermost call last."""
-    frames = re.findall(r'^  (File ".*", line \d+) (in .*)$', text, re.MULTILINE)
-    return "\n".join(", ".join(frame) for frame in reversed(frames[:FRAMES]))
+    """The frames of one thread in the output of `faulthandler`, in Python's usual order: the innermost call last.
+
+    The thread is the one that crashed, or else the main thread, which `faulthandler` writes last.
+    """
+    chosen: list[tuple[str, str]] = []
+    for part in re.split(r"^(?=(?:Current thread|Thread) )", text, flags=re.MULTILINE):
+        if frames := re.findall(r'^  (File ".*", line \d+) (in .*)$', part, re.MULTILINE):
+            chosen = frames
+            if part.startswith("Current") and "Fatal" in text:
+                break
+    return "\n".join(", ".join(frame) for frame in reversed(chosen[:FRAMES]))
 
 
 def stop(workers: Sequence[Worker]) -> None:
@@ -220,8 +228,8 @@ def work(pipe: Connection, folder: Path, plugins: tuple[Path, ...], last_words: 
         signal.signal(signal.SIGTERM, interrupt)
         os.setpgrp()  # one group with what a run may start, so that all of it can be killed
         end_with_parent()
-        faulthandler.enable(last_words.fileno(), all_threads=False)
-        faulthandler.register(signal.SIGUSR1, last_words.fileno(), all_threads=False)
+        faulthandler.enable(last_words.fileno())  # all threads: a native one that crashes has no frames
+        faulthandler.register(signal.SIGUSR1, last_words.fileno())
         prepare()
         import sklearn.linear_model  # noqa: F401  (takes seconds, and brings threads that `share` limits)
 

@@ -211,8 +211,8 @@ def write_codes(model: Model, label: str, dataset: Dataset, path: Path) -> None:
 
     tables = []
     for part, z in codes.items():
-        names = {"split": part, "id": ids[part], **({"label": classes[labels[part].numpy()]} if labels else {})}
-        tables.append(pd.DataFrame(names).join(pd.DataFrame(z).add_prefix("z")))
+        names = {"split": part, "id": ids[part], **({"label": classes[labels[part].numpy()]} if labels and dataset.classes else {})}
+        tables.append(pd.DataFrame(names).join(pd.DataFrame(z.astype(float)).add_prefix("z")))
     replace_file(path, pd.concat(tables).to_csv(index=False, lineterminator="\n").encode())
 
 

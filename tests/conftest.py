@@ -1,8 +1,9 @@
-"""Shared fixtures; `--plugin FILE.py` runs the laws over what that file registers as well."""
+"""Shared fixtures; `--plugin FILE.py` runs the conformance checks over what that file registers as well."""
 
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import torch
 
 from vae_variants.datasets import Dataset, load_dataset, split
 from vae_variants.plugins import load_plugins
+
+MARKS = Path(__file__).with_name("marks.toml")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,6 +22,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
     load_plugins(config.getoption("--plugin"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Applies the marks of `marks.toml`."""
+    marks = {entry: mark for mark, entries in tomllib.loads(MARKS.read_text(encoding="utf-8")).items() for entry in entries}
+    for item in items:
+        file, _, rest = item.nodeid.partition("::")
+        for entry in (file, f"{file}::{rest.partition('[')[0]}"):
+            if entry in marks:
+                item.add_marker(marks[entry])
 
 
 @pytest.fixture(scope="session")

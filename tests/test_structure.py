@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import tomllib
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -102,3 +104,12 @@ def test_no_module_is_imported_by_a_string() -> None:
         if module != "vae_variants":
             assert "import_module" not in path.read_text(encoding="utf-8"), module
             assert "_getframe" not in path.read_text(encoding="utf-8"), module
+
+
+def test_every_mark_names_a_test() -> None:
+    for entry in (
+        entry for entries in tomllib.loads((ROOT / "tests" / "marks.toml").read_text(encoding="utf-8")).values() for entry in entries
+    ):
+        file, _, function = entry.partition("::")
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert not function or re.search(rf"^def {function}\(", text, re.MULTILINE), entry

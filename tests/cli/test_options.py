@@ -80,6 +80,12 @@ def test_quiet_leaves_results_their_paths_and_errors() -> None:
     assert "did you mean 'ae'" in call("run", "aee", "-q").stderr
 
 
+def test_a_quiet_study_shows_its_verdict_alone() -> None:
+    result = call("study", "sampling-speed", "-q", "--fidelity", "smoke", "--seeds", "2", "--jobs", "0")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "It would be:" in result.stdout and "wrote" in result.stdout
+
+
 def test_verbose_shows_versions_and_the_traceback_of_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     result = call("run", "aee", "--verbose")
     assert result.exit_code == 2

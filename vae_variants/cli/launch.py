@@ -11,7 +11,7 @@ from typing import cast, get_args
 
 import torch
 
-from vae_variants.cli.options import seconds
+from vae_variants.cli.options import Verbosity, seconds
 from vae_variants.components import chosen
 from vae_variants.datasets import parse
 from vae_variants.evaluation import METRICS
@@ -44,6 +44,9 @@ class Launch:
     cpus: int = 1
     gpus: float = 1.0
     log: str | None = None
+
+    def __post_init__(self) -> None:
+        Log.quiet = Verbosity.quiet
 
     @cached_property
     def place(self) -> torch.device:

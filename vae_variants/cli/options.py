@@ -113,9 +113,7 @@ class Execution(Group):
     def launch(self) -> Launch:
         """Raises `UserError` at the latest when runs are checked or executed."""
         from vae_variants.cli.launch import Launch
-        from vae_variants.harness.progress import Log
 
-        Log.quiet = Verbosity.quiet
         where = (self.device, self.jobs, self.retry, self.timeout, self.memory, self.engine, self.address)
         return Launch(self.runs, *where, self.plugin or (), self.cpus, self.gpus, self.log)
 

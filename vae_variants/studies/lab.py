@@ -71,8 +71,9 @@ class Lab:
         return self.given_seeds or tuple(range(count))
 
     def say(self, text: str) -> None:
-        """A line of progress."""
-        print(text, file=sys.stderr, flush=True)
+        """A line of progress, unless --quiet."""
+        if not Log.quiet:
+            print(text, file=sys.stderr, flush=True)
 
     @contextmanager
     def noise(self, purpose: str) -> Iterator[None]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from tests.harness.test_runner import CPU, spec
 from tests.made_up import made_up
 from vae_variants.datasets import load_dataset
-from vae_variants.harness import Store, Watcher, engines, remote, run_all
+from vae_variants.harness import Store, Watcher, engines, remote, run_all, worker
 from vae_variants.harness.cluster import MOST_SENDS, Cluster
 from vae_variants.harness.failures import Failure
 from vae_variants.harness.limits import ceiling
@@ -187,3 +189,19 @@ def test_what_no_machine_has_is_not_waited_for(tmp_path, monkeypatch, cpus, devi
     settings = Settings(Store(tmp_path), SimpleNamespace(type=device))
     with pytest.raises(UserError, match=r"no machine of the cluster has .* there is 4 CPUs and 0 GPUs"):
         next(Cluster("auto", cpus=cpus)([PENDING], settings, Watcher()))
+
+
+def test_a_plug_in_that_is_a_package_is_refused_before_the_cluster_is_asked() -> None:
+    with pytest.raises(UserError, match="entry point"):
+        Cluster("1", plugins=(Path("mine/__init__.py"),)).prepare([])
+
+
+def test_off_linux_a_worker_is_told_to_end_once_its_parent_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    told, gone = threading.Event(), threading.Event()
+    monkeypatch.setattr(worker.sys, "platform", "darwin")
+    monkeypatch.setattr(worker.multiprocessing, "parent_process", lambda: SimpleNamespace(join=gone.wait))
+    monkeypatch.setattr(worker.os, "kill", lambda *_: told.set())
+    worker.end_with_parent()
+    assert not told.wait(0.05)
+    gone.set()
+    assert told.wait(5)

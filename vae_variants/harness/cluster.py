@@ -55,6 +55,10 @@ class Cluster(Engine):
     auto_memory: bool = False
 
     def prepare(self, pending: Sequence[PendingRun]) -> Sequence[PendingRun]:
+        if package := next((path for path in self.plugins if path.name == "__init__.py"), None):
+            raise UserError(
+                f"plug-in {str(package)!r} is a package, and Ray gets single files; install it on each machine as an entry point"
+            )
         self.ray = ray = self.connect()
         gpus = self.gpus if self.settings.device.type == "cuda" else 0
         require_machine([node["Resources"] for node in ray.nodes() if node["Alive"]], {"CPU": self.cpus, "GPU": gpus})

@@ -13,6 +13,7 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -266,9 +267,18 @@ def answer(pipe: Connection, job: Job) -> None:
 
 
 def end_with_parent() -> None:
-    """Has Linux kill this process with the one that started it. Elsewhere it ends when it next sends something."""
+    """Has Linux kill this process with the one that started it; elsewhere a thread waits for that."""
     parent = multiprocessing.parent_process()
-    if parent is not None and sys.platform == "linux":
+    if parent is None:
+        return
+    if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
         if os.getppid() != parent.pid:  # the parent ended before
             os.kill(os.getpid(), signal.SIGKILL)
+    else:
+        threading.Thread(target=follow, args=(parent,), daemon=True).start()
+
+
+def follow(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -30,6 +30,7 @@ def call(*words: str) -> Result:
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vae_variants.harness.progress.Log.quiet", False)  # which --quiet sets for the whole process
     return tmp_path
 
 

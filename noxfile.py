@@ -60,7 +60,8 @@ def faults(session: nox.Session) -> None:
     install(session, "test")
     session.run("python", "tests/faults/kills.py", "--kills", "80")
     session.run("python", "tests/faults/kills.py", "--kills", "20", "--engine", "ray", "--jobs", "2")
-    session.run("pytest", "tests/harness/test_fuzz.py", env={"FUZZ": "10000"})
+    session.run("python", "tests/faults/reports.py", "--kills", "20", "--disks", "20")
+    session.run("pytest", "tests/harness/test_fuzz.py", "tests/report/test_strangers.py", env={"FUZZ": "10000"})
 
 
 @nox.session

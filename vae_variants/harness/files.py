@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -87,10 +88,10 @@ def read_file(path: Path) -> bytes | None:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Writes all of `content` or nothing: temporary name, fsync, rename, fsync of the folder."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     with store_errors("write", path):
         try:
-            with open(temporary, "wb") as file:
+            with open(temporary, "xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

@@ -2,20 +2,26 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from html import unescape
 from pathlib import Path
+from urllib.parse import quote
 
+from markupsafe import Markup
 from torch import Tensor
 
 from vae_variants.analysis.entries import Entry
 from vae_variants.analysis.tables import results, summary, write_csv
+from vae_variants.harness.files import replace_file
+from vae_variants.harness.folders import rewritten
 from vae_variants.harness.record import Record
 from vae_variants.registry import UserError
 from vae_variants.report.content import content
 from vae_variants.report.figures import drawings, plots, write_figures
-from vae_variants.report.html import LARGEST, Change, Claim, page
+from vae_variants.report.html import LARGEST, Change, Claim, page, unicode
+from vae_variants.report.markdown import escaped, table
 from vae_variants.report.readme import readme
 
-__all__ = ["Change", "Claim", "write_index", "write_report"]
+__all__ = ["Change", "Claim", "write_index", "write_report", "write_text"]
 
 
 def write_report(
@@ -29,7 +35,7 @@ def write_report(
     claims: Sequence[Claim] = (),
     changes: Sequence[Change] = (),
 ) -> None:
-    """Write results.csv, summary.csv, README.md, figures/ and report.html.
+    """Write results.csv, summary.csv, README.md, figures/ and report.html: all of them, or none.
 
     Args:
         suite: the report's name.
@@ -46,27 +52,34 @@ def write_report(
     """
     entries = [Entry(label, record, load, index) for index, (label, record, load) in enumerate(runs)]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_csv(results(entries), folder / "results.csv")
-        write_csv(summary(entries), folder / "summary.csv")
-        drawn = drawings(entries)
-        figures = write_figures(drawn, folder / "figures")
-        found = content(suite, entries, command, missing, stale)
-        (folder / "README.md").write_text(readme(found, figures), encoding="utf-8")
-        files = [folder / "summary.csv", folder / "results.csv"]
-        attached = {path.name: path.read_text(encoding="utf-8") for path in files if path.stat().st_size < LARGEST}
-        (folder / "report.html").write_text(page(found, plots(drawn), claims, changes, attached), encoding="utf-8")
+        with rewritten(folder) as place:
+            write_csv(results(entries), place / "results.csv")
+            write_csv(summary(entries), place / "summary.csv")
+            drawn = drawings(entries)
+            figures = write_figures(drawn, place / "figures")
+            found = content(suite, entries, command, missing, stale)
+            write_text(place / "README.md", readme(found, figures))
+            files = [place / "summary.csv", place / "results.csv"]
+            attached = {path.name: path.read_text(encoding="utf-8") for path in files if path.stat().st_size < LARGEST}
+            write_text(place / "report.html", page(found, plots(drawn), claims, changes, attached))
     except OSError as error:
         raise UserError(f"cannot write the report {str(folder)!r}: {error.strerror or error}") from error
 
 
 def write_index(reports: Path) -> None:
-    """Write reports/README.md: a line for each report beside it, with the command from that report."""
-    lines = ["# Reports", "", "| report | made by |", "|---|---|"]
-    for path in sorted(reports.glob("*/README.md")):
-        made = re.search(r"^Made by (.+)\.$", path.read_text(encoding="utf-8"), re.MULTILINE)
-        lines.append(f"| [{path.parent.name}]({path.parent.name}/README.md) | {made[1] if made else ''} |")
-    try:
-        (reports / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write {str(reports / 'README.md')!r}: {error.strerror or error}") from error
+    """Write reports/README.md: a line for each report beside it, with the commands from that report.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    rows = []
+    for path in sorted(reports.glob("[!.]*/README.md")):
+        name, text = path.parent.name, path.read_text(encoding="utf-8", errors="replace")
+        made = re.search(r"^Made by (.+)\.$", text, re.MULTILINE)
+        said = unescape(re.sub(r"\\(\W)", r"\1", made[1])) if made else ""  # as it was before it was escaped
+        rows.append([Markup(f"[{escaped(name)}]({quote(name)}/README.md)"), said])
+    replace_file(reports / "README.md", f"# Reports\n\n{table(['report', 'made by'], rows, right=False)}".encode())
+
+
+def write_text(path: Path, text: str) -> None:
+    path.write_text(unicode(text), encoding="utf-8")

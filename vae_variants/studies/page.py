@@ -8,13 +8,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
+from markupsafe import Markup
 
 from vae_variants.analysis.tables import write_csv
 from vae_variants.analysis.verdicts import Effect, Verdict
+from vae_variants.harness.folders import rewritten
 from vae_variants.harness.store import slug
 from vae_variants.registry import UserError
-from vae_variants.report import Claim, write_index
-from vae_variants.report.metrics_page import anchor, escaped
+from vae_variants.report import Claim, write_index, write_text
+from vae_variants.report.markdown import code, escaped, table
+from vae_variants.report.metrics_page import anchor
 from vae_variants.studies.record import StudyRecord, attempt, judged, read_all
 from vae_variants.studies.study import STUDIES, Cell, Findings
 
@@ -42,10 +45,6 @@ def cell(value: Cell, digits: int = 4) -> str:
     if isinstance(value, float):
         return (f"{value:.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.{digits}g}").replace("-", "−")
     return str(value)
-
-
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)] + [""]
 
 
 def where(effect: Effect) -> str:
@@ -94,16 +93,32 @@ def figures(record: StudyRecord) -> list[str]:
 
 def details(record: StudyRecord) -> str:
     """The page of one study on one data set."""
-    lines = [f"# {record.name} on {place(record)}", "", f"> {escaped(record.claim)}", ">", f"> — {escaped(record.source)}", ""]
+    lines = [
+        f"# {escaped(f'{record.name} on {place(record)}')}",
+        "",
+        f"> {escaped(record.claim)}",
+        ">",
+        f"> — {escaped(record.source)}",
+        "",
+    ]
     lines += [reasoned(record), "", *figures(record)]
     if record.judgement is not None and record.judgement.effects:
-        table = [[escaped(text) for text in row] for row in effects_table(record.judgement.effects)]
-        lines += ["## Effects", "", *markdown(HEADER, table)]
-    lines += ["## Criterion", "", escaped(record.criterion), "", "## What was measured", "", escaped(record.description), ""]
+        lines += ["## Effects", "", table(HEADER, effects_table(record.judgement.effects), right=False)]
+    lines += ["## Criterion", "", escaped(record.criterion), "", "## What was measured", "", paragraphs(record.description), ""]
     seconds, machine = f"{record.seconds:.0f} s", record.environment.get("device", "")
-    lines += ["## Reproduce", "", f"`{record.command}` took {seconds} on {machine} (preset {record.fidelity}). Tables:", ""]
-    lines += [f"- [{name}.csv](data/{stem(record)}/{slug(name)}.csv): {escaped(t.attrs['caption'])}" for name, t in record.tables.items()]
+    lines += [
+        "## Reproduce",
+        "",
+        f"{code(record.command)} took {escaped(f'{seconds} on {machine} (preset {record.fidelity})')}. Tables:",
+        "",
+    ]
+    data = f"data/{stem(record)}"
+    lines += [f"- [{escaped(n)}.csv]({data}/{slug(n)}.csv): {escaped(t.attrs['caption'])}" for n, t in record.tables.items()]
     return "\n".join([*lines, "", "[All claims](README.md)", ""])
+
+
+def paragraphs(text: str) -> str:
+    return "\n\n".join(escaped(part) for part in text.split("\n\n"))
 
 
 def ordered(records: Iterable[StudyRecord]) -> list[StudyRecord]:
@@ -118,18 +133,18 @@ def page(records: Sequence[StudyRecord]) -> str:
     records = ordered(records)
     data = list(dict.fromkeys(map(place, sorted(records, key=lambda r: (r.fidelity != "full", -math.prod(r.dataset["shape"]))))))
     commands = dict.fromkeys(re.sub(r"^(vae-variants study) \S*(?= --|$)", r"\1", r.command) for r in records)
-    lines = [*INTRODUCTION.split("\n"), f"Made by {', '.join(f'`{c}`' for c in commands)}.", ""]
+    lines = [*INTRODUCTION.split("\n"), f"Made by {', '.join(map(code, commands))}.", ""]
     summary, sections = [], []
     for name in dict.fromkeys(r.name for r in records):
         found = {place(r): r for r in records if r.name == name}
         first = next(iter(found.values()))
         cells = [f"[{verdict(found[d])}]({stem(found[d])}.md)" if d in found else "–" for d in data]
-        summary.append([f"[{name}](#{anchor(name)})", escaped(first.claim), *cells])
-        sections += [f"## {name}", "", f"> {escaped(first.claim)}", ""]
+        summary.append([Markup(f"[{escaped(name)}](#{anchor(name)})"), first.claim, *map(Markup, cells)])
+        sections += [f"## {escaped(name)}", "", f"> {escaped(first.claim)}", ""]
         for data_set, record in found.items():
-            sections += [f"On {data_set}: {reasoned(record)} [Effects, criterion and tables]({stem(record)}.md).", ""]
+            sections += [f"On {escaped(data_set)}: {reasoned(record)} [Effects, criterion and tables]({stem(record)}.md).", ""]
         sections += figures(first)
-    return "\n".join([*lines, *markdown(["study", "claim", *data], summary), *sections])
+    return "\n".join([*lines, table(["study", "claim", *data], summary, right=False), *sections])
 
 
 def csv(records: Sequence[StudyRecord]) -> pd.DataFrame:
@@ -166,9 +181,9 @@ def save(record: StudyRecord, found: Findings, folder: Path) -> StudyRecord:
         record = record.model_copy(update={"captions": {picture.name: picture.caption for picture in pictures or ()}})
     path.write_text(record.to_json(), encoding="utf-8")
     shutil.rmtree(path.with_suffix(""), ignore_errors=True)
-    for name, table in record.tables.items():
+    for name, each in record.tables.items():
         path.with_suffix("").mkdir(exist_ok=True)
-        write_csv(table, path.with_suffix("") / f"{slug(name)}.csv")
+        write_csv(each, path.with_suffix("") / f"{slug(name)}.csv")
     return record
 
 
@@ -197,14 +212,15 @@ def rewrite_claims(names: Sequence[str], reports: Path) -> list[StudyRecord]:
 def write_all(measured: Sequence[tuple[StudyRecord, Findings]], reports: Path) -> list[StudyRecord]:
     folder = reports / "claims"
     try:
-        for part in ("data", "figures"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
-        shown = [save(record, found, folder) for record, found in measured]
-        records = read_all(folder / "data")
-        (folder / "README.md").write_text(page(records), encoding="utf-8")
-        for each in records:
-            (folder / f"{stem(each)}.md").write_text(details(each), encoding="utf-8")
-        write_csv(csv(records), folder / "claims.csv")
+        with rewritten(folder) as place:
+            for part in ("data", "figures"):
+                (place / part).mkdir(exist_ok=True)
+            shown = [save(record, found, place) for record, found in measured]
+            records = read_all(place / "data")
+            write_text(place / "README.md", page(records))
+            for each in records:
+                write_text(place / f"{stem(each)}.md", details(each))
+            write_csv(csv(records), place / "claims.csv")
         write_index(reports)
     except OSError as error:
         raise UserError(f"cannot write the claims under {str(reports)!r}: {error.strerror or error}") from error

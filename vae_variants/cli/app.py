@@ -1,6 +1,7 @@
 """The program `vae-variants`. Its help needs no torch, whose import takes seconds: each command imports what it works with."""
 
 import inspect
+import os
 from importlib.metadata import version
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from vae_variants.cli.options import Quiet, Verbose, Verbosity, beginning, flag
 from vae_variants.cli.report import report
 from vae_variants.cli.run import run
 from vae_variants.cli.status import status
+from vae_variants.cli.streams import make_lenient, report_failure
 from vae_variants.cli.study import study
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,5 +60,10 @@ def begin() -> None:
 
 def main() -> None:
     """Run `vae-variants`."""
+    make_lenient()
+    os.environ["MPLBACKEND"] = "agg"  # that of a notebook may not be installed here
     beginning.append(begin)
-    app()
+    try:
+        app()
+    finally:
+        report_failure()

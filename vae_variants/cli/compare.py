@@ -197,16 +197,16 @@ def show(found: Changes) -> None:
 
 def markdown(found: Changes, before: str, after: str) -> str:
     """A comment for a pull request: the verdict, the kinds in `OPEN`, and the others folded."""
-    from vae_variants.report.readme import plain, table
+    from vae_variants.report.markdown import code, table
 
     def block(meaning: str, rows: Sequence[Sequence[str]], more: int) -> str:
         left = f"\nAnd {more} more.\n" if more else ""
-        return f"{meaning}.\n\n{table(HEADER, [[plain(cell) or '–' for cell in row] for row in rows])}{left}"
+        return f"{meaning}.\n\n{table(HEADER, [[cell or '–' for cell in row] for row in rows])}{left}"
 
     verdict = "Something is worse." if found.worse else "Nothing is worse."
     unchanged = len(found.of("unchanged"))
     tests = f"{found.tests} tests over seeds, Holm-adjusted together, 5 %; {unchanged} values unchanged"
     blocks = {kind: block(*parts) for kind, parts in tables(found).items()}
     shown, folded = ([text for kind, text in blocks.items() if (kind in OPEN) == first] for first in (True, False))
-    head = f"**{verdict}** {summary(found)}: `{after}` compared with `{before}`.\n"
+    head = f"**{verdict}** {summary(found)}: {code(after)} compared with {code(before)}.\n"
     return "\n".join([head, *shown, f"<details>\n<summary>{tests}</summary>\n", *(folded or ["Nothing else.\n"]), "</details>"])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from vae_variants.cli.streams import escape_unknown
 from vae_variants.registry import UserError
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapper(*, quiet: bool, verbose: bool, **given: Any) -> None:
         Verbosity.quiet, Verbosity.verbose = Verbosity.quiet or quiet, Verbosity.verbose or verbose
+        escape_unknown()
         for name, fields in groups.items():
             given[name] = hints[name](**{field: given.pop(field) for field in fields})
         try:

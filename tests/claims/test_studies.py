@@ -143,7 +143,7 @@ def test_a_study_that_fails_is_kept_with_its_reason_and_tried_again(lab: Lab, tm
     assert record.judgement is None and "ZeroDivisionError: <nothing> to divide by" in record.error
     write_claims(record, found, tmp_path / "reports")
     page = (tmp_path / "reports" / "claims" / "README.md").read_text()
-    assert "There is no verdict" in page and "\\<nothing\\> to divide by" in page
+    assert "There is no verdict" in page and "\\<nothing> to divide by" in page
     assert not list(lab.store.root.glob("*/study-failing-*"))
 
 
@@ -159,7 +159,7 @@ def test_the_page_shows_every_figure_that_a_verdict_rests_on(lab: Lab, tmp_path:
         assert "(digits-smoke-planted.md)" in page and Planted.criterion in details
         assert len(table) == 2 and table[0].startswith("study,dataset,fidelity,claim_verdict,where,value,low,high")
         assert page.count("only tried out") == 1 and ("It would be: supported" in page) == (values is D)  # smoke is no evidence
-        assert page.count("Planted \\| with a bar") == 2
+        assert (page.count("Planted | with a bar"), page.count("Planted \\| with a bar")) == (1, 1)
         assert "vae-variants study planted --dataset digits" in details
         assert [path.name for path in (folder / "figures").iterdir()] == ["digits-smoke-planted-grid.png"]
     assert "[claims](claims/README.md) | `vae-variants study --dataset digits`" in (tmp_path / "reports" / "README.md").read_text()

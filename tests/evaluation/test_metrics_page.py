@@ -88,6 +88,6 @@ def test_a_metric_without_notes_is_on_the_page_too():
     bare = Metric("mine", lambda e: 0.0, (), "a*b", "none", "estimate", lambda e: True, "what_it `is_a`", module="nowhere.mine")
     page = metrics_page([bare])
     assert "## mine\n" in page
-    assert "\nwhat\\_it `is_a`.\n" in page
+    assert "\nwhat_it `is_a`.\n" in page
     assert "*Unit* a\\*b; neither direction is better; *kind* estimate; *needs* nothing." in page
     assert "Formula" not in page

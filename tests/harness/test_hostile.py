@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 from PIL import EpsImagePlugin
 
 from tests.made_up import grid, made_up
@@ -25,7 +26,8 @@ from vae_variants.plugins import load_plugins
 from vae_variants.registry import Registry, UserError
 from vae_variants.report.content import content
 from vae_variants.report.html import page as html_page
-from vae_variants.report.readme import plain, readme
+from vae_variants.report.markdown import escaped
+from vae_variants.report.readme import readme
 from vae_variants.variants import configure
 
 PACKAGE = Path(own.__file__).parents[1]
@@ -101,10 +103,10 @@ def test_reports_show_errors_as_text():
     hostile = "<script>alert(1)</script> | [x](javascript:y) `z`\n# title ![i](http://i)"
     record = replace(record, status={"0": "error"}, reason={"0": hostile})
     page = readme(content("digits", [Entry("vae-0", record)], "c", [], ["vae-0"]), [])
-    assert "<script>" not in page
-    assert r"\[x\](javascript:y) \`z\` \# title !\[i\]" in page
+    assert not any("html" in token.type for token in MarkdownIt().parse(page))
+    assert r"\<script>alert(1)\</script> | [x\](javascript:y) 'z' \# title ![i\](http:\//i)" in page
     assert "Stale, made by other code than this report: `vae-0`." in page
-    assert plain("a & b") == "a &amp; b"
+    assert escaped("a & b &lt; `c|d` e|f") == r"a & b \&lt; <code>c&#124;d</code> e|f"
     html = html_page(content("digits", [Entry("vae-0", replace(record, failure={"epoch": 1, "traceback": hostile}))], "c"))
     assert "<script>alert" not in html and html.count("&lt;script&gt;alert(1)&lt;/script&gt; | [x](javascript:y)") == 2
 

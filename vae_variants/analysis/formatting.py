@@ -12,6 +12,9 @@ def number(found: Interval | None, *, scale: float = 1.0, sign: bool = False) ->
     if found is None:
         return NOTHING
     mean, half = found.mean * scale, (found.half or 0.0) * scale
+    if (most := abs(mean) + half) >= 1e12 or 0 < most < 1e-6:  # more digits than anyone reads
+        text = (f"{mean:+.3g}" if sign else f"{mean:.3g}") + (f" ± {half:.2g}" if half > abs(mean) * 1e-7 else "")
+        return text.replace("-", "−")
     if half <= abs(mean) * 1e-7:
         exact = abs(mean) >= 1000 or float(mean).is_integer()
         half, decimals = 0.0, 0 if exact else max(0, 3 - math.floor(math.log10(abs(mean))))

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -44,4 +45,12 @@ def summary(entries: Sequence[Entry]) -> pd.DataFrame:
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
-    frame.to_csv(path, index=False, lineterminator="\n")
+    """Writes a table; text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    safe = frame.copy(deep=False)
+    for name in frame.select_dtypes(["object", "string"]).columns:
+        safe[name] = frame[name].map(plain)
+    safe.rename(columns=plain).to_csv(path, index=False, lineterminator="\n", errors="backslashreplace")
+
+
+def plain(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(tuple("=+-@\t\r")) and len(value) > 1 else value

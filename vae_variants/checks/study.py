@@ -70,7 +70,7 @@ def its_verdict_follows_from_what_the_page_shows(name: str) -> None:
     import pandas as pd
 
     from vae_variants.harness.store import slug
-    from vae_variants.report.metrics_page import escaped
+    from vae_variants.report.markdown import escaped
     from vae_variants.studies import STUDIES
     from vae_variants.studies.page import write_claims
     from vae_variants.studies.record import StudyRecord

@@ -6,16 +6,17 @@ import json
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired, Required
 
 from pydantic import AfterValidator, ConfigDict, Field, GetPydanticSchema, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict  # pydantic refuses that of `typing` before Python 3.12
 
+from vae_variants.components import chosen
 from vae_variants.harness.files import seal, unseal
 from vae_variants.harness.fingerprint import fingerprint
 from vae_variants.harness.migrate import MEANING, SCHEMA, migrate
 from vae_variants.harness.spec import ADDED_OPTIONS, identifying
-from vae_variants.harness.validation import Int, Number, first_error, parse_json
+from vae_variants.harness.validation import Int, Name, Number, Scalar, Size, first_error, parse_json
 from vae_variants.registry import UserError
 from vae_variants.variants import Configuration, canonical
 
@@ -32,12 +33,12 @@ class Row(TypedDict):
     """One metric of one seed. If `value` is None, `reason` says why."""
 
     seed: Int
-    metric: str
+    metric: Name
     value: Number | None
-    unit: str
-    better: str
-    kind: str
-    status: str
+    unit: Name
+    better: Literal["higher", "lower", "none"]
+    kind: Literal["exact", "lower-bound", "estimate", "measurement"]
+    status: Literal["ok", "skipped", "error"]
     reason: str
 
 
@@ -46,27 +47,27 @@ class DatasetSummary(TypedDict):
     """The data of a run. `shape` is (channels, height, width); `sizes` has the number of images of each split."""
 
     name: str
-    digest: str
-    shape: Annotated[list[Int], Field(min_length=3, max_length=3)]
-    levels: Int
-    sizes: dict[str, Int]
-    classes: NotRequired[Int | None]
+    digest: Name
+    shape: Annotated[list[Annotated[Size, Field(ge=1)]], Field(min_length=3, max_length=3)]
+    levels: Size
+    sizes: dict[Name, Size]
+    classes: NotRequired[Size | None]
 
 
 @with_config(ConfigDict(extra="allow"))
 class Environment(TypedDict, total=False):
     """Where something was trained or measured; see `environment.environment`."""
 
-    python: str
-    platform: str
-    versions: dict[str, str | None]
-    commit: str | None
-    device: str
-    device_type: str
+    python: Name
+    platform: Name
+    versions: dict[Name, Name | None]
+    commit: Name | None
+    device: Name
+    device_type: Name
     threads: Int
     jobs: Int
-    step: str  # how a training step is made
-    code: str  # fingerprint of the sources that trained the models
+    step: Name  # how a training step is made
+    code: Name  # fingerprint of the sources that trained the models
 
 
 @with_config(ConfigDict(extra="allow"))
@@ -79,11 +80,24 @@ class FailureDetails(TypedDict, total=False):
 
 
 @with_config(ConfigDict(extra="allow"))
-class Classifier(TypedDict, total=False):
+class Classifier(TypedDict):
     """The classifier in whose features samples are compared."""
 
-    digest: str
+    digest: Name
     test_accuracy: Number
+
+
+@with_config(ConfigDict(extra="allow"))
+class Values(TypedDict, total=False):
+    """Options that reports calculate with; further ones are numbers, texts, or lists of these."""
+
+    model: Required[str]
+    epochs: Size
+    latent: Annotated[Size, Field(ge=1)]
+    samples: Size
+
+
+Empty = Annotated[dict[str, Any], Field(max_length=0)]
 
 
 def schema_of(kind: Any) -> GetPydanticSchema:
@@ -91,14 +105,13 @@ def schema_of(kind: Any) -> GetPydanticSchema:
     return GetPydanticSchema(lambda _, handler: handler(kind))
 
 
-def check_label(text: str) -> str:
-    text.encode()  # unlike names of files, which may be no Unicode, it is of the program's own making
-    return text
+OPTIONS = TypeAdapter(dict[Name, Scalar | list[Scalar]])
 
 
 def check_values(values: dict[str, Any]) -> dict[str, Any]:
-    if not isinstance(values.get("model"), str):
-        raise ValueError("no model is named")
+    if not all(isinstance(values[kind.key], str) for kind in chosen() if kind.key in values):
+        raise ValueError("a part is not named")
+    OPTIONS.validate_python(values)
     return values
 
 
@@ -127,28 +140,30 @@ class Record:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    key: str
-    label: Annotated[str, AfterValidator(check_label)]
-    values: Annotated[dict[str, Any], AfterValidator(check_values)]  # the configuration
+    key: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    label: Name
+    values: Annotated[dict[str, Any], schema_of(Values), AfterValidator(check_values)]  # the configuration
     dataset: Annotated[dict[str, Any], schema_of(DatasetSummary)]
-    support: str
-    fidelity: str
+    support: Literal["binary", "unit", "byte", "real"]
+    fidelity: Name
     seeds: Annotated[list[Int], Field(min_length=1)]
     status: Annotated[dict[str, str], schema_of(dict[str, Status])]
     reason: dict[str, str] = field(default_factory=dict)
     failure: Annotated[dict[str, Any], schema_of(FailureDetails)] = field(default_factory=dict)
     rows: Annotated[list[dict[str, Any]], schema_of(list[Row])] = field(default_factory=list)
-    curves: dict[str, list[list[Number | None]]] = field(default_factory=dict)  # name -> seed -> epoch
+    curves: dict[Name, list[list[Number | None]]] = field(default_factory=dict)  # name -> seed -> epoch
     epoch_seconds: list[Number] = field(default_factory=list)
-    series: dict[str, dict[str, list[Number]]] = field(default_factory=dict)  # name -> seed -> one number per latent unit
-    classifier: Annotated[dict[str, Any], schema_of(Classifier)] = field(default_factory=dict)
+    series: dict[Name, dict[str, Annotated[list[Number], Field(min_length=1)]]] = field(
+        default_factory=dict
+    )  # name -> seed -> one number per latent unit
+    classifier: Annotated[dict[str, Any], schema_of(Classifier | Empty)] = field(default_factory=dict)
     environment: Annotated[dict[str, Any], schema_of(Environment)] = field(default_factory=dict)  # where it was measured
     trained: Annotated[dict[str, Any], schema_of(Environment)] = field(
         default_factory=dict
     )  # where it was trained, perhaps for another run
     started: Annotated[str, AfterValidator(check_time)] = ""  # ISO 8601
     seconds: Number = 0.0
-    code: str = ""  # fingerprint of the sources that made it; empty before schema 3
+    code: Name = ""  # fingerprint of the sources that made it; empty before schema 3
     meaning: Int = MEANING
     schema: Int = SCHEMA
 
@@ -213,8 +228,12 @@ class Record:
             raise ValueError(f"not a record: {first_error(error)}") from error
         if len(set(record.seeds)) < len(record.seeds) or set(record.status) != set(map(str, record.seeds)):
             raise ValueError("a record whose states do not belong to its seeds")
-        if any(len(rows) != len(record.seeds) for rows in record.curves.values()):
+        if any(len(rows) != len(record.seeds) or len(set(map(len, rows))) > 1 for rows in record.curves.values()):
             raise ValueError("a record whose curves do not belong to its seeds")
+        if any(not set(found) <= set(record.status) or len(set(map(len, found.values()))) > 1 for found in record.series.values()):
+            raise ValueError("a record whose series do not belong to its seeds")
+        if any(row["seed"] not in record.seeds or (row["value"] is None) is (row["status"] == "ok") for row in record.rows):
+            raise ValueError("a record whose values do not belong to its seeds")
         return record
 
 

@@ -153,7 +153,7 @@ def sections(entries: Sequence[Entry], shown: Sequence[Entry]) -> list[Sheet]:
     classifier = next((e.record.classifier for e in entries if e.record.classifier), None)
     of = f"Classifier: digest `{classifier['digest'][:12]}`, test accuracy {classifier['test_accuracy']:.4f}." if classifier else ""
     for title, text, patterns in SECTIONS:
-        columns = [(header.format(data=data), metric.format(data=data), scale) for header, metric, scale in patterns]
+        columns = [(header.replace("{data}", data), metric.replace("{data}", data), scale) for header, metric, scale in patterns]
         known |= {metric for _, metric, _ in columns}
         found.append(section(title, text, entries, shown, columns, of if title == AGAINST_REAL else ""))
     arrows = {"higher": " ↑", "lower": " ↓", "none": ""}

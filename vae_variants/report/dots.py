@@ -73,7 +73,7 @@ def wide(values: Sequence[float], unit: str) -> bool:
 def heading(metric: str, entries: Sequence[Entry], data: str) -> str:
     """Name of a metric, with unit and arrow."""
     row = next(e.rows[metric][0] for e in entries if metric in e.rows)
-    plain = {m.format(data=data): name.format(data=data) for m, name in NAMES.items()}.get(metric, metric.replace("_", " "))
+    plain = {m.replace("{data}", data): name.replace("{data}", data) for m, name in NAMES.items()}.get(metric, metric.replace("_", " "))
     name = plain.replace(" ↑", "").replace(" ↓", "")
     unit = f", {row['unit']}" if row["unit"] in ("nats", "bits") and row["unit"] not in name else ""
     return name + unit + ARROWS.get(row["better"], "")
@@ -172,7 +172,7 @@ def strokes(ax: Axes, xs: Sequence[tuple[float, float]], ys: tuple[float, float]
 def dots(metrics: Sequence[str], entries: Sequence[Entry]) -> Figure | None:
     """A panel for each metric; of those in nats or bits one for each pixel type."""
     data, parts, shown = data_name(entries[0].record.dataset["name"]), list[Part | None](), shown_of(entries)
-    units = {m: next((e.unit(m) for e in entries if m in e.rows), None) for m in (m.format(data=data) for m in metrics)}
+    units = {m: next((e.unit(m) for e in entries if m in e.rows), None) for m in (m.replace("{data}", data) for m in metrics)}
     apart = [m for m, unit in units.items() if unit in ("nats", "bits")]
     for metric in (m for m, unit in units.items() if unit is not None and m not in apart):
         parts.append(dot_panel(heading(metric, entries, data), metric, entries, shown))
@@ -192,7 +192,7 @@ costs = partial(dots, ("train_seconds", "sample_images_per_second", "parameters"
 def further(entries: Sequence[Entry]) -> Figure | None:
     """Metrics of plug-ins."""
     data = data_name(entries[0].record.dataset["name"])
-    known = set(LIKELIHOOD) | {m.format(data=data) for _, _, columns in SECTIONS for _, m, _ in columns}
+    known = set(LIKELIHOOD) | {m.replace("{data}", data) for _, _, columns in SECTIONS for _, m, _ in columns}
     return dots([m for m in metrics_of(entries) if m not in known][:FURTHER], entries)
 
 

@@ -171,10 +171,15 @@ def page(
         "script": Markup(script),
         "script_digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     }
-    embedded, text = dict[str, str](), template.render(context, attached={})
+    embedded, text = dict[str, str](), unicode(template.render(context, attached={}))
     size = len(text.encode())
     for name, content in (attached or {}).items():
         uri = "data:text/csv;charset=utf-8," + quote(content, safe=",:;()[]=|/+*")
         if size + len(uri) < LARGEST:
             embedded[name], size = uri, size + len(uri)
-    return template.render(context, attached=embedded) if embedded else text
+    return unicode(template.render(context, attached=embedded)) if embedded else text
+
+
+def unicode(text: str) -> str:
+    """Text in which the name of a file that is no Unicode is shown by its bytes."""
+    return text.encode("utf-8", errors="backslashreplace").decode()

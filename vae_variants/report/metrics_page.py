@@ -8,6 +8,7 @@ from vae_variants.evaluation import Metric
 from vae_variants.evaluation.metrics import NOTES
 from vae_variants.models.base import MODELS
 from vae_variants.report.html import environment
+from vae_variants.report.markdown import escaped
 
 TITLES = {  # file of `evaluation` -> (title, subject)
     "likelihood": ("Likelihood", "The probability that the model gives to the test images; compare within one pixel type only."),
@@ -29,14 +30,6 @@ def kinds(m: Metric) -> str:
     capable = [model for model in MODELS.values() if all(issubclass(model, need) for need in m.needs)]
     found = [m.kind] if isinstance(m.kind, str) else sorted({m.kind_for(model.__new__(model)) for model in capable})
     return " or ".join(kind.replace("-", " ") for kind in found)
-
-
-def escaped(text: str) -> str:
-    """Plain text as Markdown: stars, bars and brackets of formulas are escaped, `code` stays code."""
-    parts = text.split("`")
-    if len(parts) % 2 == 0:  # a backtick without its other half
-        parts = [text]
-    return "`".join(part if i % 2 else "".join(f"\\{c}" if c in "\\`*_[]<>|~$#" else c for c in part) for i, part in enumerate(parts))
 
 
 def formula(text: str) -> str:

@@ -78,10 +78,10 @@ def overview(found: Content) -> Overview:
     data, columns = data_name(found.runs["data"]), []
     titles = LIKELIHOOD | {metric: header for _, _, section in SECTIONS for header, metric, _ in section}
     for pattern in OVERVIEW:
-        metric = pattern.format(data=data)
+        metric = pattern.replace("{data}", data)
         row = next((e.rows[metric][0] for e in found.entries if metric in e.rows), None)
         if row is not None and any(e.interval(metric) for e in found.shown):
-            columns.append(Column(titles[pattern].format(data=data), metric, row["better"], row["unit"]))
+            columns.append(Column(titles[pattern].replace("{data}", data), metric, row["better"], row["unit"]))
     everyone = {name: [e for e in found.entries if group_of(e) == name] for name in GROUPS}
     top = [b for c in columns for b in bests(c, everyone)]
     bold = {(b.group, b.metric, e.record.key) for b in top if not b.all for e in b.entries}

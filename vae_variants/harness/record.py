@@ -51,6 +51,7 @@ class DatasetSummary(TypedDict):
     levels: Int
     sizes: dict[str, Int]
     classes: NotRequired[Int | None]
+    described: NotRequired[str]  # parts, classes, copies, and what was read, in words
 
 
 @with_config(ConfigDict(extra="allow"))

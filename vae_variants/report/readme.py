@@ -63,6 +63,7 @@ def readme(found: Content, figures: Sequence[str]) -> str:
         .render(
             found=found,
             runs=found.runs,
+            described=plain(found.runs["described"]),
             advice_title=TITLE,
             figures=captions,
             figures_are=FIGURES_ARE,

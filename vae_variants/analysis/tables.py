@@ -43,5 +43,15 @@ def summary(entries: Sequence[Entry]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["variant", "dataset", "support", "seeds_ok", "seeds_failed", *columns])
 
 
+def read_csv(path: Path) -> pd.DataFrame:
+    """A table that `write_csv` wrote. A missing value is an empty cell: `nan`, `null`, `NA`, `007` and `1e5` are names, if a name is there.
+
+    Raises:
+        OSError, ValueError: the file cannot be read, or is no table.
+    """
+    texts = {name: str for name in (*COLUMNS, "study", "fidelity", "claim_verdict") if name not in ("seed", "value")}
+    return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+
+
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
     frame.to_csv(path, index=False, lineterminator="\n")

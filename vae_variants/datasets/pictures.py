@@ -17,7 +17,7 @@ from vae_variants.datasets.scale import Seen
 from vae_variants.registry import UserError
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # regardless of the suffix; other formats may start a program
-COLOUR = {"RGB", "RGBA", "RGBX", "RGBa", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV"}  # modes
+COLOUR = {"RGB", "RGBA", "RGBX", "RGBa", "PA", "CMYK", "YCbCr", "LAB", "HSV"}  # modes
 DAMAGE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
@@ -37,6 +37,14 @@ def opened(file: Path) -> Iterator[Image.Image]:
 def deep(image: Image.Image) -> bool:
     """Whether it has more than 8 bits per channel: `convert` would clip them at 255."""
     return image.mode.startswith(("I", "F"))
+
+
+def coloured(image: Image.Image) -> bool:
+    """Whether it is stored in colour; a palette may be grey."""
+    if image.mode == "P":
+        r, g, b = np.reshape(image.getpalette("RGB") or (0, 0, 0), (-1, 3)).T
+        return not (np.array_equal(r, g) and np.array_equal(g, b))
+    return image.mode in COLOUR
 
 
 def squared(image: Image.Image, size: int, grey: bool) -> Tensor:
@@ -60,12 +68,12 @@ def read_all(files: Sequence[Path], size: int, grey: bool) -> tuple[dict[int, Te
         try:
             with opened(file) as image:
                 sides |= {*image.size}
+                traits["colour"] += coloured(image)
                 if deep(image):
                     seen.add(np.asarray(image))
                     deeper.append(i)
                 else:
                     found[i] = squared(image, size, grey)
-                traits["colour"] += image.mode in COLOUR
                 with suppress(*DAMAGE):
                     traits["frames"] += getattr(image, "is_animated", False)
         except UserError as fault:

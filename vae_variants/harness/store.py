@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -51,6 +52,13 @@ MANIFEST = TypeAdapter(list[PlannedRun])
 def slug(text: str) -> str:
     """`text` as part of a file name: letters, digits, `.`, `=` and `-`."""
     return re.sub(r"[^A-Za-z0-9.=]+", "-", text).strip("-.")[:80] or "run"
+
+
+def named(shown: str, whole: str) -> str:
+    """`shown` as part of a file name, with a short digest of `whole` unless it says all of that."""
+    name = slug(shown)
+    told = re.sub(r"[?,:]", "-", whole) == name
+    return name if told else f"{name[:73]}-{hashlib.sha256(os.fsencode(whole)).hexdigest()[:6]}"
 
 
 class Store:

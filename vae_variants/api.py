@@ -11,12 +11,12 @@ from vae_variants.harness.store import MODEL, RECORD
 from vae_variants.integrations.export import read_model, rebuilt
 from vae_variants.models.base import DataDependent, Model
 from vae_variants.plugins import load_plugins
-from vae_variants.registry import UserError
+from vae_variants.registry import UserError, user_path
 from vae_variants.variants import configure
 
 
 def run(
-    selector: str,
+    selector: str | Sequence[str],
     *,
     dataset: str = "digits",
     seeds: int | Sequence[int] = 5,
@@ -25,10 +25,10 @@ def run(
     device: str = "auto",
     runs: str | Path = "runs",
 ) -> list[Record]:
-    """Train and score every configuration that a selector names; finished runs are reused.
+    """Train and score every configuration that selectors name; finished runs are reused.
 
     Args:
-        selector: variant or configurations, e.g. "vae[likelihood=gaussian,latent=2|10]".
+        selector: variant or configurations, e.g. "vae[likelihood=gaussian,latent=2|10]", or several of them.
         dataset: e.g. "digits", "mnist", "npz:FILE", "images:FOLDER".
         seeds: a count (seeds 0, 1, ...), or the seeds; they train together.
         fidelity: preset of training and evaluation: full, thorough, quick or smoke.
@@ -43,7 +43,8 @@ def run(
         UserError: an argument names something that does not exist.
     """
     count = range(seeds) if isinstance(seeds, int) else seeds
-    configurations = configure(selector, capped({}, fidelity))
+    selectors = [selector] if isinstance(selector, str) else selector
+    configurations = [c for each in selectors for c in configure(each, capped({}, fidelity))]
     if epochs is not None:
         configurations = [c.with_defaults(epochs=epochs) for c in configurations]
     specs = [RunSpec(c, dataset, tuple(count), fidelity) for c in configurations]
@@ -91,14 +92,14 @@ def load(
         UserError: the run, the seed, its model or a plug-in is missing.
     """
     load_plugins([plugin] if isinstance(plugin, str | Path) else plugin)
-    if not isinstance(record, Record) and Path(record).suffix == ".safetensors":
-        return read_model(Path(record), seed)
+    if not isinstance(record, Record) and (file := user_path(record)).suffix == ".safetensors":
+        return read_model(file, seed)
     store = Store(runs)
     if isinstance(record, Record):
         key = record.key
         folder = next((path for path, found in store.records() if found.key == key), None)
     else:
-        path = Path(record)
+        path = user_path(record)
         folder = path.parent if path.name == RECORD else path
         found = store.read(folder / RECORD)
         if found is None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from vae_variants.registry import Refused, Registry, UserError, loading, nearest
+from vae_variants.registry import Refused, Registry, UserError, loading, nearest, user_path
 
 NAME, GROUP = "vae_variants", "vae_variants.plugins"
 MOVED = {  # modules of earlier versions -> where their names are now
@@ -84,7 +84,7 @@ def load_plugin(path: str | Path) -> Added:
         UserError: The file failed; names the line and a fix.
     """
     built_in()
-    path = Path(path).absolute()
+    path = user_path(path).absolute()
     shown = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
     if not path.is_file():
         raise UserError(f"plug-in {shown!r} is not a file")

@@ -50,6 +50,14 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     return next(iter(difflib.get_close_matches(name, list(choices), n=1)), "")
 
 
+def user_path(given: str | Path) -> Path:
+    """A path as a user wrote it, with `~` as a home folder. Raises `UserError` if that home is unknown."""
+    try:
+        return Path(given).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{str(given)!r} names a home folder that is unknown; write the whole path") from error
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a component comes from: its file and, found when asked for, its line.

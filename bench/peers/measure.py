@@ -24,6 +24,7 @@ from models import HIDDEN, LATENT, VAE, ours, ours_model, plain, pythae, returne
 from parts import STEPS, operations, ways
 from torch import Tensor
 
+from vae_variants.analysis.tables import read_csv
 from vae_variants.datasets import load_dataset, split
 from vae_variants.evaluation import Evaluation, fidelity
 from vae_variants.evaluation.evaluation import ELEMENTS
@@ -274,7 +275,7 @@ def main() -> None:
         frame["torch"] = torch.__version__
         frame["date"] = f"{datetime.now(UTC):%Y-%m-%d}"
         if (path := chosen.out / f"{name}.csv").exists():  # what another machine measured stays
-            other = pd.read_csv(path)
+            other = read_csv(path)
             frame = pd.concat([other[~other.device.isin(frame.device)], frame])
         frame.to_csv(path, index=False, float_format="%.6g")
         print(f"{name}: {time.perf_counter() - begin:.0f} s", flush=True)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from vae_variants.analysis.entries import COLOURS
 from vae_variants.analysis.statistics import interval
+from vae_variants.analysis.tables import read_csv
 from vae_variants.harness.store import slug
 from vae_variants.report import write_index
 from vae_variants.report.drawing import axes
@@ -229,7 +230,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=Path("reports/speed"))
     folder: Path = parser.parse_args().folder
-    frames = {path.stem: pd.read_csv(path) for path in sorted(folder.glob("*.csv"))}
+    frames = {path.stem: read_csv(path) for path in sorted(folder.glob("*.csv"))}
     found = pd.concat(frames.values())
     (folder / "figures").mkdir(exist_ok=True)
     text = [HEAD]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,10 @@ from typer.testing import CliRunner, Result
 
 from tests.made_up import fill
 from vae_variants.cli.app import app
+from vae_variants.cli.reporting import called
+from vae_variants.datasets import load_dataset
 from vae_variants.harness import Store, load_suite, unique
+from vae_variants.harness.spec import prepared
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 SMOKE = ("--fidelity", "smoke", "--seeds", "1", "--jobs", "0")
@@ -142,3 +146,49 @@ def test_bench_ends_with_its_best_rows_and_the_report() -> None:
     assert any(line.split()[0] == "log_likelihood," and SMALL in line for line in lines[:-1])
     assert not any("reference-pca-2" in line for line in lines)
     assert call("bench", "mine.toml", "--jobs", "0", "-q").stdout.splitlines() == lines[-1:]
+
+
+def test_reports_of_different_data_or_suites_have_folders_of_their_own() -> None:
+    data = ["images:photos", "images:a/photos", "images:b/photos", "images:photos?size=16", "images:photos?size=20", "images:~/photos"]
+    data += [
+        "npz:a.npz",
+        "npz:a.b.npz",
+        "npz:b/a.npz",
+        "images:a b",
+        "images:a-b",
+        f"images:{'x' * 90}",
+        f"images:{'x' * 91}",
+        "mnist?train=9",
+    ]
+    suites = ["digits", "mine.toml", "a/mine.toml", "digits.toml"]
+    options = [{"dataset": None}, {"seeds": "3"}, {"seeds": "3,"}, {"epochs": 3}, {"fidelity": "thorough[chains=3]"}, {"fidelity": "quick"}]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vae_variants.cli.reporting.load_suite", lambda _: SimpleNamespace(fidelity="full"))
+        names = [called(suite, {"dataset": each}, ())[1] for suite in suites for each in data]
+        names += [called("digits", each, ())[1] for each in options]
+    assert len(set(names)) == len(names) and max(map(len, names)) <= 80
+    assert {"digits-images-photos", "mine-npz-a", "digits", "digits-seeds-3", "digits-quick"} <= set(names)
+
+
+def test_a_dry_run_describes_the_data_of_today_and_paths_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_bytes(
+        b'\xef\xbb\xbfdataset = "npz:~/a.npz"\r\nseeds = 1\r\n[[runs]]\r\nvariants = ["reference-pca-2"]\r\n'
+    )
+    command = ("bench", "~/mine.toml", "--runs=~/r", "--reports=~/p", "--jobs", "0", "--fidelity", "smoke")
+    missing = call(*command, "--dry-run")
+    assert missing.exit_code == 2 and "there is no file '~/a.npz'" in missing.stderr
+    for left, images in (("1 of 1", 30), ("1 of 1", 31)):  # after an image is added everything is left again
+        np.savez(tmp_path / "a.npz", x=np.random.default_rng(0).integers(0, 256, (images, 8, 8), np.uint8))
+        load_dataset.cache_clear()
+        prepared.cache_clear()
+        planned = call(*command, "--dry-run")
+        assert left in planned.stdout and f"x ({images}, 8, 8) uint8" in planned.stdout
+        made = call(*command)
+        assert made.exit_code == 0, made.output
+        assert f"x ({images}, 8, 8) uint8" in made.stderr
+        assert "0 of 1" in call(*command, "--dry-run").stdout
+    (page,) = (tmp_path / "p").glob("mine-*/README.md")
+    assert "x (31, 8, 8) uint8; " in page.read_text() and "Read: 1×8×8 pixels" in (page.parent / "report.html").read_text()
+    assert not (tmp_path / "~").exists()

@@ -122,12 +122,12 @@ def test_npz_without_labels_and_with_names(images, tmp_path):
     [
         ({"images": np.zeros((70, 6, 5))}, "no array named 'x'"),
         ({"x": np.zeros((70, 30))}, "has shape (70, 30)"),
-        ({"x": np.full((70, 6, 5), 7.0)}, "from 7.0 to 7.0"),
-        ({"x": np.full((70, 6, 5), np.nan)}, "finite numbers from 0 to 1"),
+        ({"x": np.full((70, 6, 5), 7.0)}, "from 7 to 7"),
+        ({"x": np.full((70, 6, 5), np.nan)}, "NaN or infinite"),
         ({"x": np.zeros((70, 6, 5)), "y": np.zeros(3, int)}, "y has shape (3,)"),
-        ({"x": np.zeros((70, 6, 5)), "y": np.zeros(70)}, "integers or strings"),
+        ({"x": np.zeros((70, 6, 5)), "y": np.linspace(0, 1, 70)}, "not whole"),
         ({"x": np.zeros((9, 6, 5))}, "at least 30"),
-        ({"x": np.array([{}] * 70)}, "not a readable .npz"),
+        ({"x": np.array([{}] * 70)}, "Python objects"),
     ],
 )
 def test_bad_npz_gets_one_clear_line(arrays, says, tmp_path):
@@ -170,8 +170,7 @@ def test_bad_image_folders_get_one_clear_line(images, tmp_path):
     Image.fromarray(images[0]).save(outside)
     link = root / "class0" / "link.png"
     os.symlink(outside, link)
-    with pytest.raises(UserError, match="leads out"):
-        load_dataset(f"images:{root}")
+    assert sum(load_dataset(f"images:{root}").sizes.values()) == 71  # links that lead out are followed
     link.unlink()
     bad = root / "class0" / "bad.png"
     bad.write_bytes(outside.read_bytes()[:40])

@@ -301,3 +301,15 @@ def test_a_set_that_is_neither_here_nor_to_be_had_gets_one_clear_line(tmp_path, 
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "download", unreachable)
     with pytest.raises(UserError, match="network is unreachable"):
         load_dataset("cifar10")
+
+
+@pytest.mark.parametrize("level", [1, 9])
+def test_an_archive_of_anybodys_packing_is_read_by_its_contents_digest(level, net):
+    files = idx_files()
+    folder = write(net.root / "MNIST" / "raw", {f"{name}.gz": gzip.compress(content, level) for name, content in files.items()})
+    found = fetch("mnist", known(files))
+    assert [part.shape[0] for part in found] == [40, 40, 10, 10] and net.asked == 0
+    assert sorted(path.name for path in folder.iterdir()) == sorted(f"{name}.gz" for name in files)
+    (folder / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(b"other"))
+    with pytest.raises(UserError, match="train-labels-idx1-ubyte' is not there"):
+        fetch("mnist", known(files))

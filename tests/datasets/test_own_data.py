@@ -16,8 +16,7 @@ from typer.testing import CliRunner
 from tests.trying import flushed
 from vae_variants.analysis.advice import TITLE
 from vae_variants.cli.app import app
-from vae_variants.datasets import load_dataset, parse
-from vae_variants.datasets.own import source_ids
+from vae_variants.datasets import load_dataset
 from vae_variants.harness import RunSpec, Store, run_all
 from vae_variants.registry import UserError
 from vae_variants.variants import configure
@@ -72,8 +71,8 @@ def test_a_turned_photograph_stands_upright_and_what_a_camera_wrote_is_no_error(
     upright.save(root / "a-upright.png")
     broken = b"Exif\0\0II*\0" + struct.pack("<IHHHII", 8, 400, 0x0112, 3, 1, 1)  # of 400 tags one is there
     upright.save(root / "a-broken-exif.jpg", exif=broken)
-    ids = source_ids(parse(f"images:{root}")[0])
     found = load_dataset(f"images:{root}?size=8")
+    ids = found.ids
     place = {name: image for part in ids for name, image in zip(ids[part], getattr(found, part), strict=True)}
     assert torch.equal(place["a-turned.png"], place["a-upright.png"])
     assert (place["a-broken-exif.jpg"].int() - place["a-upright.png"].int()).abs().max() < 60
@@ -101,7 +100,7 @@ def test_folders_become_classes_and_parts(folders, classes, apart, tmp_path):
             names.append(path.relative_to(tmp_path).as_posix())
     found = load_dataset(f"images:{tmp_path}?size=9")
     assert found.classes == classes
-    ids = source_ids(*parse_own(f"images:{tmp_path}?size=9"))
+    ids = found.ids
     assert sorted(name for part in ids.values() for name in part) == sorted(names)
     assert {part: len(of) for part, of in ids.items()} == found.sizes
     for part, of in ids.items():
@@ -114,17 +113,12 @@ def test_folders_become_classes_and_parts(folders, classes, apart, tmp_path):
     assert not any("test/" in name.lower() for name in ids["train"] + ids["validation"]) or not apart
 
 
-def parse_own(spec: str):
-    load, common = parse(spec)
-    return load, common["train"]
-
-
 def test_ids_follow_train_and_rows_of_an_archive(tmp_path):
     x = np.arange(70, dtype=np.uint8)[:, None, None] + np.zeros((70, 4, 5), np.uint8)
     np.savez(tmp_path / "a.npz", x=x, y=np.arange(70) % 3)
     for query in ("", "?train=20", "?static=true"):
         found = load_dataset(f"npz:{tmp_path}/a.npz{query}")
-        ids = source_ids(*parse_own(f"npz:{tmp_path}/a.npz{query}"))
+        ids = found.ids
         for part, of in ids.items():
             assert [int(name) for name in of] == getattr(found, part)[:, 0].tolist()
             assert [int(name) % 3 for name in of] == found.labels[part].tolist()
@@ -135,7 +129,7 @@ def test_one_class_in_an_archive_is_none(tmp_path):
     assert load_dataset(f"npz:{tmp_path}/a.npz").labels is None
 
 
-def test_broken_pictures_are_named_in_one_line_and_left_out_if_one_says_so(tmp_path, capfd):
+def test_broken_pictures_are_named_in_one_line_and_left_out_if_one_says_so(tmp_path):
     root = fill(tmp_path / "photos", 40, classes=2)
     for name in ("class0/000.png", "class1/001.png", "class1/003.png"):
         (root / name).write_bytes((root / name).read_bytes()[:50])
@@ -145,9 +139,9 @@ def test_broken_pictures_are_named_in_one_line_and_left_out_if_one_says_so(tmp_p
     assert "3 of 40 pictures cannot be read" in text
     assert "000.png" in text and "and 2 more" in text and "?broken=skip" in text and "\n" not in text
     found = load_dataset(f"images:{root}?broken=skip&size=9")
-    (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith("left out: 3 of 40 pictures") and "000.png" in line
-    ids = source_ids(*parse_own(f"images:{root}?broken=skip&size=9"))
+    line = found.described
+    assert "left out: 3 of 40 pictures" in line and "000.png" in line and "\n" not in line
+    ids = found.ids
     assert sum(found.sizes.values()) == 37 == len({name for part in ids.values() for name in part})
     assert "class0/000.png" not in [name for part in ids.values() for name in part]
     with pytest.raises(UserError, match="did you mean 'skip'"):

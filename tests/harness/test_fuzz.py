@@ -95,7 +95,7 @@ def test_seeds_times_sizes_and_fidelities(text):
 @CALM
 @given(st.one_of(TEXTS, st.builds("npz:{}".format, TEXTS), st.builds("digits?{}".format, TEXTS), st.builds("images:{}".format, TEXTS)))
 def test_names_of_data(text):
-    if text.startswith("images:") and (".." in text or "images:/" in text):
+    if text.startswith("images:") and (".." in text or "images:/" in text or "~" in text):
         return  # all pictures of this machine
     if text.partition("?")[0].strip() not in ("mnist", "fashion-mnist", "kmnist", "emnist-letters", "cifar10", "svhn"):
         in_one_line(load_dataset, text)

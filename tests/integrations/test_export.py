@@ -297,7 +297,7 @@ def test_what_is_no_exported_model_gets_one_clear_line(tiny, tmp_path):
 def test_of_the_same_run_twice_the_newest_is_taken(tmp_path):
     from dataclasses import replace
 
-    (record,) = vv.run("reference-pca-2", seeds=(0,), fidelity="smoke", runs=tmp_path)
+    (record,) = vv.run(["reference-pca-2"], seeds=(0,), fidelity="smoke", runs=tmp_path)
     store = Store(tmp_path)
     (folder, _) = next(store.records())
     later = folder.with_name("later")

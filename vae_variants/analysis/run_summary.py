@@ -35,6 +35,7 @@ def run_summary(entries: Sequence[Entry]) -> dict[str, Any]:
         "commits": sorted({c for r in records if (c := r.environment.get("commit"))}),
         "data": data["name"],
         "digest": data["digest"][:12],
+        "described": data.get("described", ""),
         "shape": "×".join(map(str, data["shape"])),
         "sizes": " / ".join(map(grouped, data["sizes"].values())),
         "seeds": max(len(r.seeds) for r in records),

@@ -11,6 +11,7 @@ import pandas as pd
 from vae_variants.analysis.entries import Entry
 from vae_variants.analysis.statistics import Interval
 
+FORMULA = tuple("=+-@\t\r'")  # begins of cells that a spreadsheet calculates, or that are guarded already
 COLUMNS = ["variant", "dataset", "support", "seed", "metric", "value", "unit", "better", "kind", "status", "device", "run"]
 
 
@@ -44,13 +45,30 @@ def summary(entries: Sequence[Entry]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["variant", "dataset", "support", "seeds_ok", "seeds_failed", *columns])
 
 
+def read_csv(path: Path) -> pd.DataFrame:
+    """A table that `write_csv` wrote. A missing value is an empty cell: `nan`, `null`, `NA`, `007` and `1e5` are names, if a name is there.
+
+    Raises:
+        OSError, ValueError: the file cannot be read, or is no table.
+    """
+    texts = {name: str for name in (*COLUMNS, "study", "fidelity", "claim_verdict") if name not in ("seed", "value")}
+    found = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+    for name in texts.keys() & set(found.columns):
+        found[name] = found[name].map(unguarded)
+    return found.rename(columns=unguarded)
+
+
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
     """Writes a table; text that a spreadsheet would take for a formula gets an apostrophe before it."""
     safe = frame.copy(deep=False)
     for name in frame.select_dtypes(["object", "string"]).columns:
-        safe[name] = frame[name].map(plain)
-    safe.rename(columns=plain).to_csv(path, index=False, lineterminator="\n", errors="backslashreplace")
+        safe[name] = frame[name].map(guarded)
+    safe.rename(columns=guarded).to_csv(path, index=False, lineterminator="\n", errors="backslashreplace")
 
 
-def plain(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(tuple("=+-@\t\r")) and len(value) > 1 else value
+def guarded(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
+def unguarded(value: Any) -> Any:
+    return value[1:] if isinstance(value, str) and value.startswith("'") and value[1:].startswith(FORMULA) else value

@@ -67,8 +67,7 @@ def gives_reasons(name: str) -> None:
 @check("study")
 def its_verdict_follows_from_what_the_page_shows(name: str) -> None:
     """Its verdict is a function of its tables alone, and the page shows every value, effect and figure."""
-    import pandas as pd
-
+    from vae_variants.analysis.tables import read_csv  # brings pandas
     from vae_variants.harness.store import slug
     from vae_variants.report.markdown import escaped
     from vae_variants.studies import STUDIES
@@ -90,7 +89,7 @@ def its_verdict_follows_from_what_the_page_shows(name: str) -> None:
             raise Failed("its page has no figure, or an empty one", "give at least one Picture that shows the effect")
         for title, table in found.tables.items():
             path = f"data/digits-smoke-{name}/{slug(title)}.csv"
-            if path not in page or not (folder / path).is_file() or len(pd.read_csv(folder / path)) != len(table):
+            if path not in page or not (folder / path).is_file() or len(read_csv(folder / path)) != len(table):
                 raise Failed(f"its page has no table {title!r}", "give plain values")
     assert record.judgement is not None
     wanted = [f"| {escaped(effect.criterion)} | {effect.verdict.value} |" for effect in record.judgement.effects]

@@ -92,10 +92,10 @@ def reported(file: Path) -> pd.DataFrame:
     """results.csv, with fidelity, digest of the data and options from the README.md beside it, if any."""
     import pandas as pd
 
-    from vae_variants.analysis.tables import COLUMNS
+    from vae_variants.analysis.tables import COLUMNS, read_csv
 
     try:
-        frame = pd.read_csv(file)
+        frame = read_csv(file)
     except (ValueError, OSError) as error:
         raise UserError(f"{str(file)!r} cannot be read: {' '.join(str(error).split())[:200]}") from error
     if missing := [name for name in COLUMNS if name not in frame]:

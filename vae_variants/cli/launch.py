@@ -91,7 +91,9 @@ class Launch:
         """Makes the runs that are missing, and reports on stderr which failed and which are stale."""
         specs = self.check(specs)
         for dataset, fidelity in dict.fromkeys((spec.dataset, spec.fidelity) for spec in specs):
-            prepared(dataset, fidelity)  # reports a mistake in the data before anything else
+            said = f"data {dataset}: {prepared(dataset, fidelity).described}"  # a mistake in the data is raised before anything else
+            if not Verbosity.quiet:
+                print(said, file=sys.stderr, flush=True)
         retry = cast(Retry, self.retry)
         store = Store(self.runs)
         with closing(self.engine), Log(specs, self.engine) as log, closing(Events(store)) as events:

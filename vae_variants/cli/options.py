@@ -18,7 +18,7 @@ import typer
 from rich.markup import escape
 
 from vae_variants.cli.streams import escape_unknown
-from vae_variants.registry import UserError
+from vae_variants.registry import UserError, user_path
 
 if TYPE_CHECKING:
     from vae_variants.cli.launch import Launch
@@ -140,9 +140,10 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     def wrapper(*, quiet: bool, verbose: bool, **given: Any) -> None:
         Verbosity.quiet, Verbosity.verbose = Verbosity.quiet or quiet, Verbosity.verbose or verbose
         escape_unknown()
-        for name, fields in groups.items():
-            given[name] = hints[name](**{field: given.pop(field) for field in fields})
         try:
+            given = {name: expanded(value) for name, value in given.items()}
+            for name, fields in groups.items():
+                given[name] = hints[name](**{field: given.pop(field) for field in fields})
             if Verbosity.verbose:
                 print(", ".join(f"{name} {version(name)}" for name in ("vae-variants", "torch")), "on Python", sys.version, file=sys.stderr)
             for begin in beginning:
@@ -162,6 +163,13 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     wrapper.__signature__ = signature.replace(parameters=[*parameters, *VERBOSITY])  # type: ignore[attr-defined]
     wrapper.__annotations__ = {}
     return wrapper
+
+
+def expanded(value: Any) -> Any:
+    """An option's value, with `~` in paths as the home folder, which a shell leaves in `--runs=~/runs`."""
+    if isinstance(value, list):
+        return [expanded(each) for each in value]
+    return user_path(value) if isinstance(value, Path) else value
 
 
 def seconds(text: str | None) -> float | None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vae_variants.cli.compare import cells, side
-from vae_variants.harness import Record, RunSpec, Store, load_suite
-from vae_variants.harness.store import slug
+from vae_variants.harness import Record, RunSpec, Store, load_suite, suite_files
+from vae_variants.harness.store import named
 from vae_variants.registry import UserError
 
 if TYPE_CHECKING:
@@ -66,16 +66,19 @@ def make_report(
     print(f"wrote {reports / name}; open {reports / name / 'report.html'}")
 
 
-def called(suite: str, options: dict[str, Any], plugins: Sequence[Path]) -> tuple[list[str], str]:
+def called(suite: str, changes: dict[str, Any], plugins: Sequence[Path]) -> tuple[list[str], str]:
     """The command that makes a report, and the report's name."""
     usual = load_suite(suite).fidelity
-    given = {key: value for key, value in options.items() if value is not None and (key, value) != ("fidelity", usual)}
+    given = {key: value for key, value in changes.items() if value is not None and (key, value) != ("fidelity", usual)}
     pairs = [*given.items(), *(("plugin", path) for path in plugins)]
     command = ["vae-variants", "bench", suite, *(part for k, v in pairs for part in (f"--{k}", str(v)))]
-    kind, _, path = given.get("dataset", "").partition(":")
-    parts = [Path(suite).stem, kind, Path(path.partition("?")[0]).stem, given.get("fidelity", "")]
-    parts += [f"{key}-{given[key]}" for key in ("seeds", "epochs", "precision") if key in given]
-    return command, slug("-".join(part for part in parts if part))
+    data = given.get("dataset", "")
+    kind, _, path = data.partition(":")
+    options = [given.get("fidelity", ""), *(f"{key}-{given[key]}" for key in ("seeds", "epochs", "precision") if key in given)]
+    shown = [Path(suite).stem, kind, Path(path.partition("?")[0]).stem, *options]
+    own = suite.removesuffix(".toml")  # a suite in this folder, unless another has its name
+    whole = [suite if own in suite_files() else own, data.removesuffix(".npz") if kind == "npz" else data, *options]
+    return command, named(*("-".join(part for part in parts if part) for parts in (shown, whole)))
 
 
 def against(baseline: pd.DataFrame, found: Sequence[tuple[str, Record]]) -> list[Change]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -50,9 +50,9 @@ def status(
         print(f"no run of this suite has finished in {str(runs)!r}; make them with: {command}")
 
 
-def suite_rows(specs: Sequence[RunSpec], store: Store) -> list[dict[str, Any]]:
-    """What is finished of each run: see `status` for the parts."""
-    newest, rows = store.newest(spec.identity for spec in specs), []
+def suite_rows(specs: Sequence[RunSpec], store: Store, digests: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """What is finished of each run: see `status` for the parts. `digests` are those of the data today, by identity."""
+    newest, rows = store.newest((spec.identity for spec in specs), digests), []
     for spec in specs:
         found = newest.get(spec.identity)
         done = 0 if found and not found[1].interrupted else store.epochs_done(spec)
@@ -97,22 +97,17 @@ def show(rows: Sequence[dict[str, Any]], extra: str) -> None:
 
 
 def show_plan(specs: Sequence[RunSpec], store: Store, retry: str) -> None:
-    """What would run with that --retry, and which data a run downloads first. Raises `UserError` if own data cannot be read."""
-    from vae_variants.datasets import load_dataset
-    from vae_variants.datasets.builtin import SOURCES
-    from vae_variants.datasets.downloads import data_root
+    """What would run with that --retry, what its data is, and which data a run downloads first. Raises `UserError` for unreadable data."""
+    from vae_variants.datasets.builtin import absent
     from vae_variants.harness.plan import is_due
+    from vae_variants.harness.spec import prepared
 
-    rows = suite_rows(specs, store)
+    lacking = {dataset: absent(dataset.partition("?")[0]) for dataset in {spec.dataset: None for spec in specs}}
+    digests = {spec.identity: prepared(spec.dataset, spec.fidelity).digest for spec in specs if not lacking[spec.dataset]}
+    rows = suite_rows(specs, store, digests)
     show(rows, "epochs")
-    records = store.newest(spec.identity for spec in specs)
+    records = store.newest((spec.identity for spec in specs), digests)
     left = sum(spec.identity not in records or is_due(records[spec.identity][1], cast("Retry", retry)) for spec in specs)
     print(f"{left} of {len(rows)} runs are left; nothing was run (--dry-run)")
-    for dataset in dict.fromkeys(spec.dataset for spec in specs):
-        name = dataset.partition("?")[0]
-        if ":" in name:  # the user's own
-            load_dataset(dataset)
-        elif name in SOURCES:
-            folder = data_root() / SOURCES[name].folder
-            if absent := [file for file in SOURCES[name].files if not (folder / file).is_file()]:
-                print(f"data set {name!r} is not complete: {', '.join(absent)} are missing in {str(folder)!r}; a run downloads them")
+    for dataset, fidelity in dict.fromkeys((spec.dataset, spec.fidelity) for spec in specs):
+        print(lacking[dataset] or f"data {dataset}: {prepared(dataset, fidelity).described}")

@@ -79,6 +79,7 @@ def study(
         return
     launch = Launch(runs, device, jobs, plugins=plugin or ())
     lab = Lab(dataset, fidelity, None if seeds is None else parse_seeds(seeds), Store(runs), launch.place, launch.engine)
+    lab.say(f"data {dataset}: {lab.dataset.described}")
     given = {"dataset": dataset, "seeds": seeds, "fidelity": None if fidelity == "full" else fidelity}
     options = [part for key, value in given.items() if value is not None for part in (f"--{key}", value)]
     options += [part for path in plugin or () for part in ("--plugin", str(path))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -13,7 +14,7 @@ from vae_variants.components import options_fault, takes
 from vae_variants.datasets import builtin as _builtin  # noqa: F401  (importing registers)
 from vae_variants.datasets import own as _own  # noqa: F401
 from vae_variants.datasets.dataset import DATASETS, Data, Dataset, split
-from vae_variants.registry import UserError, closest
+from vae_variants.registry import UserError, closest, user_path
 
 __all__ = ["DATASETS", "Data", "Dataset", "load_dataset", "parse", "split"]
 
@@ -40,13 +41,22 @@ def load_dataset(spec: str) -> Dataset:
     return replace(part, name=spec, static=common["static"])  # the name is how it was asked for: that finds its records again
 
 
+def on_disk(spec: str) -> bool:
+    """Whether everything after the first colon is a path that exists: a folder's name may have a question mark."""
+    path = spec.partition(":")[2]
+    return bool(path) and os.path.exists(user_path(path))
+
+
 COMMON: dict[str, Any] = {"static": False, "train": 0}  # options of every data set, and their defaults
 
 
 def parse(spec: str) -> tuple[Callable[[], Dataset], dict[str, Any]]:
     """The loader that `spec` names, and the options common to all data sets; reads no data. Raises `UserError`."""
-    address, _, query = spec.partition("?")
+    address, _, query = spec.rpartition("?") if "?" in spec and not on_disk(spec) else (spec, "", "")
     name, _, path = address.partition(":")
+    if name not in DATASETS and on_disk(f":{spec}"):
+        kind = "images" if user_path(spec).is_dir() else "npz"
+        raise UserError(f"{spec!r} is a path; say how to read it, as {kind}:{spec}")
     loader = DATASETS[name]
     options: dict[str, Any] = dict(parse_qsl(query, keep_blank_values=True))
     parameters = inspect.signature(loader).parameters

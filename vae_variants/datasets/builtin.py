@@ -4,6 +4,7 @@ import io
 import math
 import pickle  # of one published file, by `Arrays` alone
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vae_variants.datasets.dataset import DATASETS, Dataset, split
-from vae_variants.datasets.downloads import Source, fetch
+from vae_variants.datasets.downloads import Source, data_root, fetch
 
 # from torchvision, which has none of the files that it unpacks from MNIST's archives: those of MNIST are published in many places
 MNIST = {
@@ -134,6 +135,16 @@ def from_parts(*parts: Part) -> tuple[Part, Part]:
     """Joins the training parts; the last part is the test set."""
     images, labels = zip(*parts[:-1], strict=True)
     return (torch.cat(images), torch.cat(labels)), parts[-1]
+
+
+def absent(name: str) -> str:
+    """Which files of a downloaded data set are missing, in words; empty if none is, and for other data sets."""
+    source = SOURCES.get(name)
+    folder = data_root() / source.folder if source else Path()
+    kept = {file: [file, *([f"{file}.gz"] if digest else [])] for file, digest in source.files.items()} if source else {}
+    lacking = [file for file, names in kept.items() if not any((folder / name).is_file() for name in names)]
+    missing = f"{', '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} missing in {str(folder)!r}; a run downloads them"
+    return f"data set {name!r} is not complete: {missing}" if lacking else ""
 
 
 def downloaded_set(name: str, description: str, parts: Callable[..., tuple[Part, Part]], validation: int) -> None:

@@ -16,6 +16,7 @@ from vae_variants.registry import Registry, UserError
 SPLITS = ("train", "validation", "test")
 SPLIT_SEED = 0
 BINARISATION_SEED = 777  # of validation and test images
+CLASSES = 8  # that are listed with their counts
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Dataset:
     labels: dict[str, Tensor] | None = None  # split -> int64 (N,)
     classes: tuple[str, ...] | None = None
     static: bool = False
+    ids: dict[str, tuple[str, ...]] | None = None  # split -> name of each image in its source
+    read: str = ""  # what was read of the user's own images, in words
 
     @property
     def dim(self) -> int:
@@ -66,6 +69,27 @@ class Dataset:
             if self.labels is not None:
                 digest.update(self.labels[name].numpy().tobytes())
         return digest.hexdigest()
+
+    @cached_property
+    def copies(self) -> int:
+        """Number of test images that are exact copies of a training image."""
+        train = {row.tobytes() for row in self.train.numpy()}
+        return sum(row.tobytes() in train for row in self.test.numpy())
+
+    @cached_property
+    def described(self) -> str:
+        """One printable line: shape, levels, parts, classes, copies, and what was read."""
+        parts = [f"{'×'.join(map(str, self.shape))} pixels in {self.levels} levels"]
+        parts += [f"{' / '.join(map(str, self.sizes.values()))} training, validation and test images"]
+        if self.labels is not None and self.classes is not None:
+            counts = torch.stack([self.labels[part].bincount(minlength=len(self.classes)) for part in SPLITS], 1).tolist()
+            each = [f"{name} {'/'.join(map(str, n))}" for name, n in zip(self.classes, counts, strict=False)]
+            more = [f"{len(each) - CLASSES} more"] if len(each) > CLASSES else []
+            parts += [f"{len(self.classes)} classes ({', '.join([*each[:CLASSES], *more])})"]
+            largest = max(n[-1] for n in counts) / len(self.test)
+            parts += [f"{100 * largest:.1f} % of the test images are of the largest class"]
+        parts += [f"{self.copies} test images are exact copies of training images"] if self.copies else []
+        return "".join(c if c.isprintable() else "?" for c in "; ".join([*parts, *([self.read] if self.read else [])]))
 
     @lru_cache(maxsize=2)  # noqa: B019  (keeps the last two data sets alive, and no more)
     def as_(self, support: Support) -> Data:
@@ -91,12 +115,14 @@ class Dataset:
         rows = {name: torch.linspace(0, n - 1, min(n, keep[name] or n)).long() for name, n in self.sizes.items()}
         parts = {name: getattr(self, name)[rows[name]] for name in SPLITS}
         labels = None if self.labels is None else {name: self.labels[name][rows[name]] for name in SPLITS}
-        return replace(self, **parts, labels=labels)
+        ids = None if self.ids is None else {name: tuple(self.ids[name][row] for row in rows[name].tolist()) for name in SPLITS}
+        return replace(self, **parts, labels=labels, ids=ids)
 
     def recorded(self) -> dict[str, Any]:
         """The description that a record keeps."""
         kept = {"name": self.name, "digest": self.digest, "shape": list(self.shape), "levels": self.levels}
-        return {**kept, "sizes": self.sizes, "classes": None if self.classes is None else len(self.classes)}
+        classes = None if self.classes is None else len(self.classes)
+        return {**kept, "sizes": self.sizes, "classes": classes, "described": self.described}
 
 
 DATASETS: Registry[Callable[..., Dataset]] = Registry("data set")

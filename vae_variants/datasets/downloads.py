@@ -10,6 +10,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,18 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from vae_variants.registry import UserError
+from vae_variants.registry import UserError, user_path
 
 SUMS = "SHA256SUMS"  # digests of files without a published one, as first seen, in the format of sha256sum
+LARGEST = 2**28  # bytes of an unpacked file
 FAILURES = (OSError, RuntimeError, ValueError, AttributeError, EOFError, LookupError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
 
 
 def data_root() -> Path:
     """Folder of the images: `VAE_VARIANTS_DATA`, or a folder in the user's cache."""
     if given := os.environ.get("VAE_VARIANTS_DATA"):
-        return Path(given).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "vae_variants"
+        return user_path(given)
+    return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "vae_variants"
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def look(source: Source, root: Path) -> tuple[list[Any], dict[Path, str]]:
     for name, digest in source.files.items():
         path = folder / name
         try:
-            content = bytearray(path.read_bytes())
+            content = bytearray(stored(path, digest))
             algorithm, _, expected = (digest or f"sha256:{sums.get(name) or unpacked(path, source)}").partition(":")
             actual = hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
             if expected and actual != expected:
@@ -88,6 +90,17 @@ def look(source: Source, root: Path) -> tuple[list[Any], dict[Path, str]]:
     if not faults and any(sums.get(name) != digest for name, digest in seen.items()):
         note(folder, {**sums, **seen})
     return found, faults
+
+
+def stored(path: Path, digest: str) -> bytes:
+    """Content of a file, or of its .gz beside it, whoever packed that, if it has the known digest."""
+    if digest and not path.is_file():
+        with suppress(OSError, EOFError, zlib.error), gzip.open(path.with_name(f"{path.name}.gz")) as archive:
+            algorithm, _, expected = digest.partition(":")
+            content = archive.read(LARGEST)
+            if hashlib.new(algorithm, content, usedforsecurity=False).hexdigest() == expected:
+                return content
+    return path.read_bytes()
 
 
 def noted(folder: Path) -> dict[str, str]:

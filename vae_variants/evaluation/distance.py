@@ -1,5 +1,6 @@
 """Distances between samples and real images in the features of the data set's own classifier. Not comparable with FID."""
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
@@ -58,16 +59,21 @@ class Coverage(NamedTuple):
 
 
 def prdc(real: Tensor, fake: Tensor, k: int = NEIGHBOURS) -> Coverage:
-    """The values of `OVERLAP` for features (N, F) and (M, F); the ball of an image ends at its k-th nearest neighbour of its own kind."""
+    """The values of `OVERLAP` for features (N, F) and (M, F); the ball of an image ends at its k-th nearest neighbour of its own kind.
+
+    Balls are closed, so that the ball of an image with k copies holds these. Raises `Skip` if most balls are of radius 0.
+    """
     real, fake = real.double(), fake.double()
     distance = torch.cdist(real, fake, compute_mode="donot_use_mm_for_euclid_dist")  # (N, M)
     real_radius, fake_radius = neighbours(real, k), neighbours(fake, k)
-    inside = distance < real_radius[:, None]
+    if real_radius.median() == 0:  # then most test images have copies
+        raise Skip(f"most test images have {k} copies or more in these features")
+    inside = distance <= real_radius[:, None]
     return Coverage(
         precision=inside.any(0).double().mean().item(),
-        recall=(distance < fake_radius).any(1).double().mean().item(),
+        recall=(distance <= fake_radius).any(1).double().mean().item(),
         density=inside.double().sum(0).mean().item() / k,
-        coverage=(distance.min(1).values < real_radius).double().mean().item(),
+        coverage=(distance.min(1).values <= real_radius).double().mean().item(),
     )
 
 
@@ -162,7 +168,7 @@ OVERLAP = {  # field of Coverage -> description, formula, how it fails, referenc
     ),
     "coverage": (
         "share of test images whose 5-nearest-neighbour ball holds a sample: about 0.97 for equal distributions and sample sizes",
-        "(1/N) sum_i 1[min_j |x_i - y_j| < NND_5(x_i)]; 1 - 2^-5 for equal distributions",
+        "(1/N) sum_i 1[min_j |x_i - y_j| <= NND_5(x_i)]; 1 - 2^-5 for equal distributions",
         "grows with the number of samples. One sample per mode can suffice, whatever the frequencies of the modes",
         NAEEM,
     ),
@@ -180,9 +186,13 @@ def typical_distance(dataset: Dataset, n: int) -> float:
 
 
 def nearest(x: Tensor, dataset: Dataset) -> Tensor:
-    """Euclidean distance of each of x (N, D) to the nearest training image, (N,)."""
-    train = dataset.grey("train")
-    return torch.stack([torch.cdist(x, part).min(1).values for part in train.split(5000)]).min(0).values
+    """Euclidean distance of each of x (N, D) to the nearest training image, (N,) in float64; 0 for a copy."""
+    train, x = dataset.grey("train"), x.double()
+    found = torch.full((len(x),), math.inf, dtype=torch.float64)
+    for part in train.split(5000):
+        one = part[torch.cdist(x, part.double()).argmin(1)].double()  # which is nearest; its distance is exact only as a difference
+        found = found.minimum((x - one).norm(dim=1))
+    return found
 
 
 @metric(needs=(MeanSampler,), unit="ratio", better="none")
@@ -190,9 +200,12 @@ def memorisation_ratio(e: Evaluation) -> float:
     """median distance of samples to the nearest training image, divided by that of test images; near 0 the samples are copies
 
     Formula: median_j min_t |y_j - t| / median_i min_t |x_i - t| over samples y, test images x and training images t, in pixels.
-    Estimator: exact nearest neighbours.
+    Estimator: exact nearest neighbours, in float64. Skipped if at least half of the test images are exact copies of training images.
     Sample size: the preset's number of generated images (1000), as many test images, all training images.
     Fails: blurred samples are near everything, so below 1 proves no copying. A shifted copy is far away; a few copies move no median.
     Reference: none
     """
-    return nearest(e.sample_means, e.dataset).median().item() / typical_distance(e.dataset, len(e.sample_means))
+    typical = typical_distance(e.dataset, len(e.sample_means))
+    if typical == 0:
+        raise Skip("at least half of the test images are exact copies of training images")
+    return nearest(e.sample_means, e.dataset).median().item() / typical

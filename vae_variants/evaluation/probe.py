@@ -93,8 +93,9 @@ def probe(e: Evaluation, budget: int | None = None) -> float:
         raise Skip("the data set has no labels")
     y = {name: labels.numpy() for name, labels in e.dataset.labels.items()}
     keep = usable(e)
-    if len(np.unique(y["train"])) < 2:
-        raise Skip("only one class")
+    for part in ("train", "test"):
+        if len(np.unique(y[part])) < 2:
+            raise Skip(f"the {part} images have one class")
     if not keep.any():
         return float((y["test"] == np.bincount(y["train"]).argmax()).mean())
     train = e.codes["train"].numpy()[:, keep]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from vae_variants.harness.files import (
 from vae_variants.harness.record import NewerSchema, Record, identity_of
 from vae_variants.harness.spec import RunSpec
 from vae_variants.harness.validation import Int, first_error, parse_json
-from vae_variants.registry import UserError
+from vae_variants.registry import UserError, user_path
 
 RECORD, CHECKPOINT, MODEL, PICTURES = "record.json", "training.safetensors", "model.safetensors", "pictures.safetensors"
 TENSORS = (CHECKPOINT, MODEL, PICTURES)
@@ -53,11 +54,18 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.=]+", "-", text).strip("-.")[:80] or "run"
 
 
+def named(shown: str, whole: str) -> str:
+    """`shown` as part of a file name, with a short digest of `whole` unless it says all of that."""
+    name = slug(shown)
+    told = re.sub(r"[?,:]", "-", whole) == name
+    return name if told else f"{name[:73]}-{hashlib.sha256(os.fsencode(whole)).hexdigest()[:6]}"
+
+
 class Store:
     """Run folders `ROOT/<data set>/<label>-<key>/`. The label is for people; the key identifies the run."""
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+        self.root = user_path(root)
 
     def locate(self, spec: RunSpec, key: str) -> Path:
         """The run's folder, whether it exists or not."""
@@ -128,7 +136,7 @@ class Store:
     def newest(self, wanted: Iterable[str], digests: Mapping[str, str] | None = None) -> dict[str, tuple[Path, Record]]:
         """For each identity in `wanted`, its folder and record: the latest one of today's code, or else the latest one.
 
-        Other records are not read beyond their beginning. `digests` maps an identity to the digest that its data must have.
+        Other records are not read beyond their beginning. `digests` maps an identity to the digest of its data, if that is known.
         """
         identities, found = set(wanted), dict[str, tuple[tuple[bool, str], Path, Record]]()
         for path in sorted(self.root.glob(f"*/*/{RECORD}")):
@@ -137,7 +145,7 @@ class Store:
             record = self.read(path)
             if record is None or (identity := record.identity) not in identities:
                 continue
-            if digests is not None and record.dataset["digest"] != digests[identity]:
+            if digests is not None and record.dataset["digest"] != digests.get(identity, record.dataset["digest"]):
                 continue
             rank = (record.current, record.started)
             if identity not in found or rank > found[identity][0]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from vae_variants.harness.spec import RunSpec, capped, parse_seeds
-from vae_variants.registry import UserError, closest, nearest
+from vae_variants.registry import UserError, closest, nearest, user_path
 from vae_variants.variants import configure
 
 QUOTED = re.compile(  # quotes and comments; texts of several lines first
@@ -117,11 +117,11 @@ def suite_files() -> dict[str, Path]:
 def load_suite(name: str) -> Suite:
     """A suite by its name, or by the path of a .toml file. Raises `UserError` with the line of a mistake."""
     known = suite_files()
-    path = Path(name) if name.endswith(".toml") else known.get(name)
+    path = user_path(name) if name.endswith(".toml") else known.get(name)
     if path is None or not os.path.isfile(path):  # false for a name that is too long, where `Path.is_file` raises
         raise UserError(absent(name, known))
     try:
-        source = Source(path, path.read_text(encoding="utf-8"))
+        source = Source(path, path.read_text(encoding="utf-8-sig"))  # Windows editors write a byte-order mark
         found = tomllib.loads(source.text)
     except (ValueError, OSError, RecursionError) as error:
         raise UserError(f"suite {str(path)!r} cannot be read: {' '.join(str(error).split())}") from error

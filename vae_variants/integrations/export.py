@@ -16,13 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from vae_variants.components import chosen
-from vae_variants.datasets import Dataset, parse
-from vae_variants.datasets.own import images, npz, source_ids
+from vae_variants.datasets import Dataset
 from vae_variants.harness import Record, Store
 from vae_variants.harness.files import DAMAGE, make_folder, replace_file, save_tensors, unpacked
 from vae_variants.harness.store import RECORD
 from vae_variants.models.base import Coder, Encoder, Model
-from vae_variants.registry import UserError
+from vae_variants.registry import UserError, user_path
 from vae_variants.variants import Configuration, build
 
 FORMAT = "vae-variants 1"  # in the metadata of a model's file
@@ -43,7 +42,7 @@ def find_run(name: str, store: Store, dataset: str | None = None, seed: int | No
     Raises:
         UserError: there is no such run, or several different ones.
     """
-    folder = Path(name).parent if Path(name).name == RECORD else Path(name)
+    folder = user_path(name).parent if Path(name).name == RECORD else user_path(name)
     if (folder / RECORD).is_file():
         record = store.read(folder / RECORD)
         if record is None:
@@ -199,7 +198,8 @@ def write_codes(model: Model, label: str, dataset: Dataset, path: Path) -> None:
         raise UserError(f"latents are written to a .npz or .csv file, not to {path.name!r}")
     with torch.no_grad():
         codes = {part: torch.cat([model.encode(x) for x in dataset.grey(part).split(AT_ONCE)]).numpy() for part in dataset.sizes}
-    ids, labels, classes = ids_of(dataset), dataset.labels or {}, np.array(dataset.classes)
+    ids = dataset.ids or {part: tuple(map(str, range(n))) for part, n in dataset.sizes.items()}
+    labels, classes = dataset.labels or {}, np.array(dataset.classes)
     if path.suffix == ".npz":
         arrays: dict[str, Any] = {**codes, **{f"{part}_ids": np.array(names) for part, names in ids.items()}}
         arrays |= {f"{part}_labels": y.numpy() for part, y in labels.items()} | ({"classes": classes} if labels else {})
@@ -214,11 +214,3 @@ def write_codes(model: Model, label: str, dataset: Dataset, path: Path) -> None:
         names = {"split": part, "id": ids[part], **({"label": classes[labels[part].numpy()]} if labels and dataset.classes else {})}
         tables.append(pd.DataFrame(names).join(pd.DataFrame(z.astype(float)).add_prefix("z")))
     replace_file(path, pd.concat(tables).to_csv(index=False, lineterminator="\n").encode())
-
-
-def ids_of(dataset: Dataset) -> dict[str, list[str]]:
-    """Names of images by split: file names or rows of `x` for the user's own images, else positions in the split."""
-    load, common = parse(dataset.name)
-    if load.func in (images, npz):  # type: ignore[attr-defined]
-        return source_ids(load, common["train"])  # type: ignore[arg-type]
-    return {part: [str(i) for i in range(n)] for part, n in dataset.sizes.items()}

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from vae_variants.analysis.tables import write_csv
 from vae_variants.analysis.verdicts import Effect, Verdict
 from vae_variants.harness.folders import rewritten
-from vae_variants.harness.store import slug
+from vae_variants.harness.store import named, slug
 from vae_variants.registry import UserError
 from vae_variants.report import Claim, write_index, write_text
 from vae_variants.report.markdown import code, escaped, table
@@ -67,7 +67,8 @@ def place(record: StudyRecord) -> str:
 
 def stem(record: StudyRecord) -> str:
     """Start of the names of all files about one study on one data set with one preset."""
-    return f"{slug(place(record))}-{slug(record.name)}"
+    data, text = record.dataset["name"], place(record)
+    return f"{slug(text.replace(data, named(data, data), 1) if ':' in data else text)}-{slug(record.name)}"
 
 
 def verdict(record: StudyRecord) -> str:

@@ -1,0 +1,92 @@
+"""Reads picture files: turned as their EXIF data say, on white if transparent, cropped to a square, in 8 bits."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from vae_variants.datasets.scale import Seen
+from vae_variants.registry import UserError
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # regardless of the suffix; other formats may start a program
+COLOUR = {"RGB", "RGBA", "RGBX", "RGBa", "PA", "CMYK", "YCbCr", "LAB", "HSV"}  # modes
+DAMAGE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Image.Image]:
+    """The first frame or page of a picture. Raises `UserError` for whatever is wrong with it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about metadata
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file, formats=FORMATS) as image:
+                yield image
+    except DAMAGE as error:
+        raise UserError(f"{str(file)!r} is not a readable picture (damaged, truncated or too large): {error}") from error
+
+
+def deep(image: Image.Image) -> bool:
+    """Whether it has more than 8 bits per channel: `convert` would clip them at 255."""
+    return image.mode.startswith(("I", "F"))
+
+
+def coloured(image: Image.Image) -> bool:
+    """Whether it is stored in colour; a palette may be grey."""
+    if image.mode == "P":
+        r, g, b = np.reshape(image.getpalette("RGB") or (0, 0, 0), (-1, 3)).T
+        return not (np.array_equal(r, g) and np.array_equal(g, b))
+    return image.mode in COLOUR
+
+
+def squared(image: Image.Image, size: int, grey: bool) -> Tensor:
+    """(C, size, size) uint8, cropped to a centred square."""
+    upright = ImageOps.exif_transpose(image)
+    if upright.has_transparency_data:
+        upright = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+    fitted = ImageOps.fit(upright.convert("L" if grey else "RGB"), (size, size))
+    return torch.from_numpy(np.array(fitted)).reshape(size, size, -1).movedim(-1, 0)
+
+
+def read_all(files: Sequence[Path], size: int, grey: bool) -> tuple[dict[int, Tensor], list[UserError], list[str]]:
+    """Reads pictures; the meaning of those with more than 8 bits is decided for all of them together.
+
+    Returns:
+        Number of each readable file -> its picture (C, size, size) uint8; what is wrong with the others; what else is to be said.
+    """
+    found, faults, deeper, seen, traits, sides = dict[int, Tensor](), list[UserError](), list[int](), Seen(), Counter[str](), set[int]()
+    for i, file in enumerate(files):
+        try:
+            with opened(file) as image:
+                sides |= {*image.size}
+                traits["colour"] += coloured(image)
+                if deep(image):
+                    seen.add(np.asarray(image))
+                    deeper.append(i)
+                else:
+                    found[i] = squared(image, size, grey)
+                with suppress(*DAMAGE):
+                    traits["frames"] += getattr(image, "is_animated", False)
+        except UserError as fault:
+            faults.append(fault)
+    notes = [f"{min(sides)} to {max(sides)} pixels a side, cropped to squares of {size}"] if sides else []
+    if deeper:
+        what = f"{len(deeper)} of {len(files)} pictures have more than 8 bits"
+        scale = seen.scale(f"{what}, such as {str(files[deeper[0]])!r}:", beside=bool(found))._replace(levels=256)
+        notes.append(f"{what}: {seen}, {scale}")
+        for i in deeper:
+            with opened(files[i]) as image:
+                levels = scale.to_levels(np.asarray(ImageOps.exif_transpose(image)))
+                found[i] = squared(Image.fromarray(levels), size, grey)
+    notes += [f"{traits['colour']} pictures in colour made grey (grey=false keeps it)"] if grey and traits["colour"] else []
+    notes += [f"only the first frame or page of {traits['frames']} pictures"] if traits["frames"] else []
+    return dict(sorted(found.items())), faults, notes

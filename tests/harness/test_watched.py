@@ -17,8 +17,7 @@ import torch
 from tests.faults import ends
 from tests.harness.test_engines import until
 from tests.harness.test_runner import CPU, spec
-from vae_variants import process
-from vae_variants.datasets import load_dataset
+from vae_variants import datasets, process
 from vae_variants.harness import Store, locks, run_all, worker
 from vae_variants.harness.failures import Failure
 from vae_variants.harness.files import StoreError
@@ -167,7 +166,7 @@ def test_last_words_are_read_and_leave_no_file(tmp_path, monkeypatch):
 
 def forget():
     prepared.cache_clear()
-    load_dataset.cache_clear()
+    datasets.read.cache_clear()
 
 
 def test_data_that_have_changed_since_the_start_stop_the_command(tmp_path, monkeypatch):

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from vae_variants.datasets import Dataset, load_dataset
+from vae_variants.components import chosen
+from vae_variants.datasets import DATASETS, Dataset, load_dataset, version
+from vae_variants.datasets.dataset import handed_out
 from vae_variants.evaluation import fidelity
 from vae_variants.harness.fingerprint import fingerprint
 from vae_variants.harness.migrate import MEANING
@@ -19,6 +21,7 @@ TRAINING = 1  # version of the trained models; raise it after a change of how ev
 # options added after the first runs, with what those runs did: at these values they change no key
 ADDED_OPTIONS: dict[str, Any] = {"decay": "constant", "precision": "fp32"}
 received: dict[tuple[str, str], Dataset] = {}  # (name, fidelity) -> data sent from another machine
+seen: dict[str, object] = {}  # name of a data set -> its version
 
 
 def identifying(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,6 +51,14 @@ class RunSpec:
     def key(self) -> str:
         """SHA-256 of identity, images and the sources that can change the numbers. Loads the data set."""
         return self._digest(f"{self.identity}|{self.code}")
+
+    @property
+    def foreign(self) -> frozenset[str]:
+        """The files of plug-ins whose model, part or data set it uses."""
+        values = self.configuration.values
+        used = [(kind.registry, values[kind.key]) for kind in chosen() if kind.key in values]
+        used.append((DATASETS, self.dataset.partition("?")[0].partition(":")[0]))
+        return frozenset(registry.places[name].file for registry, name in used if name in registry.foreign)
 
     @property
     def code(self) -> str:
@@ -85,12 +96,20 @@ def prepared(dataset: str, fidelity_name: str) -> Dataset:
     if (dataset, fidelity_name) in received:
         return received[dataset, fidelity_name]
     level = fidelity(fidelity_name)
-    return load_dataset(dataset).subset(level.train_images, level.evaluation_images)
+    return handed_out(load_dataset(dataset).subset(level.train_images, level.evaluation_images))
+
+
+def look_again(names: Iterable[str]) -> None:
+    """Has `prepared` read data again whose files or loader have changed since this was last called."""
+    found = {name: version(name) for name in names}
+    if any(seen.get(name) != now for name, now in found.items()):
+        prepared.cache_clear()
+    seen.update(found)
 
 
 def receive_dataset(spec: RunSpec, dataset: Dataset) -> None:
     """Has `prepared` return this data set, sent by another machine, instead of loading it."""
-    received[spec.dataset, spec.fidelity] = dataset
+    received[spec.dataset, spec.fidelity] = handed_out(dataset)
     prepared.cache_clear()
 
 

@@ -219,6 +219,6 @@ def write_codes(model: Model, label: str, dataset: Dataset, path: Path) -> None:
 def ids_of(dataset: Dataset) -> dict[str, list[str]]:
     """Names of images by split: file names or rows of `x` for the user's own images, else positions in the split."""
     load, common = parse(dataset.name)
-    if load.func in (images, npz):  # type: ignore[attr-defined]
-        return source_ids(load, common["train"])  # type: ignore[arg-type]
+    if load.func in (images, npz):
+        return source_ids(load, common["train"])
     return {part: [str(i) for i in range(n)] for part, n in dataset.sizes.items()}

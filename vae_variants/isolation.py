@@ -230,7 +230,7 @@ class Snapshot:
         """
         if os.getpid() != self.process:
             os._exit(1)
-        found = ["images of a data set, in place"] if checksums(self.images) != self.sums else []
+        found = ["images of a data set or its classifier, in place"] if checksums(self.images) != self.sums else []
         found += ["the model that it measures"] if checksums(self.own) != self.own_sums else []
         for setting, before in zip(REFUSED, self.refused, strict=True):
             if setting.read() != before:

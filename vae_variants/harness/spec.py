@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from vae_variants.components import chosen
+from vae_variants.components import foreign_files
 from vae_variants.datasets import DATASETS, Dataset, load_dataset, version
 from vae_variants.datasets.dataset import handed_out
 from vae_variants.evaluation import fidelity
@@ -55,10 +55,8 @@ class RunSpec:
     @property
     def foreign(self) -> frozenset[str]:
         """The files of plug-ins whose model, part or data set it uses."""
-        values = self.configuration.values
-        used = [(kind.registry, values[kind.key]) for kind in chosen() if kind.key in values]
-        used.append((DATASETS, self.dataset.partition("?")[0].partition(":")[0]))
-        return frozenset(registry.places[name].file for registry, name in used if name in registry.foreign)
+        name = self.dataset.partition("?")[0].partition(":")[0]
+        return frozenset(foreign_files(self.configuration.values)) | ({DATASETS.places[name].file} if name in DATASETS.foreign else set())
 
     @property
     def code(self) -> str:

@@ -13,6 +13,7 @@ from tests.harness.test_runner import CPU, spec
 from tests.trying import forget
 from vae_variants.checks import checks_of
 from vae_variants.checks.base import outcomes
+from vae_variants.cli.status import planned_rows
 from vae_variants.evaluation.metrics import METRICS
 from vae_variants.evaluation.speed import TIMINGS
 from vae_variants.harness import Record, RunSpec, Store, run_all
@@ -137,7 +138,7 @@ def hostile(folder):
 
 
 def run_of(objective: str, data: str) -> RunSpec:
-    return spec(f"vae[hidden=8,latent=2,epochs=3,objective={objective}]", seeds=(0,), dataset=data)
+    return spec(f"vae[hidden=8,latent=2,epochs=6,objective={objective}]", seeds=(0,), dataset=data)
 
 
 def shows(record: Record, plain: list) -> None:
@@ -187,7 +188,7 @@ def test_in_one_process_each_hostile_run_fails_or_is_undone_and_the_rest_is_as_w
 
 def test_by_the_library(plain, hostile, data, tmp_path):
     known = {"dataset": data, "fidelity": "smoke", "runs": tmp_path}
-    (record,) = vv.run("vae[hidden=8,latent=2,epochs=3,objective=everything]", seeds=1, **known)
+    (record,) = vv.run("vae[hidden=8,latent=2,epochs=6,objective=everything]", seeds=1, **known)
     assert not record.ok
     for _ in range(2):
         (record,) = vv.run(BASELINES[0], seeds=2, retry="all", **known)
@@ -245,5 +246,10 @@ def test_a_plugin_or_a_file_that_is_edited_is_another_one(tmp_path):
             assert record.current
             assert record.started not in [r.started for _, r in Store(tmp_path / "runs").records() if r.key != record.key]
         assert len({*codes}) == len({*digests}) == 2
+        states = [row["state"] for row in planned_rows(Store(tmp_path / "runs"))]
+        assert sorted(states) == ["ok", "ok, stale"]
+        forget(tmp_path)
+        for row in planned_rows(Store(tmp_path / "runs")):  # nobody can tell whether they are stale
+            assert (row["state"], row["stale"]) == ("ok, its plug-in is not loaded", False)
     finally:
         forget(tmp_path)

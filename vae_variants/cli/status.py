@@ -31,7 +31,8 @@ def status(
     """Show which runs are finished, failed, interrupted or missing.
 
     Other code made a stale run; bench --retry older repeats it. Give --plugin for runs of a plug-in. JSON is {"runs": [...]}. Each run has
-    variant, dataset, seeds, fidelity, epochs, state (as the table shows it), status (of each seed), stale, epochs_done, key and folder (null if the run is missing).
+    variant, dataset, seeds, fidelity, epochs, state (as the table shows it), status (of each seed), stale, epochs_done, key and folder
+    (null if the run is missing).
     """
     from vae_variants.harness import Store, unique
 

@@ -7,6 +7,7 @@ dies writes a traceback into a nameless file that both have open.
 
 import ctypes
 import faulthandler
+import itertools
 import multiprocessing
 import os
 import re
@@ -30,6 +31,7 @@ from vae_variants.harness.failures import Failure, classified
 from vae_variants.harness.fingerprint import fingerprint, foreign_metrics
 from vae_variants.harness.limits import format_bytes, out_of_memory_kills, resident_bytes, set_memory_limit
 from vae_variants.harness.locks import PendingRun
+from vae_variants.harness.orphans import MARK, driver, end_marked
 from vae_variants.harness.process import interrupt, prepare
 from vae_variants.harness.protocols import Losses, Settings, Watcher
 from vae_variants.harness.record import Record
@@ -39,6 +41,7 @@ from vae_variants.plugins import SEARCHED, built_in, load_plugins
 from vae_variants.registry import UserError
 
 SPAWN = multiprocessing.get_context("spawn")
+NUMBERS = itertools.count()
 GRACE = 10.0  # seconds that a process has to end by itself
 FRAMES = 12  # of a traceback
 START = 120.0  # seconds that a run has to begin, at least, if its time is limited
@@ -81,11 +84,13 @@ class Worker:
         resource_tracker.ensure_running()  # else `start` does that, and unblocks signals (python/cpython#110844)
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: a terminal sends Ctrl-C to every process
         path, sys.path[:] = sys.path[:], [place for place in sys.path if place in SEARCHED]  # the child gets it as well
+        os.environ[MARK] = self.mark = f"{driver(os.getpid())}.{next(NUMBERS)}."
         try:
             with Connection(os.dup(self.last_words.fileno())) as words:  # pickles a file descriptor
                 self.process = SPAWN.Process(target=work, args=(other, Path.cwd(), self.plugins, words), daemon=True)
                 self.process.start()
         finally:
+            del os.environ[MARK]
             sys.path[:] = path
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         other.close()
@@ -175,6 +180,7 @@ class Worker:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid or 0, signal.SIGKILL)
         self.process.kill()
+        end_marked(self.mark)
         self.process.join()
         self.pipe.close()
         if self.last_words.closed:  # it was ended before

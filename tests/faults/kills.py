@@ -26,6 +26,8 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+
 from vae_variants.evaluation.speed import TIMINGS
 
 __all__ = ["kill_and_compare"]
@@ -61,7 +63,7 @@ def processes(group: int) -> dict[int, list[str]]:
 
 
 class Suite:
-    """A suite in a folder of its own, and how it is started; without a report if it is not to be `whole`."""
+    """A suite in a folder of its own, and how it is started; without a report and on data without labels if it is not to be `whole`."""
 
     def __init__(self, folder: Path, engine: list[str], variants: list[str], epochs: int, whole: bool) -> None:
         self.folder, self.engine, self.whole = folder, engine, whole
@@ -71,7 +73,8 @@ class Suite:
     def start(self, store: str) -> subprocess.Popen[str]:
         plan = ["bench", "mine.toml", "--reports", f"reports-{store}"]
         if not self.whole:
-            plan = ["run", *self.selectors, "--dataset", "digits", "--seeds", "2", "--fidelity", "smoke"]
+            np.savez(self.folder / "plain.npz", x=np.random.default_rng(0).random((200, 6, 6)))
+            plan = ["run", *self.selectors, "--dataset", "npz:plain.npz", "--seeds", "2", "--fidelity", "smoke"]
         self.program = subprocess.Popen(
             [sys.executable, "-m", "vae_variants", *plan, "--runs", store, *self.engine],
             cwd=self.folder,

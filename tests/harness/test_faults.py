@@ -54,7 +54,7 @@ faulty("crashes", lambda: ctypes.string_at(0))
 """
 SAYS = {  # objective -> state, reason, what the end of the traceback has
     "raises": ("error", "ArithmeticError: no such luck", "in raises"),
-    "loops": ("timeout", "longer than 20 s", "in loops"),
+    "loops": ("timeout", "longer than 10 s", "in loops"),
     "takes": ("oom", "can't allocate memory", "torch.ones"),
     "exits": ("error", "exit code 3", ""),
     "leaves": ("error", "SystemExit: 4", "in <lambda>"),
@@ -78,7 +78,7 @@ def made(tmp_path_factory):
         engine = Workers(1, (Path("faulty.py"),))
         plan = [*map(faulty, SAYS), spec("vae[hidden=8,latent=2,epochs=2]", dataset="npz:plain.npz")]
         try:
-            records = run_all(plan, Store("runs"), CPU, timeout=20.0, memory=parse_memory("8g"), engine=engine)
+            records = run_all(plan, Store("runs"), CPU, timeout=10.0, memory=parse_memory("8g"), engine=engine)
         finally:
             engine.close()
         assert run_all(plan, Store("runs"), CPU) == records  # they are there, and not made again
@@ -149,7 +149,8 @@ def test_a_full_disk_or_a_read_only_one_is_one_clear_line(tmp_path, option, says
     if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode:
         pytest.skip("mounting a small file system needs `unshare -rm`")
     command = [sys.executable, "-m", "vae_variants", "run", "vae[hidden=8,latent=2|3|4,epochs=2]", "--fidelity", "smoke", "--seeds", "1"]
-    command += ["--jobs", "0"]
+    command += ["--jobs", "0", "--dataset", "npz:plain.npz"]
+    np.savez(tmp_path / "plain.npz", x=np.random.default_rng(0).random((200, 6, 6)))
     mount = f'mkdir runs && mount -t tmpfs -o {option} none runs && shift 0 && "$@"; code=$?; find runs -name "*.tmp"; exit $code'
     found = subprocess.run(["unshare", "-rm", "sh", "-c", mount, "sh", *command], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert found.returncode == 2, found.stderr

@@ -72,8 +72,8 @@ def prdc(real: Tensor, fake: Tensor, k: int = NEIGHBOURS) -> Coverage:
 
 
 @lru_cache(maxsize=2)
-def real_features(dataset: Dataset, n: int) -> Tensor:
-    return classifier(dataset)[0].embed(dataset.grey()[spread(len(dataset.test), n)])
+def real_features(dataset: Dataset, n: int, steps: int) -> Tensor:
+    return classifier(dataset, steps)[0].embed(dataset.grey()[spread(len(dataset.test), n)])
 
 
 def embedded(e: Evaluation) -> tuple[Tensor, Tensor]:
@@ -82,7 +82,7 @@ def embedded(e: Evaluation) -> tuple[Tensor, Tensor]:
         raise Skip("the data set has no labels, so there is no classifier")
     if len(e.dataset.labels["train"].unique()) < 2:
         raise Skip("the data set has one class, so there is no classifier")
-    real = real_features(e.dataset, len(e.sample_means))
+    real = real_features(e.dataset, len(e.sample_means), e.fidelity.classifier_steps)
     if len(real) < 4 * NEIGHBOURS:
         raise Skip(f"fewer than {4 * NEIGHBOURS} test images")
     return real, e.sample_features[: len(real)]

@@ -169,4 +169,4 @@ class Evaluation:
     @cached_property
     def sample_features(self) -> Tensor:
         """Features of `sample_means` from the data set's classifier, which is trained on first use, (n, F) float64."""
-        return classifier(self.dataset)[0].embed(self.sample_means)
+        return classifier(self.dataset, self.fidelity.classifier_steps)[0].embed(self.sample_means)

@@ -82,16 +82,16 @@ def weights() -> Iterator[Tensor]:
 
 
 @lru_cache(maxsize=2)
-def classifier(dataset: Dataset) -> tuple[Classifier, float]:
+def classifier(dataset: Dataset, most: int = STEPS[1]) -> tuple[Classifier, float]:
     """The classifier of a labelled data set and its test accuracy, trained on the training images from a fixed seed.
 
-    Adam, batches of 128, 30 epochs but at least 300 and at most 1500 steps. Raises ValueError without labels.
+    Adam, batches of 128, 30 epochs but at least 300 and at most 1500 steps, and never over `most`. Raises ValueError without labels.
     """
     if dataset.labels is None or dataset.classes is None:
         raise ValueError("a classifier needs labels")
     x, y = dataset.grey("train"), dataset.labels["train"]
     batch = min(BATCH, len(x))
-    steps = min(max(EPOCHS * len(x) // batch, STEPS[0]), STEPS[1])
+    steps = min(max(EPOCHS * len(x) // batch, STEPS[0]), STEPS[1], most)
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(derive_seed("classifier", dataset.digest))
         model = Classifier(dataset.shape, len(dataset.classes))

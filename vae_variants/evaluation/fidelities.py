@@ -28,13 +28,14 @@ class Fidelity:
     local_steps: int = 300  # of the optimisation of q for each image
     start: str = "encoder"  # of the annealing: q(z | x) or the prior
     schedule: str = "sigmoid"  # of the temperatures
+    classifier_steps: int = 1500  # at most, of the classifier in whose features samples are compared
     sweep: bool = False  # also measure the throughput at the fastest batch size
 
 
 FIDELITIES = {
     f.name: f
     for f in (
-        Fidelity("smoke", 2, 400, 100, 4, 50, 100, 2, 100, 0.02, temperatures=10, local_steps=10),
+        Fidelity("smoke", 2, 400, 100, 4, 50, 100, 2, 100, 0.02, temperatures=4, local_steps=10, classifier_steps=60),
         Fidelity("quick", 10, 10_000, 2_000, 4, 100, 500, 0, 500, 0.05),
         Fidelity("full", None, None, None, 10, 1000, 1000, 0, 1000, 0.05),
         Fidelity("thorough", None, None, None, 10, 5000, 1000, 100, 1000, 0.05, sweep=True),

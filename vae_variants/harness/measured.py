@@ -43,7 +43,7 @@ def score(e: Evaluation, found: dict[str, Any]) -> None:
     if isinstance(e.model, LatentVariable) and all(map(math.isfinite, units := e.elbo.rate_units.tolist())):
         found["series"].setdefault("kl_units", {})[str(e.seed)] = [round(v, 6) for v in units]
     if isinstance(e.model, MeanSampler) and e.dataset.labels is not None:
-        model, accuracy = classifier(e.dataset)
+        model, accuracy = classifier(e.dataset, e.fidelity.classifier_steps)
         found["classifier"] = {"digest": model.digest, "test_accuracy": accuracy}
 
 

@@ -36,11 +36,11 @@ def beside(
     close to its mark or nowhere.
     """
     marks = [Bbox([[x - MARK, y - MARK], [x + MARK, y + MARK]]) for x, y in points]
-    boxes, lines, found = list[Bbox](), [*others], list[Bbox | None]()
+    boxes, lines, found = list[Bbox](), np.reshape(others, (-1, 2)), list[Bbox | None]()
 
     def free(box: Bbox, way: Sequence[Point], i: int) -> bool:
         inside = within.x0 <= box.x0 and box.x1 <= within.x1 and within.y0 <= box.y0 and box.y1 <= within.y1
-        if not inside or box.count_overlaps(boxes + marks) or any(box.contains(*p) for p in lines):
+        if not inside or box.count_overlaps(boxes + marks) or ((lines >= box.min) & (lines <= box.max)).all(1).any():
             return False
         return not any(other.contains(*p) for other in (*boxes, *marks[:i], *marks[i + 1 :]) for p in way)
 
@@ -51,7 +51,7 @@ def beside(
         box, way = next(((box, way) for box, way in ways if free(box, way, i)), (None, []))
         found.append(box)
         boxes += [box] if box else []
-        lines += way
+        lines = np.concatenate([lines, np.reshape(way, (-1, 2))])
     return found
 
 

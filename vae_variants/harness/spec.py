@@ -1,5 +1,6 @@
 """What to run: a configuration, a data set, the seeds that train together, and a preset for the evaluation."""
 
+import copy
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ def capped(defaults: Mapping[str, Any], fidelity_name: str) -> dict[str, Any]:
 def prepared(dataset: str, fidelity_name: str) -> Dataset:
     """The data set as a run of that preset sees it."""
     if (dataset, fidelity_name) in received:
-        return received[dataset, fidelity_name]
+        return handed_out(copy.deepcopy(received[dataset, fidelity_name]))  # what is sent stays as it was
     level = fidelity(fidelity_name)
     return handed_out(load_dataset(dataset).subset(level.train_images, level.evaluation_images))
 
@@ -107,7 +108,7 @@ def look_again(names: Iterable[str]) -> None:
 
 def receive_dataset(spec: RunSpec, dataset: Dataset) -> None:
     """Has `prepared` return this data set, sent by another machine, instead of loading it."""
-    received[spec.dataset, spec.fidelity] = handed_out(dataset)
+    received[spec.dataset, spec.fidelity] = dataset
     prepared.cache_clear()
 
 

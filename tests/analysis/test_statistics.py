@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from vae_variants.analysis.statistics import bca, compare, holm, interval, rank_intervals, sign_flip, smallest_p, top_group
@@ -89,7 +93,31 @@ def test_the_top_group_holds_what_cannot_be_told_from_the_best():
     elsewhere = {seed + 2: value - 1e6 for seed, value in table["worse"].items()}  # three seeds in common, and one of two
     assert top_group({**table, "three": elsewhere}, "higher") == ["best", "as good"]
     fewer = {seed + 1: value for seed, value in elsewhere.items()}
-    assert top_group({**table, "two": fewer}, "higher") == ["best", "as good", "two"]
+    assert top_group({**table, "two": fewer}, "higher") == [], "it shares too few seeds with any other to be behind it"
+    lucky = {"A": {0: -90.0, 1: -91.0, 2: -92.0, 3: -130.0, 4: -131.0}, "B": {0: -92.0, 1: -93.1, 2: -94.05}}
+    assert top_group(lucky, "higher") == ["A"], "B did not run the hard seeds"
+
+
+VALUES = st.one_of(st.integers(-3, 3).map(float), st.floats(-1e6, 1e6, allow_subnormal=False))
+TABLES = st.dictionaries(st.sampled_from("abcdef"), st.dictionaries(st.integers(0, 6), VALUES, max_size=7), max_size=5)
+
+
+@settings(max_examples=300, deadline=None)
+@given(TABLES, st.permutations(range(7)), st.randoms(use_true_random=False))
+def test_the_best_is_ahead_over_every_set_of_common_seeds_whatever_the_order(table, seeds, random):
+    group = top_group(table, "higher")
+    judged = {label: values for label, values in table.items() if len(values) >= 3}
+    for other in set(judged) - set(group[:1]) if group else ():
+        common = judged[group[0]].keys() & judged[other].keys()
+        assert len(common) >= 3
+        best, behind = (math.fsum(judged[label][seed] for seed in common) for label in (group[0], other))
+        assert best >= behind
+    shuffled = [(label, {seeds[seed]: value for seed, value in values.items()}) for label, values in table.items()]
+    random.shuffle(shuffled)
+    assert top_group(dict(shuffled), "higher") == group
+    assert top_group({label: {s: -x for s, x in values.items()} for label, values in shuffled}, "lower") == group
+    whole = {label: values for label, values in judged.items() if values.keys() == set(range(7))}
+    assert bool(top_group(whole, "higher")) == bool(whole), "with the same seeds there is a best"
 
 
 def test_rank_intervals_keep_the_pairing():

@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import takewhile
 from typing import NamedTuple
 
 import numpy as np
@@ -165,20 +166,37 @@ def welch(values: Sequence[float], baseline: Sequence[float], level: float = 0.9
     return Interval(mean, low, high, n), float(found.pvalue)
 
 
-def top_group(table: Mapping[str, Mapping[int, float]], better: str, level: float = 0.95) -> list[str]:
-    """The label with the best mean, then the labels that are statistically tied with it, from label -> seed -> value.
+def behind_best(table: Mapping[str, Mapping[int, float]], better: str) -> tuple[str, dict[str, float]] | None:
+    """The best label, and for each other label the p of a paired t-test against it, Holm-adjusted, in the order of the mean differences.
 
-    A variant is not tied if a paired t-test against the best, Holm-adjusted over all variants, rejects at 1 - level. Variants of
-    fewer than `LEAST_SEEDS` seeds are left out; those that share fewer with the best are tied, because no test is possible.
+    The best has the better mean over the seeds that it shares with each other label, at least `LEAST_SEEDS` of them. Labels of fewer
+    seeds are left out. None if no label is the best: too few seeds are shared, or common seeds order three labels in a circle.
     """
     sign = {"higher": 1.0, "lower": -1.0}[better]
-    means = {label: sign * math.fsum(v.values()) / len(v) for label, v in table.items() if len(v) >= LEAST_SEEDS}
-    if not means:
+    rows = {label: {seed: sign * x for seed, x in v.items()} for label, v in table.items() if len(v) >= LEAST_SEEDS}
+    for best in sorted(rows, key=lambda label: (-math.fsum(rows[label].values()) / len(rows[label]), label)):
+        ahead = {}
+        for label in sorted(rows.keys() - {best}):
+            common = rows[best].keys() & rows[label].keys()
+            if len(common) < LEAST_SEEDS or math.fsum(rows[best][s] for s in common) < math.fsum(rows[label][s] for s in common):
+                break
+            ahead[label] = paired(rows[best], rows[label])
+        else:
+            others = sorted(ahead, key=lambda label: math.fsum(ahead[label]) / len(ahead[label]))
+            return best, dict(zip(others, holm([t_test(ahead[label]) for label in others]), strict=True))
+    return None
+
+
+def top_group(table: Mapping[str, Mapping[int, float]], better: str, level: float = 0.95) -> list[str]:
+    """The best label, then the labels that are statistically tied with it, from label -> seed -> value (`behind_best`).
+
+    A label is tied if its test does not reject at 1 - level. The group ends at the first label that is not tied, so that a noisy one is
+    not in it where one with a better mean is not. Empty if no label is the best.
+    """
+    if (found := behind_best(table, better)) is None:
         return []
-    best, *others = sorted(means, key=means.__getitem__, reverse=True)
-    differences = {label: d for label in others if len(d := paired(table[label], table[best])) >= LEAST_SEEDS}
-    p = dict(zip(differences, holm([t_test(d) for d in differences.values()]), strict=True))
-    return [best, *(label for label in others if p.get(label, 1.0) > 1 - level)]
+    best, p = found
+    return [best, *takewhile(lambda label: p[label] > 1 - level, p)]
 
 
 def rank_intervals(

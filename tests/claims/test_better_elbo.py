@@ -5,9 +5,12 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from bench.claims.better_elbo import QUALITIES, BetterElbo, correlations, labels, measured, variants
@@ -37,15 +40,30 @@ def judged(values: pd.DataFrame):
 
 @pytest.mark.parametrize("quality", QUALITIES)
 def test_agreement_is_plus_one_whichever_way_is_better(quality) -> None:
-    assert correlations(planted(lambda i, seed: i), "binary", quality) == (6, pytest.approx([1.0] * 3))
-    assert correlations(planted(lambda i, seed: -i), "binary", quality) == (6, pytest.approx([-1.0] * 3))
+    for sign in (1, -1):
+        found = correlations(planted(lambda i, seed, sign=sign: sign * i), "binary", quality)
+        assert found == (6, pytest.approx([sign] * 3), pytest.approx((sign, sign)))
 
 
 def test_each_seed_has_its_own_correlation() -> None:
     order = [[0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 5, 4], [5, 1, 2, 3, 4, 0]]
-    _, found = correlations(planted(lambda i, seed: order[seed][i]), "binary", "fd")
+    _, found, _ = correlations(planted(lambda i, seed: order[seed][i]), "binary", "fd")
     assert found == pytest.approx([spearmanr(range(6), each).statistic for each in order])
     assert found == pytest.approx([1.0, 1 - 12 / 210, 1 - 300 / 210])  # 1 - 6 sum d^2 / (n (n^2 - 1))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(5, 9))
+def test_the_interval_is_over_variants_and_never_leaves_minus_one_to_one(chance, count) -> None:
+    """The same ranks in every seed leave no spread over seeds; which variants were chosen still decides."""
+    ranks = np.random.default_rng(chance).permutation(count)
+    n, found, (low, high) = correlations(planted(lambda i, seed: int(ranks[i]), variants=count), "binary", "fd")
+    assert n == count and found == pytest.approx([spearmanr(range(count), ranks).statistic] * 3)
+    assert -1 <= low <= found[0] + 1e-9 and found[0] - 1e-9 <= high <= 1
+    assert (high - low > 0.1) == (abs(found[0]) < 1 - 1e-9)
+    (effect, _) = judged(planted(lambda i, seed: int(ranks[i]), variants=count)).effects
+    assert (effect.low, effect.high) == (low, high)
+    assert effect.verdict is (Verdict.SUPPORTED if low > 0.5 else Verdict.REFUTED if high < 0.5 else Verdict.INCONCLUSIVE)
 
 
 def test_a_variant_with_fewer_seeds_and_a_missing_value_are_left_out() -> None:
@@ -106,9 +124,9 @@ def test_nothing_measured_is_no_verdict() -> None:
         assert judged(planted(lambda i, seed: i).assign(**{name: float("nan")})).verdict is Verdict.INCONCLUSIVE
 
 
-def test_data_without_labels_are_one_line_before_anything_is_trained(tmp_path) -> None:
+def test_data_without_labels_are_one_line_before_anything_is_trained(tmp_path, monkeypatch) -> None:
     lab = Lab("digits", "smoke", (0,), Store(tmp_path), torch.device("cpu"))
-    lab.dataset = replace(lab.dataset, labels=None)
+    monkeypatch.setattr(Lab, "dataset", replace(lab.dataset, labels=None))
     with pytest.raises(UserError, match=r"^data set 'digits' has no labels, which this study needs$"):
         BetterElbo().measure(lab)
     assert not list(tmp_path.rglob("record.json"))

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from bench.claims.posterior_shape import COUNT, PosteriorShape, binomial, modes, of_units, share_above
+from bench.claims.posterior_shape import COUNT, PosteriorShape, activity, binomial, modes, of_units, share_above
 from vae_variants.datasets import Dataset
 from vae_variants.evaluation import Evaluation, fidelity
 from vae_variants.harness import Store
@@ -83,11 +83,10 @@ def unit(code: str, name: str, seed: int, j: int, kind: str, sigma: float) -> di
         "trained as": name,
         "seed": seed,
         "unit": j,
-        "active": kind,
-        "variance of the mean": 0.5 if kind == "active" else 0.0,
+        "variance of the mean": 1 - sigma**2 if kind == "active" else 0.0,
         "σ of q": sigma,
         "share of images with σ over 0.5": float(sigma > 0.5),
-        "entropy reduction (nats)": -math.log(sigma),
+        "entropy reduction (nats)": -math.log(sigma) if kind == "active" else 0.0,
     }
 
 
@@ -182,7 +181,12 @@ def test_units_of_a_model(tiny: Dataset) -> None:
         assert row["variance of the mean"] == pytest.approx((mean[:, j] - mean[:, j].mean()).square().mean().item(), rel=1e-6)
         assert row["σ of q"] == pytest.approx(scale[:, j].mean().item(), rel=1e-6)
         assert row["entropy reduction (nats)"] == pytest.approx(-scale[:, j].log().mean().item(), rel=1e-6)
-        assert row["active"] == ("active" if row["variance of the mean"] > 0.01 else "inactive")
+    carried = 0.5 * ((mean - mean.mean(0)).square() + scale.square() - 1) - scale.log()  # KL to a Gaussian around the unit's mean
+    made = pd.DataFrame([unit("2 units", "VAE", 5, j, "active", sigma) for j, sigma in enumerate((0.89, 0.92))])
+    assert activity(made)["active"].tolist() == ["active", "inactive"], "0.1 nat is a sigma of 0.905 where v + sigma^2 = 1"
+    rows = pd.DataFrame(of_units("2 units", "VAE", e))
+    told = (rows["variance of the mean"] + rows["σ of q"] ** 2 - 1) / 2 + rows["entropy reduction (nats)"]
+    assert (told <= carried.mean(0).numpy() + 1e-9).all() and (told > 0).all()
 
 
 def test_on_digits(tmp_path: Path) -> None:

@@ -57,16 +57,20 @@ def compared(
     if (above is None) == (below is None):
         raise ValueError("give either above or below")
     found = interval(values, level)
-    sign, threshold = (1, above) if above is not None else (-1, below)
+    threshold = above if above is not None else below
     assert threshold is not None
+    criterion = f"{'above' if above is not None else 'below'} {threshold:g}"
+    effect = Effect(where, found.mean, found.low, found.high, level, found.n, of, unit, criterion, Verdict.INCONCLUSIVE)
+    return effect if found.low is None or found.high is None else within(effect, (found.low, found.high), threshold)
+
+
+def within(effect: Effect, span: tuple[float, float], threshold: float) -> Effect:
+    """The effect with this interval, judged by it: for one that Student's interval over seeds is too narrow for."""
+    (low, high), above = span, effect.criterion.startswith("above")
     verdict = Verdict.INCONCLUSIVE
-    if found.low is not None and found.high is not None and found.n >= LEAST_SEEDS:
-        if found.low > threshold:
-            verdict = Verdict.SUPPORTED if sign > 0 else Verdict.REFUTED
-        elif found.high < threshold:
-            verdict = Verdict.REFUTED if sign > 0 else Verdict.SUPPORTED
-    criterion = f"{'above' if sign > 0 else 'below'} {threshold:g}"
-    return Effect(where, found.mean, found.low, found.high, level, found.n, of, unit, criterion, verdict)
+    if effect.n >= LEAST_SEEDS and (low > threshold or high < threshold):
+        verdict = Verdict.SUPPORTED if (low > threshold) == above else Verdict.REFUTED
+    return effect._replace(low=low, high=high, verdict=verdict)
 
 
 def checked(where: Mapping[str, str], value: float, *, below: float, n: int, of: str, unit: str = "") -> Effect:

@@ -100,7 +100,7 @@ def show_verdict(record: StudyRecord) -> None:
     from rich.table import Table
 
     from vae_variants.harness.progress import out
-    from vae_variants.studies.page import HEADER, TRIED, effects_table
+    from vae_variants.studies.page import HEADER, effects_table, tried
 
     if record.judgement is None:
         print(f"failed: {record.error}")
@@ -111,5 +111,4 @@ def show_verdict(record: StudyRecord) -> None:
             table.add_row(*row)
         out.print(table)
         print()
-    print(f"{TRIED} It would be:" if record.fidelity.startswith("smoke") else "Verdict:", end=" ")
-    print(f"{record.judgement.verdict.value}. {record.judgement.reason}")
+    print(f"{tried(record) or 'Verdict:'} {record.judgement.verdict.value}. {record.judgement.reason}")

@@ -22,7 +22,10 @@ from vae_variants.studies.record import StudyRecord, attempt, judged, read_all
 from vae_variants.studies.study import STUDIES, Cell, Findings
 
 MARKS = {Verdict.SUPPORTED: "✔", Verdict.CONDITIONAL: "◐", Verdict.INCONCLUSIVE: "?", Verdict.REFUTED: "✘"}
-TRIED = "The preset smoke only shows that a study runs: models of two epochs are no evidence."
+TRIED = {
+    "smoke": "The preset smoke only shows that a study runs: models of two epochs are no evidence. It would be:",
+    "quick": "A trial, because models of the preset quick are trained for few epochs; `--fidelity full` decides. Here it is:",
+}
 INTRODUCTION = """\
 # Textbook claims, tested
 
@@ -32,6 +35,7 @@ Each study states beforehand when its claim counts as supported. If that rule wa
 - **Not supported**: the interval excludes the claim.
 - **Supported under conditions**: the claim holds in some settings and fails in others.
 - **Inconclusive**: the evidence does not decide.
+- **Trial**: the preset is `quick`. Reports, too, call no variant best at that preset.
 
 [claims.csv](claims.csv) has every effect; `data/` has every measured table as CSV and the records as JSON.
 """
@@ -71,17 +75,24 @@ def stem(record: StudyRecord) -> str:
     return f"{slug(text.replace(data, named(data, data), 1) if ':' in data else text)}-{slug(record.name)}"
 
 
+def tried(record: StudyRecord) -> str:
+    """Why the preset is too small for a verdict, before the one that it would be; empty for other presets."""
+    return TRIED.get(record.fidelity.partition("[")[0], "")
+
+
 def verdict(record: StudyRecord) -> str:
     if record.fidelity.startswith("smoke"):
         return "only tried out"
-    return "failed" if record.judgement is None else f"{MARKS[record.judgement.verdict]} {record.judgement.verdict.value}"
+    if record.judgement is None:
+        return "failed"
+    return f"trial: {record.judgement.verdict.value}" if tried(record) else f"{MARKS[record.judgement.verdict]} {record.judgement.verdict}"
 
 
 def reasoned(record: StudyRecord) -> str:
     if record.judgement is None:
         return f"There is no verdict: {escaped(record.error)}"
-    if record.fidelity.startswith("smoke"):
-        return f"{TRIED} It would be: {record.judgement.verdict.value}. {escaped(record.judgement.reason)}"
+    if why := tried(record):
+        return f"{escaped(why)} {record.judgement.verdict.value}. {escaped(record.judgement.reason)}"
     return f"**{verdict(record)}.** {escaped(record.judgement.reason)}"
 
 
@@ -231,15 +242,18 @@ def write_all(measured: Sequence[tuple[StudyRecord, Findings]], reports: Path) -
 
 
 def claims_on(dataset: str, reports: Path) -> list[Claim]:
-    """The verdicts in `reports`/claims on one data set, for a report on it. If they cannot be read, a warning and no verdicts."""
+    """The verdicts in `reports`/claims on one data set, for a report on it. If they cannot be read, a warning and no verdicts.
+
+    A trial is left out if the same study has a verdict.
+    """
     try:
         found = ordered(r for r in read_all(reports / "claims" / "data") if r.dataset["name"] == dataset)
     except (UserError, OSError) as error:
         print(f"warning: the report has no claims: {error}", file=sys.stderr)
         return []
-    claims = []
+    claims, judged_fully = [], {r.name for r in found if not tried(r)}
     for r in found:
-        if not r.fidelity.startswith("smoke"):
+        if not (r.fidelity.startswith("smoke") or (tried(r) and r.name in judged_fully)):
             reason = r.judgement.reason if r.judgement else f"There is no verdict: {r.error}"
             claims.append(Claim(r.name, r.claim, verdict(r), reason, place(r), f"../claims/{stem(r)}.md"))
     return claims

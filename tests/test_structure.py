@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "vae_variants"
 FILES = sorted(path for folder in ("vae_variants", "bench", "tests") for path in (ROOT / folder).rglob("*.py"))
 LAYERS = (  # a package imports from its own layer and those before it
-    {"registry", "components", "process", "memory"},
+    {"registry", "components", "isolation", "memory"},
     {"models"},
     {"variants"},
     {"datasets"},

@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from vae_variants.harness import Record, RunSpec, Store, run_all
 from vae_variants.harness.environment import choose_device
 from vae_variants.harness.files import load_tensors
+from vae_variants.harness.protocols import Retry
 from vae_variants.harness.spec import capped
 from vae_variants.harness.store import MODEL, RECORD
 from vae_variants.integrations.export import read_model, rebuilt
 from vae_variants.models.base import DataDependent, Model
 from vae_variants.plugins import load_plugins
-from vae_variants.registry import UserError, user_path
+from vae_variants.registry import UserError, closest, user_path
 from vae_variants.variants import configure
 
 
@@ -23,6 +25,7 @@ def run(
     fidelity: str = "full",
     epochs: int | None = None,
     device: str = "auto",
+    retry: Retry = "never",
     runs: str | Path = "runs",
 ) -> list[Record]:
     """Train and score every configuration that selectors name; finished runs are reused.
@@ -34,6 +37,7 @@ def run(
         fidelity: preset of training and evaluation: full, thorough, quick or smoke.
         epochs: instead of each configuration's own.
         device: auto, cpu, cuda or cuda:N.
+        retry: which finished runs to make again: never, failed, older (stale ones), scores (only the metrics), all.
         runs: folder of records.
 
     Returns:
@@ -48,7 +52,9 @@ def run(
     if epochs is not None:
         configurations = [c.with_defaults(epochs=epochs) for c in configurations]
     specs = [RunSpec(c, dataset, tuple(count), fidelity) for c in configurations]
-    return run_all(specs, Store(runs), device=choose_device(device))
+    if retry not in get_args(Retry):
+        raise UserError(closest("retry", retry, get_args(Retry)))
+    return run_all(specs, Store(runs), choose_device(device), retry)
 
 
 def rank(records: Sequence[Record], metric: str) -> list[tuple[str, float, tuple[int, int] | None]]:

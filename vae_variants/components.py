@@ -93,6 +93,12 @@ def chosen() -> list[Kind]:
     return [KINDS["model"], *parts()]
 
 
+def foreign_files(values: Mapping[str, Any]) -> list[str]:
+    """The files of plug-ins whose model or parts a configuration names."""
+    used = [(kind.registry, values[kind.key]) for kind in chosen() if kind.key in values]
+    return [registry.places[name].file for registry, name in used if name in registry.foreign]
+
+
 # -- what validators share ---------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -35,8 +35,11 @@ MOVED = {  # modules of earlier versions -> where their names are now
     "studies.judging": "analysis.verdicts",
 }
 
+SEARCHED = tuple(sys.path)  # before a plug-in adds a folder
+
 Added = list[tuple[Registry[Any], str]]  # registries and names in them
 loaded: dict[str, tuple[str, Added]] = {}  # name of a plug-in's module -> digest of its text, what it registered
+versions: dict[Path, str] = {}  # file of a plug-in -> digest of the text that was loaded, with its package's
 left_out: set[str] = set()  # entry points that failed
 
 
@@ -62,7 +65,7 @@ def load_plugins(paths: Iterable[str | Path] = (), *, quiet: bool = False) -> No
         if place in left_out:
             continue
         try:
-            with all_or_nothing(point.module):
+            with all_or_nothing(point.module), importing():
                 loading.set(file_of(point))  # which imports the packages around the module
                 point.load()
         except (Exception, SystemExit) as error:
@@ -104,13 +107,21 @@ def load_plugin(path: str | Path) -> Added:
     unload(name)
     sys.modules[name] = importlib.util.module_from_spec(spec)  # where dataclasses and `inspect` look for it
     try:
-        with all_or_nothing(str(path)) as added:
+        with all_or_nothing(str(path)) as added, importing():
             spec.loader.exec_module(sys.modules[name])
     except (Exception, SystemExit) as error:
         unload(name)
         raise UserError(f"plug-in {shown!r} failed to import: {explained(error, path)}") from error
     loaded[name] = (digest, added)
+    versions.update(dict.fromkeys(files, digest))
     return added
+
+
+def importing() -> AbstractContextManager[None]:
+    """A context for the import of a plug-in: raises `UserError` if it changes what runs share."""
+    from vae_variants.isolation import unchanged  # imports torch, which help does without
+
+    return unchanged("the import", "do that inside the function that needs it, and restore it there")
 
 
 def unload(name: str) -> None:

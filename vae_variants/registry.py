@@ -156,6 +156,11 @@ class Registry(dict[str, T]):
         self.pop(name, None)
         self.places.pop(name, None)
 
+    @property
+    def foreign(self) -> dict[str, T]:
+        """What is not built in."""
+        return {name: obj for name, obj in self.items() if name in self.places and not self.places[name].own}
+
     def __missing__(self, name: str) -> T:
         raise UserError(closest(self.kind, name, self))
 

@@ -29,11 +29,11 @@ from vae_variants.datasets import load_dataset, split
 from vae_variants.evaluation import Evaluation, fidelity
 from vae_variants.evaluation.evaluation import ELEMENTS
 from vae_variants.harness.environment import environment
+from vae_variants.harness.process import prepare
 from vae_variants.models.fvbn import FVBN
 from vae_variants.models.likelihoods import Support
 from vae_variants.models.made import MADE
 from vae_variants.models.objectives import elbo
-from vae_variants.process import prepare
 from vae_variants.training.population import Population
 from vae_variants.training.precision import has_effect
 

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 
-__all__ = ["closes", "crashes", "exits", "forks", "sleeps", "waits"]
+__all__ = ["closes", "crashes", "exits", "forks", "leaves", "sleeps", "waits"]
 
 
 def closes(*_: object) -> None:
@@ -24,6 +24,17 @@ def forks(pipe, *_: object) -> None:
         time.sleep(120)
     pipe.send((child, 1))
     os._exit(3)
+
+
+def leaves(pipe, *_: object) -> None:
+    """Leaves a process with a session of its own, and another that this one has started."""
+    if os.fork() == 0:
+        os.setsid()
+        child = os.fork()
+        if child:
+            pipe.send((os.getpid(), child))
+        time.sleep(120)
+    time.sleep(120)
 
 
 def waits(pipe, *_: object) -> None:

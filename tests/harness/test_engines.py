@@ -145,7 +145,7 @@ def test_a_process_that_dies_is_one_failed_run(stopped):
 
 def test_one_press_of_ctrl_c_stops_all_keeps_epochs_and_leaves_no_process(stopped):
     assert stopped.code == 130, stopped.said
-    assert [line.split(" ")[0] for line in stopped.said] == ["4", "the", "[1/4]", "[2/4]", "[3/4]", "interrupted;"]
+    assert [line.split(" ")[0] for line in stopped.said] == ["data", "4", "the", "[1/4]", "[2/4]", "[3/4]", "interrupted;"]
     assert not stopped.orphans
     (checkpoint,) = stopped.kept
     assert checkpoint.stat().st_mtime >= stopped.pressed - 1

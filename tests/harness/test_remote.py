@@ -37,7 +37,7 @@ class Pretended:
     answers: list[object]
 
     def __init__(self, paths):
-        self.paths, self.epochs, self.pipe, self.process = paths, (0, 0), None, SimpleNamespace(pid=0, terminate=lambda: None)
+        self.paths, self.epochs, self.pipe, self.process = paths or (), (0, 0), None, SimpleNamespace(pid=0, terminate=lambda: None)
         self.wait = self.end = lambda _: None
         self.made.append(self)
 
@@ -76,7 +76,9 @@ def test_plugins_stay_where_a_process_that_waits_can_read_them():
     for _ in range(2):
         assert made(plugins=("FIRST = 1", "SECOND = 2")) is RECORD
     (worker,) = Pretended.made
-    assert [path.read_text() for path in worker.paths] == ["FIRST = 1", "SECOND = 2"]
+    assert worker.paths == ()  # its run uses no plug-in
+    (engine,) = remote.engines.values()
+    assert [path.read_text() for path in engine.plugins] == ["FIRST = 1", "SECOND = 2"]
 
 
 def test_a_process_stays_with_its_gpu(monkeypatch):

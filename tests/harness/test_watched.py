@@ -6,6 +6,8 @@ import errno
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,12 +19,11 @@ import torch
 from tests.faults import ends
 from tests.harness.test_engines import until
 from tests.harness.test_runner import CPU, spec
-from vae_variants import process
-from vae_variants.datasets import load_dataset
-from vae_variants.harness import Store, locks, run_all, worker
+from vae_variants import datasets
+from vae_variants.harness import Store, locks, orphans, process, run_all, worker
 from vae_variants.harness.failures import Failure
 from vae_variants.harness.files import StoreError
-from vae_variants.harness.limits import ceiling, require_machine, set_memory_limit
+from vae_variants.harness.limits import ceiling, require_machine, resident_bytes, set_memory_limit
 from vae_variants.harness.locks import PendingRun
 from vae_variants.harness.progress import Log
 from vae_variants.harness.protocols import Settings
@@ -156,6 +157,43 @@ def test_a_process_that_died_while_it_waited_costs_no_run(watched, monkeypatch):
     assert (started.runs_made, started.began is None) == (0, False)
 
 
+def test_processes_with_a_session_of_their_own_end_with_the_worker(monkeypatch):
+    monkeypatch.setattr(worker, "work", ends.leaves)
+    started = worker.Worker()
+    left = started.pipe.recv()
+    assert all(map(alive, left))
+    started.end(Failure("", ""))
+    assert until(lambda: not any(map(alive, left)), 10)
+
+
+KILLED = """
+import os, runpy, signal, subprocess, sys
+orphans = runpy.run_path(sys.argv[1])
+mark = orphans["driver"](os.getpid())
+marked = os.environ | {orphans["MARK"]: mark + ".1."}
+child = subprocess.Popen(["sleep", "120"], env=marked, start_new_session=True, stdout=subprocess.DEVNULL)
+print(child.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_processes_of_a_run_end_when_the_driver_is_killed():
+    done = subprocess.run([sys.executable, "-c", KILLED, orphans.__file__], stdout=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert until(lambda: not alive(int(done.stdout)), 20)
+
+
+def test_the_memory_of_a_run_is_that_of_all_its_processes():
+    alone = resident_bytes(os.getpid())
+    holds = "x = bytearray(b'1') * 2**26; print(1, flush=True); input()"
+    child = subprocess.Popen([sys.executable, "-c", holds], stdin=-1, stdout=-1)
+    try:
+        child.stdout.readline()
+        assert resident_bytes(os.getpid()) > alone + 2**26 - 2**24
+    finally:
+        child.communicate(b"\n")
+
+
 def test_last_words_are_read_and_leave_no_file(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(worker, "work", ends.crashes)
@@ -167,7 +205,7 @@ def test_last_words_are_read_and_leave_no_file(tmp_path, monkeypatch):
 
 def forget():
     prepared.cache_clear()
-    load_dataset.cache_clear()
+    datasets.read.cache_clear()
 
 
 def test_data_that_have_changed_since_the_start_stop_the_command(tmp_path, monkeypatch):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from vae_variants.datasets import load_dataset
 from vae_variants.harness import Record, RunSpec, Store, run_all
 from vae_variants.variants import configure
 
@@ -20,10 +19,6 @@ def test_a_report_does_not_mix_data_of_one_name(tmp_path, monkeypatch, capsys):
     store, specs = Store("runs"), [RunSpec(configure(f"vae[hidden=4,latent=2,epochs={n}]")[0], "npz:a.npz", (0,), "smoke") for n in (1, 2)]
     for i, due in enumerate((specs, specs[:1])):
         np.savez("a.npz", x=np.random.default_rng(i).random((90, 6, 6)))
-        load_dataset.cache_clear()
-        from vae_variants.harness.spec import prepared
-
-        prepared.cache_clear()
         for record in run_all(due, store, device=torch.device("cpu")):
             assert isinstance(record, Record)
     make_report("digits", specs, tmp_path / "runs", tmp_path / "reports", {})

@@ -327,7 +327,7 @@ def test_a_prepared_process_has_no_numbers_too_small_to_be_normal() -> None:
     """In every thread: a process of its own, because threads that are there already stay as they are."""
     code = """
 import torch
-from vae_variants.process import prepare
+from vae_variants.harness.process import prepare
 prepare()
 torch.set_num_threads(2)
 small = torch.full((1_000_000,), 1e-30)

@@ -10,6 +10,7 @@ from torch.func import vmap
 
 from vae_variants.checks.base import Failed
 from vae_variants.datasets import Dataset, load_dataset, split
+from vae_variants.datasets.dataset import handed_out
 from vae_variants.models.base import Model
 from vae_variants.models.likelihoods import Support
 from vae_variants.training.population import Population
@@ -27,7 +28,7 @@ def tiny(height: int = 2, width: int = 5) -> Dataset:
     """Sixty images of 4 grey levels in two classes."""
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 4, (60, 1, height, width), generator=generator, dtype=torch.uint8)
-    return split("tiny", images, images.flatten(1).sum(1) % 2, levels=4, validation=10, test=10)
+    return handed_out(split("tiny", images, images.flatten(1).sum(1) % 2, levels=4, validation=10, test=10))
 
 
 def digits(train: int = 60, evaluation: int = 20) -> Dataset:

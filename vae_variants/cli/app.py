@@ -52,7 +52,7 @@ for panel, commands in PANELS.items():
 
 def begin() -> None:
     """Set up the process before a command runs."""
-    from vae_variants.process import prepare, stoppable
+    from vae_variants.harness.process import prepare, stoppable
 
     stoppable()
     prepare()

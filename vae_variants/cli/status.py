@@ -30,8 +30,9 @@ def status(
 ) -> None:
     """Show which runs are finished, failed, interrupted or missing.
 
-    Other code made a stale run; bench --retry older repeats it. JSON is {"runs": [...]}. Each run has variant, dataset, seeds, fidelity,
-    epochs, state (as the table shows it), status (of each seed), stale, epochs_done, key and folder (null if the run is missing).
+    Other code made a stale run; bench --retry older repeats it. Give --plugin for runs of a plug-in. JSON is {"runs": [...]}. Each run has
+    variant, dataset, seeds, fidelity, epochs, state (as the table shows it), status (of each seed), stale, epochs_done, key and folder
+    (null if the run is missing).
     """
     from vae_variants.harness import Store, unique
 
@@ -73,12 +74,25 @@ def row(
     variant: str, dataset: str, seeds: list[int], fidelity: str, found: tuple[Path, Record] | None, *, epochs_done: int = 0, **known: Any
 ) -> dict[str, Any]:
     folder, record = found or (None, None)
-    status, stale = (record.status, not record.current) if record else ({}, False)
-    states = [*sorted(set(status.values())), *["stale"] * stale, *([f"{epochs_done} epochs done"] if epochs_done else [])]
+    status, unknown = (record.status, lacks_plugin(record)) if record else ({}, False)
+    stale = record is not None and not unknown and not record.current
+    more = [*["stale"] * stale, *["its plug-in is not loaded"] * unknown, *([f"{epochs_done} epochs done"] if epochs_done else [])]
+    states = [*sorted(set(status.values())), *more]
     run = {"variant": variant, "dataset": dataset, "seeds": seeds, "fidelity": fidelity}
     made = {"epochs": record and record.values.get("epochs"), "key": record and record.key, "folder": folder and str(folder)}
     state = {"state": ", ".join(states) or "missing", "status": status, "stale": stale, "epochs_done": epochs_done}
     return run | state | made | known
+
+
+def lacks_plugin(record: Record) -> bool:
+    """Whether a part or a metric of a record is not registered, so that nobody can tell whether it is stale."""
+    from vae_variants.components import chosen
+    from vae_variants.evaluation import METRICS
+
+    data = record.dataset["name"]
+    metrics = {m.published_for(data) for m in METRICS.values()}
+    parts = all(record.values[kind.key] in kind.registry for kind in chosen() if kind.key in record.values)
+    return not parts or any(row["metric"] not in metrics for row in record.rows)
 
 
 def show(rows: Sequence[dict[str, Any]], extra: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import os
-from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
@@ -13,7 +14,8 @@ from urllib.parse import parse_qsl
 from vae_variants.components import options_fault, takes
 from vae_variants.datasets import builtin as _builtin  # noqa: F401  (importing registers)
 from vae_variants.datasets import own as _own  # noqa: F401
-from vae_variants.datasets.dataset import DATASETS, Data, Dataset, split
+from vae_variants.datasets.dataset import DATASETS, Data, Dataset, handed_out, split
+from vae_variants.isolation import unchanged
 from vae_variants.registry import UserError, closest, user_path
 
 __all__ = ["DATASETS", "Data", "Dataset", "load_dataset", "parse", "split"]
@@ -26,19 +28,39 @@ def _fault(obj: Any) -> str:
     return options_fault(obj, ("path",) if takes(obj, "path") else ())
 
 
-@lru_cache(maxsize=4)
 def load_dataset(spec: str) -> Dataset:
     """Loads a data set by name: `mnist`, `mnist?static=true`, `npz:FILE`, `images:FOLDER?size=28&grey=true`.
 
     Every data set accepts `static=true` (binarise training images once) and `train=10000` (that many training images, at equal distances).
-    Raises `UserError`.
+    A data set is read again if its files or its loader have changed. Raises `UserError`.
     """
+    return read(spec, version(spec))
+
+
+@lru_cache(maxsize=4)
+def read(spec: str, _: object) -> Dataset:
     load, common = parse(spec)
-    found = load()
+    foreign = load.func in DATASETS.foreign.values()
+    with unchanged(f"loading {spec!r}", "restore it before the data set is returned") if foreign else nullcontext():
+        found = load()
     if common["train"] > found.sizes["train"]:
         raise UserError(f"train={common['train']} is not valid: data set {found.name!r} has {found.sizes['train']} training images")
     part = found.subset(common["train"], None) if common["train"] else found
-    return replace(part, name=spec, static=common["static"])  # the name is how it was asked for: that finds its records again
+    # the name is how it was asked for: that finds its records again
+    return handed_out(replace(part, name=spec, static=common["static"]))
+
+
+def version(spec: str) -> object:
+    """Equal as long as a data set has the same loader, and files of the same names, sizes and times."""
+    load, _ = parse(spec)
+    found = hashlib.sha256()
+    for path in map(user_path, load.args):
+        files = (os.path.join(folder, name) for folder, folders, names in os.walk(path) for name in (*folders, *names))
+        for file in sorted(files) if os.path.isdir(path) else [path]:
+            if os.path.exists(file):
+                about = os.stat(file)
+                found.update(repr((file, about.st_size, about.st_mtime_ns, about.st_ino)).encode())
+    return load.func, found.hexdigest()
 
 
 def on_disk(spec: str) -> bool:
@@ -50,7 +72,7 @@ def on_disk(spec: str) -> bool:
 COMMON: dict[str, Any] = {"static": False, "train": 0}  # options of every data set, and their defaults
 
 
-def parse(spec: str) -> tuple[Callable[[], Dataset], dict[str, Any]]:
+def parse(spec: str) -> tuple[partial[Dataset], dict[str, Any]]:
     """The loader that `spec` names, and the options common to all data sets; reads no data. Raises `UserError`."""
     address, _, query = spec.rpartition("?") if "?" in spec and not on_disk(spec) else (spec, "", "")
     name, _, path = address.partition(":")

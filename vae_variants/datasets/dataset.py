@@ -2,14 +2,16 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
 
+from vae_variants.isolation import shared
 from vae_variants.models.likelihoods import Support
 from vae_variants.registry import Registry, UserError
 
@@ -103,7 +105,7 @@ class Dataset:
                 if name != "train" or self.static:
                     generator = torch.Generator().manual_seed(BINARISATION_SEED + i)
                     parts[name] = (torch.rand(parts[name].shape, generator=generator) < parts[name]).float()
-        return Data(support, **parts, dynamic=support is Support.BINARY and not self.static)
+        return handed_out(Data(support, **parts, dynamic=support is Support.BINARY and not self.static))
 
     def grey(self, name: str = "test") -> Tensor:
         """One split as float32 (N, D) in [0, 1], independent of the model's support."""
@@ -126,6 +128,22 @@ class Dataset:
 
 
 DATASETS: Registry[Callable[..., Dataset]] = Registry("data set")
+in_use: weakref.WeakValueDictionary[int, Data | Dataset] = weakref.WeakValueDictionary()  # what several runs may get
+H = TypeVar("H", Data, Dataset)
+
+
+def handed_out(data: H) -> H:
+    """Has `isolation` check that no foreign code changes these tensors in place."""
+    in_use[id(data)] = data
+    return data
+
+
+@shared.append
+def tensors() -> Iterator[Tensor]:
+    for data in list(in_use.values()):
+        yield from (getattr(data, name) for name in SPLITS)
+        if isinstance(data, Dataset):
+            yield from (data.labels or {}).values()
 
 
 def split(

@@ -2,6 +2,8 @@
 
 import hashlib
 import math
+import weakref
+from collections.abc import Iterator
 from functools import lru_cache
 
 import torch
@@ -9,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vae_variants.datasets import Dataset
+from vae_variants.isolation import shared
 from vae_variants.training.batches import derive_seed
 
 WIDTH = 64  # features
@@ -69,6 +72,15 @@ class Classifier(nn.Module):
         return torch.cat([self.features(part.to(device)).double().cpu() for part in x.split(500)])
 
 
+in_use: weakref.WeakSet[Classifier] = weakref.WeakSet()
+
+
+@shared.append
+def weights() -> Iterator[Tensor]:
+    for each in list(in_use):
+        yield from each.state_dict().values()
+
+
 @lru_cache(maxsize=2)
 def classifier(dataset: Dataset, most: int = STEPS[1]) -> tuple[Classifier, float]:
     """The classifier of a labelled data set and its test accuracy, trained on the training images from a fixed seed.
@@ -96,6 +108,7 @@ def classifier(dataset: Dataset, most: int = STEPS[1]) -> tuple[Classifier, floa
             rate.step()
     model.eval().requires_grad_(False)
     model.rescale(x[:5000])
+    in_use.add(model)
     test = dataset.grey("test")
     right = torch.cat([model(part).argmax(-1) for part in test.split(500)]) == dataset.labels["test"]
     return model, right.double().mean().item()

@@ -3,11 +3,12 @@
 import inspect
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
 from vae_variants.evaluation.evaluation import Evaluation
+from vae_variants.isolation import Snapshot
 from vae_variants.memory import exhausted
 from vae_variants.models.base import Model
 from vae_variants.registry import Registry
@@ -135,13 +136,31 @@ def metric(
     return register
 
 
-def evaluate(e: Evaluation) -> list[Value]:
-    """Computes every metric that applies. A metric that fails becomes a value with its reason.
+def evaluate(e: Evaluation, metrics: Iterable[Metric] | None = None) -> list[Value]:
+    """Computes every metric that applies, or those of `metrics`. A metric that fails becomes a value with its reason.
 
     Raises:
         MemoryError, RuntimeError: If memory ran out, which says nothing about the metric.
     """
-    return [value_of(m, e) for m in METRICS.values() if m.asked_of(e)]
+    return [value_of(m, e) for m in (METRICS.values() if metrics is None else metrics) if m.asked_of(e)]
+
+
+def evaluate_foreign(prepare: Callable[[], Evaluation]) -> list[Value]:
+    """Computes a plug-in's metrics. One that changes what runs share, or the model, becomes a value with that reason.
+
+    Args:
+        prepare: Gives an evaluation with a copy of the model; called again after such a change.
+    """
+    found, before, e = list[Value](), None, prepare()
+    for m in METRICS.foreign.values():
+        before = before or Snapshot(e.model.state_dict().values())
+        value = value_of(m, e) if m.asked_of(e) else None
+        if names := before.changes():
+            value = value or Value(m.published_for(e.dataset.name), None, m.unit, m.better, "measurement")
+            value = replace(value, value=None, status="error", reason=f"it changes {', '.join(names)}"[:300])
+            e, before = prepare(), None
+        found += [value] if value else []
+    return found
 
 
 def value_of(m: Metric, e: Evaluation) -> Value:

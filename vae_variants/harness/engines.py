@@ -3,15 +3,17 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from vae_variants.evaluation import METRICS
 from vae_variants.harness.environment import environment
 from vae_variants.harness.failures import Failure, record_of_lost_run
+from vae_variants.harness.fingerprint import foreign_metrics
 from vae_variants.harness.limits import resident_bytes
 from vae_variants.harness.locks import PendingRun, Queue
 from vae_variants.harness.protocols import Losses, Settings, Watcher
@@ -70,8 +72,8 @@ class Engine(ABC):
         """Starts a run and returns a task for it."""
 
     @abstractmethod
-    def collect(self, tasks: Sequence[Any]) -> Iterator[tuple[Any, Record]]:
-        """Waits at most `TICK` seconds, passes news to the watcher, and yields the tasks that have ended."""
+    def collect(self, tasks: list[Any]) -> Iterator[tuple[Any, Record]]:
+        """Waits at most `TICK` seconds, passes news to the watcher, and yields the tasks that have ended. It may replace tasks."""
 
     def cancel(self, tasks: Sequence[Any]) -> None:  # noqa: B027
         """Stops these tasks."""
@@ -96,12 +98,16 @@ class Workers(Engine):
 
     The longest runs start first, so that the end does not wait for one of them. `share` says how many runs this machine makes
     at a time and how many threads each has, if that is not for this engine to decide. After an exception no process stays.
+
+    A run that uses no plug-in is made in a process that has loaded none, and runs that use other plug-ins in other processes. If a
+    plug-in's metrics measure a run that uses none, another process adds them to its record.
     """
 
     jobs: int
     plugins: tuple[Path, ...] = ()
     share: tuple[int, int] | None = None
-    idle: list[Worker] = field(default_factory=list, init=False, compare=False, repr=False)
+    idle: list[tuple[frozenset[str], Worker]] = field(default_factory=list, init=False, compare=False, repr=False)
+    busy: dict[int, frozenset[str]] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         self.capacity = self.jobs
@@ -119,11 +125,21 @@ class Workers(Engine):
         return sorted(pending, key=lambda run: -run.spec.work)
 
     def start(self, run: PendingRun) -> Worker:
-        worker = self.idle.pop() if self.idle else Worker(self.plugins)
-        worker.give(run, self.settings, self.beside, self.threads)
+        return self.give(run, run.spec.foreign)
+
+    def give(self, run: PendingRun, uses: frozenset[str], record: Record | None = None) -> Worker:
+        """Has a process make a run, or add a plug-in's metrics to its record. `uses` are the plug-ins that it has run before."""
+        found = next((kept for kept in self.idle if kept[0] == uses), None)
+        if found is not None:
+            self.idle.remove(found)
+        elif len(self.idle) >= 2 * self.jobs:
+            stop([self.idle.pop(0)[1]])
+        worker = found[1] if found else Worker(self.plugins if uses else None)
+        self.busy[id(worker)] = uses
+        worker.give(run, self.settings, self.beside, self.threads, *([record] if record else []))
         return worker
 
-    def collect(self, tasks: Sequence[Worker]) -> Iterator[tuple[Worker, Record]]:
+    def collect(self, tasks: list[Worker]) -> Iterator[tuple[Worker, Record]]:
         ready = wait([worker.pipe for worker in tasks], TICK)
         for worker in list(tasks):
             match worker.receive() if worker.pipe in ready else worker.exceeded():
@@ -134,7 +150,16 @@ class Workers(Engine):
                 case UserError() as error:
                     raise error
                 case Record() as record:
+                    uses = self.busy[id(worker)]
                     self.keep(worker)
+                    metrics = [] if uses else foreign_metrics(worker.run.spec.configuration.values)
+                    if metrics and "ok" in record.status.values():
+                        files = frozenset(METRICS.places[m.name].file for m in metrics)
+                        tasks[tasks.index(worker)] = self.give(worker.run, files, record)
+                        continue
+                    if metrics:
+                        record = replace(record, code=worker.run.spec.code)
+                        self.settings.store.put(self.settings.store.folder(worker.run.spec, record.key), record)
                     yield worker, record
                 case Failure() as failure:
                     where = environment(self.settings.device, self.threads, self.beside)
@@ -146,13 +171,13 @@ class Workers(Engine):
         if memory is not None and resident_bytes(worker.process.pid or 0) > memory / 2:
             stop([worker])
         else:
-            self.idle.append(worker)
+            self.idle.append((self.busy[id(worker)], worker))
 
     def cancel(self, tasks: Sequence[Worker]) -> None:
         stop(tasks)
 
     def close(self) -> None:
-        stop(self.idle)
+        stop([worker for _, worker in self.idle])
         self.idle.clear()
 
 

@@ -74,9 +74,15 @@ def add_failure(parts: dict[str, Any], spec: RunSpec, failure: Failure, epochs: 
 
 
 def write_record(
-    run: PendingRun, settings: Settings, parts: dict[str, Any], started: datetime, seconds: float, where: dict[str, Any]
+    run: PendingRun,
+    settings: Settings,
+    parts: dict[str, Any],
+    started: datetime,
+    seconds: float,
+    where: dict[str, Any],
+    write: bool = True,
 ) -> Record:
-    """Writes the record with these parts to the store and returns it."""
+    """Returns the record with these parts, and writes it to the store."""
     spec = run.spec
     record = Record(
         key=run.key,
@@ -92,5 +98,8 @@ def write_record(
         code=spec.code,
         **parts,
     )
-    settings.store.put(settings.store.folder(spec, run.key), record)
+    if write:
+        settings.store.put(settings.store.folder(spec, run.key), record)
+    else:
+        record.to_json()  # which raises what writing would
     return record

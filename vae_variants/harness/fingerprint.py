@@ -17,35 +17,43 @@ from pathlib import Path
 from typing import Any
 
 from vae_variants.components import chosen
-from vae_variants.evaluation import METRICS
+from vae_variants.evaluation import METRICS, Metric
 from vae_variants.models.base import MODELS
+from vae_variants.plugins import versions
 
 NAME, PACKAGE = "vae_variants", Path(__file__).parents[1]
-TRAINING, EVALUATION = ("training/setup.py", "process.py"), ("evaluation/__init__.py", "harness/measured.py")
-# Files that imports do not lead into: they find components, whose own files count, or load data, which have a digest of their own.
+TRAINING, EVALUATION = ("training/setup.py", "harness/process.py"), ("evaluation/__init__.py", "harness/measured.py")
+# Files that imports do not lead into: they find components, whose own files count, load data, which have a digest, or change no figure.
 APART = (
-    *("__init__.py", "registry.py", "models/__init__.py", "variants/__init__.py"),
+    *("__init__.py", "registry.py", "isolation.py", "models/__init__.py", "variants/__init__.py"),
     *(f"datasets/{name}.py" for name in ("__init__", "builtin", "downloads", "own", "folder")),
 )
 LIBRARY = {"site-packages", "dist-packages"}
 
 
-def fingerprint(values: Mapping[str, Any], evaluation: bool = True) -> str:
+def fingerprint(values: Mapping[str, Any], evaluation: bool = True, foreign: bool = True) -> str:
     """Digest of the sources behind a configuration.
 
     Args:
         values: Of a configuration. Entries of variants do not count, nor do models that it does not name.
-        evaluation: Whether what is measured counts: also a plug-in's metrics, if they apply to the class of this model.
+        evaluation: Whether what is measured counts.
+        foreign: Whether a plug-in's metrics count too, if they apply to the class of this model.
 
     Raises:
         UserError: A component is not registered.
     """
     used = [kind.registry[values[kind.key]] for kind in chosen() if kind.key in values]
     files = {path for part in used for path in sources(part)}
-    if evaluation and "model" in values and isinstance(model := MODELS[values["model"]], type):
-        asked = [m for m in METRICS.values() if all(issubclass(model, need) for need in m.needs)]
-        files |= {path for m in asked for path in sources(m.fn) if not path.is_relative_to(PACKAGE)}
-    return digest(frozenset(files), evaluation)
+    if evaluation and foreign and "model" in values:
+        files |= {path for m in foreign_metrics(values) for path in sources(m.fn) if not path.is_relative_to(PACKAGE)}
+    return digest(frozenset(files), evaluation, hash(tuple(versions.items())))
+
+
+def foreign_metrics(values: Mapping[str, Any]) -> list[Metric]:
+    """A plug-in's metrics that apply to the class of this model."""
+    model = MODELS[values["model"]]
+    found = METRICS.foreign.values() if isinstance(model, type) else ()
+    return [m for m in found if all(issubclass(model, need) for need in m.needs)]
 
 
 @lru_cache(maxsize=1024)
@@ -76,21 +84,21 @@ def installed() -> frozenset[Path]:
 
 
 @lru_cache(maxsize=64)
-def digest(components: frozenset[Path], evaluation: bool) -> str:
+def digest(components: frozenset[Path], evaluation: bool, *_: int) -> str:
     found, apart = dict[Path, str](), {PACKAGE / name for name in APART}
     waiting = [*components, *(PACKAGE / name for name in (*TRAINING, *(EVALUATION if evaluation else ())))]
     while waiting:
         path = waiting.pop()
         if path not in found and path not in apart:
-            found[path], imported = read(path)
+            found[path], imported = read(path, versions.get(path, ""))
             waiting += imported
     texts = sorted((path.relative_to(PACKAGE).as_posix() if path.is_relative_to(PACKAGE) else "", text) for path, text in found.items())
     return hashlib.sha256(repr(texts).encode()).hexdigest()[:16]
 
 
 @lru_cache(maxsize=256)
-def read(path: Path) -> tuple[str, tuple[Path, ...]]:
-    """The code of a file when it is first asked for, and those of the files that it imports that count."""
+def read(path: Path, _: str = "") -> tuple[str, tuple[Path, ...]]:
+    """The code of a file when this version of it is first asked for, and those of the files that it imports that count."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     imported = tuple(file for node in statements(tree) for file in files_of(node, path))
     for node in ast.walk(tree):

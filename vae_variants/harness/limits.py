@@ -4,11 +4,12 @@ import re
 import resource
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
-from vae_variants.memory import installed
+from vae_variants.memory import installed, kilobytes
 from vae_variants.registry import UserError
 
 UNITS = {"m": 2**20, "g": 2**30, "t": 2**40}
@@ -66,11 +67,25 @@ def require_machine(machines: Sequence[Mapping[str, float]], needed: Mapping[str
 
 
 def resident_bytes(pid: int) -> int:
-    """Memory that a process holds; 0 if the system does not say."""
+    """Memory that a process and those that it has started hold; 0 if the system does not say."""
+    family = [pid]
+    for each in family:
+        family += children(each)
+    if len(family) > 1:  # pages that several share count once
+        return sum(kilobytes(f"/proc/{each}/smaps_rollup", "Pss") * 1024 for each in family)
     try:
         return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
     except (OSError, IndexError, ValueError):
         return 0
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process has started and that still belong to it."""
+    found: list[int] = []
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError, ValueError):
+            found += map(int, file.read_text(encoding="ascii").split())
+    return found
 
 
 def out_of_memory_kills() -> int:

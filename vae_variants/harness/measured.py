@@ -15,12 +15,13 @@ from typing import Any
 import torch
 
 from vae_variants.datasets.dataset import Dataset
-from vae_variants.evaluation import Evaluation, Fidelity, evaluate
+from vae_variants.evaluation import METRICS, Evaluation, Fidelity, evaluate
 from vae_variants.evaluation.features import classifier
 from vae_variants.models.base import LatentVariable, MeanSampler
 from vae_variants.training.loop import Training
 from vae_variants.training.throughput import product_rate, step_flops
 
+COSTS = ("train_images_per_second", "train_product_share", "train_seconds", "peak_memory_bytes")
 MEASUREMENT_SECONDS = 4  # times the preset's seconds for one throughput: a training step is slower than a sample
 
 
@@ -36,8 +37,9 @@ def evaluations(
 
 
 def score(e: Evaluation, found: dict[str, Any]) -> None:
-    """Adds the figures of one model to the parts of a record: `rows`, `series` and `classifier`."""
-    found["rows"] += [{"seed": e.seed, **asdict(value)} for value in evaluate(e)]
+    """Adds the figures of one model to the parts of a record: `rows`, without a plug-in's metrics, `series` and `classifier`."""
+    own = [m for name, m in METRICS.items() if name not in METRICS.foreign]
+    found["rows"] += [{"seed": e.seed, **asdict(value)} for value in evaluate(e, own)]
     if isinstance(e.model, LatentVariable) and all(map(math.isfinite, units := e.elbo.rate_units.tolist())):
         found["series"].setdefault("kl_units", {})[str(e.seed)] = [round(v, 6) for v in units]
     if isinstance(e.model, MeanSampler) and e.dataset.labels is not None:

@@ -11,8 +11,9 @@ from vae_variants.harness.engines import Engine, InProcess
 from vae_variants.harness.locks import PendingRun
 from vae_variants.harness.protocols import Retry, Settings, Watcher
 from vae_variants.harness.record import Record
-from vae_variants.harness.spec import RunSpec, prepared
+from vae_variants.harness.spec import RunSpec, look_again, prepared
 from vae_variants.harness.store import Store
+from vae_variants.isolation import refuse_damage
 
 
 def run_all(
@@ -45,6 +46,8 @@ def run_all(
         UserError: the data cannot be loaded, or the store cannot be written.
         KeyboardInterrupt: passed on after the finished epochs are on disk.
     """
+    refuse_damage()
+    look_again(spec.dataset for spec in specs)
     watcher = watcher or Watcher()
     keys = [spec.key() for spec in specs]  # loads the data: a download happens once, before any child process
     exact = {key: store.get(spec, key) for spec, key in zip(specs, keys, strict=True)}

@@ -1,12 +1,15 @@
 """What to run: a configuration, a data set, the seeds that train together, and a preset for the evaluation."""
 
+import copy
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from vae_variants.datasets import Dataset, load_dataset
+from vae_variants.components import foreign_files
+from vae_variants.datasets import DATASETS, Dataset, load_dataset, version
+from vae_variants.datasets.dataset import handed_out
 from vae_variants.evaluation import fidelity
 from vae_variants.harness.fingerprint import fingerprint
 from vae_variants.harness.migrate import MEANING
@@ -19,6 +22,7 @@ TRAINING = 2  # version of the trained models; raise it after a change of how ev
 # options added after the first runs, with what those runs did: at these values they change no key
 ADDED_OPTIONS: dict[str, Any] = {"decay": "constant", "precision": "fp32"}
 received: dict[tuple[str, str], Dataset] = {}  # (name, fidelity) -> data sent from another machine
+seen: dict[str, object] = {}  # name of a data set -> its version
 
 
 def identifying(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,6 +52,12 @@ class RunSpec:
     def key(self) -> str:
         """SHA-256 of identity, images and the sources that can change the numbers. Loads the data set."""
         return self._digest(f"{self.identity}|{self.code}")
+
+    @property
+    def foreign(self) -> frozenset[str]:
+        """The files of plug-ins whose model, part or data set it uses."""
+        name = self.dataset.partition("?")[0].partition(":")[0]
+        return frozenset(foreign_files(self.configuration.values)) | ({DATASETS.places[name].file} if name in DATASETS.foreign else set())
 
     @property
     def code(self) -> str:
@@ -83,9 +93,17 @@ def capped(defaults: Mapping[str, Any], fidelity_name: str) -> dict[str, Any]:
 def prepared(dataset: str, fidelity_name: str) -> Dataset:
     """The data set as a run of that preset sees it."""
     if (dataset, fidelity_name) in received:
-        return received[dataset, fidelity_name]
+        return handed_out(copy.deepcopy(received[dataset, fidelity_name]))  # what is sent stays as it was
     level = fidelity(fidelity_name)
-    return load_dataset(dataset).subset(level.train_images, level.evaluation_images)
+    return handed_out(load_dataset(dataset).subset(level.train_images, level.evaluation_images))
+
+
+def look_again(names: Iterable[str]) -> None:
+    """Has `prepared` read data again whose files or loader have changed since this was last called."""
+    found = {name: version(name) for name in names}
+    if any(seen.get(name) != now for name, now in found.items()):
+        prepared.cache_clear()
+    seen.update(found)
 
 
 def receive_dataset(spec: RunSpec, dataset: Dataset) -> None:

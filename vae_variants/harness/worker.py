@@ -7,6 +7,7 @@ dies writes a traceback into a nameless file that both have open.
 
 import ctypes
 import faulthandler
+import itertools
 import multiprocessing
 import os
 import re
@@ -23,19 +24,24 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
+from vae_variants import isolation
 from vae_variants.datasets import Dataset
 from vae_variants.harness.environment import share
 from vae_variants.harness.failures import Failure, classified
+from vae_variants.harness.fingerprint import fingerprint, foreign_metrics
 from vae_variants.harness.limits import format_bytes, out_of_memory_kills, resident_bytes, set_memory_limit
 from vae_variants.harness.locks import PendingRun
+from vae_variants.harness.orphans import MARK, driver, end_marked
+from vae_variants.harness.process import interrupt, prepare
 from vae_variants.harness.protocols import Losses, Settings, Watcher
-from vae_variants.harness.runner import make_run
-from vae_variants.harness.spec import RunSpec, receive_dataset, received
-from vae_variants.plugins import load_plugins
-from vae_variants.process import interrupt, prepare
+from vae_variants.harness.record import Record
+from vae_variants.harness.runner import add_metrics, make_run
+from vae_variants.harness.spec import RunSpec, prepared, receive_dataset, received
+from vae_variants.plugins import SEARCHED, built_in, load_plugins
 from vae_variants.registry import UserError
 
 SPAWN = multiprocessing.get_context("spawn")
+NUMBERS = itertools.count()
 GRACE = 10.0  # seconds that a process has to end by itself
 FRAMES = 12  # of a traceback
 START = 120.0  # seconds that a run has to begin, at least, if its time is limited
@@ -43,23 +49,31 @@ OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT}  # sign
 
 
 class Job(NamedTuple):
-    """A run for a child: with the fingerprint of the sources it must have, and its share of the machine."""
+    """A run for a child: with the fingerprint of the sources and the digest of the data it must have, and its share of the machine."""
 
     run: PendingRun
     settings: Settings
     code: str
+    data: str
     jobs: int
     threads: int
     images: Dataset | None  # data that came from another machine
+    partial: bool = False  # whether another child adds a plug-in's metrics to the record
+    record: Record | None = None  # that lacks a plug-in's metrics, which this child adds
 
 
 class Worker:
-    """The parent's side of a child process: its pipe, its clock, and the run that it makes."""
+    """The parent's side of a child process: its pipe, its clock, and the run that it makes.
+
+    Args:
+        plugins: Plug-ins that the child loads after the installed ones; None for no plug-in at all. Such a child makes runs that use
+            none, and leaves out a plug-in's metrics.
+    """
 
     job: Job
     started: datetime
 
-    def __init__(self, plugins: tuple[Path, ...] = ()) -> None:
+    def __init__(self, plugins: tuple[Path, ...] | None = None) -> None:
         self.plugins = plugins
         self.spawn()
 
@@ -69,11 +83,15 @@ class Worker:
         self.last_words = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         resource_tracker.ensure_running()  # else `start` does that, and unblocks signals (python/cpython#110844)
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: a terminal sends Ctrl-C to every process
+        path, sys.path[:] = sys.path[:], [place for place in sys.path if place in SEARCHED]  # the child gets it as well
+        os.environ[MARK] = self.mark = f"{driver(os.getpid())}.{next(NUMBERS)}."
         try:
             with Connection(os.dup(self.last_words.fileno())) as words:  # pickles a file descriptor
                 self.process = SPAWN.Process(target=work, args=(other, Path.cwd(), self.plugins, words), daemon=True)
                 self.process.start()
         finally:
+            del os.environ[MARK]
+            sys.path[:] = path
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         other.close()
 
@@ -81,9 +99,12 @@ class Worker:
     def run(self) -> PendingRun:
         return self.job.run
 
-    def give(self, run: PendingRun, settings: Settings, jobs: int, threads: int) -> None:
-        """Sends a run to the child."""
-        self.job = Job(run, settings, run.spec.code, jobs, threads, received.get((run.spec.dataset, run.spec.fidelity)))
+    def give(self, run: PendingRun, settings: Settings, jobs: int, threads: int, record: Record | None = None) -> None:
+        """Sends a run to the child, or a record that lacks a plug-in's metrics."""
+        spec, images = run.spec, received.get((run.spec.dataset, run.spec.fidelity))
+        code = fingerprint(spec.configuration.values, foreign=self.plugins is not None)
+        partial = self.plugins is None and bool(foreign_metrics(spec.configuration.values))
+        self.job = Job(run, settings, code, prepared(spec.dataset, spec.fidelity).digest, jobs, threads, images, partial, record)
         self.started, self.epochs, self.kills = datetime.now(UTC), (0, 0), out_of_memory_kills()
         self.began: float | None = None
         self.given = self.looked = time.monotonic()
@@ -142,7 +163,7 @@ class Worker:
         if self.runs_made and self.began is None:
             self.end(Failure("", ""))
             self.spawn()
-            self.give(self.run, self.job.settings, self.job.jobs, self.job.threads)
+            self.give(self.run, self.job.settings, self.job.jobs, self.job.threads, self.job.record)
             return None
         if code is None:
             return self.end(Failure("error", "the process of this run closed its files and went on"))
@@ -159,6 +180,7 @@ class Worker:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid or 0, signal.SIGKILL)
         self.process.kill()
+        end_marked(self.mark)
         self.process.join()
         self.pipe.close()
         if self.last_words.closed:  # it was ended before
@@ -208,7 +230,7 @@ class Sender(Watcher):
     """The child's watcher: sends progress to the parent."""
 
     def __init__(self, pipe: Connection) -> None:
-        self.pipe = pipe
+        self.pipe, self.process = pipe, os.getpid()
 
     def epoch(self, spec: RunSpec, done: int, of: int) -> None:
         self.send((done, of))
@@ -217,14 +239,16 @@ class Sender(Watcher):
         self.send(found)
 
     def send(self, message: object) -> None:
+        if os.getpid() != self.process:  # a copy that a fork in a plug-in left
+            os._exit(1)
         try:
             self.pipe.send(message)
         except OSError:  # the parent is gone
             raise KeyboardInterrupt from None
 
 
-def work(pipe: Connection, folder: Path, plugins: tuple[Path, ...], last_words: Connection) -> None:
-    """The child: makes the runs that come through the pipe until it is stopped or its parent is gone."""
+def work(pipe: Connection, folder: Path, plugins: tuple[Path, ...] | None, last_words: Connection) -> None:
+    """The child: makes the runs that come through the pipe until it is stopped, its parent is gone, or a run changed what runs share."""
     try:
         signal.signal(signal.SIGTERM, interrupt)
         os.setpgrp()  # one group with what a run may start, so that all of it can be killed
@@ -235,8 +259,8 @@ def work(pipe: Connection, folder: Path, plugins: tuple[Path, ...], last_words: 
         import sklearn.linear_model  # noqa: F401  (takes seconds, and brings threads that `share` limits)
 
         os.chdir(folder)
-        load_plugins(plugins, quiet=True)
-        while True:
+        built_in() if plugins is None else load_plugins(plugins, quiet=True)
+        while not isolation.changed:
             answer(pipe, pipe.recv())
     except UserError as error:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the parent stops as soon as it has read this
@@ -254,16 +278,19 @@ def work(pipe: Connection, folder: Path, plugins: tuple[Path, ...], last_words: 
 def answer(pipe: Connection, job: Job) -> None:
     """Makes a run and sends its record. Raises `UserError` if the sources or the data are not those of the parent."""
     spec = job.run.spec
-    if spec.code != job.code:
+    if spec.code != job.code:  # without a plug-in, its metrics count neither here nor there
         raise UserError("the program's files are not those that this command was started with; start it again")
     share(job.jobs, job.threads)
     if job.images is not None:
         receive_dataset(spec, job.images)
     set_memory_limit(job.settings.memory, job.settings.device)
     pipe.send(None)
-    if spec.key() != job.run.key:
+    if prepared(spec.dataset, spec.fidelity).digest != job.data:
         raise UserError(f"the data set {spec.dataset!r} has changed since this command was started; start it again")
-    pipe.send(make_run(job.run, job.settings, Sender(pipe)))
+    if job.record is not None:
+        pipe.send(add_metrics(job.run, job.settings, job.record))
+    else:
+        pipe.send(make_run(job.run, job.settings, Sender(pipe), write=not job.partial))
 
 
 def end_with_parent() -> None:

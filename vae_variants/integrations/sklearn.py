@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from numbers import Integral
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,8 +17,10 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor
 
+from vae_variants.components import foreign_files
 from vae_variants.datasets import Data, Dataset
 from vae_variants.harness.environment import choose_device
+from vae_variants.isolation import unchanged
 from vae_variants.models.base import MODELS, Coder, Density, Encoder, LatentVariable, Model, Sampler
 from vae_variants.models.likelihoods import Support
 from vae_variants.registry import UserError, closest
@@ -28,6 +31,7 @@ from vae_variants.variants import Configuration, build, configure
 LEVELS = 256  # grey levels of an 8-bit likelihood
 SAMPLES = 64  # posterior samples for each row in a bound
 SCALINGS = ("features", "all", "none")
+FIX = "let the plug-in restore what it sets"
 WATCHED = 100  # rows whose loss is computed after each epoch, to notice training that diverges
 
 
@@ -107,8 +111,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             support = configuration.support
             data = Data(support, x := self._seen(X, support).float(), x[:WATCHED], x[:WATCHED], dynamic=support is Support.BINARY)
             like = cast(Dataset, SimpleNamespace(shape=tuple(shape), levels=LEVELS))
-            population = Population(lambda: build(configuration, like), (self._seed(),), device)
-            self.curves_ = {name: [row[0] for row in rows] for name, rows in fit(population, data, configuration.recipe).items()}
+            with unchanged("training", FIX) if foreign_files(configuration.values) else nullcontext():
+                population = Population(lambda: build(configuration, like), (self._seed(),), device)
+                self.curves_ = {name: [row[0] for row in rows] for name, rows in fit(population, data, configuration.recipe).items()}
         except UserError as error:
             raise ValueError(str(error)) from error
         if not all(math.isfinite(value) for curve in self.curves_.values() for value in curve):

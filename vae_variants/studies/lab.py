@@ -53,9 +53,13 @@ class Lab:
         engine: Engine | None = None,
     ) -> None:
         self.name, self.fidelity, self.given_seeds, self.store, self.device, self.engine = dataset, fidelity, seeds, store, device, engine
-        self.dataset: Dataset = prepared(dataset, fidelity)
+        assert self.dataset  # reports a mistake in the data now
         self.begun = False  # whether the engine has been used
         self.asked: dict[str, str] = {}  # request of a study -> digest of the configurations that it got
+
+    @property
+    def dataset(self) -> Dataset:
+        return prepared(self.name, self.fidelity)
 
     @property
     def suite(self) -> Suite:

@@ -22,6 +22,7 @@ from vae_variants.harness.files import load_tensors, replace_file, save_tensors
 from vae_variants.harness.migrate import MEANING
 from vae_variants.harness.spec import TRAINING
 from vae_variants.harness.store import slug
+from vae_variants.isolation import unchanged
 from vae_variants.registry import UserError
 from vae_variants.studies.lab import Lab
 from vae_variants.studies.study import STUDIES, Findings, Judgement, Study, rows, table
@@ -141,7 +142,7 @@ def run_study(name: str, lab: Lab, command: str, fresh: bool = False) -> tuple[S
     lab.say(f"{name} on {lab.name}, preset {lab.fidelity}")
     lab.asked.clear()
     begin, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
-    found, error = attempt(lambda: finite(study.measure(lab)))
+    found, error = attempt(lambda: measured(study, lab))
     record = StudyRecord(
         key=key,
         name=name,
@@ -169,6 +170,12 @@ def run_study(name: str, lab: Lab, command: str, fresh: bool = False) -> tuple[S
         save_tensors(folder / ARRAYS, found.arrays, key=key)
     replace_file(folder / FILE, record.to_json().encode())
     return record, found
+
+
+def measured(study: Study, lab: Lab) -> Findings:
+    """What a study finds. Raises `Changed` if it changes what runs share; see `isolation`."""
+    with unchanged("measuring", "let the study work on copies, and restore what it sets"):
+        return finite(study.measure(lab))
 
 
 def finite(found: Findings) -> Findings:

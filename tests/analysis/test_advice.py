@@ -14,7 +14,7 @@ from vae_variants.analysis.advice import TITLE, Advice, Choice, advise
 from vae_variants.analysis.entries import Entry
 from vae_variants.analysis.statistics import LEAST_SEEDS
 from vae_variants.harness import RunSpec
-from vae_variants.report.content import content
+from vae_variants.report.content import content, figure
 from vae_variants.report.readme import readme
 from vae_variants.variants import configure
 
@@ -201,6 +201,31 @@ def test_rows_that_were_not_trained_are_for_scale_and_never_chosen():
     assert "Baseline: `reference-pixels` (95" in choice.text
     assert "which no variant reaches" in choice.text
     assert "percentage points" in choice.text
+
+
+def test_one_autoencoder_under_two_names_is_no_rival_of_itself():
+    values = {"reconstruction_mse": about(0.03, 1e-4), "probe_accuracy": about(0.9, 1e-3)}
+    entries = [entry("vae-bernoulli", {"reconstruction_mse": about(0.04, 1e-4, turn=1)}), entry("ae", values), entry("ae-gmm", values)]
+    choice = found(advise(entries), "Reconstruction")
+    assert (choice.verdict, choice.best) == ("told", ("ae",))
+    assert "`ae-gmm` is the model of `ae`" in choice.text and "the other one" in choice.text
+    wider = [entry("ae", values), entry("ae-gmm[latent=5]", values), entries[0]]
+    assert found(advise(wider), "Reconstruction").verdict == "tied", "equal by chance: another model"
+
+
+def test_a_throughput_under_that_of_single_images_is_marked_and_never_the_fastest():
+    speeds = {"encode_images_per_second": [5000.0] * 5, "encode_latency": [0.018] * 5}
+    slow = {"encode_images_per_second": [4000.0] * 5, "encode_latency": [1.0] * 5}
+    entries = [entry("ae", speeds), entry("vae-bernoulli", slow), entry("made", slow | {"encode_images_per_second": [10.0] * 5})]
+    assert "fastest to encode is `vae-bernoulli`" in found(advise([*entries, entry("iwae-8", slow)]), "Speed").text
+    assert figure(entries[0], "encode_images_per_second").text.startswith("busy: ")
+    assert figure(entries[1], "encode_images_per_second").text == "4 000"
+
+
+def test_a_mean_over_fewer_seeds_than_the_row_has_says_so():
+    e = entry("ae", {"probe_accuracy": [0.9, 0.8, None, 0.9, None]})
+    assert figure(e, "probe_accuracy").text.endswith("(n = 3)")
+    assert "n =" not in figure(e, "reconstruction_mse").text
 
 
 def test_speed_is_measured_and_not_tested():

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 import torch
 
+from vae_variants.checks.base import Failed
 from vae_variants.checks.linear_gaussian import W1, W2, linear_vae
+from vae_variants.checks.model import capabilities_keep_their_promises
 from vae_variants.datasets import split
 from vae_variants.evaluation import FIDELITIES, METRICS, Evaluation, Fidelity, Skip, evaluate
 from vae_variants.evaluation.latent import active
@@ -33,6 +36,75 @@ def test_the_evaluator_finds_the_exact_log_likelihood():
     e, exact = linear_evaluation(W2)
     assert log_likelihood(e) == pytest.approx(exact, abs=1e-8)
     assert e.bound.ess.mean().item() == pytest.approx(SMOKE.bound_samples, abs=1e-4)
+
+
+EXACT = {"vae-bernoulli": {"rate"}, "vae-linear": {"rate", "distortion", "gap", "log_likelihood"}}
+EXACT["vae-categorical"] = EXACT["vae-linear"] | {"bits_per_dim"}
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+@pytest.mark.parametrize("name", EXACT)
+def test_what_is_called_exact_does_not_depend_on_the_noise(name, sampled, digits, monkeypatch):
+    torch.manual_seed(3)
+    model = build(f"{name}[hidden=8]" if name != "vae-linear" else name, digits).eval().requires_grad_(False)
+    if sampled:
+        sampled_kl(type(model), monkeypatch)
+    here = digits.subset(None, 40)
+    runs = [Evaluation(model, here, seed, replace(SMOKE, elbo_samples=3, bound_samples=3)) for seed in (0, 1)]
+    asked = [METRICS[m] for m in ("rate", "distortion", "gap", "log_likelihood", "bits_per_dim") if METRICS[m].asked_of(runs[0])]
+    exact = {m.name for m in asked if m.kind_for(model) == "exact"}
+    assert exact == EXACT[name] - ({"rate", "distortion"} if sampled else set())
+    values = {m.name: [m.fn(e) for e in runs] for m in asked}
+    assert {m for m, (a, b) in values.items() if a == b} == exact
+
+
+def sampled_kl(cls: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gives a model a KL that is estimated from its samples, as of a prior without a closed form."""
+    infer = cls.infer
+
+    def noisy(self, x, k, t):
+        d = infer(self, x, k, t)
+        kl = (d.log_qz - d.log_pz).mean(0)
+        return d._replace(kl=kl, kl_units=kl.unsqueeze(-1))
+
+    monkeypatch.setattr(cls, "infer", noisy)
+    monkeypatch.setattr(cls, "closed_kl", False)
+
+
+def test_a_sampled_kl_is_part_of_the_monte_carlo_error_and_has_to_be_declared(digits, monkeypatch):
+    torch.manual_seed(3)
+    model = build("vae-bernoulli[hidden=8]", digits).eval().requires_grad_(False)
+    here, sizes = digits.subset(None, 40), replace(SMOKE, bound_images=4, elbo_samples=100, bound_samples=100)
+    closed = METRICS["monte_carlo_error"].fn(Evaluation(model, here, 0, sizes))
+    sampled_kl(type(model), monkeypatch)
+    e = Evaluation(model, here, 0, sizes)
+    log_w = model.infer(e.test, 4000, torch.ones(())).log_w.double()
+    assert e.elbo.variance.sum().item() == pytest.approx(log_w.var(0).sum().item() / 100, rel=0.1)
+    assert METRICS["monte_carlo_error"].fn(e) != closed
+    capabilities_keep_their_promises("vae")
+    monkeypatch.setattr(type(model), "closed_kl", True)
+    with pytest.raises(Failed, match="closed_kl = False"):
+        capabilities_keep_their_promises("vae")
+
+
+def test_closed_forms_are_those_of_sums_in_float64(digits):
+    """The gap against KL(q || posterior): of Gaussians by torch's own formula, of categories by enumeration."""
+    for name in ("vae-linear", "vae-categorical[categories=5]"):
+        torch.manual_seed(4)
+        e = Evaluation(build(name, digits).eval().requires_grad_(False), digits.subset(None, 30), 0, SMOKE)
+        model, x = deepcopy(e.model).double(), e.test.double()
+        if name == "vae-linear":
+            w, v, (mean, scale) = model.decoder.weight, model.likelihood.scale.square(), model.posterior(x)
+            precision = torch.eye(w.shape[1], dtype=torch.float64) + w.mT @ w / v
+            centre = torch.linalg.solve(precision, ((x - model.decoder.bias) @ w / v).mT).mT
+            p = torch.distributions.MultivariateNormal(centre, precision_matrix=precision)
+            kl = torch.distributions.kl_divergence(torch.distributions.MultivariateNormal(mean, torch.diag_embed(scale.square())), p)
+        else:
+            log_px = torch.stack([model.log_px(x, code.expand(len(x), -1)) for code in torch.eye(5, dtype=torch.float64)], -1)
+            q = torch.distributions.Categorical(logits=model.encoder(x))
+            kl = torch.distributions.kl_divergence(q, torch.distributions.Categorical(logits=log_px))
+        assert METRICS["gap"].fn(e) == pytest.approx(kl.mean().item(), abs=1e-8)
+        assert next(e.model.parameters()).dtype == torch.float32, "the model stays as it is"
 
 
 def test_bounds_come_in_order_and_the_elbo_is_minus_rate_minus_distortion():

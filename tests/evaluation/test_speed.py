@@ -74,6 +74,21 @@ def test_throughputs_are_images_over_seconds(clock, digits: Dataset):
     assert METRICS["encode_images_per_second"].fn(e) == pytest.approx(400)
 
 
+def test_a_timing_while_another_program_runs_is_taken_again(clock, digits: Dataset):
+    """Single images take 0.02 ms; batches of 100 take 20 ms at first, as while cores are shared, then 1 ms."""
+    batches = []
+
+    class Shared(Half):
+        def encode(self, x):
+            batches.extend([1] * (len(x) > 1))
+            clock[0] += 2e-5 if len(x) == 1 else 0.02 if len(batches) < 6 else 0.001
+            return x[:, :2]
+
+    assert METRICS["encode_images_per_second"].fn(evaluation(Shared(digits.shape), digits)) == pytest.approx(100 / 0.001)
+    turns = iter([0.0, 0.01, 0.09, 0.04, *[0.02] * 9])
+    assert speed.median_seconds(lambda: clock.__setitem__(0, clock[0] + next(turns)), CPU, 0.0) == pytest.approx(0.02)
+
+
 def test_the_cost_of_training(clock, monkeypatch, digits: Dataset):
     monkeypatch.setattr(measured, "product_rate", lambda device, name: 1e9)
     monkeypatch.setattr(measured, "step_flops", lambda training: 5e7)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vae_variants.analysis.cards import foreign
-from vae_variants.analysis.entries import SUPPORTS, Entry, best, distinct, enough, judges, trained, trials, unclear
+from vae_variants.analysis.entries import SUPPORTS, Entry, best, busy, distinct, enough, judges, trained, trials, twins, unclear
 from vae_variants.analysis.formatting import number
 from vae_variants.analysis.statistics import LEAST_SEEDS, Interval
 from vae_variants.evaluation.metrics import data_name
@@ -121,9 +121,11 @@ def too_few(entries: Sequence[Entry]) -> str:
 
 def choice(purpose: Purpose, group: Sequence[Entry], references: Sequence[Entry], few: str) -> Choice:
     metric, measured = purpose.metric, [e for e in group if e.values(purpose.metric)]
-    rivals = [e for e in measured if e.sound(metric)]
+    same = twins([e for e in measured if e.sound(metric)], metric)
+    rivals = [e for e in measured if e.sound(metric) and e.label not in same]
     flawed = [f"`{e.label}` ({e.flaws[0].what})" for e in measured if not e.sound(metric)]
     aside = f"Set aside: {listed(flawed, '')}." if flawed else ""
+    aside = joined(aside, *(f"`{label}` is the model of `{first}`." for label, first in same.items()))
     if not measured:
         reasons = [row["reason"] for e in group for row in e.rows.get(metric, ()) if row["reason"]]
         return Choice(purpose.title, metric, "none", text=f"No evidence: {reasons[0] if reasons else 'no run has a value'}.")
@@ -132,7 +134,7 @@ def choice(purpose: Purpose, group: Sequence[Entry], references: Sequence[Entry]
     sign = {"higher": 1.0, "lower": -1.0}[rivals[0].rows[metric][0]["better"]]
     first = max(rivals, key=lambda e: sign * e.mean(metric))
     if len(rivals) == 1:
-        kind = "without a flaw" if aside else "with a likelihood of this pixel type" if metric == "log_likelihood" else "with a value"
+        kind = "without a flaw" if flawed else "with a likelihood of this pixel type" if metric == "log_likelihood" else "with a value"
         text = joined(f"{purpose.value(first)} is the only variant {kind}: there is no choice.", aside, purpose.remark)
         return Choice(purpose.title, metric, "none", (first.label,), first.label, text=text)
     baseline = next((e for e in rivals if e.label == DEFAULT), rivals[0])
@@ -215,7 +217,7 @@ def speed(entries: Sequence[Entry]) -> Choice:
     """The fastest variants; other programs and the order of runs affect timings, so they are not tested."""
     told = {}
     for what, metric, unit, pick in SPEEDS:
-        rivals = [e for e in distinct(entries) if trained(e) and e.values(metric) and e.sound(metric)]
+        rivals = [e for e in distinct(entries) if trained(e) and e.values(metric) and e.sound(metric) and not busy(e, metric)]
         if len(rivals) > 1:
             first = pick(rivals, key=lambda e: e.mean(metric))
             baseline = next((e for e in rivals if e.label == DEFAULT), rivals[0])

@@ -167,6 +167,26 @@ def distinct(entries: Sequence[Entry]) -> list[Entry]:
     return list(found.values())
 
 
+def twins(entries: Sequence[Entry], metric: str) -> dict[str, str]:
+    """Label -> an earlier label with the same values and the same options as far as both have them: one model under two names of models."""
+    found: dict[str, str] = {}
+    for i, e in enumerate(entries):
+        mine, values = {k: v for k, v in e.record.values.items() if k != "model"}, e.values(metric)
+        for other in entries[:i]:
+            theirs = other.record.values
+            if values and values == other.values(metric) and all(theirs[k] == v for k, v in mine.items() if k in theirs):
+                found[e.label] = other.label
+                break
+    return found
+
+
+def busy(entry: Entry, metric: str) -> bool:
+    """Whether a throughput is under that of single images, by its latency: another program ran while it was measured."""
+    method, throughput, _ = metric.partition("_images_per_second")
+    rate, latency = entry.interval(metric), entry.interval(f"{method}_latency")
+    return bool(throughput) and rate is not None and latency is not None and rate.mean * latency.mean < 1000
+
+
 def prominent(entries: Sequence[Entry], most: int) -> list[Entry]:
     """All entries if there are at most `most`; else that many different runs with values, in their order.
 

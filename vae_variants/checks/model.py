@@ -83,6 +83,8 @@ def capabilities_keep_their_promises(name: str) -> None:
         expect("infer(x, 4, t).z without its last axis", d.z[..., 0], (4, len(x)))
         if not torch.allclose(d.kl_units.sum(-1), d.kl, rtol=1e-4, atol=1e-5):
             raise Failed("kl_units of infer() do not sum to kl", "kl is their sum over the last axis")
+        if model.closed_kl and not torch.allclose(model.infer(x, 4, torch.ones(())).kl, d.kl, rtol=1e-4, atol=1e-5):
+            raise Failed("kl of infer() depends on the samples", "write closed_kl = False in the class, or give the closed form")
     if isinstance(model, Encoder):
         z = model.encode(x)
         expect("encode(x)", z, (len(x), z.shape[-1]))

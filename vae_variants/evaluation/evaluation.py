@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,7 +13,7 @@ from vae_variants.datasets import Data, Dataset
 from vae_variants.evaluation import weights
 from vae_variants.evaluation.features import classifier
 from vae_variants.evaluation.fidelities import Fidelity
-from vae_variants.models.base import Coder, Decoder, Density, Encoder, LatentVariable, MeanSampler, Model
+from vae_variants.models.base import ClosedElbo, Coder, Decoder, Density, Encoder, LatentVariable, MeanSampler, Model
 from vae_variants.training.batches import derive_seed, fork_rng
 from vae_variants.training.precision import precision
 
@@ -33,7 +34,7 @@ class Elbo:
     rate: Tensor
     distortion: Tensor
     rate_units: Tensor  # (Z,) rate of each latent unit, mean over the images
-    variance: Tensor  # (N,) Monte-Carlo variance of the distortion, nats^2
+    variance: Tensor  # (N,) Monte-Carlo variance of their sum, nats^2; 0 without samples
 
     @property
     def value(self) -> Tensor:
@@ -101,17 +102,37 @@ class Evaluation:
 
     @cached_property
     def elbo(self) -> Elbo:
-        """Closed-form KL, and the mean of -log p(x | z) over `elbo_samples` samples, for every test image."""
+        """KL, and the mean of -log p(x | z) over `elbo_samples` samples, or without samples if the model can, for every test image."""
         assert isinstance(self.model, LatentVariable)
+        if isinstance(self.model, ClosedElbo):
+            return self.closed_elbo
         k, t, parts, units = self.fidelity.elbo_samples, torch.ones((), device=self.device), [], []
         with self.noise("elbo"):
             for x in self.test.split(self.rows(k)):
                 draws = self.model.infer(x, k, t)
                 log_px = draws.log_px.double()
-                parts.append(torch.stack([draws.kl.double(), -log_px.mean(0), log_px.var(0) / k]).cpu())
+                noisy = log_px if self.model.closed_kl else draws.log_w.double()
+                parts.append(torch.stack([draws.kl.double(), -log_px.mean(0), noisy.var(0) / k]).cpu())
                 units.append(draws.kl_units.double().sum(0).cpu())
         rate, distortion, variance = torch.cat(parts, -1)
         return Elbo(rate, distortion, torch.stack(units).sum(0) / len(self.test), variance)
+
+    @cached_property
+    def precise(self) -> Model:
+        """The model in float64, if its ELBO and log p(x) have closed forms, of which the gap is a small difference; else the model."""
+        return deepcopy(self.model).double() if isinstance(self.model, ClosedElbo) else self.model
+
+    @cached_property
+    def closed_elbo(self) -> Elbo:
+        model, t, parts, units = self.precise, torch.ones((), device=self.device), [], []
+        assert isinstance(model, ClosedElbo)
+        with self.noise("elbo"):
+            for x in self.test.double().split(self.rows()):
+                draws = model.infer(x, 1, t)
+                parts.append(torch.stack([draws.kl, -model.bound(x) - draws.kl]).cpu())
+                units.append(draws.kl_units.sum(0).cpu())
+        rate, distortion = torch.cat(parts, -1)
+        return Elbo(rate, distortion, torch.stack(units).sum(0) / len(self.test), torch.zeros_like(rate))
 
     @cached_property
     def bound(self) -> Bound:
@@ -136,9 +157,11 @@ class Evaluation:
     @cached_property
     def log_prob(self) -> Tensor:
         """Exact log p(x) of every test image, (N,) float64."""
-        assert isinstance(self.model, Density) and self.model.exact
+        model = self.precise
+        assert isinstance(model, Density) and model.exact
         with self.noise("log_prob"):
-            return torch.cat([self.model.log_prob(x).double().cpu() for x in self.test.split(self.rows())])
+            images = self.test.double() if isinstance(model, ClosedElbo) else self.test
+            return torch.cat([model.log_prob(x).double().cpu() for x in images.split(self.rows())])
 
     def encoded(self, images: Tensor) -> Tensor:
         """(N, D) -> (N, Z) float64, in chunks."""

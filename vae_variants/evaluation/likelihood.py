@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vae_variants.evaluation.evaluation import LEVELS, Evaluation
 from vae_variants.evaluation.metrics import Skip, metric
-from vae_variants.models.base import Density, LatentVariable, Model
+from vae_variants.models.base import ClosedElbo, Density, LatentVariable, Model
 
 
 def exact(model: Model) -> bool:
@@ -18,12 +18,24 @@ def kind(if_exact: str, otherwise: str) -> Callable[[Model], str]:
     return lambda model: if_exact if exact(model) else otherwise
 
 
+def kind_of_rate(model: Model) -> str:
+    return "exact" if isinstance(model, LatentVariable) and model.closed_kl else "estimate"
+
+
+def kind_of_distortion(model: Model) -> str:
+    return "exact" if isinstance(model, ClosedElbo) and model.closed_kl else "estimate"
+
+
+def kind_of_gap(model: Model) -> str:
+    return ("exact" if isinstance(model, ClosedElbo) else "estimate") if exact(model) else "lower-bound"
+
+
 @metric(needs=(LatentVariable,), unit="nats", better="higher", kind="lower-bound")
 def elbo(e: Evaluation) -> float:
     """E_q[log p(x|z)] - KL(q(z|x) || p(z)), mean over the test images
 
     Formula: -rate - distortion.
-    Estimator: closed-form KL, and log p(x|z) from samples of z. Unbiased; summed over pixels with every constant.
+    Estimator: that of rate and distortion. Unbiased; summed over pixels with every constant.
     Sample size: all test images, `elbo_samples` samples each (10), with the same noise for every model.
     Fails: a model trained on another objective (IWAE, beta-VAE) did not optimise this bound; compare log_likelihood instead.
     Reference: Kingma & Welling 2014, Auto-Encoding Variational Bayes, estimator B of sec. 2.3.
@@ -31,12 +43,12 @@ def elbo(e: Evaluation) -> float:
     return e.elbo.value.mean().item()
 
 
-@metric(needs=(LatentVariable,), unit="nats", better="none", kind="exact")
+@metric(needs=(LatentVariable,), unit="nats", better="none", kind=kind_of_rate)
 def rate(e: Evaluation) -> float:
-    """KL(q(z|x) || p(z)) in closed form, mean over the test images
+    """KL(q(z|x) || p(z)), mean over the test images
 
     Formula: for a Gaussian q, sum_j (mu_j^2 + s_j^2 - 1) / 2 - log s_j.
-    Estimator: closed form, without samples.
+    Estimator: closed form, without samples; from the samples of the ELBO for a model that has none (`closed_kl = False`).
     Sample size: all test images.
     Fails: measures what the latents cost, not what they encode. Near 0 the posterior has collapsed.
     Reference: Alemi et al. 2018, Fixing a Broken ELBO.
@@ -44,12 +56,12 @@ def rate(e: Evaluation) -> float:
     return e.elbo.rate.mean().item()
 
 
-@metric(needs=(LatentVariable,), unit="nats", better="none", kind="estimate")
+@metric(needs=(LatentVariable,), unit="nats", better="none", kind=kind_of_distortion)
 def distortion(e: Evaluation) -> float:
     """-E_q[log p(x|z)], mean over the test images
 
     Formula: -(1/K) sum_k log p(x | z_k), z_k from q(z|x).
-    Estimator: mean over samples; unbiased.
+    Estimator: mean over samples, unbiased; without samples for linear-vae and categorical-vae, whose ELBO has a closed form.
     Sample size: all test images, `elbo_samples` samples each (10).
     Fails: differs from reconstruction_nats, which uses the posterior mean and is lower.
     Reference: Alemi et al. 2018, Fixing a Broken ELBO.
@@ -92,7 +104,7 @@ def log_likelihood(e: Evaluation) -> float:
     return over_all(e, e.bound.value)
 
 
-@metric(needs=(LatentVariable, Density), unit="nats", better="none", kind=kind("estimate", "lower-bound"))
+@metric(needs=(LatentVariable, Density), unit="nats", better="none", kind=kind_of_gap)
 def gap(e: Evaluation) -> float:
     """log p(x) - ELBO = KL(q(z|x) || p(z|x)), mean over the test images; a lower bound if log p(x) is bounded
 
@@ -175,8 +187,8 @@ def monte_carlo_error(e: Evaluation) -> float:
     """standard error of log_likelihood due to the finite number of samples, by the delta method
 
     Formula: sqrt(sum_i v_i / M^2 + sum_i u_i / M^2 + sum_n d_n / N^2), over the M images of the bound and all N: v_i =
-    Var(w) / (K mean(w)^2) of L_K, u_i = Var(log w) / K of L_1, d_n = Var(log p(x|z)) / `elbo_samples` of the ELBO; if M = N the
-    first term alone.
+    Var(w) / (K mean(w)^2) of L_K, u_i = Var(log w) / K of L_1, d_n = Var(log p(x|z)) / `elbo_samples` of the ELBO, Var(log w) if
+    its KL is sampled; if M = N the first term alone.
     Estimator: from the same samples. L_K and L_1 of an image are positively correlated, so the error is rather too large.
     Sample size: `bound_images` (M = 1000), `bound_samples` samples.
     Fails: too small if the weights have a heavy tail. Excludes the bias of L_K and the variation over seeds and images.

@@ -15,6 +15,7 @@ from vae_variants.models.base import Encoder, Sampler
 TIMINGS = ("images_per_second", "_saturated", "train_seconds", "latency", "train_product_share", "peak_memory_bytes")  # ends of names
 BATCH = 100
 SLOW = 5.0  # seconds
+WIDE, TRIES = 0.5, 3  # quartile range over median from which calls are timed again, and how often in all
 LATENCY = 0.2  # share of the time budget of a throughput that a latency gets
 SWEEP = tuple(4**i for i in range(9))  # batch sizes, 1 to 65536
 GAIN = 1.05  # the sweep ends if four times the batch size is less than 5 % faster
@@ -24,7 +25,8 @@ def median_seconds(work: Callable[[], object], device: torch.device, budget: flo
     """Median duration of one call in seconds, after one warm-up call; calls on a GPU are synchronised.
 
     Args:
-        budget: Seconds to spend; at least 3 calls are timed. A call over 5 seconds is timed once, without warm-up.
+        budget: Seconds to spend; at least 3 calls are timed. A call over 5 seconds is timed once, without warm-up. Times that differ
+            widely, as while another program runs, are taken again, up to 3 times in all; the least median counts.
     """
 
     def once() -> float:
@@ -37,10 +39,16 @@ def median_seconds(work: Callable[[], object], device: torch.device, budget: flo
     first = once()
     if first > SLOW:
         return first
-    times = [once() for _ in range(3)]
-    while sum(times) < budget:
-        times.append(once())
-    return statistics.median(times)
+    found = []
+    for _ in range(TRIES):
+        times = [once() for _ in range(3)]
+        while sum(times) < budget:
+            times.append(once())
+        low, middle, high = statistics.quantiles(times, n=4)
+        found.append(middle)
+        if high - low <= WIDE * middle:
+            break
+    return min(found)
 
 
 def saturated(work: Callable[[int], object], device: torch.device, budget: float) -> tuple[float, int]:
@@ -128,13 +136,19 @@ def images_per_second(e: Evaluation, method: Method) -> float:
     """throughput of {doing}, in batches of 100
 
     Formula: images / seconds of one call.
-    Estimator: median over at least 3 calls in 0.05 s, after one warm-up call; GPU calls are synchronised.
+    Estimator: median over at least 3 calls in 0.05 s, after one warm-up call; GPU calls are synchronised. Measured again, up to 3 times
+    in all, if calls differ widely or single images are faster, as while another program runs.
     Sample size: calls of 100 images by one seed; of the first 100 test images for encoding.
     Fails: holds for this machine, its load and this batch size. A call over 5 s is timed once.
     Reference: none
     """
     batch = min(BATCH, len(e.test)) if method.need is Encoder else BATCH
-    return batch / seconds(e, method.calls(e), batch)
+    best, calls = 0.0, method.calls(e)
+    for _ in range(TRIES):
+        best = max(best, batch / seconds(e, calls, batch))
+        if best >= 1 / seconds(e, calls, 1, LATENCY):
+            break
+    return best
 
 
 @timing("ms", "lower", trained)

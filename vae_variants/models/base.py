@@ -75,7 +75,13 @@ class Density(ABC):
 
 
 class LatentVariable(ABC):
-    """Has a prior, an approximate posterior and a likelihood."""
+    """Has a prior, an approximate posterior and a likelihood.
+
+    Attributes:
+        closed_kl: Whether `kl` of `infer` is the closed form. If false, it is an estimate from the K samples.
+    """
+
+    closed_kl: ClassVar[bool] = True
 
     @abstractmethod
     def prior(self, n: int) -> Tensor:
@@ -92,6 +98,14 @@ class LatentVariable(ABC):
     @abstractmethod
     def infer(self, x: Tensor, k: int, t: Tensor) -> Draws:
         """k samples of q(z | x) for each of x (B, D), at the fraction t () of training."""
+
+
+class ClosedElbo(LatentVariable):
+    """Has the ELBO without samples."""
+
+    @abstractmethod
+    def bound(self, x: Tensor) -> Tensor:
+        """The exact ELBO of x (B, D): (B,) nats."""
 
 
 class GaussianPosterior(LatentVariable):

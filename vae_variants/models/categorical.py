@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from vae_variants.models.base import MODELS
+from vae_variants.models.base import MODELS, ClosedElbo
 from vae_variants.models.latent import LatentModel
 from vae_variants.models.likelihoods import Likelihood
 from vae_variants.models.networks import decoder, encoder
@@ -15,7 +15,7 @@ from vae_variants.models.objectives import Draws
 
 
 @MODELS.add
-class CategoricalVAE(LatentModel):
+class CategoricalVAE(LatentModel, ClosedElbo):
     """z in {1..C} with p(z) = 1/C, q(z | x) = softmax(encoder(x)), p(x | z) = likelihood(decoder(z)), z as a one-hot vector.
 
     Trained on the exact ELBO, sum_z q(z | x) (log p(x, z) - log q(z | x)). log p(x) = log sum_z p(x, z); the gap is

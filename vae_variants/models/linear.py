@@ -6,14 +6,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from vae_variants.models.base import MODELS
+from vae_variants.models.base import MODELS, ClosedElbo
 from vae_variants.models.latent import C, GaussianModel, kl_units
 from vae_variants.models.likelihoods import GaussianLearnt, Support
 from vae_variants.models.networks import start
 
 
 @MODELS.add(name="linear-vae")
-class LinearVAE(GaussianModel):
+class LinearVAE(GaussianModel, ClosedElbo):
     """p(z) = N(0, I), p(x | z) = N(W z + b, sigma^2 I), q(z | x) = N(A (x - m) + c, diag s^2); W, b, sigma, A, c, s are learnt; m is
     the mean training image.
 

@@ -16,7 +16,7 @@ class Draws(NamedTuple):
     log_px: Tensor  # (K, B) log p(x | z)
     log_pz: Tensor  # (K, B) log p(z)
     log_qz: Tensor  # (K, B) log q(z | x)
-    kl: Tensor  # (B,) KL(q(z | x) || p(z)) in closed form
+    kl: Tensor  # (B,) KL(q(z | x) || p(z)) in closed form, or estimated if the model says closed_kl = False
     kl_units: Tensor  # (B, Z) its terms, one per latent unit
     z: Tensor  # (K, B, Z)
     t: Tensor  # () fraction of training done, in [0, 1]

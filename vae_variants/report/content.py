@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vae_variants.analysis.advice import Advice, advise
-from vae_variants.analysis.entries import LOOKS, SUPPORTS, Entry, best, distinct, prominent, ranks
+from vae_variants.analysis.entries import LOOKS, SUPPORTS, Entry, best, busy, distinct, prominent, ranks
 from vae_variants.analysis.formatting import NOTHING, number
 from vae_variants.analysis.run_summary import Failure, failed_runs, failed_values, run_summary, same_runs
 from vae_variants.analysis.statistics import Comparison, holm
@@ -177,8 +177,10 @@ def section(
 
 def figure(entry: Entry, metric: str, scale: float = 1.0, best: bool = False) -> Cell:
     """A metric as tables show it, with the signs of a bound or of noise."""
-    found, mark = entry.interval(metric), "noise: " if metric in SHARP and noisy(entry) else sign(entry, metric)
-    return Cell() if found is None else Cell(mark + number(found, scale=scale), found.mean * scale, best)
+    found, of = entry.interval(metric), list(entry.record.status.values()).count("ok")
+    mark = "noise: " if metric in SHARP and noisy(entry) else "busy: " if busy(entry, metric) else sign(entry, metric)
+    fewer = f" (n = {found.n})" if found is not None and found.n < of else ""  # than the column n says
+    return Cell() if found is None else Cell(mark + number(found, scale=scale) + fewer, found.mean * scale, best)
 
 
 def seeds(entry: Entry) -> Cell:

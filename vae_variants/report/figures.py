@@ -28,7 +28,8 @@ CAPTIONS = {
     "bounds": "Gain of the importance-weighted bound from more posterior samples, then the estimate by annealed importance sampling, if "
     "there is one. A curve that still rises is below log p(x).",
     "curves": "Validation log-likelihood, or its one-sample bound, while training: mean over seeds and 95 % interval.",
-    "losses": "Losses while training of the models without a likelihood: mean over seeds and 95 % interval.",
+    "losses": "Losses while training of the models without a likelihood: mean over seeds and 95 % interval. An autoencoder's "
+    "loss is −log p(x|z) in nats per image. Those of a GAN's players are cross-entropies, whose fall does not mean better samples.",
     "samples": "Samples of every variant from the first seed; noise-free (decoder means) if the model has a decoder. Variants with as many "
     "latent units share the noise.",
     "reconstructions": "The same test images (first row) after encoding and decoding, first seed.",

@@ -36,7 +36,8 @@ LABEL = 108.0  # points of a label, at most
 POINTS = 60  # of a curve that are drawn, at most
 LEVELS = (1, 10, 100, 1000)
 Ticks = Sequence[tuple[float, str]]
-NATS = "validation log p(x) by {}, nats ↑"
+EXACTLY = {"exact": "log p(x)", "lower-bound": "one-sample bound"}  # of a curve while training, by the kind of log p(x) at the end
+NATS = "validation {} by {}, nats ↑"
 
 
 class Line(NamedTuple):
@@ -136,11 +137,12 @@ def curves(shown: Sequence[Entry]) -> Figure | None:
     for title, group in groups(shown, lambda e: any(len(c) > 1 for c in e.record.curves.get("validation_log_prob", []))):
         points = [(e, own) for e in group if (own := by_epoch(e, e.record.curves["validation_log_prob"]))]
         seconds = [(e, own) for e, epochs in points if (own := by_second(e, epochs))]
+        which = " or ".join(sorted({EXACTLY.get(e.kind("log_likelihood"), "log p(x)") for e, _ in points}))
         if points:
-            parts.append(line_part(f"{NATS.format('epoch')}\n{title}", "epoch", [own_line(*p) for p in points], late=True))
+            parts.append(line_part(f"{NATS.format(which, 'epoch')}\n{title}", "epoch", [own_line(*p) for p in points], late=True))
         if seconds:
             name = "seconds of training, all seeds together"
-            parts.append(line_part(f"{NATS.format('second')}\n{title}", name, [own_line(*p) for p in seconds], log=True, late=True))
+            parts.append(line_part(f"{NATS.format(which, 'second')}\n{title}", name, [own_line(*p) for p in seconds], log=True, late=True))
     return compose(parts)
 
 
@@ -154,7 +156,7 @@ def losses(shown: Sequence[Entry]) -> Figure | None:
             if len(points := by_epoch(entry, seeds)) > 1
         ]
         if own:
-            parts.append(line_part(f"{entry.label}, nats", "epoch", own))
+            parts.append(line_part(f"{entry.label}, loss", "epoch", own))
     return compose(parts)
 
 

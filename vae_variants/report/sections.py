@@ -99,7 +99,8 @@ SECTIONS = (
         "Cost",
         "Medians over seeds ± half of the interquartile range, on the machine named above; do not compare machines. Training runs all "
         "seeds together. Sampling and encoding run one seed, with 100 images, with one image, and with the fastest batch (preset "
-        "`thorough`, or its option `sweep=true`). The share is that of the machine's matrix-product rate. Peak memory is measured while "
+        "`thorough`, or its option `sweep=true`). `busy:` marks a throughput under that of single images: another program ran. "
+        "The share is that of the machine's matrix-product rate. Peak memory is measured while "
         "training, on a CPU for the whole process.",
         (
             ("parameters", "parameters", 1.0),
@@ -147,7 +148,8 @@ NATS = (
 BOLD = (
     " Bold: best, or statistically tied with the best (paired t-tests over seeds, Holm-adjusted, 5 %; three seeds or more), down to the "
     "first that is not. † marks a flagged row, which is never bold if its flaw spoils the figure. A lower bound above an exact value wins. "
-    "One below it may rise with more samples."
+    "One below it may rise with more samples. The 5 % hold for one given variant: of 16 to 20 equal ones, some variant is left out in 10 to "
+    "15 % of tables."
 )
 DIFFERENCES = (
     " Rank: 95 % interval from a joint bootstrap of the common seeds, for five seeds or more. Δ: paired difference from the first variant. "

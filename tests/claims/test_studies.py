@@ -18,7 +18,7 @@ from vae_variants.harness import Store
 from vae_variants.registry import UserError
 from vae_variants.report.drawing import axes
 from vae_variants.studies import STUDIES, Findings, Judgement, Lab, Picture, Study, Verdict, by_seed, rows, select, table
-from vae_variants.studies.page import cell, claims_on, rewrite_claims, write_claims
+from vae_variants.studies.page import cell, claims_on, reasoned, rewrite_claims, verdict, write_claims
 from vae_variants.studies.record import StudyRecord, run_study
 
 CPU = torch.device("cpu")
@@ -302,6 +302,13 @@ def test_a_report_is_told_the_claims_on_its_data(lab: Lab, tmp_path: Path, capsy
     assert (found.name, found.claim, found.verdict, found.place) == ("planted", Planted.claim, "✔ supported", "digits")
     assert (tmp_path / "digits" / found.link).resolve().is_file()
     assert claims_on("mnist", tmp_path) == []
+    record, _ = run_study("planted", lab, "do it")
+    trial = record.model_copy(update={"fidelity": "quick[elbo_samples=5]"})
+    assert verdict(trial) == "trial: supported" and "A trial" in reasoned(trial) and "supported" in reasoned(trial)
+    write_claims(trial, Findings(trial.tables), tmp_path)
+    assert [c.verdict for c in claims_on("digits", tmp_path)] == ["✔ supported"], "a trial gives way to a verdict"
+    (tmp_path / "claims" / "data" / "digits-planted.json").unlink()
+    assert [c.verdict for c in claims_on("digits", tmp_path)] == ["trial: supported"]
     (tmp_path / "claims" / "data" / "damaged.json").write_text("{}")
     assert claims_on("digits", tmp_path) == [] and "damaged.json" in capsys.readouterr().err
 

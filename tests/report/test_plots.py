@@ -175,6 +175,16 @@ def test_curves_end_where_the_means_end_and_labels_do_not_meet():
     assert min(np.diff(places)) > HEIGHT - 0.02
 
 
+@pytest.mark.parametrize(("exact", "title"), [(0, "one-sample bound"), (1, "log p(x) or one-sample bound"), (3, "log p(x)")])
+def test_the_title_of_curves_says_whether_they_are_exact(exact, title):
+    group = [e for e in entries(24) if e.record.support == "binary" and e.interval("log_likelihood")][:3]
+    for i, e in enumerate(group[:exact]):
+        group[i] = replace(e, record=replace(e.record, rows=[r | {"kind": "exact"} for r in e.record.rows]))
+    assert [place.get_label().split(", nats")[0] for place in lines.curves(group).subfigs] == [
+        f"validation {title} by {unit}" for unit in ("epoch", "second")
+    ]
+
+
 def panels_in_order(figure):
     return [place.axes[0] for place in figure.subfigs]
 

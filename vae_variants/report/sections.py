@@ -148,8 +148,8 @@ NATS = (
 BOLD = (
     " Bold: best, or statistically tied with the best (paired t-tests over seeds, Holm-adjusted, 5 %; three seeds or more), down to the "
     "first that is not. † marks a flagged row, which is never bold if its flaw spoils the figure. A lower bound above an exact value wins. "
-    "One below it may rise with more samples. The 5 % hold for one given variant: of 16 to 20 equal ones, some variant is left out in 10 to "
-    "15 % of tables."
+    "One below it may rise with more samples. The 5 % hold for one given variant: of 16 to 20 equal ones, some variant is left out in 10 "
+    "to 15 % of tables."
 )
 DIFFERENCES = (
     " Rank: 95 % interval from a joint bootstrap of the common seeds, for five seeds or more. Δ: paired difference from the first variant. "

@@ -175,9 +175,9 @@ def test_a_shorter_training_is_a_stage_of_a_longer_one(tmp_path) -> None:
     assert all(torch.equal(stage[name], whole[name]) for name in whole)
 
 
-def test_data_without_labels_are_one_line_before_anything_is_trained(tmp_path) -> None:
+def test_data_without_labels_are_one_line_before_anything_is_trained(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     lab = Lab("digits", "smoke", (0,), Store(tmp_path), torch.device("cpu"))
-    lab.dataset = replace(lab.dataset, labels=None)
+    monkeypatch.setattr(Lab, "dataset", replace(lab.dataset, labels=None))
     with pytest.raises(UserError, match=r"^data set 'digits' has no labels, which this study needs$"):
         Blur().measure(lab)
     lab.dataset = replace(lab.dataset, labels={"train": torch.zeros(400, dtype=torch.long)})

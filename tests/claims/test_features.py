@@ -161,9 +161,9 @@ def test_missing_baselines_or_nothing_at_all_is_no_verdict() -> None:
     assert "the autoencoder was not measured" in vae.reason
 
 
-def test_data_without_labels_are_one_line_before_anything_is_trained(tmp_path) -> None:
+def test_data_without_labels_are_one_line_before_anything_is_trained(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     lab = Lab("digits", "smoke", (0,), Store(tmp_path), torch.device("cpu"))
-    lab.dataset = replace(lab.dataset, labels=None)
+    monkeypatch.setattr(Lab, "dataset", replace(lab.dataset, labels=None))
     with pytest.raises(UserError, match=r"^data set 'digits' has no labels, which this study needs$"):
         Features().measure(lab)
     assert not list(tmp_path.rglob("record.json"))

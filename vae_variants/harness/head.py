@@ -18,7 +18,6 @@ SETTINGS = 4  # type of the frame that a gRPC server answers with
 ANSWER = 4.0  # seconds that a head has to answer
 PATIENCE = 15.0  # seconds without an answer after which a head is lost
 QUICK = {  # Ray itself would try for minutes
-    "RAY_BACKEND_LOG_LEVEL": "error",
     "RAY_NUM_REDIS_GET_RETRIES": "1",
     "RAY_gcs_server_request_timeout_seconds": "8",
 }

@@ -84,6 +84,7 @@ def test_plugins_stay_where_a_process_that_waits_can_read_them():
 
 
 def test_a_machine_with_other_files_says_so():
+    Pretended.answers = [RECORD]
     with pytest.raises(UserError, match=r"code differs on .*: install the same"):
         made(code="0" * 16)
 

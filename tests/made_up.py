@@ -56,6 +56,7 @@ def made_up(spec: RunSpec, turn: int = 0) -> Record:
                 kind = m.kind if isinstance(m.kind, str) else "lower-bound"
                 scale = -30.0 if m.unit == "nats" else 100.0 if m.unit == "images/s" else 1.0
                 value = scale * (1 + 0.1 * chance.random())
+                value *= 0.01 if m.name == "unexplained_variance" else 1.0
                 same = {"unit": m.unit, "better": m.better, "kind": kind, "status": "ok", "reason": ""}
                 rows.append({"seed": seed, "metric": m.published_for("digits"), "value": value, **same})
     name = "validation_log_prob" if "log_likelihood" in {row["metric"] for row in rows} else "loss"

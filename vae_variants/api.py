@@ -65,8 +65,8 @@ def rank(records: Sequence[Record], metric: str) -> list[tuple[str, float, tuple
         metric: name, e.g. "elbo" (nats per image) or "reconstruction_mse".
 
     Returns:
-        (label, mean over seeds, 95 % interval of the rank), the best first. The interval comes from a joint bootstrap of the seeds
-        that all records have; it is None for a record of fewer than five seeds.
+        (label, mean over seeds, 95 % interval of the rank), the best first, records with a flaw such as collapse last. The interval comes
+        from a joint bootstrap of the seeds that all records have. It is None for a record with a flaw or of fewer than five seeds.
 
     Raises:
         UserError: the metric has no better direction, or is in nats or bits and the records differ in pixel type.
@@ -75,8 +75,8 @@ def rank(records: Sequence[Record], metric: str) -> list[tuple[str, float, tuple
 
     entries = [Entry(record.label, record) for record in records]
     sign, places = {"higher": -1, "lower": 1}[rankable(entries, metric)], ranks(entries, metric)
-    found = [(e.label, i.mean, places.get(e.label)) for e in entries if (i := e.interval(metric))]
-    return sorted(found, key=lambda row: sign * row[1])
+    order = sorted((e for e in entries if e.interval(metric)), key=lambda e: (not e.sound(metric), sign * e.mean(metric)))
+    return [(e.label, e.mean(metric), places.get(e.label)) for e in order]
 
 
 def load(

@@ -125,7 +125,7 @@ def test_a_single_variant_of_its_kind_is_no_choice():
 def test_failed_runs_are_said_and_those_that_lived_are_judged():
     dead = entry("beta-vae-4", status=dict.fromkeys("01234", "error"))
     dead = replace(dead, record=replace(dead.record, rows=[]))
-    half = entry("vae-free-bits", {"log_likelihood": about(-120.0)}, status={s: "ok" if s == "0" else "diverged" for s in "01234"})
+    half = entry("vae-free-bits", {"log_likelihood": about(-120.0)}, status={s: "ok" if s == "0" else "oom" for s in "01234"})
     half = replace(half, record=replace(half.record, rows=[r for r in half.record.rows if r["seed"] == 0]))
     advice = advise([*likelihoods(vae_bernoulli=-100.0, iwae_8=-90.0), dead, half])
     choice = found(advice, BINARY)

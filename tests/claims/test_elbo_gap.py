@@ -38,7 +38,7 @@ def linear() -> tuple[LinearVAE, Tensor]:
     w = torch.tensor([[1, 0.5], [0, 1], [-1, 0.5], [0.5, -0.5], [0, 2]], dtype=torch.float64)
     model.decoder.weight.copy_(w)
     model.decoder.bias.copy_(torch.tensor([0.1, -0.2, 0.3, 0, 0.5], dtype=torch.float64))
-    model.likelihood.log_sigma.fill_(math.log(0.5))
+    model.likelihood.weight.fill_(math.log(0.5))
     return model, torch.tensor([[1, -1, 0.5, 2, 0]], dtype=torch.float64)
 
 

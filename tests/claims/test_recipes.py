@@ -22,22 +22,22 @@ from vae_variants.variants.recipe import Recipe
 # -- identity of runs --------------------------------------------------------------------------------------------------
 
 OLD = {  # of runs made before there was `decay`: selector -> the configuration in its identity, key, training key
-    "vae-bernoulli": (
+    "vae-bernoulli[activation=tanh,lr=0.001]": (
         '{"activation":"tanh","batch":100,"epochs":30,"hidden":[200,200],"latent":50,"likelihood":"bernoulli","lr":0.001,"model":"vae",'
         '"network":"mlp","objective":"elbo","samples":1}',
         "fd6f8239c0e97da7edb51a9d1d76ed1f19c2333e53254440230844986d1a4a46",
-        "4f7adada31e6b393be9bba6f4f28a1eefeab41884ff50bf120d496f90011c16d",
+        "372a54bb7be0a9ad874658e60c45925a2ebd6ae3f2886d72bf2311af7b2c1389",
     ),
-    "iwae-8": (
+    "iwae-8[activation=tanh,lr=0.001]": (
         '{"activation":"tanh","batch":100,"epochs":30,"hidden":[200,200],"latent":50,"likelihood":"bernoulli","lr":0.001,"model":"vae",'
         '"network":"mlp","objective":"iwae","samples":8}',
         "b5632a9654b386e5b1fbf99ae1be781dbb572dc1ecbc3468f19acb1eca59a9e2",
-        "d3552853a0d7df5f045bb8a9572db0ae79d1c225f8d8b3751d085e6304ed9e82",
+        "0d6310171fce6c4cdc2ee7c9a123239c3768e3ad25eb7d9942551e91265ca010",
     ),
     "reference-pca-2": (
         '{"latent":2,"model":"pca"}',
         "6945b629986f43c34c2c69044080fe36ce704ab99b2c3be4002f93fa597431e4",
-        "37974d2b7b22482565e08be4cdbeba8e623e04bdbf96f89007904941b456d4a3",
+        "3e08b96f939ffb11204e496859d4bb4e7e1854e4e5996c52ea82039e28d7bea5",
     ),
 }
 

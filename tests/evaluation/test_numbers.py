@@ -231,15 +231,22 @@ def test_parts_that_do_not_fit_together_get_one_clear_line():
         split("a", images, labels, validation=5, test=(images[:9], labels))
 
 
-def test_a_model_that_takes_from_the_data_is_not_stacked(digits: Dataset):
+def test_each_member_of_a_stack_takes_from_the_data(digits: Dataset):
     from vae_variants.models.base import DataDependent
 
-    class Forgetful(Half, DataDependent):
-        def initialise(self, x):
-            self.filled = True
+    class Taking(Half, DataDependent):
+        def __init__(self, shape):
+            super().__init__(shape)
+            self.register_buffer("mean", torch.rand(64))
 
-    with pytest.raises(UserError, match="stackable = False"):
-        Training(Population(lambda: Forgetful(digits.shape), (0,)), digits.as_(Support.UNIT), Recipe())
+        def initialise(self, x):
+            self.mean += x.mean(0)
+
+    population = Population(lambda: Taking(digits.shape), (0, 1))
+    before = population.state()["mean"].clone()
+    Training(population, digits.as_(Support.UNIT), Recipe())
+    assert not torch.equal(before[0], before[1])
+    torch.testing.assert_close(population.state()["mean"], before + digits.grey("train").mean(0))
 
 
 def test_a_seed_that_diverged_takes_no_last_step_and_does_not_stop_the_others(digits: Dataset):

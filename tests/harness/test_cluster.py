@@ -112,7 +112,8 @@ def test_a_death_in_a_run_is_its_own_and_not_that_of_a_ray_worker(made):
 
 def test_progress_is_that_of_one_machine_and_no_process_stays(made):
     _, said, orphans, *_ = made
-    lines = said.splitlines()
+    first, *lines = said.splitlines()
+    assert first.startswith("data npz:plain.npz: ")
     assert lines[0] == "4 runs"
     assert lines[1] == "the first of each process takes longer than the rest: PyTorch is loaded"
     assert [line.split(" ")[0] for line in lines[2:6]] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]

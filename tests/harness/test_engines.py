@@ -96,23 +96,29 @@ def stopped(folder):
         cwd=folder,
         env=os.environ | {"OMP_NUM_THREADS": "2"},
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
+        stderr=(folder / "said.txt").open("w"),
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which what runs in the background of a shell has ignored
     )
     try:
-        done = lambda: (folder / "begun").exists() and len(list(folder.glob("runs/*/*/record.json"))) == 3  # noqa: E731
+        done = lambda: (folder / "begun").exists() and "[3/4]" in (folder / "said.txt").read_text()  # noqa: E731
         until(lambda: done() or program.poll() is not None, 300)
         pressed = time.time()
         os.killpg(program.pid, signal.SIGINT)  # as a terminal does: to every process
-        _, said = program.communicate(timeout=60)
+        program.wait(timeout=60)
         orphans = not until(lambda: gone(program.pid), 10)
     finally:
         for pid in processes(program.pid):
             os.kill(pid, signal.SIGKILL)
     records = {record.label: record for _, record in Store(folder / "runs").records()}
-    return Stopped(program.returncode, said.splitlines(), orphans, records, list(folder.glob("runs/*/*/training.safetensors")), pressed)
+    return Stopped(
+        program.returncode,
+        (folder / "said.txt").read_text().splitlines(),
+        orphans,
+        records,
+        list(folder.glob("runs/*/*/training.safetensors")),
+        pressed,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +151,7 @@ def test_a_process_that_dies_is_one_failed_run(stopped):
 
 def test_one_press_of_ctrl_c_stops_all_keeps_epochs_and_leaves_no_process(stopped):
     assert stopped.code == 130, stopped.said
-    assert [line.split(" ")[0] for line in stopped.said] == ["4", "the", "[1/4]", "[2/4]", "[3/4]", "interrupted;"]
+    assert [line.split(" ")[0] for line in stopped.said] == ["data", "4", "the", "[1/4]", "[2/4]", "[3/4]", "interrupted;"]
     assert not stopped.orphans
     (checkpoint,) = stopped.kept
     assert checkpoint.stat().st_mtime >= stopped.pressed - 1

@@ -154,7 +154,7 @@ def test_a_full_disk_or_a_read_only_one_is_one_clear_line(tmp_path, option, says
     mount = f'mkdir runs && mount -t tmpfs -o {option} none runs && shift 0 && "$@"; code=$?; find runs -name "*.tmp"; exit $code'
     found = subprocess.run(["unshare", "-rm", "sh", "-c", mount, "sh", *command], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert found.returncode == 2, found.stderr
-    (line,) = [line for line in found.stderr.splitlines() if not line.startswith(("3 runs", "the first takes", "["))]
+    (line,) = [line for line in found.stderr.splitlines() if not line.startswith(("data ", "3 runs", "the first takes", "["))]
     assert line.startswith("error: cannot ") and says in line
     assert found.stdout == ""
 

@@ -20,6 +20,7 @@ from tests.faults import ends
 from tests.harness.test_engines import until
 from tests.harness.test_runner import CPU, spec
 from vae_variants import datasets
+from vae_variants.datasets import load_dataset
 from vae_variants.harness import Store, locks, orphans, process, run_all, worker
 from vae_variants.harness.failures import Failure
 from vae_variants.harness.files import StoreError
@@ -214,7 +215,7 @@ def test_data_that_have_changed_since_the_start_stop_the_command(tmp_path, monke
     images = np.random.default_rng(0).random((200, 6, 6))
     np.savez("plain.npz", x=images)
     chosen = spec("reference-pca-2", dataset="npz:plain.npz")
-    run = PendingRun(chosen, chosen.key())
+    run, digest = PendingRun(chosen, chosen.key()), load_dataset("npz:plain.npz").digest
     np.savez("plain.npz", x=1 - images)
     forget()
     pipe, other = SPAWN.Pipe()
@@ -224,7 +225,7 @@ def test_data_that_have_changed_since_the_start_stop_the_command(tmp_path, monke
     monkeypatch.setattr(worker.signal, "raise_signal", lambda *_: None)
     monkeypatch.setattr(worker.faulthandler, "enable", lambda *_, **__: None)
     monkeypatch.setattr(worker.faulthandler, "register", lambda *_, **__: None)
-    pipe.send(worker.Job(run, Settings(Store("runs"), CPU), chosen.code, 1, torch.get_num_threads(), None))
+    pipe.send(worker.Job(run, Settings(Store("runs"), CPU), chosen.code, digest, 1, torch.get_num_threads(), None))
     worker.work(other, tmp_path, (), other)
     assert pipe.recv() is None
     assert "plain.npz' has changed since this command was started" in str(pipe.recv())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vae_variants.models.numerics import cross_entropy
+from vae_variants.models.numerics import SiLU, cross_entropy
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -26,3 +26,13 @@ def test_cross_entropy_takes_shapes_that_broadcast_and_derivatives_of_both() -> 
     assert cross_entropy(h, x).shape == (3, 2, 4)
     assert torch.autograd.gradcheck(cross_entropy, (h, x))
     assert torch.autograd.gradgradcheck(cross_entropy, (h, x))
+
+
+def test_silu_is_torchs_with_its_first_and_second_derivative() -> None:
+    x, found = torch.linspace(-30, 30, 301, dtype=torch.float64, requires_grad=True), []
+    for function in (SiLU(), torch.nn.functional.silu):
+        (slope,) = torch.autograd.grad(function(x).sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad(slope.square().sum(), x)
+        found.append((function(x).detach(), slope.detach(), second))
+    torch.testing.assert_close(*found)
+    assert torch.equal(SiLU()(x).detach(), SiLU()(x.detach()))

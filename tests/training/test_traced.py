@@ -236,7 +236,7 @@ def test_low_precision_trains_nearly_the_same(digits: Dataset) -> None:
 
     (plain, weights), (low, rough) = trained("fp32"), trained("bf16")
     assert low[-1] == pytest.approx(plain[-1], abs=0.3)
-    assert plain[0] - plain[-1] > 5
+    assert plain[0] - plain[-1] > 2
     assert not torch.equal(weights, rough)
     assert rough.dtype == torch.float32
     assert not torch.equal(rough, rough.bfloat16().float()), "parameters are not rounded"

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from vae_variants.analysis.cards import foreign
 from vae_variants.analysis.entries import SUPPORTS, Entry, best, distinct, enough, judges, trained, trials
 from vae_variants.analysis.formatting import number
-from vae_variants.analysis.run_summary import collapsed
 from vae_variants.analysis.statistics import LEAST_SEEDS, Interval
 from vae_variants.evaluation.metrics import data_name
 
 TITLE = "Which variant for this data?"
 DEFAULT = "vae-bernoulli"
 FEW_TRAINING, FEW_TEST = 5000, 2000  # images: below, their choice may matter as much as the variant
-SHOWN = 6  # labels in a sentence
+SHOWN, MOST = 6, 100  # labels in a sentence, and in a list of what is flagged or failed
+SAMPLES = "Samples"
+QUALITIES = ("precision", "recall", "coverage")  # of samples, beside their distance
 DENSITY = "Nats of a density rank variants; they are not a file size."
 REMARKS = {
     "binary": "Each pixel is sampled black or white with its grey level as the probability. This suits scans, masks and line drawings, "
@@ -77,7 +78,7 @@ def advise(entries: Sequence[Entry]) -> Advice:
     """The best variants for likelihood within each pixel type, reconstruction, samples, classification and speed, and by how much.
 
     A pure function of the entries. `best` decides: paired t-tests over seeds, Holm-adjusted, 5 %. Fewer than `LEAST_SEEDS` seeds
-    give no verdict, nor do the presets `smoke` and `quick`.
+    give no verdict, nor do the presets `smoke` and `quick`. A row with a flaw (`soundness`) is set aside and never named as best.
     """
     references, few = [e for e in distinct(entries) if not trained(e)], too_few(entries)
     choices = [choice(purpose, group, references, few) for purpose, group in purposes(entries)]
@@ -94,12 +95,12 @@ def purposes(entries: Sequence[Entry]) -> list[tuple[Purpose, list[Entry]]]:
             nats = Purpose(f"Likelihood{compression}, {title}", "log_likelihood", " nats per image", remark=REMARKS[support])
             found.append((nats, group))
     distance = f"fd-{data_name(entries[0].record.dataset['name'])}cnn"
-    samples = Purpose("Samples", distance, " in Fréchet distance to test images", share=True)
+    samples = Purpose(SAMPLES, distance, " in Fréchet distance to test images", share=True)
     if not any(e.values(distance) for e in ours):
         remark = (
             "Without labels there is no classifier to compare samples by. The spectrum detects blur and noise, but not missing content."
         )
-        samples = Purpose("Samples", "spectral_distance", " dB of spectral distance", share=True, remark=remark)
+        samples = Purpose(SAMPLES, "spectral_distance", " dB of spectral distance", share=True, remark=remark)
     larger = "More latent units lower it for every variant."
     reconstruction = Purpose("Reconstruction", "reconstruction_mse", " in mean squared error per pixel", share=True, remark=larger)
     classes = Purpose("Latents for classification", "probe_accuracy", " percentage points of accuracy", 100.0)
@@ -119,18 +120,23 @@ def too_few(entries: Sequence[Entry]) -> str:
 
 
 def choice(purpose: Purpose, group: Sequence[Entry], references: Sequence[Entry], few: str) -> Choice:
-    metric, rivals = purpose.metric, [e for e in group if e.values(purpose.metric)]
-    if not rivals:
+    metric, measured = purpose.metric, [e for e in group if e.values(purpose.metric)]
+    rivals = [e for e in measured if e.sound(metric)]
+    flawed = [f"`{e.label}` ({e.flaws[0].what})" for e in measured if not e.sound(metric)]
+    aside = f"Set aside: {listed(flawed, '')}." if flawed else ""
+    if not measured:
         reasons = [row["reason"] for e in group for row in e.rows.get(metric, ()) if row["reason"]]
         return Choice(purpose.title, metric, "none", text=f"No evidence: {reasons[0] if reasons else 'no run has a value'}.")
+    if not rivals:
+        return Choice(purpose.title, metric, "none", text=f"No variant is without a flaw. {aside}")
     sign = {"higher": 1.0, "lower": -1.0}[rivals[0].rows[metric][0]["better"]]
     first = max(rivals, key=lambda e: sign * e.mean(metric))
     if len(rivals) == 1:
-        kind = "with a likelihood of this pixel type" if metric == "log_likelihood" else "with a value"
-        text = joined(f"{purpose.value(first)} is the only variant {kind}: there is no choice.", purpose.remark)
+        kind = "without a flaw" if aside else "with a likelihood of this pixel type" if metric == "log_likelihood" else "with a value"
+        text = joined(f"{purpose.value(first)} is the only variant {kind}: there is no choice.", aside, purpose.remark)
         return Choice(purpose.title, metric, "none", (first.label,), first.label, text=text)
     baseline = next((e for e in rivals if e.label == DEFAULT), rivals[0])
-    after = (scale(purpose, rivals, references, sign), purpose.remark)
+    after = (aside, scale(purpose, rivals, references, sign), purpose.remark)
     labels, trial = best(rivals, metric), trials(rivals)
     if trial or not labels:
         most = max(len(e.values(metric)) for e in rivals)
@@ -140,6 +146,9 @@ def choice(purpose: Purpose, group: Sequence[Entry], references: Sequence[Entry]
         text = joined(f"No verdict{why}.", highest, *after)
         return Choice(purpose.title, metric, "open", baseline=baseline.label, text=text)
     first = next(e for e in rivals if e.label == labels[0])
+    if purpose.title == SAMPLES and (doubt := contradicted(first, rivals)):
+        text = joined(f"No verdict: {purpose.value(first)} has the best distance, but {doubt}.", *after)
+        return Choice(purpose.title, metric, "open", baseline=baseline.label, text=text)
     others, thin = len(enough(rivals, metric)) - 1, [e.label for e in rivals if len(e.values(metric)) < LEAST_SEEDS]
     all_others = "the other one" if others == 1 else f"all {others} others"
     if len(labels) == 1:
@@ -151,6 +160,15 @@ def choice(purpose: Purpose, group: Sequence[Entry], references: Sequence[Entry]
     left = f"Not compared, with fewer than {LEAST_SEEDS} seeds: {listed(thin)}." if thin else ""
     text = joined(told, against(purpose, first, baseline, labels, gain), left, *after)
     return Choice(purpose.title, metric, "told" if len(labels) == 1 else "tied", tuple(labels), baseline.label, gain, text)
+
+
+def contradicted(first: Entry, rivals: Sequence[Entry]) -> str:
+    """Which rival has significantly better samples than the `first` by most of `QUALITIES`, in words; empty if none."""
+    for rival in rivals:
+        better = [m for m in QUALITIES if rival is not first and rival.values(m) and best([first, rival], m) == [rival.label]]
+        if 2 * len(better) > len(QUALITIES):
+            return f"`{rival.label}` is significantly better in {listed(better, '')}"
+    return ""
 
 
 def gained(first: Entry, baseline: Entry, metric: str, sign: float) -> Interval | None:
@@ -192,7 +210,7 @@ def speed(entries: Sequence[Entry]) -> Choice:
     """The fastest variants; other programs and the order of runs affect timings, so they are not tested."""
     told = {}
     for what, metric, unit, pick in SPEEDS:
-        rivals = [e for e in distinct(entries) if trained(e) and e.values(metric)]
+        rivals = [e for e in distinct(entries) if trained(e) and e.values(metric) and e.sound(metric)]
         if len(rivals) > 1:
             first = pick(rivals, key=lambda e: e.mean(metric))
             baseline = next((e for e in rivals if e.label == DEFAULT), rivals[0])
@@ -244,25 +262,25 @@ def limits(entries: Sequence[Entry]) -> list[str]:
             f"One training length ({length}) and one recipe, not tuned on these data: a variant that is behind may need more epochs or "
             "another learning rate. The best of many variants is partly lucky."
         )
-    silent = [f"`{e.label}` ({said})" for e in runs if (said := collapsed(e))]
+    flagged = [f"`{e.label}` ({'; '.join(map(str, e.flaws))})" for e in runs if e.flaws]
     own = [f"`{e.label}` ({said})" for e in ours if (said := foreign(e))]
     failed = [
         f"`{e.label}` ({sum(s != 'ok' for s in e.record.status.values())} of {len(e.record.seeds)} seeds)" for e in runs if not e.record.ok
     ]
     notes = (
-        (silent, "Posterior collapse: {}. Probe, clusters and traversals of such latents mean nothing."),
+        (flagged, "Flagged (†): {}. A flaw that is no caveat keeps its row from being called best."),
         (
             own,
             "Parts from a plug-in: {}. Only `vae-variants check FILE` tests that such a density integrates to one; one that does not wins.",
         ),
         (failed, "Failed runs: {}. The remaining seeds, if any, are judged."),
     )
-    return found + [note.format(listed(names, "")) for names, note in notes if names]
+    return found + [note.format(listed(names, "", MOST)) for names, note in notes if names]
 
 
-def listed(names: Sequence[str], mark: str = "`") -> str:
+def listed(names: Sequence[str], mark: str = "`", most: int = SHOWN) -> str:
     """`a`, `b` and `c`; of many, the first and a count."""
-    shown, more = [f"{mark}{name}{mark}" for name in names[:SHOWN]], len(names) - SHOWN
+    shown, more = [f"{mark}{name}{mark}" for name in names[:most]], len(names) - most
     last = f"{more} more" if more > 0 else shown.pop() if len(shown) > 1 else ""
     return f"{', '.join(shown)} and {last}" if last else shown[0]
 

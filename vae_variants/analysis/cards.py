@@ -8,7 +8,6 @@ from typing import Any
 
 from vae_variants.analysis.entries import Entry
 from vae_variants.analysis.formatting import short
-from vae_variants.analysis.run_summary import collapsed
 from vae_variants.components import chosen, parts
 from vae_variants.registry import UserError
 from vae_variants.variants import Configuration, complete, configure
@@ -25,7 +24,7 @@ class Card:
         documents: (kind, name, paragraphs of its documentation) of its model and parts.
         differs: Options that are not defaults, and their values.
         values: All options and their values.
-        silent: A sentence if its latents carry no information, else empty.
+        flaws: A sentence for each flaw, with its remedy.
     """
 
     entry: Entry
@@ -34,7 +33,7 @@ class Card:
     documents: tuple[tuple[str, str, tuple[str, ...]], ...]
     differs: tuple[tuple[str, str], ...]
     values: tuple[tuple[str, str], ...]
-    silent: str = ""
+    flaws: tuple[str, ...] = ()
 
 
 def cards(entries: Sequence[Entry]) -> list[Card]:
@@ -54,13 +53,13 @@ def common(entries: Sequence[Entry]) -> list[tuple[str, str]]:
 
 
 def card_of(entry: Entry) -> Card:
-    values, known, found = entry.record.values, configured(entry), collapsed(entry)
+    values, known = entry.record.values, configured(entry)
     named = [(kind, str(values[kind.key])) for kind in chosen() if kind.key in values]
     documents = tuple((kind.name, name, document(kind.registry[name])) for kind, name in named if name in kind.registry)
     pairs = tuple((key, short(value)) for key, value in values.items())
-    silent = f"{'In some seeds its' if ' in ' in found else 'Its'} codes carry nothing: {found}." if found else ""
+    flaws = tuple(f"Flagged: {flaw}." for flaw in entry.flaws)
     description, reference = (known.description, known.reference) if known else ("", "")
-    return Card(entry, description, reference, documents, tuple(differences(values)), pairs, silent)
+    return Card(entry, description, reference, documents, tuple(differences(values)), pairs, flaws)
 
 
 def document(component: Any) -> tuple[str, ...]:

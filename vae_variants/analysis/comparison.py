@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import pandas as pd
 
 from vae_variants.analysis.entries import TIMINGS, Entry
 from vae_variants.analysis.formatting import short
+from vae_variants.analysis.soundness import Flaw, flaws, spoilt
 from vae_variants.analysis.statistics import LEAST_SEEDS, Interval, holm, interval, paired, t_test, welch
 from vae_variants.analysis.tables import COLUMNS, results
 from vae_variants.evaluation.speed import TIMINGS as CLOCKED
@@ -20,6 +22,7 @@ from vae_variants.harness.spec import ADDED_OPTIONS
 COMPARED = [*COLUMNS, "fidelity", "data", "options", "code"]
 KINDS = {  # kind -> its title and meaning, in the order in which they are shown
     "failed": "Failed: a run, or a metric, that was ok before",
+    "flagged": "Flagged: a run with a flaw, such as collapse, that it did not have before",
     "worse": "Worse: significantly, after adjustment for all tests",
     "mended": "Fixed: a run that failed before",
     "better": "Better: significantly, after adjustment for all tests",
@@ -28,7 +31,7 @@ KINDS = {  # kind -> its title and meaning, in the order in which they are shown
     "removed": "Removed: only in the first",
     "not compared": "Not compared: different images, pixel types, presets, kinds of value or devices",
     "altered": "Altered: another run under the same name, compared all the same",
-    "perhaps": "Perhaps: outside its own interval, but not significant after adjustment for all tests",
+    "perhaps": "Perhaps: outside its own interval, but not significant after adjustment for all tests; or better, but flagged",
     "cannot tell": f"Cannot tell: fewer than {LEAST_SEEDS} seeds",
     "advice": "Advice: timings and memory, which other programs affect as well; never a verdict",
     "unchanged": "Unchanged: equal, or within the interval",
@@ -66,8 +69,8 @@ class Changes:
 
     @property
     def worse(self) -> bool:
-        """Whether something got worse, or failed that was ok."""
-        return bool(self.of("failed", "worse"))
+        """Whether something got worse or is flagged, or failed that was ok."""
+        return bool(self.of("failed", "flagged", "worse"))
 
 
 @dataclass
@@ -81,6 +84,10 @@ class Run:
     def values(self, metric: str) -> dict[int, float]:
         """Seed -> value, for the seeds that have one."""
         return {seed: float(row["value"]) for seed, row in self.metrics.get(metric, {}).items() if not pd.isna(row["value"])}
+
+    @cached_property
+    def flaws(self) -> tuple[Flaw, ...]:
+        return flaws(self.values, options(self.about["options"]), {str(seed): state for seed, state in self.status.items()})
 
     def change(self, kind: str, note: str = "") -> Change:
         return Change(kind, self.about["dataset"], self.about["variant"], note=note)
@@ -119,7 +126,7 @@ def compare(before: pd.DataFrame, after: pd.DataFrame) -> Changes:
     verdict, only the difference of means. Timings and memory are advice, for the same device.
     """
     rows, devices = list[Change](), set[str]()
-    tests: dict[bool, list[tuple[Change, str]]] = {True: [], False: []}
+    tests: dict[bool, list[tuple[Change, str, str]]] = {True: [], False: []}
     for a, b in pairs(before, after):
         if a is None or b is None:
             kind, there = ("removed", a) if a else ("added", b)
@@ -129,19 +136,22 @@ def compare(before: pd.DataFrame, after: pd.DataFrame) -> Changes:
         elif reason := differing(a, b):
             rows.append(a.change("not compared", reason))
         else:
-            rows += [*fates(a, b), *altered(a, b)]
+            rows += [*fates(a, b), *flagged(a, b), *altered(a, b)]
             for metric in dict.fromkeys([*a.metrics, *b.metrics]):
                 change = judged(a, b, metric, devices)
                 if change and change.p is not None:
                     better = next(iter(b.metrics[metric].values()))["better"]
-                    tests[better != "none"].append((change, better))
+                    flaw = next((flaw.what for flaw in b.flaws if spoilt([flaw], metric)), "")
+                    tests[better != "none"].append((change, better, flaw))
                 elif change:
                     rows.append(change)
     for directed, group in tests.items():
-        for (change, better), p in zip(group, holm([change.p or 0.0 for change, _ in group]), strict=True):
+        for (change, better, flaw), p in zip(group, holm([change.p or 0.0 for change, _, _ in group]), strict=True):
             mean, low, high, _ = change.difference or Interval(0.0, None, None, 0)
             moved = "changed" if not directed else "better" if (mean > 0) == (better == "higher") else "worse"
             apart = low is not None and high is not None and not low <= 0 <= high
+            if moved == "better" and flaw:
+                moved, change = "perhaps", change._replace(note=flaw)
             rows.append(change._replace(kind=moved if p < LEVEL else "perhaps" if apart else "unchanged", p=p))
     rows += [Change("not compared", "", "", "timings and memory", note=place) for place in sorted(devices)]
     order = list(KINDS)
@@ -165,6 +175,14 @@ def fates(a: Run, b: Run) -> Iterator[Change]:
         seeds = [seed for seed in bad.status if bad.status[seed] != "ok" == ok.status.get(seed)]
         if seeds:
             yield a.change(kind, ", ".join(f"seed {seed}: {bad.status[seed]}" for seed in seeds))
+
+
+def flagged(a: Run, b: Run) -> Iterator[Change]:
+    """Flaws of the second run that spoil figures and that the first did not have."""
+    known = {flaw.what.partition(" in ")[0] for flaw in a.flaws}
+    for flaw in b.flaws:
+        if flaw.spoils != "nothing" and flaw.what.partition(" in ")[0] not in known:
+            yield b.change("flagged", str(flaw))
 
 
 def altered(a: Run, b: Run) -> Iterator[Change]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from vae_variants.analysis.soundness import Flaw, flaws, spoilt
 from vae_variants.analysis.statistics import LEAST_SEEDS, Comparison, Interval, compare, interval, rank_intervals, top_group
 from vae_variants.harness.record import Record
 from vae_variants.registry import UserError
@@ -52,6 +54,17 @@ class Entry:
         for row in self.record.rows:
             found.setdefault(row["metric"], []).append(row)
         return found
+
+    @cached_property
+    def flaws(self) -> tuple[Flaw, ...]:
+        """What is wrong with the row."""
+        r = self.record
+        used = {"lr": lr} if (lr := r.trained.get("lr")) is not None else {}
+        return flaws(self.values, r.values | used, r.status, r.curves, math.prod(r.dataset["shape"]))
+
+    def sound(self, metric: str) -> bool:
+        """Whether the row may be best by `metric`."""
+        return not spoilt(self.flaws, metric)
 
     def values(self, metric: str) -> dict[int, float]:
         """Seed -> value, for the seeds that have one."""
@@ -115,8 +128,8 @@ def trials(entries: Iterable[Entry]) -> list[str]:
 
 
 def enough(entries: Sequence[Entry], metric: str) -> list[Entry]:
-    """Entries with as many seeds as a verdict needs."""
-    return [e for e in entries if len(e.values(metric)) >= LEAST_SEEDS]
+    """Entries that may be best: sound ones with as many seeds as a verdict needs."""
+    return [e for e in entries if len(e.values(metric)) >= LEAST_SEEDS and e.sound(metric)]
 
 
 def judges(entries: Sequence[Entry]) -> bool:
@@ -134,9 +147,9 @@ def best(entries: Sequence[Entry], metric: str) -> list[str]:
 
 
 def ranks(entries: Sequence[Entry], metric: str) -> dict[str, tuple[int, int]]:
-    """Label -> 95 % interval of its rank, among entries of five seeds or more (`rank_intervals`). Raises as `rankable` does."""
+    """Label -> 95 % interval of its rank, among sound entries of five seeds or more (`rank_intervals`). Raises as `rankable` does."""
     better = rankable(entries, metric)
-    return rank_intervals({e.label: found for e in entries if len(found := e.values(metric)) >= RANK_SEEDS}, better)
+    return rank_intervals({e.label: v for e in entries if len(v := e.values(metric)) >= RANK_SEEDS and e.sound(metric)}, better)
 
 
 def distinct(entries: Sequence[Entry]) -> list[Entry]:

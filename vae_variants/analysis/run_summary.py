@@ -51,13 +51,6 @@ def same_runs(entries: Sequence[Entry]) -> list[tuple[str, str]]:
     return [(e.label, first[e.record.key]) for e in entries if first[e.record.key] != e.label]
 
 
-def collapsed(entry: Entry) -> str:
-    """Says that no latent unit is active, and in how many seeds if not in all; empty for other models."""
-    units = list(entry.values("active_units").values())
-    silent = sum(n < 1 for n in units)
-    return "" if not silent else "no active unit" + ("" if silent == len(units) else f" in {silent} of {len(units)} seeds")
-
-
 def failed_runs(entries: Sequence[Entry]) -> list[Failure]:
     """Seeds without any value."""
     found = []

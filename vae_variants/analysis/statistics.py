@@ -169,7 +169,8 @@ def top_group(table: Mapping[str, Mapping[int, float]], better: str, level: floa
     """The label with the best mean, then the labels that are statistically tied with it, from label -> seed -> value.
 
     A variant is not tied if a paired t-test against the best, Holm-adjusted over all variants, rejects at 1 - level. Variants of
-    fewer than `LEAST_SEEDS` seeds are left out; those that share fewer with the best are tied, because no test is possible.
+    fewer than `LEAST_SEEDS` seeds are left out; those that share fewer with the best are tied, because no test is possible. The group
+    ends at the first variant that is not tied, so that a noisy one is not in it where one with a better mean is not.
     """
     sign = {"higher": 1.0, "lower": -1.0}[better]
     means = {label: sign * math.fsum(v.values()) / len(v) for label, v in table.items() if len(v) >= LEAST_SEEDS}
@@ -178,7 +179,9 @@ def top_group(table: Mapping[str, Mapping[int, float]], better: str, level: floa
     best, *others = sorted(means, key=means.__getitem__, reverse=True)
     differences = {label: d for label in others if len(d := paired(table[label], table[best])) >= LEAST_SEEDS}
     p = dict(zip(differences, holm([t_test(d) for d in differences.values()]), strict=True))
-    return [best, *(label for label in others if p.get(label, 1.0) > 1 - level)]
+    tied = [label for label in others if p.get(label, 1.0) > 1 - level]
+    first = next((i for i, label in enumerate(others) if label not in tied), len(others))
+    return [best, *(label for i, label in enumerate(others) if label in tied and (i < first or label not in p))]
 
 
 def rank_intervals(

@@ -22,6 +22,7 @@ def linear_vae(weights: list[list[float]]) -> tuple[VAE, Tensor, float]:
     precision = torch.eye(2, dtype=torch.float64) + w.T @ w / VARIANCE
     gain = torch.linalg.solve(precision, w.T) / VARIANCE
     weights_of = {
+        "encoder.centre": torch.zeros(5, dtype=torch.float64),
         "decoder.0.weight": w,
         "decoder.0.bias": mu,
         "encoder.0.weight": torch.cat([gain, torch.zeros(2, 5, dtype=torch.float64)]),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vae_variants.analysis.comparison import Change, Changes
 
 
-OPEN = ("failed", "worse", "mended", "better", "not compared", "altered")  # in Markdown; other kinds are folded
+OPEN = ("failed", "flagged", "worse", "mended", "better", "not compared", "altered")  # in Markdown; other kinds are folded
 ROWS = 40  # of a table, at most
 SIDE = "a report's folder, a results.csv, or a folder of records such as runs"
 HEADER = ("variant", "metric", "before", "after", "difference", "p", "note")

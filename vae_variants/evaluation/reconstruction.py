@@ -3,7 +3,7 @@
 import torch
 
 from vae_variants.evaluation.evaluation import Evaluation
-from vae_variants.evaluation.metrics import metric
+from vae_variants.evaluation.metrics import Skip, metric
 from vae_variants.models.base import Coder, Decoder
 
 
@@ -18,6 +18,23 @@ def reconstruction_mse(e: Evaluation) -> float:
     Reference: none
     """
     return (e.reconstructions.double() - e.dataset.grey()).square().mean().item()
+
+
+@metric(needs=(Coder,), unit="fraction", better="lower")
+def unexplained_variance(e: Evaluation) -> float:
+    """reconstruction_mse as a share of the error of the mean training image; at 1 the latents say nothing about the image
+
+    Formula: reconstruction_mse / mean over images and pixels of (x - m)^2, m the mean grey training image.
+    Estimator: one pass, summed in float64.
+    Sample size: all test images.
+    Fails: as reconstruction_mse.
+    Reference: none
+    """
+    mean = e.dataset.grey("train").mean(0, dtype=torch.float64)
+    variance = (e.dataset.grey() - mean).square().mean().item()
+    if variance == 0:
+        raise Skip("all test images equal the mean training image")
+    return reconstruction_mse(e) / variance
 
 
 @metric(needs=(Coder, Decoder), unit="nats", better="lower")

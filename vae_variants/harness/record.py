@@ -68,6 +68,7 @@ class Environment(TypedDict, total=False):
     threads: Int
     jobs: Int
     step: Name  # how a training step is made
+    lr: Number  # learning rate
     code: Name  # fingerprint of the sources that trained the models
 
 

@@ -153,7 +153,7 @@ def trained(training: Training, run: PendingRun, settings: Settings, watcher: Wa
             "curves": {name: by_seed(rows) for name, rows in curves.items()},
             "epoch_seconds": [round(s, 4) for s in training.seconds],
             "diverged": {str(seed): epoch for seed, epoch in training.diverged.items()},
-            "trained": {**environment(population.device), "step": training.how, "code": code},
+            "trained": {**environment(population.device), "step": training.how, "lr": training.rate, "code": code},
         }
     if state := population.state():
         path = store.folder(spec, key) / MODEL

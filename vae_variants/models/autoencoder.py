@@ -8,7 +8,7 @@ from torch import Tensor
 from vae_variants.models.base import MODELS, Finished, MeanSampler, Sampler
 from vae_variants.models.latent import EncoderDecoder
 from vae_variants.models.likelihoods import Likelihood
-from vae_variants.models.networks import NETWORKS
+from vae_variants.models.networks import decoder, encoder
 
 CODES = 20_000  # training images for the mixture, at most
 
@@ -25,12 +25,11 @@ class Autoencoder(EncoderDecoder):
         latent: int = 20,
         network: str = "mlp",
         hidden: Sequence[int] = (200, 200),
-        activation: str = "tanh",
+        activation: str = "silu",
     ) -> None:
         super().__init__()
-        build = NETWORKS[network]
-        self.encoder = build.encoder(shape, latent, hidden, activation)
-        self.decoder = build.decoder(latent, shape, likelihood.k, hidden, activation)
+        self.encoder = encoder(network, shape, latent, hidden, activation)
+        self.decoder = decoder(network, latent, shape, likelihood.k, hidden, activation)
         self.likelihood, self.shape, self.latent, self.support = likelihood, shape, latent, likelihood.support
 
     def encode(self, x: Tensor) -> Tensor:
@@ -59,7 +58,7 @@ class AutoencoderMixture(EncoderDecoder, Sampler, MeanSampler, Finished):
         latent: int = 20,
         network: str = "mlp",
         hidden: Sequence[int] = (200, 200),
-        activation: str = "tanh",
+        activation: str = "silu",
         components: int = 10,
     ) -> None:
         super().__init__()
@@ -68,6 +67,9 @@ class AutoencoderMixture(EncoderDecoder, Sampler, MeanSampler, Finished):
         self.register_buffer("weights", torch.full((components,), 1 / components))
         self.register_buffer("means", torch.zeros(components, latent))
         self.register_buffer("scale_tril", torch.eye(latent).expand(components, latent, latent).clone())
+
+    def initialise(self, x: Tensor) -> None:
+        self.autoencoder.initialise(x)
 
     def encode(self, x: Tensor) -> Tensor:
         return self.autoencoder.encode(x)

@@ -133,7 +133,7 @@ class DataDependent(ABC):
 
     @abstractmethod
     def initialise(self, x: Tensor) -> None:
-        """Fills buffers from the training images x (N, D)."""
+        """Fills parameters and buffers from the training images x (N, D). If the model is stackable, shapes stay unchanged."""
 
 
 class Finished(ABC):

@@ -10,7 +10,7 @@ from torch import Tensor
 from vae_variants.models.base import MODELS
 from vae_variants.models.latent import LatentModel
 from vae_variants.models.likelihoods import Likelihood
-from vae_variants.models.networks import NETWORKS
+from vae_variants.models.networks import decoder, encoder
 from vae_variants.models.objectives import Draws
 
 
@@ -33,12 +33,11 @@ class CategoricalVAE(LatentModel):
         categories: int = 32,
         network: str = "mlp",
         hidden: Sequence[int] = (200, 200),
-        activation: str = "tanh",
+        activation: str = "silu",
     ) -> None:
         super().__init__()
-        build = NETWORKS[network]
-        self.encoder = build.encoder(shape, categories, hidden, activation)
-        self.decoder = build.decoder(categories, shape, likelihood.k, hidden, activation)
+        self.encoder = encoder(network, shape, categories, hidden, activation)
+        self.decoder = decoder(network, categories, shape, likelihood.k, hidden, activation)
         self.likelihood, self.shape, self.support = likelihood, shape, likelihood.support
         self.register_buffer("codes", torch.eye(categories), persistent=False)
 

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import grad
 
-from vae_variants.models.base import MODELS, MeanSampler, Model, Player, Sampler
-from vae_variants.models.likelihoods import Support
-from vae_variants.models.networks import NETWORKS
+from vae_variants.models.base import MODELS, DataDependent, MeanSampler, Model, Player, Sampler
+from vae_variants.models.likelihoods import Bernoulli, Support
+from vae_variants.models.networks import decoder, encoder, start
 
 
 def adam(parameters: list[Tensor], lr: float) -> torch.optim.Optimizer:
@@ -18,7 +18,7 @@ def adam(parameters: list[Tensor], lr: float) -> torch.optim.Optimizer:
 
 
 @MODELS.add(name="gan")
-class GAN(Model, Sampler, MeanSampler):
+class GAN(Model, Sampler, MeanSampler, DataDependent):
     """Non-saturating GAN on grey images with R1 penalty (Goodfellow et al. 2014, Mescheder et al. 2018). It has no likelihood.
 
     g(z) in [0, 1]^D is the sigmoid of the generator's D outputs, with z ~ N(0, I) of `latent` units; d(x) is the logit that x (D,) is real.
@@ -44,10 +44,12 @@ class GAN(Model, Sampler, MeanSampler):
         activation: str = "leaky-relu",
     ) -> None:
         super().__init__()
-        build = NETWORKS[network]
-        self.generator = build.decoder(latent, shape, 1, hidden, activation)
-        self.discriminator = build.encoder(shape, 1, hidden, activation)
+        self.generator = decoder(network, latent, shape, 1, hidden, activation)
+        self.discriminator = encoder(network, shape, 1, hidden, activation)
         self.shape, self.latent, self.penalty = shape, latent, penalty
+
+    def initialise(self, x: Tensor) -> None:
+        start(self.discriminator, self.generator, x.mean(0), Bernoulli().start(x))
 
     def sample(self, n: int) -> Tensor:
         like = next(self.generator.parameters())

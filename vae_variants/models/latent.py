@@ -6,17 +6,34 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from vae_variants.models.base import Coder, Decoder, Density, GaussianPosterior, LatentVariable, MeanSampler, Model, Sampler
+from vae_variants.models.base import (
+    Coder,
+    DataDependent,
+    Decoder,
+    Density,
+    GaussianPosterior,
+    LatentVariable,
+    MeanSampler,
+    Model,
+    Sampler,
+)
+from vae_variants.models.networks import start
 from vae_variants.models.objectives import Draws, gated
 
 C = 0.5 * math.log(2 * math.pi)
 
 
-class EncoderDecoder(Model, Coder, Decoder):
-    """Base class of models with p(x | z) = likelihood(outputs(z))."""
+class EncoderDecoder(Model, Coder, Decoder, DataDependent):
+    """Base class of models with p(x | z) = likelihood(outputs(z)).
+
+    Before training, the encoder's input is centred at the mean training image, and the decoder's bias says that image.
+    """
 
     encoder: nn.Module
     decoder: nn.Module
+
+    def initialise(self, x: Tensor) -> None:
+        start(self.encoder, self.decoder, x.mean(0), self.likelihood.start(x))
 
     def outputs(self, z: Tensor) -> Tensor:
         """z (..., Z) -> the decoder's outputs (..., k * D)."""

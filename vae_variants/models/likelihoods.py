@@ -3,14 +3,17 @@
 import enum
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vae_variants.models.numerics import cross_entropy
+from vae_variants.models.numerics import cross_entropy, slowdown
 from vae_variants.registry import Registry
+
+PIECE = 2**22  # pixels that are counted at once
 
 
 class Support(enum.Enum):
@@ -38,10 +41,12 @@ class Likelihood(nn.Module, ABC):
     Attributes:
         support: Where the density lives.
         k: Decoder outputs per pixel.
+        clip: How near to 0 and 1 the mean may start.
     """
 
     support: ClassVar[Support]
     k: int
+    clip: ClassVar[float] = 1e-3
 
     @abstractmethod
     def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
@@ -54,6 +59,40 @@ class Likelihood(nn.Module, ABC):
     @abstractmethod
     def mean(self, h: Tensor) -> Tensor:
         """h (..., k * D) -> (..., D), the expectation of x given h."""
+
+    @torch.no_grad()
+    def start(self, x: Tensor) -> Tensor:
+        """The decoder's outputs before training: those whose mean is the mean training image.
+
+        Learnt parameters of the likelihood are set to fit that image too.
+
+        Args:
+            x: Training images (N, D).
+
+        Returns:
+            (k * D,). By default it inverts an increasing `mean` for k = 1, the image clipped to [clip, 1 - clip]. Zeros if it cannot.
+        """
+        mean = x.mean(0).double().clamp(self.clip, 1 - self.clip)
+        if self.k == 1:
+            h = inverted(self.mean, mean)
+            if torch.allclose(self.mean(h), mean, atol=1e-4, rtol=0):
+                return h
+        return x.new_zeros(self.k * x.shape[1])
+
+
+def inverted(mean: Callable[[Tensor], Tensor], wanted: Tensor, bound: float = 128.0) -> Tensor:
+    """h with mean(h) = wanted, by bisection of an increasing elementwise function on [-bound, bound]."""
+    low, high = torch.full_like(wanted, -bound), torch.full_like(wanted, bound)
+    for _ in range(50):
+        middle = (low + high) / 2
+        below = mean(middle) < wanted
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return (low + high) / 2
+
+
+def spread(x: Tensor) -> Tensor:
+    """() the root mean squared distance of pixels of x (N, D) from the mean image; no less than a hundredth."""
+    return x.var(0, correction=0).mean().sqrt().clamp(min=0.01)
 
 
 class ConstantScale(Likelihood):
@@ -68,6 +107,9 @@ class ConstantScale(Likelihood):
 
     def mean(self, h: Tensor) -> Tensor:
         return h
+
+    def start(self, x: Tensor) -> Tensor:
+        return x.mean(0)
 
 
 LIKELIHOODS: Registry[type[Likelihood]] = Registry("likelihood")
@@ -94,6 +136,7 @@ class ContinuousBernoulli(Likelihood):
     """A density on [0, 1]: p(x) = h exp(h x) / (exp(h) - 1), h the logit (Loaiza-Ganem & Cunningham 2019)."""
 
     support, k = Support.UNIT, 1
+    clip = 0.02  # a logit of 50: more would punish the first grey pixel where training images are black
 
     def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
         near = h.abs() < 0.05
@@ -141,9 +184,17 @@ class Gaussian(ConstantScale):
 class GaussianLearnt(ConstantScale):
     """One learnt standard deviation shared by all pixels (sigma-VAE: Rybkin, Daniilidis & Levine 2021)."""
 
+    pace: Tensor
+
     def __init__(self) -> None:
         super().__init__()
-        self.log_sigma = nn.Parameter(torch.zeros(()))
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.register_buffer("pace", torch.ones(()))
+
+    @property
+    def log_sigma(self) -> Tensor:
+        """() the log of sigma: a weight times a constant that undoes the lower learning rate for more pixels."""
+        return self.pace * self.weight
 
     @property
     def scale(self) -> Tensor:
@@ -156,12 +207,18 @@ class GaussianLearnt(ConstantScale):
     def sample(self, h: Tensor) -> Tensor:
         return h + self.log_sigma.exp() * torch.randn_like(h)
 
+    @torch.no_grad()
+    def start(self, x: Tensor) -> Tensor:
+        self.pace.fill_(slowdown(x.shape[1]))
+        self.weight.copy_(spread(x).log() / self.pace)
+        return super().start(x)
+
 
 @LIKELIHOODS.add
 class DiscretizedLogistic(Likelihood):
     """A mass on the stored grey levels: a logistic distribution rounded to the nearest level; the end levels take its tails.
 
-    Outputs per pixel: the logit of the location, and the log scale plus 2. With a, b the standardised upper and lower edge of the bin,
+    Outputs per pixel: the location, on the whole real line, and the log scale plus 2. With a, b the standardised edges of the bin,
     sigma(a) - sigma(b) = sigma(a) sigma(-b) (1 - exp(b - a)), which stays exact in the tails.
     """
 
@@ -173,7 +230,7 @@ class DiscretizedLogistic(Likelihood):
 
     def _location_and_log_scale(self, h: Tensor) -> tuple[Tensor, Tensor]:
         h = h.unflatten(-1, (-1, 2))
-        return h[..., 0].sigmoid(), (h[..., 1] - 2).clamp(-9, 9)
+        return h[..., 0], (h[..., 1] - 2).clamp(-9, 9)
 
     def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
         location, log_scale = self._location_and_log_scale(h)
@@ -196,6 +253,17 @@ class DiscretizedLogistic(Likelihood):
         for j in range(self.levels - 1):  # E[j] = sum over thresholds of P(level > threshold)
             total += ((location - (j + 0.5) / (self.levels - 1)) * precision).sigmoid()
         return total / (self.levels - 1)
+
+    @torch.no_grad()
+    def start(self, x: Tensor) -> Tensor:
+        """The scale fits the spread of pixels about the mean image."""
+        log_scale = (spread(x).double() * math.sqrt(3) / math.pi).log() + 2
+        mean = x.mean(0).double().clamp(self.clip, 1 - self.clip)
+
+        def outputs(location: Tensor) -> Tensor:
+            return torch.stack([location, log_scale.expand_as(location)], -1).flatten(-2)
+
+        return outputs(inverted(lambda location: self.mean(outputs(location)), mean, bound=4.0))
 
 
 @LIKELIHOODS.add
@@ -221,3 +289,12 @@ class Categorical(Likelihood):
     def mean(self, h: Tensor) -> Tensor:
         level = torch.linspace(0, 1, self.levels, dtype=h.dtype, device=h.device)
         return (h.unflatten(-1, (-1, self.levels)).softmax(-1) * level).sum(-1)
+
+    @torch.no_grad()
+    def start(self, x: Tensor) -> Tensor:
+        """Log frequencies of the levels, with one more image that has every level alike."""
+        counts = x.new_full((x.shape[1], self.levels), 1 / self.levels)
+        for part in x.split(max(1, PIECE // x.shape[1])):
+            level = (part * (self.levels - 1)).round().long().mT
+            counts.scatter_add_(1, level, counts.new_ones(()).expand_as(level))
+        return counts.log().flatten()

@@ -9,11 +9,13 @@ from torch import Tensor, nn
 from vae_variants.models.base import MODELS
 from vae_variants.models.latent import C, GaussianModel, kl_units
 from vae_variants.models.likelihoods import GaussianLearnt, Support
+from vae_variants.models.networks import start
 
 
 @MODELS.add(name="linear-vae")
 class LinearVAE(GaussianModel):
-    """p(z) = N(0, I), p(x | z) = N(W z + b, sigma^2 I), q(z | x) = N(A x + c, diag s^2); W, b, sigma, A, c, s are learnt.
+    """p(z) = N(0, I), p(x | z) = N(W z + b, sigma^2 I), q(z | x) = N(A (x - m) + c, diag s^2); W, b, sigma, A, c, s are learnt; m is
+    the mean training image.
 
     log p(x) = log N(x; b, W W^T + sigma^2 I). Training uses the exact ELBO. At its optimum W spans the principal components, sigma^2 is the
     mean of the remaining eigenvalues, and q is the posterior, so the gap is 0 (Lucas et al. 2019).
@@ -24,16 +26,22 @@ class LinearVAE(GaussianModel):
     encoder: nn.Linear
     decoder: nn.Linear
     likelihood: GaussianLearnt
+    centre: Tensor
 
     def __init__(self, shape: tuple[int, int, int], *, latent: int = 20) -> None:
         super().__init__()
         dim = math.prod(shape)
         self.encoder, self.decoder = nn.Linear(dim, latent), nn.Linear(latent, dim)
         self.log_scale = nn.Parameter(torch.zeros(latent))
+        self.register_buffer("centre", torch.zeros(dim))
         self.likelihood, self.shape, self.latent = GaussianLearnt(), shape, latent
 
+    def initialise(self, x: Tensor) -> None:
+        self.centre.copy_(x.mean(0))
+        start(self.encoder, self.decoder, self.centre, self.likelihood.start(x))
+
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        mean = self.encoder(x)
+        mean = self.encoder(x - self.centre)
         return mean, self.log_scale.expand_as(mean)
 
     def bound(self, x: Tensor) -> Tensor:
@@ -41,7 +49,7 @@ class LinearVAE(GaussianModel):
 
         E_q |x - W z - b|^2 = |x - W mu - b|^2 + sum_j s_j^2 |w_j|^2.
         """
-        mean = self.encoder(x)
+        mean = self.encoder(x - self.centre)
         spread = ((2 * self.log_scale).exp() * self.decoder.weight.square().sum(0)).sum()
         return self.log_px(x, mean) - 0.5 * spread / self.likelihood.scale.square() - kl_units(mean, self.log_scale).sum(-1)
 

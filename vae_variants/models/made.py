@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vae_variants.models.ancestral import ancestral
-from vae_variants.models.base import MODELS, Density, Model, Sampler
-from vae_variants.models.likelihoods import Support
+from vae_variants.models.base import MODELS, DataDependent, Density, Model, Sampler
+from vae_variants.models.likelihoods import Bernoulli, Support
 from vae_variants.models.numerics import cross_entropy
 
 
 @MODELS.add(name="made")
-class MADE(Model, Sampler, Density):
+class MADE(Model, Sampler, Density, DataDependent):
     """Autoregressive network whose masks let output i see only the pixels before i (Germain et al. 2015).
 
     With several `orders` the weights are shared, each batch trains one random order, and the model is the equal mixture of the orders:
@@ -29,6 +29,7 @@ class MADE(Model, Sampler, Density):
     ranks: Tensor
     mask_in: Tensor
     mask_out: Tensor
+    centre: Tensor
 
     def __init__(self, shape: tuple[int, int, int], *, hidden: Sequence[int] = (500,), orders: int = 1) -> None:
         super().__init__()
@@ -44,6 +45,12 @@ class MADE(Model, Sampler, Density):
             self.register_buffer(f"mask_{i + 1}", (after[:, None] >= before).float())
         self.register_buffer("mask_in", (degrees[0][:, None] >= ranks[:, None, :]).float())  # (R, H, D)
         self.register_buffer("mask_out", (ranks[:, :, None] > degrees[-1]).float())  # (R, D, H)
+        self.register_buffer("centre", torch.zeros(dim))
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> None:
+        self.centre.copy_(x.mean(0))
+        cast(nn.Linear, self.layers[-1]).bias.copy_(Bernoulli().start(x))
 
     def logits(self, x: Tensor, mask_in: Tensor, mask_out: Tensor) -> Tensor:
         """x (B, D), the masks of one order -> (B, D)."""
@@ -52,10 +59,11 @@ class MADE(Model, Sampler, Density):
         return x
 
     def _masked(self, mask_in: Tensor, mask_out: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Masked weight and bias of each layer."""
+        """Masked weight and bias of each layer; the first takes the mean training image from its input."""
         masks = [mask_in, *(self.get_buffer(f"mask_{i}") for i in range(1, self.depth)), mask_out]
-        for layer, mask in zip(cast(Iterable[nn.Linear], self.layers), masks, strict=True):
-            yield layer.weight * mask, layer.bias
+        for i, (layer, mask) in enumerate(zip(cast(Iterable[nn.Linear], self.layers), masks, strict=True)):
+            weight = layer.weight * mask
+            yield weight, layer.bias if i else layer.bias - weight @ self.centre
 
     def _joint(self, x: Tensor, mask_in: Tensor, mask_out: Tensor) -> Tensor:
         h = self.logits(x, mask_in, mask_out)

@@ -5,13 +5,15 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
+from vae_variants.models.numerics import SiLU
 from vae_variants.registry import Registry, UserError, closest
 
 Shape = tuple[int, int, int]
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "leaky-relu": nn.LeakyReLU, "silu": nn.SiLU}
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "leaky-relu": nn.LeakyReLU, "silu": SiLU}
 
 
 class Network(NamedTuple):
@@ -27,6 +29,58 @@ class Network(NamedTuple):
 
 
 NETWORKS: Registry[Network] = Registry("network")
+
+
+class Centred(nn.Sequential):
+    """Layers that see images less `centre`, the mean training image, so that a white ground is no harder than a black one."""
+
+    centre: Tensor
+
+    def __init__(self, network: nn.Module, pixels: int) -> None:
+        super().__init__(*(network if type(network) is nn.Sequential else (network,)))
+        self.register_buffer("centre", torch.zeros(pixels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x - self.centre)
+
+
+class Bias(nn.Module):
+    """Adds a number of its own to each output."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h + self.bias
+
+
+def encoder(network: str, shape: Shape, n_out: int, hidden: Sequence[int], activation: str) -> Centred:
+    """The encoder of a registered network; `start` centres its input."""
+    return Centred(NETWORKS[network].encoder(shape, n_out, hidden, activation), math.prod(shape))
+
+
+def decoder(network: str, n_in: int, shape: Shape, k: int, hidden: Sequence[int], activation: str) -> nn.Module:
+    """The decoder of a registered network. If its last parameter is no bias of all outputs, it gets one more layer that is."""
+    built, outputs = NETWORKS[network].decoder(n_in, shape, k, hidden, activation), math.prod(shape) * k
+    if output_bias(built, outputs) is not None:
+        return built
+    return built.append(Bias(outputs)) if type(built) is nn.Sequential else nn.Sequential(built, Bias(outputs))
+
+
+def output_bias(network: nn.Module, outputs: int) -> nn.Parameter | None:
+    """The last parameter of a network, if it is a bias of that many outputs."""
+    name, last = next(reversed(dict(network.named_parameters()).items()), ("", None))
+    return last if last is not None and name.endswith("bias") and last.shape == (outputs,) else None
+
+
+@torch.no_grad()
+def start(encoder: nn.Module, decoder: nn.Module, mean: Tensor, outputs: Tensor) -> None:
+    """Centres the input of an encoder at `mean` (D,), and sets the output bias of a decoder to `outputs` (k * D,), if they have them."""
+    if isinstance(encoder, Centred):
+        encoder.centre.copy_(mean)
+    if (bias := output_bias(decoder, len(outputs))) is not None:
+        bias.copy_(outputs)
 
 
 def layers(widths: Sequence[int], activation: str) -> nn.Sequential:

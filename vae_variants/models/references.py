@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vae_variants.models.base import MODELS, Coder, DataDependent, Encoder, MeanSampler, Model, Player, Sampler
 from vae_variants.models.likelihoods import Support
-from vae_variants.models.networks import NETWORKS
+from vae_variants.models.networks import encoder
 
 
 @MODELS.add
@@ -86,7 +86,7 @@ class Pixels(Model, Encoder):
 
 
 @MODELS.add
-class RandomEncoder(Model, Encoder):
+class RandomEncoder(Model, Encoder, DataDependent):
     """An untrained encoder: what the architecture alone gives."""
 
     players: ClassVar[tuple[Player, ...]] = ()
@@ -99,11 +99,14 @@ class RandomEncoder(Model, Encoder):
         latent: int = 20,
         network: str = "mlp",
         hidden: Sequence[int] = (200, 200),
-        activation: str = "tanh",
+        activation: str = "silu",
     ) -> None:
         super().__init__()
-        self.encoder = NETWORKS[network].encoder(shape, latent, hidden, activation)
+        self.encoder = encoder(network, shape, latent, hidden, activation)
         self.shape, self.latent = shape, latent
+
+    def initialise(self, x: Tensor) -> None:
+        self.encoder.centre.copy_(x.mean(0))
 
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x)

@@ -8,7 +8,7 @@ from torch import Tensor
 from vae_variants.models.base import MODELS
 from vae_variants.models.latent import GaussianModel
 from vae_variants.models.likelihoods import Likelihood
-from vae_variants.models.networks import NETWORKS
+from vae_variants.models.networks import decoder, encoder
 from vae_variants.models.objectives import Objective, elbo, elbo_sampled
 
 
@@ -31,12 +31,11 @@ class VAE(GaussianModel):
         samples: int = 1,
         network: str = "mlp",
         hidden: Sequence[int] = (200, 200),
-        activation: str = "tanh",
+        activation: str = "silu",
     ) -> None:
         super().__init__()
-        build = NETWORKS[network]
-        self.encoder = build.encoder(shape, 2 * latent, hidden, activation)
-        self.decoder = build.decoder(latent, shape, likelihood.k, hidden, activation)
+        self.encoder = encoder(network, shape, 2 * latent, hidden, activation)
+        self.decoder = decoder(network, latent, shape, likelihood.k, hidden, activation)
         self.likelihood, self.objective = likelihood, objective
         self.shape, self.latent, self.samples, self.support = shape, latent, samples, likelihood.support
 

@@ -18,7 +18,10 @@ NAMED = 6  # values missing for one reason that get a line each, or variants tha
 def sheet(found: Sheet) -> Markup:
     """A table, and the notes after it."""
     kept = found.kept
-    rows = [[f"`{e.label}`", *(bold(c.text) if c.best else c.text for c in (cells[i] for i in kept))] for e, cells in found.rows]
+    rows = []
+    for e, cells in found.rows:
+        values = (bold(cells[i].text) if cells[i].best else cells[i].text for i in kept)
+        rows.append([f"`{e.label}`{' †' if e.flaws else ''}", *values])
     text = table(["variant", *(found.columns[i] for i in kept)], rows)
     if len(rows) < found.of:
         text += Markup(f"\n{len(rows)} of {found.of} rows: all are in [summary.csv](summary.csv).\n")

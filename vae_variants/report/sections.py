@@ -34,10 +34,12 @@ SECTIONS = (
     ),
     (
         "Reconstruction",
-        "MSE is per pixel, against the grey test image. Nats are −log p(x | z = posterior mean) and compare within one pixel type only. "
-        "The sharpness ratio compares the reconstructions with the originals.",
+        "MSE is per pixel, against the grey test image; unexplained is its share of the error of the mean training image. Nats are "
+        "−log p(x | z = posterior mean) and compare within one pixel type only. The sharpness ratio compares the reconstructions with the "
+        "originals.",
         (
             ("MSE ↓", "reconstruction_mse", 1.0),
+            ("unexplained ↓", "unexplained_variance", 1.0),
             ("nats ↓", "reconstruction_nats", 1.0),
             ("sharpness ratio", "reconstruction_sharpness_ratio", 1.0),
         ),
@@ -143,8 +145,9 @@ NATS = (
     "bound with K posterior samples; ESS is their effective sample size."
 )
 BOLD = (
-    " Bold: best, or statistically tied with the best (paired t-tests over seeds, Holm-adjusted, 5 %; three seeds or more). A lower bound "
-    "above an exact value wins. One below it may rise with more samples."
+    " Bold: best, or statistically tied with the best (paired t-tests over seeds, Holm-adjusted, 5 %; three seeds or more), down to the "
+    "first that is not. † marks a flagged row, which is never bold if its flaw spoils the figure. A lower bound above an exact value wins. "
+    "One below it may rise with more samples."
 )
 DIFFERENCES = (
     " Rank: 95 % interval from a joint bootstrap of the common seeds, for five seeds or more. Δ: paired difference from the first variant. "

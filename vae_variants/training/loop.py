@@ -48,12 +48,13 @@ class Training:
         self.batch = min(recipe.batch, len(self.train))
         self.steps = len(self.train) // self.batch
         population.initialise(self.train)
+        self.rate = recipe.rate(self.train.shape[1])
         self.players: tuple[Player, ...] = population.template.players
         self.parameters = [population.owned(player.prefix) for player in self.players]
         for player, owned in zip(self.players, self.parameters, strict=True):
             if not owned:
                 raise UserError(f"player {player.prefix!r} of {type(population.template).__name__} owns no parameter")
-        self.optimizers = [(p.optimizer or adam)(owned, recipe.lr) for p, owned in zip(self.players, self.parameters, strict=True)]
+        self.optimizers = [(p.optimizer or adam)(owned, self.rate) for p, owned in zip(self.players, self.parameters, strict=True)]
         self.rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         trace = recipe.epochs * self.steps > FEW
         self.gradients = [Gradient(population, player, recipe.precision, trace) for player in self.players]

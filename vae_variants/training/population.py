@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
 from vae_variants.models.base import DataDependent, Finished, Model
-from vae_variants.registry import UserError
 from vae_variants.training.batches import derive_seed
 
 
@@ -71,13 +70,15 @@ class Population:
         sources = [dict[str, Tensor](m.named_parameters()) for m in self.models] or [self.params]
         return [p for source in sources for name, p in source.items() if name.startswith(prefix)]
 
+    @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
-        """Passes the training images x (N, D) to a `DataDependent` model."""
-        if isinstance(self.template, DataDependent) and not self.models:
-            raise UserError(f"{type(self.template).__name__} depends on the training images, so it must set stackable = False")
-        for model in self.models:
-            if isinstance(model, DataDependent):
-                model.initialise(x)
+        """Passes the training images x (N, D) to each member of a `DataDependent` model."""
+        if isinstance(self.template, DataDependent):
+            members = self.models or list(self.members())
+            for member in members:
+                member.initialise(x)  # type: ignore[operator]
+            if not self.models:
+                self.restack(members)
 
     @torch.no_grad()
     def finish(self, x: Tensor, skip: Container[int] = ()) -> None:
@@ -88,8 +89,12 @@ class Population:
                 assert isinstance(member, Finished)
                 if seed not in skip:
                     member.finish(x)
-            states = [member.state_dict() for member in members]
-            self.restore({name: torch.stack([state[name] for state in states]) for name in states[0]})
+            self.restack(members)
+
+    def restack(self, members: Sequence[Model]) -> None:
+        """Takes the state of changed `members`."""
+        states = [member.state_dict() for member in members]
+        self.restore({name: torch.stack([state[name] for state in states]) for name in states[0]})
 
     def state(self) -> dict[str, Tensor]:
         """Parameters and persistent buffers, with the seeds as leading axis."""

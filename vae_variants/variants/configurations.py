@@ -13,7 +13,7 @@ from vae_variants.models.base import MODELS, Model
 from vae_variants.models.likelihoods import LIKELIHOODS, Support
 from vae_variants.models.networks import ACTIVATIONS
 from vae_variants.registry import UserError, closest
-from vae_variants.variants.recipe import DECAYS, PRECISIONS, Recipe
+from vae_variants.variants.recipe import AUTO, DECAYS, PRECISIONS, Recipe
 
 if TYPE_CHECKING:
     from vae_variants.datasets import Dataset
@@ -81,6 +81,10 @@ def options_of(entry: Any) -> dict[str, Any]:
 
 def convert(key: str, value: Any, like: Any) -> Any:
     """Converts `value`, as given on a command line or in a suite, to the type of the default `like`. Raises `UserError`."""
+    if key == "lr":
+        if value == AUTO:
+            return AUTO
+        like = 1.0
     try:
         if isinstance(like, (list, tuple)):
             parts = value.split("-") if isinstance(value, str) else [value] if isinstance(value, int) else value
@@ -102,7 +106,8 @@ def convert(key: str, value: Any, like: Any) -> Any:
     if not ok:
         kinds = {list: "widths such as 200-200", tuple: "widths such as 200-200", bool: "true or false"}
         kinds |= {int: "a positive whole number", float: "a positive number"}
-        raise UserError(f"option {key}={value!r} is not valid; it takes {kinds.get(type(like), 'a name')}")
+        also = f" or {AUTO}" if key == "lr" else ""
+        raise UserError(f"option {key}={value!r} is not valid; it takes {kinds.get(type(like), 'a name')}{also}")
     return result
 
 

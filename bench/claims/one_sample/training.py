@@ -45,7 +45,7 @@ class Experiment:
     def of_the_suite(self) -> Setting:
         """As the suite trains its baseline."""
         recipe = self.lab.configurations(VARIANT)[0].recipe
-        return Setting(1, recipe.batch, recipe.lr, recipe.epochs, recipe.decay, whole=True)
+        return Setting(1, recipe.batch, recipe.rate(self.lab.dataset.dim), recipe.epochs, recipe.decay, whole=True)
 
     def images(self, setting: Setting) -> int:
         """Number of training images."""

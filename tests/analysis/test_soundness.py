@@ -1,0 +1,176 @@
+"""Rows that are flagged, with what to do, and never called best."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.analysis.test_advice import about, entry, found
+from vae_variants.analysis.advice import Advice, advise
+from vae_variants.analysis.cards import cards
+from vae_variants.analysis.comparison import compare, table_of
+from vae_variants.analysis.entries import Entry, best, ranks
+from vae_variants.analysis.soundness import flaws
+from vae_variants.analysis.statistics import top_group
+from vae_variants.report.content import content
+from vae_variants.report.overview import overview
+
+LABELS = ("vae-bernoulli", "iwae-8", "vae-free-bits", "vae-latent-10", "beta-vae-4")
+GAUSSIAN = ("vae-gaussian-learnt", "vae-linear", "vae-gaussian-0.1")
+SPOILERS = {  # metric -> its value in a seed that is dead
+    "active_units": 0.0,
+    "probe_codes": 0.0,
+    "unexplained_variance": 1.02,
+    "sigma_cost": 2000.0,
+    "log_likelihood": -2427.0,
+    "status": "diverged",
+}
+
+
+def brilliant(label: str, spoiler: str, seeds: set[int]) -> Entry:
+    """The best by every metric, but for what spoils those seeds."""
+    e = entry(label)
+    rows = []
+    for row in e.record.rows:
+        scale = {"higher": 0.5 if row["value"] < 0 else 5.0, "lower": 5.0 if row["value"] < 0 else 0.2}.get(row["better"], 1.0)
+        rows.append(row | {"value": row["value"] * scale})
+    rows = [r | {"value": SPOILERS[spoiler]} if r["metric"] == spoiler and r["seed"] in seeds else r for r in rows]
+    status = {s: SPOILERS[spoiler] if spoiler == "status" and int(s) in seeds else "ok" for s in e.record.status}
+    return replace(e, record=replace(e.record, rows=rows, status=status))
+
+
+def named(advice: Advice) -> set[str]:
+    """Labels that the advice names otherwise than to set them aside."""
+    texts = [re.sub(r"Set aside: .*?\)\.", "", choice.text) for choice in advice.choices]
+    return {label for choice in advice.choices for label in choice.best} | set(re.findall(r"`([^`]+)`", " ".join(texts)))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    dead=st.dictionaries(st.sampled_from(LABELS + GAUSSIAN), st.sampled_from(sorted(SPOILERS)), min_size=1, max_size=4),
+    seeds=st.sets(st.integers(0, 4), min_size=1),
+)
+def test_what_is_dead_is_flagged_and_never_named(dead: dict[str, str], seeds: set[int]) -> None:
+    """Whatever is wrong with it, in whichever seeds, and although it is first by every metric."""
+    entries = []
+    for label in LABELS + GAUSSIAN:
+        made = brilliant(label, dead[label], seeds) if label in dead else entry(label)
+        applies = label in dead and (dead[label] == "status" or dead[label] in made.rows)
+        alone = label in dead and dead[label] == "log_likelihood" and len(seeds) > 1  # no outlier among others that are as bad
+        if applies and not alone and not (label == "vae-gaussian-0.1" and dead[label] == "sigma_cost"):
+            assert made.flaws, (label, dead[label])
+        elif label in dead:
+            made = entry(label)
+        entries.append(made)
+    flagged = {e.label for e in entries if e.flaws}
+    assert flagged <= set(dead)
+    advice = advise(entries)
+    assert not flagged & named(advice)
+    assert not flagged & {e.label for b in overview(content("mine", entries, "")).best for e in b.entries}
+    for metric in ("log_likelihood", "precision", "reconstruction_mse"):
+        for group in (entries[: len(LABELS)], entries[len(LABELS) :]):
+            assert not flagged & (set(best(group, metric)) | set(ranks(group, metric)))
+    for e in entries:
+        said = " ".join(limit for limit in advice.limits if limit.startswith("Flagged"))
+        assert (f"`{e.label}` (" in said) == (e.label in flagged)
+    for card in cards(entries):
+        assert bool(card.flaws) == (card.entry.label in flagged)
+        assert all(";" in flaw for flaw in card.flaws), "each has its remedy"
+
+
+def test_a_dead_row_with_the_best_nats_is_not_advised() -> None:
+    dead = entry("vae-gaussian-learnt", {"log_likelihood": about(900.0), "active_units": [0.0] * 5, "unexplained_variance": [1.01] * 5})
+    alive = entry("vae-linear", {"log_likelihood": about(500.0, turn=1)})
+    choice = found(advise([alive, dead]), "Likelihood, continuous pixels on the real line")
+    assert choice.best == ("vae-linear",)
+    assert "Set aside: `vae-gaussian-learnt` (no active unit)" in choice.text
+    everyone = found(advise([dead]), "Likelihood, continuous pixels on the real line")
+    assert (everyone.verdict, everyone.best) == ("none", ())
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "words"),
+    [
+        ({"active_units": [0, 0, 0]}, {"sigma": 1.0}, "no active unit; sigma=1 may be too large"),
+        ({"active_units": [0, 3, 3]}, {"objective": "beta", "beta": 4.0}, "no active unit in 1 of 3 seeds; beta=4 may be too large"),
+        ({"active_units": [0, 0, 0]}, {"lr": 0.01}, "no active unit; lower the learning rate (lr=0.01)"),
+        ({"unexplained_variance": [0.96, 1.0, 1.2]}, {}, "reconstructions no better than the mean training image; lower"),
+        ({"unexplained_variance": [0.7, 0.7, 0.8]}, {}, "reconstructions little better than the mean training image (73% of its"),
+        ({"unexplained_variance": [0.6, 0.6, 0.6]}, {}, ""),
+        ({"sigma_cost": [0.2, 1.2, 0.1]}, {}, "learnt sigma not at its optimum (`sigma_cost`) in 1 of 3 seeds"),
+        ({"sigma_cost": [0.2, 0.9, 0.1]}, {}, ""),
+        ({"sigma_cost": [50.0, 50.0, 50.0]}, {"sigma": 1.0}, ""),
+        ({"elbo": [-23.1, -23.4, -2427.0]}, {}, "diverged seed 2; lower the learning rate"),
+        ({"elbo": [-23.1, -23.4, -26.0]}, {}, ""),
+        ({"reconstruction_mse": [0.01, 0.011, 0.08]}, {}, "diverged seed 2"),
+        ({"memorisation_ratio": [0.01, 0.01, 0.01]}, {}, "samples near copies of training images; train for fewer epochs"),
+        ({"memorisation_ratio": [0.8, 0.9, 1.2]}, {}, ""),
+    ],
+)
+def test_a_flaw_has_its_cause_and_its_remedy(values: dict[str, list[float]], options: dict[str, object], words: str) -> None:
+    def of(metric: str) -> dict[int, float]:
+        return dict(enumerate(values.get(metric, ())))
+
+    told = flaws(of, {"epochs": 25, **options})
+    assert len(told) == bool(words)
+    assert not told or str(told[0]).startswith(words)
+    assert flaws(of, options) == (), "a baseline is not trained"
+
+
+def test_a_seed_that_ends_worse_than_it_began_has_diverged() -> None:
+    status = dict.fromkeys("012", "ok")
+
+    def told(train: list[list[float]], validation: list[list[float]]) -> str:
+        curves = {"train_loss": train, "validation_log_prob": validation}
+        return "; ".join(f.what for f in flaws(lambda _: {}, {"epochs": 2}, status, curves))
+
+    falls, rises = [[50.0, 20.0]] * 3, [[-50.0, -20.0]] * 3
+    assert told(falls, rises) == ""
+    assert told([*falls[:2], [50.0, 900.0]], [*rises[:2], [-50.0, -900.0]]) == "diverged seed 2"
+    assert told([[20.0, 50.0]] * 3, rises) == "", "a warm-up raises the loss"
+    assert told(falls, [[-20.0, -50.0]] * 3) == "", "overfitting is no divergence"
+
+
+def test_copies_spoil_samples_alone() -> None:
+    copied = entry("gan", {"memorisation_ratio": [0.01] * 5, "fd-digitscnn": [0.1] * 5})
+    others = [entry(v, {"fd-digitscnn": about(m, 0.01)}) for v, m in (("vae-bernoulli", 5.0), ("ae-gmm", 4.0))]
+    choice = found(advise([*others, copied]), "Samples")
+    assert choice.best == ("ae-gmm",)
+    assert "`gan` (samples near copies of training images)" in choice.text
+    assert not copied.sound("precision") and copied.sound("sample_images_per_second")
+
+
+def test_distance_alone_does_not_decide_on_samples() -> None:
+    """Of two, one is nearer and the other has more precision and coverage."""
+    near = {"fd-digitscnn": about(4.0, 0.01), "precision": about(0.8, 0.01), "coverage": about(0.7, 0.01), "recall": about(0.6, 0.01)}
+    rich = {"fd-digitscnn": about(5.0, 0.01), "precision": about(0.95, 0.01), "coverage": about(0.9, 0.01), "recall": about(0.5, 0.01)}
+    choice = found(advise([entry("gan", near), entry("ae-gmm", rich)]), "Samples")
+    assert (choice.verdict, choice.best) == ("open", ())
+    assert "`ae-gmm` is significantly better in precision and coverage" in choice.text
+    choice = found(advise([entry("gan", near), entry("ae-gmm", rich | {"coverage": near["coverage"]})]), "Samples")
+    assert (choice.verdict, choice.best) == ("told", ("gan",))
+
+
+def test_a_noisy_variant_is_not_in_the_top_group_where_a_better_one_is_not() -> None:
+    best_ = {s: 0.96 + 0.001 * s for s in range(5)}
+    close = {s: v - 0.02 for s, v in best_.items()}
+    noisy = {s: v + d for (s, v), d in zip(best_.items(), (0.03, -0.2, 0.02, -0.1, 0.03), strict=True)}
+    assert top_group({"best": best_, "noisy": noisy}, "higher") == ["best", "noisy"]
+    assert top_group({"best": best_, "close": close, "noisy": noisy}, "higher") == ["best"]
+
+
+def test_compare_flags_what_died() -> None:
+    before = entry("vae-gaussian-learnt", {"log_likelihood": about(500.0)})
+    dead = entry("vae-gaussian-learnt", {"log_likelihood": about(900.0), "active_units": [0.0] * 5})
+    changes = compare(table_of([before]), table_of([dead]))
+    assert next(row.note for row in changes.of("flagged")).startswith("no active unit; lower the learning rate")
+    assert changes.worse
+    assert "log_likelihood" not in {row.metric for row in changes.of("better")}
+    assert "log_likelihood" in {row.metric for row in changes.of("perhaps")}
+    back = compare(table_of([dead]), table_of([before]))
+    assert not back.of("flagged")
+    assert not compare(table_of([dead]), table_of([dead])).of("flagged")

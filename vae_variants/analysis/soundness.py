@@ -1,0 +1,138 @@
+"""Whether a row may be called best: what training or sampling did wrong, in words, with what to do.
+
+Advice, bold type, ranks, summary, cards and `compare` all read `flaws`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import fmean, median
+from typing import Any, NamedTuple
+
+from vae_variants.analysis.formatting import short
+from vae_variants.variants.recipe import AUTO
+
+DEAD, WEAK = 0.95, 2 / 3  # of the squared error of the mean image
+SIGMA_COST, PER_PIXEL = 1.0, 1e-3  # nats that a learnt sigma may lose: the larger of this, and of this for each number of an image
+COPIES = 0.5  # of the distance between test and training images
+ODD = 10.0  # a seed is an outlier if it is so many ranges of the others behind them
+JUDGED = {"log_likelihood": 1.0, "elbo": 1.0, "reconstruction_mse": -1.0}  # metric -> 1 if higher is better, else -1
+OF_SAMPLES = ("fd-", "kid-", "precision", "recall", "density", "coverage", "spectral_", "sharpness", "blur_", "reblur", "high_frequency")
+
+Values = Callable[[str], Mapping[int, float]]  # metric -> seed -> value
+
+
+class Flaw(NamedTuple):
+    """What is wrong with a row, and the remedy. It `spoils` "all" its figures, those of its "samples", or "nothing": a caveat."""
+
+    what: str
+    remedy: str
+    spoils: str = "all"
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.remedy}"
+
+
+def spoilt(found: Iterable[Flaw], metric: str) -> bool:
+    """Whether flaws keep a row from being best by `metric`."""
+    return any(flaw.spoils == "all" or (flaw.spoils == "samples" and metric.startswith(OF_SAMPLES)) for flaw in found)
+
+
+def flaws(
+    values: Values,
+    options: Mapping[str, Any],
+    status: Mapping[str, str] | None = None,
+    curves: Mapping[str, Sequence[Sequence[float | None]]] | None = None,
+    pixels: int = 0,
+) -> tuple[Flaw, ...]:
+    """What is wrong with a trained row.
+
+    Args:
+        values: The row's figures.
+        options: Its configuration, as values or as text. Without epochs the row is a baseline, which has no flaw.
+        status: Seed -> status, if known.
+        curves: Name -> seed -> epoch, if known.
+        pixels: Numbers in an image, channels included, if known.
+    """
+    if "epochs" not in options:
+        return ()
+    rate = f"lower the learning rate (lr={short(options.get('lr', AUTO))})"
+    found = [
+        seeds_with(values("active_units"), lambda n: n < 1, "no active unit", why_inactive(options, rate)),
+        seeds_with(values("probe_codes"), lambda n: n < 1, "constant latents", rate),
+        seeds_with(
+            values("unexplained_variance"),
+            lambda share: share > DEAD,
+            "reconstructions no better than the mean training image",
+            f"{rate}, or train longer",
+        ),
+        seeds_with(
+            values("sigma_cost") if "sigma" not in options else {},
+            lambda nats: nats > max(SIGMA_COST, PER_PIXEL * pixels),
+            "learnt sigma not at its optimum (`sigma_cost`)",
+            "train longer, or on more images",
+        ),
+        diverged(values, status or {}, curves or {}, rate),
+        seeds_with(
+            values("memorisation_ratio"),
+            lambda ratio: ratio < COPIES,
+            "samples near copies of training images",
+            "train for fewer epochs, or on more images",
+            "samples",
+        ),
+    ]
+    told = [flaw for flaw in found if flaw]
+    if not spoilt(told, "") and (share := values("unexplained_variance")) and fmean(share.values()) > WEAK:
+        weak = f"reconstructions little better than the mean training image ({fmean(share.values()):.0%} of its squared error)"
+        told.append(Flaw(weak, "train longer, or with more latent units", "nothing"))
+    return tuple(told)
+
+
+def why_inactive(options: Mapping[str, Any], rate: str) -> str:
+    """What to do against collapse, by what the row chose."""
+    if "sigma" in options:
+        return f"sigma={short(options['sigma'])} may be too large for these pixels: try likelihood=gaussian-learnt"
+    if options.get("objective") == "beta":
+        return f"beta={short(options.get('beta', ''))} may be too large"
+    return f"{rate}, or try objective=warm-up"
+
+
+def seeds_with(values: Mapping[int, float], wrong: Callable[[float], bool], what: str, remedy: str, spoils: str = "all") -> Flaw | None:
+    bad = sum(map(wrong, values.values()))
+    return Flaw(what + in_seeds(bad, len(values)), remedy, spoils) if bad else None
+
+
+def in_seeds(bad: int, of: int) -> str:
+    return "" if bad == of else f" in {bad} of {of} seeds"
+
+
+def diverged(values: Values, status: Mapping[str, str], curves: Mapping[str, Sequence[Sequence[float | None]]], rate: str) -> Flaw | None:
+    """Seeds that ended with a loss that is not finite, or with worse curves than after the first epoch, or far behind the others."""
+    lost = {str(seed) for seed, state in status.items() if state == "diverged"}
+    order = list(status)
+    own = {name: rows for name, rows in curves.items() if name in ("train_loss", "validation_loss", "validation_log_prob")}
+    for i, seed in enumerate(order):
+        ends = [(name, rows[i][0], rows[i][-1]) for name, rows in own.items() if i < len(rows) and len(rows[i]) > 1]
+        if ends and all(a is not None and b is not None and worse(a, b, name.endswith("log_prob")) for name, a, b in ends):
+            lost.add(seed)
+    for metric, sign in JUDGED.items():
+        lost |= {str(seed) for seed in outliers(values(metric), sign)}
+    if not lost:
+        return None
+    seeds = ", ".join(sorted(lost, key=lambda seed: (len(seed), seed)))
+    return Flaw(f"diverged seed{'s' * (len(lost) > 1)} {seeds}", rate)
+
+
+def worse(first: float, last: float, higher: bool) -> bool:
+    """Whether a curve ended worse than it began, by more than a tenth."""
+    return (first - last if higher else last - first) > 0.1 * abs(first)
+
+
+def outliers(values: Mapping[int, float], sign: float) -> list[int]:
+    """Seeds far worse than all others: by `ODD` times the range of the others, and by half of their median. Needs two others."""
+    found = []
+    for seed, value in values.items():
+        others = [v for s, v in values.items() if s != seed]
+        if len(others) > 1:
+            behind = min(sign * v for v in others) - sign * value
+            if behind > max(ODD * (max(others) - min(others)), 0.5 * abs(median(others))):
+                found.append(seed)
+    return found

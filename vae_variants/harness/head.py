@@ -1,6 +1,5 @@
 """The head of a Ray cluster: whether one answers, how Ray is imported for it, and whether it is lost."""
 
-import importlib
 import os
 import secrets
 import socket
@@ -53,9 +52,10 @@ def imported(address: str | None) -> Any:
     if "ray" not in sys.modules:
         os.environ.update({name: value for name, value in wanted.items() if name not in os.environ})
     try:
-        return importlib.import_module("ray")
+        import ray
     except ImportError as error:
         raise UserError("--engine ray needs Ray: python -m pip install 'vae-variants[ray]'") from error
+    return ray
 
 
 def has_token() -> bool:

@@ -168,6 +168,16 @@ def fitted(model, dataset):
     return Evaluation(model, dataset, 0, SMOKE)
 
 
+@pytest.mark.parametrize("latent", [5, 40])
+def test_pca_of_fewer_images_than_pixels_is_that_of_all_directions(latent):
+    x = torch.rand(30, 64, generator=torch.Generator().manual_seed(0))
+    few, padded = PCA((1, 8, 8), latent=latent), PCA((1, 8, 8), latent=latent)
+    few.initialise(x)
+    padded.initialise(torch.cat([x, x, x]))  # with as many directions as pixels, and the same ones
+    assert torch.allclose(few.decode(few.encode(x)), padded.decode(padded.encode(x)), atol=1e-5)
+    assert few.components.shape == (latent, 64)
+
+
 def test_pca_loses_the_variance_of_the_components_left_out(digits):
     everything = replace(digits, test=digits.train, labels=None)
     e = fitted(PCA(digits.shape, latent=20), everything)

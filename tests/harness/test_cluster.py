@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,11 +23,13 @@ from tests.faults.kills import processes
 from tests.harness.test_engines import PLUGIN, gone, until
 from tests.harness.test_runner import CPU, figures, spec
 from vae_variants.api import load
-from vae_variants.harness import Store, run_all
+from vae_variants.cli.launch import Launch
+from vae_variants.harness import Store, head, run_all
 from vae_variants.harness.cluster import Cluster
 from vae_variants.plugins import load_plugins
 from vae_variants.registry import UserError
 
+PAGE = Path(__file__).parents[2] / "docs" / "cluster.md"
 OWN = PLUGIN.replace("of_a_plugin", "of_a_cluster")
 SELECTORS = [
     "vae[hidden=8,latent=2,epochs=200,objective=elbo-of-a-cluster]",
@@ -112,13 +120,126 @@ def test_progress_is_that_of_one_machine_and_no_process_stays(made):
     assert not orphans
 
 
-def test_what_is_not_there_is_one_line(monkeypatch):
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The page's head on one machine, its command with a smaller preset, and one that lasts: (what both said, port, home)."""
+    pytest.importorskip("ray", reason="Ray is an extra: pip install 'vae-variants[ray]'")
+    home = tmp_path_factory.mktemp("home")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    (block,) = [b for b in re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL) if "--node-ip-address=127.0.0.1" in b]
+    lines = [line for line in block.splitlines() if line != "ray stop"]  # which would end every Ray of this user
+    block = (
+        "\n".join(lines)
+        .replace("6379", port)
+        .replace("quick", "smoke")
+        .replace("vae-bernoulli made", "reference-pca-2")
+        .replace("ray start", "ray start --num-cpus=2")
+    )
+    long = "exec vae-variants run 'vae[epochs=1000000]' --seeds 1 --runs long --engine ray --address auto"
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environ = kept | {"HOME": str(home), "TMPDIR": str(home), "PATH": path, "RAY_TMPDIR": "/tmp"}
+    script = f"{block}\nexport RAY_ADDRESS=127.0.0.1:{port}\necho >&2 second; {long}"
+    program = subprocess.Popen(["sh", "-ec", script], cwd=home, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    said: list[str] = []
+    reader = threading.Thread(target=lambda: said.extend(program.stderr), daemon=True)
+    reader.start()
+
+    def started() -> list[int]:
+        """The processes of Ray with this home."""
+        found = []
+        for place in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if f"HOME={home}\0".encode() in (place / "environ").read_bytes() and int(place.name) != program.pid:
+                    found.append(int(place.name))
+        return found
+
+    def trains() -> bool:
+        """Whether the second command's run is somewhere in the cluster, or there is no such command any more."""
+        return program.poll() is not None or ("second\n" in said and any(b"ray::make_rem" in command(pid) for pid in started()))
+
+    try:
+        assert until(trains, 200), said
+        reachable = outside(int(port))
+        for pid in started():
+            with suppress(ProcessLookupError):
+                if not command(pid).startswith(b"sh\0"):  # the witness, and what removes a folder
+                    os.kill(pid, signal.SIGKILL)
+        program.wait(60)
+        reader.join(10)
+        program.stderr.close()
+        yield said, reachable, home
+    finally:
+        for pid in [program.pid, *started()]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def command(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def outside(port: int) -> bool:
+    """Whether something listens at this port on another address than 127.0.0.1."""
+    with socket.socket() as found:
+        found.settimeout(5)
+        return found.connect_ex(("127.0.0.2", port)) == 0
+
+
+def test_the_page_works_as_it_stands(page):
+    said, reachable, home = page
+    assert not reachable
+    assert len(list((home / "runs").glob("*/*/record.json"))) == 1
+    assert sum(line.startswith("[1/1] reference-pca-2: ok") for line in said) == 1, said
+    assert not any("waiting" in line for line in said)
+
+
+def test_a_lost_head_is_a_line_and_nothing_stays(page):
+    said, _, home = page
+    assert any("was lost" in line for line in said), said  # by a record's reason, or by the witness if Ray ends the command
+    assert until(lambda: not list(home.glob("vae-variants-*")), 20)
+
+
+def test_what_is_not_there_is_one_line_in_seconds(monkeypatch):
     pytest.importorskip("ray", reason="Ray is an extra: pip install 'vae-variants[ray]'")
     with pytest.raises(UserError, match=r"no Ray cluster at '127\.0\.0\.1:1'"):
         Cluster("2", "127.0.0.1:1").connect()
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # answers, and says nothing
+        address, began = f"127.0.0.1:{silent.getsockname()[1]}", time.monotonic()
+        with pytest.raises(UserError, match="what answers there is not Ray"):
+            Cluster("2", address).connect()
+        assert time.monotonic() - began < 15
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"vae-variants\[ray\]"):
         Cluster("2").connect()
+
+
+def test_a_head_that_is_silent_for_long_is_lost(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(head, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    answers: list[None] = [None]  # then an error
+    monkeypatch.setattr(head, "reach", lambda _: answers.pop(0) if answers else refuse())
+    looked = head.Head("127.0.0.1:1")
+    states = []
+    for now in (1.0, 5.0, 10.0, 15.0, 21.0):
+        clock[0] = now
+        states.append(looked.lost)
+    looked.leave()
+    assert states == [False, False, False, False, True]
+
+
+def refuse() -> None:
+    raise ConnectionRefusedError
+
+
+def test_without_ray_a_command_ends_in_one_line(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match="--engine ray needs Ray"):
+        Launch(tmp_path, kind="ray").execute([spec("reference-pca-2")])
 
 
 def test_files_of_another_machine_go_nowhere_but_into_the_folder_of_their_run(tmp_path):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.harness.test_engines import until
 from tests.harness.test_runner import CPU, spec
 from tests.made_up import made_up
 from vae_variants.datasets import load_dataset
@@ -58,16 +62,14 @@ def pretended(monkeypatch):
     remote.engines.clear()
     yield
     remote.engines.clear()
-    for kept in remote.plugin_folders.values():
-        kept.cleanup()
     remote.plugin_folders.clear()
     received.clear()
     prepared.cache_clear()
 
 
-def made(settings: Settings | None = None, plugins: tuple[str, ...] = (), auto: bool = False, before=None) -> object:
+def made(settings: Settings | None = None, plugins: tuple[str, ...] = (), auto: bool = False, before=None, code=CHOSEN.code) -> object:
     """The last message of a task."""
-    task = RemoteTask(PENDING, settings or Settings(Store(""), CPU), {}, before, plugins, 4, 1, auto)
+    task = RemoteTask(PENDING, settings or Settings(Store(""), CPU), {}, before, plugins, 4, 1, auto, code)
     return list(remote.make_remotely(task, load_dataset("digits")))[-1]
 
 
@@ -79,6 +81,20 @@ def test_plugins_stay_where_a_process_that_waits_can_read_them():
     assert worker.paths == ()  # its run uses no plug-in
     (engine,) = remote.engines.values()
     assert [path.read_text() for path in engine.plugins] == ["FIRST = 1", "SECOND = 2"]
+
+
+def test_a_machine_with_other_files_says_so():
+    Pretended.answers = [RECORD]
+    with pytest.raises(UserError, match=r"code differs on .*: install the same"):
+        made(code="0" * 16)
+
+
+def test_a_process_that_is_killed_leaves_no_folder(tmp_path):
+    text = "import os; from vae_variants.harness.remote import scratch; print(scratch(), flush=True); os.kill(os.getpid(), 9)"
+    ended = subprocess.run([sys.executable, "-c", text], env=os.environ | {"TMPDIR": str(tmp_path)}, capture_output=True, text=True)
+    folder = Path(ended.stdout.strip())
+    assert folder.parent == tmp_path
+    assert until(lambda: not folder.exists(), 20)
 
 
 def test_a_process_stays_with_its_gpu(monkeypatch):
@@ -104,7 +120,8 @@ def test_interruptions_on_other_machines_are_counted():
     Pretended.answers = [GONE] * 3
     states, before = [], None
     for _ in range(3):
-        task = RemoteTask(PENDING._replace(replaces=before.started if before else ""), Settings(Store(""), CPU), {}, before, (), 4, 1)
+        pending = PENDING._replace(replaces=before.started if before else "")
+        task = RemoteTask(pending, Settings(Store(""), CPU), {}, before, (), 4, 1, False, CHOSEN.code)
         before = list(remote.make_remotely(task, load_dataset("digits")))[-1]
         states.append(before.status["0"])
     assert states == ["interrupted", "interrupted", "error"]

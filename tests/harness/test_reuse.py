@@ -32,6 +32,7 @@ def test_a_fidelity_with_options_has_one_spelling() -> None:
         ("thorough[start=q]", "encoder, prior"),
         ("thorough[schedule=cosine]", "linear, sigmoid"),
         ("thorough[bound_samples=1]", "2 or more"),
+        ("thorough[elbo_samples=1]", "2 or more"),
         ("thorough[temperatures=0]", "positive whole number"),
         ("thorough[temperatures=1|2]", "spans 2"),
     ],

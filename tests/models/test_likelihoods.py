@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vae_variants.checks.likelihood import LEVELS, logits, make
-from vae_variants.models.likelihoods import Gaussian
+from vae_variants.models.likelihoods import LIKELIHOODS, Gaussian
 
 ORACLES = {
     "bernoulli": lambda m, h: torch.distributions.Bernoulli(logits=h),
@@ -55,3 +55,9 @@ def test_discretized_logistic_is_a_difference_of_cdfs() -> None:
 def test_a_gaussian_of_sigma_one_has_its_constant() -> None:
     x = torch.zeros(784, dtype=torch.float64)
     assert -Gaussian(1.0).log_prob(x, x).item() == pytest.approx(392 * math.log(2 * math.pi), abs=1e-9)
+
+
+def test_the_mean_of_the_continuous_bernoulli_holds_in_float32_around_its_switches():
+    h = torch.cat([torch.linspace(-2, 2, 4001), torch.logspace(-6, 1.5, 400), -torch.logspace(-6, 1.5, 400)]).double()
+    exact = torch.where(h.abs() < 1e-3, 0.5 + h / 12 - h**3 / 720, -1 / torch.expm1(-h) - 1 / h)
+    assert (LIKELIHOODS["continuous-bernoulli"]().mean(h.float()).double() - exact).abs().max() < 3e-7

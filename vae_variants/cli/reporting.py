@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import shlex
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +43,7 @@ def make_report(
 
     held = None if baseline is None else side(baseline)  # read before the report replaces it
     store = Store(runs)
-    newest = store.newest(spec.identity for spec in plan)
+    newest = store.newest([spec.identity for spec in plan], chosen_contents(store, plan))
     command, name = called(suite, options, plugins)
     found = [(spec.label, *newest[spec.identity]) for spec in plan if spec.identity in newest]
     if not found:
@@ -64,6 +66,27 @@ def make_report(
     )
     write_index(reports)
     print(f"wrote {reports / name}; open {reports / name / 'report.html'}")
+
+
+def chosen_contents(store: Store, plan: Sequence[RunSpec]) -> dict[str, str]:
+    """Identity -> digest of the data to show, if the store has several contents under one name: today's data, or else the latest."""
+    from vae_variants.datasets.builtin import absent
+    from vae_variants.harness.spec import prepared
+
+    wanted: dict[str, str] = {}
+    known = store.candidates(spec.identity for spec in plan)
+    for dataset, fidelity in dict.fromkeys((spec.dataset, spec.fidelity) for spec in plan):
+        identities = [spec.identity for spec in plan if (spec.dataset, spec.fidelity) == (dataset, fidelity)]
+        records = [record for identity in identities for _, record in known.get(identity, [])]
+        digests = {record.dataset["digest"] for record in records}
+        if len(digests) > 1:
+            chosen, which = max(records, key=lambda record: record.started).dataset["digest"], "the latest run"
+            with suppress(UserError):
+                if not absent(dataset.partition("?")[0]) and (today := prepared(dataset, fidelity).digest) in digests:
+                    chosen, which = today, "today's data"
+            wanted |= dict.fromkeys(identities, chosen)
+            print(f"{store.root}: {len(digests)} contents of data {dataset!r}; the report has the runs of {which}", file=sys.stderr)
+    return wanted
 
 
 def called(suite: str, changes: dict[str, Any], plugins: Sequence[Path]) -> tuple[list[str], str]:

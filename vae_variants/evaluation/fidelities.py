@@ -62,6 +62,8 @@ def fidelity(text: str) -> Fidelity:
         if key not in OPTIONS:
             raise UserError(f"{closest('option', key, OPTIONS)} (of a fidelity)")
         chosen[key] = convert(key, value, defaults[key])
+    if chosen.get("elbo_samples", 2) < 2:
+        raise UserError("option elbo_samples=1 is not valid: the ELBO's error needs a variance; it takes 2 or more")
     if chosen.get("bound_samples", 2) < 2:
         raise UserError("option bound_samples=1 is not valid: one sample gives the ELBO; it takes 2 or more")
     for key, choices in (("start", STARTS), ("schedule", tuple(SCHEDULES))):

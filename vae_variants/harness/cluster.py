@@ -1,7 +1,7 @@
 """The engine for a Ray cluster: each run is made in a child process of a Ray worker, and its files come back as bytes."""
 
 import os
-import socket
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ import torch
 from vae_variants.harness.engines import TICK, Engine
 from vae_variants.harness.environment import environment
 from vae_variants.harness.failures import Failure, record_of_lost_run
+from vae_variants.harness.head import Head, imported, reach
 from vae_variants.harness.limits import require_machine
 from vae_variants.harness.locks import PendingRun
 from vae_variants.harness.record import Record
@@ -22,7 +23,8 @@ from vae_variants.harness.store import Store
 from vae_variants.registry import UserError
 
 MOST_SENDS = 4  # times that one command sends a run whose Ray worker or machine is lost
-QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "include_dashboard": False}
+QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+HEAD_LOST = Failure("interrupted", "the head of the Ray cluster was lost")
 LOST = Failure("interrupted", f"the Ray worker of this run was lost {MOST_SENDS} times")
 OUT_OF_MEMORY = Failure("interrupted", "Ray ended the worker of this run: its machine ran out of memory", finally_="oom")
 
@@ -43,8 +45,8 @@ class Sent:
 class Cluster(Engine):
     """Makes as many runs at a time as there are CPUs and GPUs for, at most `jobs`.
 
-    Without `address` it starts Ray on this machine. If a Ray worker is lost, its run starts again on another one, from the last
-    checkpoint that came back. `auto_memory` gives each run its share of the machine that makes it.
+    Without `address` it starts a cluster of its own that listens on 127.0.0.1 only. If a Ray worker is lost, its run starts again on
+    another one, from the last checkpoint that came back. `auto_memory` gives each run its share of the machine that makes it.
     """
 
     jobs: str
@@ -53,6 +55,8 @@ class Cluster(Engine):
     cpus: int = 1
     gpus: float = 1.0
     auto_memory: bool = False
+    head: Head | None = field(default=None, init=False)
+    folder: tempfile.TemporaryDirectory[str] | None = field(default=None, init=False)  # of the cluster that it starts
 
     def prepare(self, pending: Sequence[PendingRun]) -> Sequence[PendingRun]:
         if package := next((path for path in self.plugins if path.name == "__init__.py"), None):
@@ -69,6 +73,8 @@ class Cluster(Engine):
         return sorted(pending, key=lambda run: -run.spec.work)
 
     def start(self, run: PendingRun) -> Sent:
+        if self.head is not None and self.head.lost:
+            raise UserError(f"{HEAD_LOST.reason}; start the same command again once it runs")
         return self.send(Sent(run))
 
     def send(self, task: Sent) -> Sent:
@@ -77,12 +83,17 @@ class Cluster(Engine):
         if self.settings.fresh:  # only with files of this attempt
             files = {name: files[name] for name in task.returned & set(files)}
         settings = self.settings._replace(store=Store(""), fresh=False)
-        remote = RemoteTask(run, settings, files, before, self.plugin_texts, self.capacity, self.cpus, self.auto_memory)
+        remote = RemoteTask(run, settings, files, before, self.plugin_texts, self.capacity, self.cpus, self.auto_memory, run.spec.code)
         task.times += 1
         task.stream = self.remote.remote(remote, self.images[run.spec.dataset, run.spec.fidelity])
         return task
 
     def collect(self, tasks: Sequence[Sent]) -> Iterator[tuple[Sent, Record]]:
+        if self.head is not None and self.head.lost:
+            where = environment(torch.device("cpu"), self.cpus, self.capacity)
+            for task in list(tasks):
+                yield task, record_of_lost_run(task.run, self.settings, HEAD_LOST, task.started, task.epochs, where)
+            return
         streams = {task.stream: task for task in tasks}
         for stream in self.ray.wait(list(streams), timeout=TICK)[0]:
             task, message = streams[stream], self.message(stream)
@@ -116,20 +127,30 @@ class Cluster(Engine):
 
     def connect(self) -> Any:
         """The module ray, connected to the cluster. Raises `UserError`."""
+        address = os.environ.get("RAY_ADDRESS", "auto") if self.address == "auto" else self.address
         try:
-            import ray
-        except ImportError as error:
-            raise UserError("--engine ray needs Ray: python -m pip install 'vae-variants[ray]'") from error
-        most = int(self.jobs) if self.jobs != "auto" else os.cpu_count() or 1
-        try:
-            if self.address and (port := self.address.rpartition(":")[2]).isdecimal():  # Ray itself would try for minutes
-                socket.create_connection((self.address.removesuffix(f":{port}"), int(port)), timeout=10).close()
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to Ray's makers
+            if address is not None:
+                reach(address)
+            ray = imported(address)
             if not ray.is_initialized():
-                ray.init(self.address, num_cpus=None if self.address else self.cpus * most, **QUIET)
+                self.start_ray(ray) if address is None else ray.init(address, **QUIET)
         except (OSError, OverflowError, ValueError, RuntimeError) as error:
-            raise UserError(f"no Ray cluster at {self.address!r}: {str(error).splitlines()[0]}") from error
+            hint = "" if address is None else "; if Ray runs there, check RAY_AUTH_MODE and the token (docs/cluster.md)"
+            raise UserError(f"no Ray cluster at {address or 'this machine'!r}: {str(error).splitlines()[0]}{hint}") from error
+        self.head = Head(ray.get_runtime_context().gcs_address)
         return ray
+
+    def start_ray(self, ray: Any) -> None:
+        """Starts a cluster for this engine alone. It keeps all its files in a folder that `close` removes."""
+        most = int(self.jobs) if self.jobs != "auto" else os.cpu_count() or 1
+        self.folder = tempfile.TemporaryDirectory(prefix="vv-", dir=os.environ.get("RAY_TMPDIR", "/tmp"))  # sockets need a short path
+        before = os.environ.get("TMPDIR")
+        os.environ["TMPDIR"] = self.folder.name  # of the workers
+        try:
+            ray.init("local", num_cpus=self.cpus * most, _temp_dir=self.folder.name, include_dashboard=False, **QUIET)
+        finally:
+            del os.environ["TMPDIR"]
+            os.environ.update({} if before is None else {"TMPDIR": before})
 
     def cancel(self, tasks: Sequence[Sent]) -> None:
         for task in tasks:
@@ -137,6 +158,8 @@ class Cluster(Engine):
 
     def close(self) -> None:
         """Leaves the cluster, and ends it if it was started for this engine."""
-        import ray
-
-        ray.shutdown()
+        if self.head is not None:
+            self.head.leave()
+            self.ray.shutdown()
+        if self.folder is not None:
+            self.folder.cleanup()

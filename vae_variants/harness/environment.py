@@ -54,9 +54,11 @@ def device_name(device: torch.device, threads: int, jobs: int) -> str:
 
 
 def commit() -> str | None:
-    """The commit of the source tree, with a + if files were changed; None for an installed package."""
+    """The commit of the source tree, with a + if files were changed; None unless its repository tracks this file."""
     try:
-        command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+        here = ["git", "-C", str(Path(__file__).parent)]
+        subprocess.run([*here, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True, check=True, timeout=10)
+        command = [*here, "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None

@@ -19,6 +19,7 @@ from vae_variants.registry import UserError
 
 SEALED = re.compile(r',\n "digest": "([0-9a-f]{64})"\n}\n', re.ASCII)
 BLANK = "0" * 64  # stands for the digest of a tensor file while that digest is computed
+LOCKLESS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 DAMAGE = (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError)  # raised by `unpacked`
 
 
@@ -31,8 +32,10 @@ def store_errors(action: str, path: Path) -> Iterator[None]:
     """Turns an `OSError` into a `StoreError` that says: cannot `action` `path`, and why."""
     try:
         yield
-    except OSError as error:
-        raise StoreError(f"cannot {action} {str(path)!r}: {error.strerror or error}") from error
+    except (OSError, NotImplementedError) as error:  # the latter of filelock
+        lockless = getattr(error, "errno", errno.ENOSYS) in LOCKLESS
+        hint = "; its file system has no locks: name a folder on another one with --runs" if lockless else ""
+        raise StoreError(f"cannot {action} {str(path)!r}: {getattr(error, 'strerror', None) or error}{hint}") from error
 
 
 def seal(text: str) -> str:

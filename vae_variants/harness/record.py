@@ -99,6 +99,7 @@ class Values(TypedDict, total=False):
     samples: Size
 
 
+SINCE_3 = {"code", "failure", "digest"}  # members that schema 3 added
 Empty = Annotated[dict[str, Any], Field(max_length=0)]
 
 
@@ -219,6 +220,8 @@ class Record:
             raise NewerSchema(f"a record of schema {schema}, which is newer than {SCHEMA}")
         if schema == SCHEMA and body is text:
             raise ValueError(f"a record of schema {SCHEMA} without its digest")
+        if newer := SINCE_3 & found.keys() if schema < SCHEMA else set():
+            raise ValueError(f"a record of schema {schema} with {min(newer)!r}, which schema 3 added")
         try:
             found = migrate(found)
             if "epochs" in found["values"]:  # a trained model, which used the defaults of options added since

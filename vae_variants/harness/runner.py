@@ -122,7 +122,7 @@ def train_and_evaluate(run: PendingRun, settings: Settings, watcher: Watcher, pa
     for e in evaluations(training, dataset, spec.seeds, diverged, fidelity(spec.fidelity), device, held):
         score(e, parts)
         if "ok" not in parts["status"].values() and (shown := pictures(e)):
-            save_tensors(settings.store.folder(spec, run.key) / PICTURES, shown)
+            save_tensors(settings.store.folder(spec, run.key) / PICTURES, shown, key=run.key)
         parts["status"][str(e.seed)] = "ok"
     return training
 

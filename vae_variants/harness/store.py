@@ -136,21 +136,25 @@ class Store:
     def newest(self, wanted: Iterable[str], digests: Mapping[str, str] | None = None) -> dict[str, tuple[Path, Record]]:
         """For each identity in `wanted`, its folder and record: the latest one of today's code, or else the latest one.
 
-        Other records are not read beyond their beginning. `digests` maps an identity to the digest of its data, if that is known.
+        `digests` maps an identity to the digest of its data, if that is known.
         """
-        identities, found = set(wanted), dict[str, tuple[tuple[bool, str], Path, Record]]()
+        found = {}
+        for identity, known in self.candidates(wanted).items():
+            wanted_digest = (digests or {}).get(identity)
+            if fitting := [pair for pair in known if wanted_digest in (None, pair[1].dataset["digest"])]:
+                found[identity] = max(fitting, key=lambda pair: (pair[1].current, pair[1].started))
+        return found
+
+    def candidates(self, wanted: Iterable[str]) -> dict[str, list[tuple[Path, Record]]]:
+        """For each identity in `wanted`, every folder and record. Other records are not read beyond their beginning."""
+        identities, found = set(wanted), dict[str, list[tuple[Path, Record]]]()
         for path in sorted(self.root.glob(f"*/*/{RECORD}")):
             if (glimpse := beginning(path)) is not None and glimpse not in identities:
                 continue
             record = self.read(path)
-            if record is None or (identity := record.identity) not in identities:
-                continue
-            if digests is not None and record.dataset["digest"] != digests.get(identity, record.dataset["digest"]):
-                continue
-            rank = (record.current, record.started)
-            if identity not in found or rank > found[identity][0]:
-                found[identity] = (rank, path.parent, record)
-        return {identity: (folder, record) for identity, (_, folder, record) in found.items()}
+            if record is not None and (identity := record.identity) in identities:
+                found.setdefault(identity, []).append((path.parent, record))
+        return found
 
     def put(self, folder: Path, record: Record) -> None:
         """Writes the record, and removes the checkpoint unless the run may be resumed."""
@@ -195,7 +199,11 @@ class Store:
                 replace_file(folder / name, files[name])
 
     def pictures(self, folder: Path) -> dict[str, Tensor]:
-        return load_tensors(folder / PICTURES) or {}
+        """The pictures of the run in this folder; empty if they are absent or those of another run."""
+        found = load_with_metadata(folder / PICTURES)
+        if found is None or not found[1].get("key", folder.name[-12:]).startswith(folder.name[-12:]):  # earlier ones have no key
+            return {}
+        return found[0]
 
 
 def beginning(path: Path) -> str | None:

@@ -151,9 +151,11 @@ class ContinuousBernoulli(Likelihood):
         return torch.where(h > 0, 1 - x, x)
 
     def mean(self, h: Tensor) -> Tensor:
-        near = h.abs() < 0.05
-        g = torch.where(near, torch.ones_like(h), h)
-        return torch.where(near, 0.5 + h / 12 - h**3 / 720, -1 / torch.expm1(-g) - 1 / g)
+        near = h.abs() < 1  # nearer to 0, the two terms of the formula cancel
+        g, s = torch.where(near, torch.ones_like(h), h), h.clamp(-1, 1)
+        t = s.square()
+        series = 0.5 + s * (1 / 12 + t * (-1 / 720 + t * (1 / 30240 + t * (-1 / 1209600 + t / 47900160))))
+        return torch.where(near, series, -1 / torch.expm1(-g) - 1 / g)
 
 
 @LIKELIHOODS.add

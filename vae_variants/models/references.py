@@ -53,8 +53,14 @@ class PCA(Model, Coder, DataDependent):
     def initialise(self, x: Tensor) -> None:
         self.mean = x.mean(0)
         centred = (x - self.mean).double()
-        values, vectors = torch.linalg.eigh(centred.mT @ centred)
-        self.components = vectors[:, values.argsort(descending=True)[: len(self.components)]].mT.to(x.dtype).contiguous()
+        if len(x) < x.shape[1]:  # a DxD matrix of large pictures takes minutes and gigabytes
+            axes = torch.linalg.svd(centred, full_matrices=False)[2]
+        else:
+            values, vectors = torch.linalg.eigh(centred.mT @ centred)
+            axes = vectors[:, values.argsort(descending=True)].mT
+        found = torch.zeros_like(self.components)  # rows beyond the number of images stay 0
+        found[: len(axes)] = axes[: len(found)]
+        self.components = found.to(x.dtype)
 
     def encode(self, x: Tensor) -> Tensor:
         return (x - self.mean) @ self.components.mT

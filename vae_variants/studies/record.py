@@ -85,12 +85,12 @@ class StudyRecord(BaseModel):
         return json.dumps({**found, "sha256": digest(found)}, indent=1, allow_nan=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> StudyRecord:
-        """Raises ValueError if the text is not a record of this schema, or if it was changed after it was written."""
+    def from_json(cls, text: str, sealed: bool = False) -> StudyRecord:
+        """Raises ValueError if the text is not a record of this schema, was changed after it was written, or lacks its `sealed` digest."""
         try:
             found = json.loads(text)
-            seal = found.pop("sha256", None)  # absent from records of earlier versions
-            if seal not in (None, digest(found)):
+            seal = found.pop("sha256", None)  # absent from published records of earlier versions
+            if seal != digest(found) and (sealed or seal is not None):
                 raise ValueError("the record of a study that was changed after it was written")
             if found.pop("schema") != STUDY_SCHEMA:
                 raise ValueError(f"the record of a study of a schema other than {STUDY_SCHEMA}")
@@ -135,7 +135,7 @@ def run_study(name: str, lab: Lab, command: str, fresh: bool = False) -> tuple[S
     what |= {"records": MEANING, "training": TRAINING}
     key = hashlib.sha256(f"{canonical(what)}|{lab.dataset.digest}".encode()).hexdigest()
     folder = lab.store.root / slug(lab.name) / f"study-{slug(name)}-{key[:12]}"
-    known, _ = attempt(lambda: StudyRecord.from_json((folder / FILE).read_text(encoding="utf-8")))
+    known, _ = attempt(lambda: StudyRecord.from_json((folder / FILE).read_text(encoding="utf-8"), sealed=True))
     arrays = load_tensors(folder / ARRAYS, key=key) or {}
     if known and not fresh and known.key == key and set(known.arrays) == set(arrays) and lab.still(known.asked):
         return judged(known.model_copy(update={"command": command})), Findings(known.tables, arrays)

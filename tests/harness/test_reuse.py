@@ -89,7 +89,7 @@ def test_a_metric_that_came_later_is_measured_on_the_models_that_there_are(tmp_p
 def test_a_model_is_kept_before_it_is_scored(tmp_path, monkeypatch) -> None:
     store, whole = Store(tmp_path / "a"), Store(tmp_path / "b")
 
-    def interrupted(e):
+    def interrupted(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -136,7 +136,7 @@ def test_a_model_whose_code_has_changed_since_is_trained_again(tmp_path, monkeyp
 def test_a_failed_scoring_does_not_cost_the_training(tmp_path, monkeypatch) -> None:
     store = Store(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("vae_variants.harness.measured.evaluate", lambda e: 1 / 0)
+        patch.setattr("vae_variants.harness.measured.evaluate", lambda *_: 1 / 0)
         (failed,) = run_all([spec()], store, device=CPU)
     assert set(failed.status.values()) == {"error"}
     monkeypatch.setattr("vae_variants.harness.runner.train", without_loss)

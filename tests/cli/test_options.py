@@ -18,9 +18,7 @@ from typer.testing import CliRunner, Result
 from tests.made_up import fill
 from vae_variants.cli.app import app
 from vae_variants.cli.reporting import called
-from vae_variants.datasets import load_dataset
 from vae_variants.harness import Store, load_suite, unique
-from vae_variants.harness.spec import prepared
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 SMOKE = ("--fidelity", "smoke", "--seeds", "1", "--jobs", "0")
@@ -181,8 +179,6 @@ def test_a_dry_run_describes_the_data_of_today_and_paths_begin_at_home(tmp_path:
     assert missing.exit_code == 2 and "there is no file '~/a.npz'" in missing.stderr
     for left, images in (("1 of 1", 30), ("1 of 1", 31)):  # after an image is added everything is left again
         np.savez(tmp_path / "a.npz", x=np.random.default_rng(0).integers(0, 256, (images, 8, 8), np.uint8))
-        load_dataset.cache_clear()
-        prepared.cache_clear()
         planned = call(*command, "--dry-run")
         assert left in planned.stdout and f"x ({images}, 8, 8) uint8" in planned.stdout
         made = call(*command)

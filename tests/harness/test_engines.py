@@ -91,15 +91,16 @@ class Stopped:
 def stopped(folder):
     """A plan by two processes: one trains without end until Ctrl-C; one is killed by its run, and another makes the rest."""
     command = [sys.executable, "-m", "vae_variants", "run", FATAL, *ORDINARY, ENDLESS, "--dataset", "npz:plain.npz", "--seeds", "2"]
-    program = subprocess.Popen(
-        [*command, "--fidelity", "smoke", "--jobs", "2", "--plugin", "own.py"],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "2"},
-        stdout=subprocess.DEVNULL,
-        stderr=(folder / "said.txt").open("w"),
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which what runs in the background of a shell has ignored
-    )
+    with (folder / "said.txt").open("w") as said:
+        program = subprocess.Popen(
+            [*command, "--fidelity", "smoke", "--jobs", "2", "--plugin", "own.py"],
+            cwd=folder,
+            env=os.environ | {"OMP_NUM_THREADS": "2"},
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which what runs in the background of a shell has ignored
+        )
     try:
         done = lambda: (folder / "begun").exists() and "[3/4]" in (folder / "said.txt").read_text()  # noqa: E731
         until(lambda: done() or program.poll() is not None, 300)

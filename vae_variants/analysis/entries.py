@@ -169,14 +169,14 @@ def distinct(entries: Sequence[Entry]) -> list[Entry]:
 
 def twins(entries: Sequence[Entry], metric: str) -> dict[str, str]:
     """Label -> an earlier label with the same values and the same options as far as both have them: one model under two names of models."""
-    found: dict[str, str] = {}
-    for i, e in enumerate(entries):
-        mine, values = {k: v for k, v in e.record.values.items() if k != "model"}, e.values(metric)
-        for other in entries[:i]:
-            theirs = other.record.values
-            if values and values == other.values(metric) and all(theirs[k] == v for k, v in mine.items() if k in theirs):
-                found[e.label] = other.label
-                break
+    found, alike = dict[str, str](), dict[tuple[tuple[int, float], ...], list[Entry]]()
+    for e in entries:
+        mine = {k: v for k, v in e.record.values.items() if k != "model"}
+        earlier = alike.setdefault(tuple(sorted(e.values(metric).items())), [])
+        same = (o.label for o in earlier if all(o.record.values[k] == v for k, v in mine.items() if k in o.record.values))
+        if e.values(metric) and (label := next(same, None)) is not None:
+            found[e.label] = label
+        earlier.append(e)
     return found
 
 

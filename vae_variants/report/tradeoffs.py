@@ -134,6 +134,7 @@ def draw_levels(ax: Axes, found: Located) -> None:
         x, y = (right, level - right) if low <= level - right <= high else (level - low, low)
         if left < x <= right and y < high:
             backed = {"bbox": {"facecolor": PAPER, "linewidth": 0, "pad": 1}}
-            write(ax, x, y, f"{0.0 - level:g} ".replace("-", "−"), fontsize=7.5, color=MUTED, ha="right", va="center", **backed)
+            words = f"{0.0 - level:g} ".replace("-", "−")
+            write(ax, x - 0.006 * (right - left), y, words, fontsize=7.5, color=MUTED, ha="right", va="center", **backed)
             taken.append([(x - 0.12 * (right - left), y), (x, y)])
     scatter(ax, found, "rate", "distortion", {found[0][0].record.key}, taken)

@@ -21,7 +21,7 @@ from vae_variants.harness.environment import choose_device
 from vae_variants.harness.limits import parse_memory
 from vae_variants.harness.progress import Log
 from vae_variants.harness.protocols import Retry, Watchers
-from vae_variants.harness.spec import prepared
+from vae_variants.harness.spec import look_again, prepared
 from vae_variants.integrations.tensorboard import LOGS, Events, needs_tensorboard
 from vae_variants.registry import UserError, closest
 
@@ -90,6 +90,7 @@ class Launch:
     def execute(self, specs: Sequence[RunSpec]) -> list[Record]:
         """Makes the runs that are missing, and reports on stderr which failed and which are stale."""
         specs = self.check(specs)
+        look_again(spec.dataset for spec in specs)
         for dataset, fidelity in dict.fromkeys((spec.dataset, spec.fidelity) for spec in specs):
             said = f"data {dataset}: {prepared(dataset, fidelity).described}"  # a mistake in the data is raised before anything else
             if not Verbosity.quiet:

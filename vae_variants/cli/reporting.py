@@ -71,7 +71,7 @@ def make_report(
 def chosen_contents(store: Store, plan: Sequence[RunSpec]) -> dict[str, str]:
     """Identity -> digest of the data to show, if the store has several contents under one name: today's data, or else the latest."""
     from vae_variants.datasets.builtin import absent
-    from vae_variants.harness.spec import prepared
+    from vae_variants.harness.spec import look_again, prepared
 
     wanted: dict[str, str] = {}
     known = store.candidates(spec.identity for spec in plan)
@@ -82,6 +82,7 @@ def chosen_contents(store: Store, plan: Sequence[RunSpec]) -> dict[str, str]:
         if len(digests) > 1:
             chosen, which = max(records, key=lambda record: record.started).dataset["digest"], "the latest run"
             with suppress(UserError):
+                look_again([dataset])
                 if not absent(dataset.partition("?")[0]) and (today := prepared(dataset, fidelity).digest) in digests:
                     chosen, which = today, "today's data"
             wanted |= dict.fromkeys(identities, chosen)

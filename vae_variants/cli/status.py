@@ -114,9 +114,10 @@ def show_plan(specs: Sequence[RunSpec], store: Store, retry: str) -> None:
     """What would run with that --retry, what its data is, and which data a run downloads first. Raises `UserError` for unreadable data."""
     from vae_variants.datasets.builtin import absent
     from vae_variants.harness.plan import is_due
-    from vae_variants.harness.spec import prepared
+    from vae_variants.harness.spec import look_again, prepared
 
     lacking = {dataset: absent(dataset.partition("?")[0]) for dataset in {spec.dataset: None for spec in specs}}
+    look_again(dataset for dataset, why in lacking.items() if not why)
     digests = {spec.identity: prepared(spec.dataset, spec.fidelity).digest for spec in specs if not lacking[spec.dataset]}
     rows = suite_rows(specs, store, digests)
     show(rows, "epochs")

@@ -18,7 +18,7 @@ from vae_variants.report.dots import ARROWS, heading, look, value_of, wide
 from vae_variants.report.drawing import MUTED, PAPER, Part, compose, ends, groups, limits, mark, scale, shortened, write
 from vae_variants.report.label_layout import Point, labelled
 
-HEIGHT = 215.0
+HEIGHT, EDGE = 215.0, 12.0
 LONGEST = 100.0  # points of a label
 COSTS = {"train_seconds": "training time", "sample_images_per_second": "speed of sampling", "parameters": "parameters"}
 LEVELS = 6  # lines of constant ELBO, about
@@ -89,7 +89,7 @@ def against(x: str, y: str, shown: Sequence[Entry], scope: str = "") -> Part | N
     name = heading(x, shown, data).removesuffix(ARROWS.get(better[0], "")) + ARROWS[better[0]]
     described = f"{len(found)} variants; on the Pareto front: {', '.join(found[i][0].label for i in best)}."
     draw = partial(draw_against, found=found, x=x, y=y, best=best, better=better, name=name)
-    return Part(f"{heading(y, shown, data)}, against {COSTS[x]}{scope}", described, draw, HEIGHT)
+    return Part(f"{heading(y, shown, data)}, against {COSTS[x]}{scope}", described, draw, HEIGHT, right=EDGE)
 
 
 def draw_against(ax: Axes, found: Located, x: str, y: str, best: Sequence[int], better: tuple[str, str], name: str) -> None:
@@ -120,7 +120,7 @@ def rate_distortion(shown: Sequence[Entry]) -> Figure | None:
     for title, group in groups(shown, lambda e: e.interval("rate") and e.interval("distortion")):
         described = f"{len(group)} variants; dotted lines have the same ELBO, and better is to the lower left."
         draw = partial(draw_levels, found=located(group, "rate", "distortion"))
-        parts += [Part(f"distortion −E log p(x|z), nats\n{title}", described, draw, HEIGHT)] if len(group) > 1 else []
+        parts += [Part(f"distortion −E log p(x|z), nats\n{title}", described, draw, HEIGHT, right=EDGE)] if len(group) > 1 else []
     return compose(parts)
 
 
@@ -134,7 +134,6 @@ def draw_levels(ax: Axes, found: Located) -> None:
         x, y = (right, level - right) if low <= level - right <= high else (level - low, low)
         if left < x <= right and y < high:
             backed = {"bbox": {"facecolor": PAPER, "linewidth": 0, "pad": 1}}
-            words = f"{0.0 - level:g} ".replace("-", "−")
-            write(ax, x - 0.006 * (right - left), y, words, fontsize=7.5, color=MUTED, ha="right", va="center", **backed)
+            write(ax, x, y, f"{0.0 - level:g} ".replace("-", "−"), fontsize=7.5, color=MUTED, ha="right", va="center", **backed)
             taken.append([(x - 0.12 * (right - left), y), (x, y)])
     scatter(ax, found, "rate", "distortion", {found[0][0].record.key}, taken)

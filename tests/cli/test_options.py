@@ -186,5 +186,5 @@ def test_a_dry_run_describes_the_data_of_today_and_paths_begin_at_home(tmp_path:
         assert f"x ({images}, 8, 8) uint8" in made.stderr
         assert "0 of 1" in call(*command, "--dry-run").stdout
     (page,) = (tmp_path / "p").glob("mine-*/README.md")
-    assert "x (31, 8, 8) uint8; " in page.read_text() and "Read: 1×8×8 pixels" in (page.parent / "report.html").read_text()
+    assert "x (31, 8, 8) uint8; " in page.read_text() and "<dd>1×8×8 pixels" in (page.parent / "report.html").read_text()
     assert not (tmp_path / "~").exists()

@@ -33,6 +33,7 @@ ELSEWHERE = {
     "python -m pip": "needs a network; the continuous integration does it",
     "nox -s": "makes an environment; its sessions are what runs these tests",
     "ray ": "starts processes that stay",
+    "export RAY_": "is for the commands of Ray after it; tests/harness/test_cluster.py follows the page",
     "tensorboard ": "is a server",
 }
 NOT_HERE = {

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import os
+import secrets
 import shutil
 import sys
 import tarfile
@@ -115,7 +116,7 @@ def noted(folder: Path) -> dict[str, str]:
 
 def note(folder: Path, digests: Mapping[str, str]) -> None:
     """Stores digests for the next time, if the folder is writable."""
-    temporary = folder / f"{SUMS}.{os.getpid()}.tmp"
+    temporary = folder / f"{SUMS}.{secrets.token_hex(4)}.tmp"
     try:
         temporary.write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())), encoding="utf-8")
         os.replace(temporary, folder / SUMS)

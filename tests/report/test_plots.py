@@ -175,7 +175,7 @@ def test_curves_end_where_the_means_end_and_labels_do_not_meet():
     assert min(np.diff(places)) > HEIGHT - 0.02
 
 
-@pytest.mark.parametrize(("exact", "title"), [(0, "one-sample bound"), (1, "log p(x) or one-sample bound"), (3, "log p(x)")])
+@pytest.mark.parametrize(("exact", "title"), [(0, "bound"), (1, "bound or log p(x)"), (3, "log p(x)")])
 def test_the_title_of_curves_says_whether_they_are_exact(exact, title):
     group = [e for e in entries(24) if e.record.support == "binary" and e.interval("log_likelihood")][:3]
     for i, e in enumerate(group[:exact]):

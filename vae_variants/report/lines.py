@@ -36,7 +36,7 @@ LABEL = 108.0  # points of a label, at most
 POINTS = 60  # of a curve that are drawn, at most
 LEVELS = (1, 10, 100, 1000)
 Ticks = Sequence[tuple[float, str]]
-EXACTLY = {"exact": "log p(x)", "lower-bound": "one-sample bound"}  # of a curve while training, by the kind of log p(x) at the end
+EXACTLY = {"exact": "log p(x)", "lower-bound": "bound"}  # of a curve while training, by the kind of log p(x) at the end
 NATS = "validation {} by {}, nats ↑"
 
 

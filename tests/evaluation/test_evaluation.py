@@ -94,7 +94,7 @@ def test_closed_forms_are_those_of_sums_in_float64(digits):
         e = Evaluation(build(name, digits).eval().requires_grad_(False), digits.subset(None, 30), 0, SMOKE)
         model, x = deepcopy(e.model).double(), e.test.double()
         if name == "vae-linear":
-            w, v, (mean, scale) = model.decoder.weight, model.likelihood.scale.square(), model.posterior(x)
+            w, v, (mean, scale) = model.decoder.weight, model.likelihood.scale.square(), model.moments(x)
             precision = torch.eye(w.shape[1], dtype=torch.float64) + w.mT @ w / v
             centre = torch.linalg.solve(precision, ((x - model.decoder.bias) @ w / v).mT).mT
             p = torch.distributions.MultivariateNormal(centre, precision_matrix=precision)
@@ -256,7 +256,7 @@ def test_mutual_information_is_that_of_a_known_channel():
     n = 2000
     e.test = 3.0 * torch.randn(n, 5, dtype=torch.float64)
     found = mutual_information(e)
-    mean, scale = e.model.posterior(e.test)
+    mean, scale = e.model.moments(e.test)
     spread_of = torch.cov(mean.mT) + torch.diag(scale[0].square())  # z is nearly Gaussian, since x is
     expected = 0.5 * (torch.logdet(spread_of) - scale[0].square().log().sum()).item()
     assert found == pytest.approx(expected, abs=0.1)

@@ -40,7 +40,7 @@ def loose(elbo_samples: int, bound_samples: int, images: int = 60) -> tuple[Eval
 
 def expected_distortion(model: VAE, x: torch.Tensor) -> float:
     """-E_q log p(x | z) of a linear decoder with Gaussian noise, worked out: the distance at the mean, and tr(W S W') / v."""
-    mean, scale = model.posterior(x)
+    mean, scale = model.moments(x)
     w, v = model.decoder[0].weight, model.likelihood.sigma**2
     spread = (w.square() * scale.square()).sum() / v
     return (-model.log_px(x, mean[None])[0] + 0.5 * spread).item()
@@ -145,7 +145,7 @@ def test_a_noise_free_sample_has_no_pixel_noise() -> None:
     torch.manual_seed(5)
     found = model.sample_mean(100)
     torch.manual_seed(5)
-    torch.testing.assert_close(found, model.decoder(model.prior(100)))
+    torch.testing.assert_close(found, model.decoder(model.draw_prior(100)))
     assert model.sample(100).sub(found).std() > 0.3
 
 

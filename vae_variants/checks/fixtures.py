@@ -75,6 +75,28 @@ def stacks(what: str, function: Callable[..., Tensor], arguments: tuple[Any, ...
         raise Failed(f"{what}gives other values stacked (vmap) than alone", fixes[1])
 
 
+def stacks_in_a_vae(selector: str) -> None:
+    """Raises `Failed` unless two seeds of a model, stacked, have the losses of each alone."""
+    data = digits()
+    population = Population(lambda: model_of(selector, data).double(), (0, 1), randomness="same")
+    x, t = data.as_(population.template.support).test.round().double(), torch.tensor(0.5, dtype=torch.float64)
+    population.initialise(x)
+
+    def seeded(loss: Callable[[], Tensor]) -> Tensor:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return loss()
+
+    alone = torch.stack([seeded(lambda m=member: m("loss", x, t)) for member in population.members()])  # type: ignore[misc]
+    try:
+        found = seeded(lambda: population.call("loss", (None, None))(x, t))
+    except RuntimeError as error:
+        fix = "use tensor operations alone: no .item(), no if on a value, nothing in place"
+        raise Failed(f"cannot be stacked (vmap): {' '.join(str(error).split())[:200]}", fix) from error
+    if not torch.allclose(found, alone, atol=1e-8):
+        raise Failed("gives other values stacked (vmap) than alone", "reduce over axes of (K, B) alone")
+
+
 def gradient_reaches(what: str, value: Tensor, parameters: Mapping[str, Tensor], fix: str) -> None:
     """Raises `Failed` unless the gradient of `value`, called `what`, is finite and not 0 for each of the parameters."""
     gradients = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vae_variants.checks.base import Failed, Skipped, check, described
 from vae_variants.checks.fixtures import gradient_reaches, members, model_of, outside, size, tiny
-from vae_variants.models.base import MODELS, Coder, Density, Encoder, LatentVariable, MeanSampler, Model, Sampler
+from vae_variants.models.base import MODELS, Coder, Density, Encoder, LatentVariable, MeanSampler, Model, Sampler, owned
 from vae_variants.models.likelihoods import Support
 
 DRAWS = 20_000
@@ -46,20 +46,19 @@ def each_players_loss_reaches_each_of_its_parameters(name: str) -> None:
     data = tiny()
     model = model_of(name, data)
     x = data.as_(model.support).test.round()
-    owned: set[str] = set()
-    for player in model.players:
-        mine = {n: p for n, p in model.named_parameters() if n.startswith(player.prefix)}
+    parameters = dict(model.named_parameters())
+    each = owned(model.players, [*parameters])
+    for player, names in zip(model.players, each, strict=True):
+        mine = {name: parameters[name] for name in names}
         if not mine:
-            raise Failed(f"player {player.prefix!r} owns no parameter", "its prefix begins the names of parameters, such as 'generator.'")
-        if owned & set(mine):
-            raise Failed(f"parameter {min(owned & set(mine))} is minimised by two players", "give players prefixes that are apart")
-        owned |= set(mine)
+            found = f"player {player.name!r} owns no parameter"
+            raise Failed(found, "`owns` has the beginnings of the names of its parameters, such as 'generator.'")
         value = model(player.loss, x, torch.ones(()))
         if tuple(value.shape) != ():
             raise Failed(f"{player.loss}() gives {size(tuple(value.shape))}, expected one number, ()", "end it with .mean() over the batch")
         gradient_reaches(f"{player.loss}()", value, mine, "use it in the loss, make it a buffer, or remove it")
-    if model.players and (left := {n for n, _ in model.named_parameters()} - owned):
-        raise Failed(f"parameter {min(left)} is no player's", "let a player's prefix begin its name, or make it a buffer")
+    if model.players and (left := set(parameters) - {name for names in each for name in names}):
+        raise Failed(f"parameter {min(left)} is no player's", "let what a player owns begin its name, or make it a buffer")
 
 
 @check("model")

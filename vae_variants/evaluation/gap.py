@@ -29,7 +29,7 @@ class Annealing(NamedTuple):
 def densities(model: Model, x: Tensor, start: str) -> tuple[LogDensity, LogDensity]:
     """log start(z) and log p(x, z) as functions of z (C, B, Z)."""
     assert isinstance(model, GaussianPosterior) and isinstance(model, Decoder)
-    mean, scale = model.posterior(x)
+    mean, scale = model.moments(x)
     first: LogDensity = (lambda z: log_normal(z, mean, scale)) if start == "encoder" else model.log_prior
     return first, lambda z: model.log_prior(z) + model.log_px(x, z)
 
@@ -37,9 +37,9 @@ def densities(model: Model, x: Tensor, start: str) -> tuple[LogDensity, LogDensi
 def draw(model: Model, x: Tensor, start: str, chains: int) -> Tensor:
     assert isinstance(model, GaussianPosterior)
     if start == "encoder":
-        mean, scale = model.posterior(x)
+        mean, scale = model.moments(x)
         return mean + scale * torch.randn(chains, *mean.shape, dtype=mean.dtype, device=mean.device)
-    return model.prior(chains * len(x)).unflatten(0, (chains, len(x)))
+    return model.draw_prior(chains * len(x)).unflatten(0, (chains, len(x)))
 
 
 def forward(model: Model, x: Tensor, start: str, chains: int, betas: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,7 +80,7 @@ def local_posterior(model: Model, x: Tensor, steps: int = 300) -> Local:
     """
     assert isinstance(model, GaussianPosterior) and isinstance(model, Decoder)
     with torch.no_grad():
-        mean, scale = model.posterior(x)
+        mean, scale = model.moments(x)
 
     def bound(mu: Tensor, log_s: Tensor, draws: int) -> Tensor:
         z = mu + log_s.exp() * torch.randn(draws, *mu.shape, dtype=mu.dtype, device=mu.device)

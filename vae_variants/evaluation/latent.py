@@ -67,7 +67,7 @@ def information(e: Evaluation) -> tuple[float, Tensor]:
     assert isinstance(e.model, GaussianPosterior)
     index = spread(len(e.test), IMAGES)
     with e.noise("mutual information"):
-        parts = [e.model.posterior(x) for x in e.test[index.to(e.device)].split(e.rows())]
+        parts = [e.model.moments(x) for x in e.test[index.to(e.device)].split(e.rows())]
         mean, scale = (torch.cat(found).double() for found in zip(*parts, strict=True))
         noise = torch.randn_like(mean)
         own = (-0.5 * noise.square() - scale.log()).sum(1) - 0.5 * math.log(2 * math.pi) * mean.shape[1]

@@ -9,18 +9,59 @@ from vae_variants.models.base import (
     DataDependent,
     Density,
     Encoder,
+    Euclidean,
     GaussianPosterior,
+    Generative,
     LatentVariable,
     MeanSampler,
     Model,
     Player,
     Sampler,
+    ScoredPosterior,
 )
+from vae_variants.models.draws import Draws
 from vae_variants.models.likelihoods import LIKELIHOODS, Likelihood, Support
 from vae_variants.models.networks import NETWORKS, Network
-from vae_variants.models.objectives import OBJECTIVES, Draws
+from vae_variants.models.objectives import OBJECTIVES, Term
+from vae_variants.models.posteriors import POSTERIORS, Conditional, Diagonal, Drawn, Posterior, Scored, Space
+from vae_variants.models.priors import PRIORS, Prior, closed_kl
+from vae_variants.models.regularizers import REGULARIZERS
+from vae_variants.models.samplers import SAMPLERS, LatentSampler
 
 __all__ = [
-    "LIKELIHOODS", "MODELS", "NETWORKS", "OBJECTIVES", "Coder", "DataDependent", "Density", "Draws", "Encoder", "GaussianPosterior",
-    "LatentVariable", "Likelihood", "MeanSampler", "Model", "Network", "Player", "Sampler", "Support",
+    "LIKELIHOODS",
+    "MODELS",
+    "NETWORKS",
+    "OBJECTIVES",
+    "POSTERIORS",
+    "PRIORS",
+    "REGULARIZERS",
+    "SAMPLERS",
+    "Coder",
+    "Conditional",
+    "DataDependent",
+    "Density",
+    "Diagonal",
+    "Drawn",
+    "Draws",
+    "Encoder",
+    "Euclidean",
+    "GaussianPosterior",
+    "Generative",
+    "LatentSampler",
+    "LatentVariable",
+    "Likelihood",
+    "MeanSampler",
+    "Model",
+    "Network",
+    "Player",
+    "Posterior",
+    "Prior",
+    "Sampler",
+    "Scored",
+    "ScoredPosterior",
+    "Space",
+    "Support",
+    "Term",
+    "closed_kl",
 ]  # fmt: skip

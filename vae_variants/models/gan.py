@@ -1,7 +1,6 @@
 """The generative adversarial network."""
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +29,10 @@ class GAN(Model, Sampler, MeanSampler, DataDependent):
     pixels in [-1, 1]. Adam has beta_1 = 0.5 (Radford et al. 2016). The generator equals a VAE's decoder of the same options.
     """
 
-    players: ClassVar[tuple[Player, ...]] = (Player("discriminator.", "discriminator_loss", adam), Player("generator.", "loss", adam))
+    players: tuple[Player, ...] = (
+        Player(("discriminator.",), "discriminator_loss", optimizer=adam),
+        Player(("generator.",), "loss", optimizer=adam),
+    )
     support = Support.UNIT
 
     def __init__(

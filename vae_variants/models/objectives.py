@@ -1,73 +1,41 @@
 """Objectives: bounds on log p(x) and their gradient estimators, each a function of `Draws`."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from vae_variants.models.base import Player
+from vae_variants.models.draws import Draws
 from vae_variants.registry import Registry, UserError
 
-
-class Draws(NamedTuple):
-    """K samples z ~ q(z | x) for each of B images: the input of every objective. Nats."""
-
-    log_px: Tensor  # (K, B) log p(x | z)
-    log_pz: Tensor  # (K, B) log p(z)
-    log_qz: Tensor  # (K, B) log q(z | x)
-    kl: Tensor  # (B,) KL(q(z | x) || p(z)) in closed form, or estimated if the model says closed_kl = False
-    kl_units: Tensor  # (B, Z) its terms, one per latent unit
-    z: Tensor  # (K, B, Z)
-    t: Tensor  # () fraction of training done, in [0, 1]
-    log_qz_path: Tensor | None = None  # (K, B) log_qz with q's parameters held constant in it: its gradient goes through z alone
-    gate: Tensor | None = None  # (K, B) zeros: see `gated`
-
-    @property
-    def log_w(self) -> Tensor:
-        """log p(x, z) - log q(z | x), (K, B)."""
-        return self.log_px + self.log_pz - self.log_qz
-
-    @property
-    def log_w_path(self) -> Tensor:
-        """`log_w` whose gradient reaches the encoder through z alone, without the score of q. Raises `UserError` without one."""
-        if self.log_qz_path is None:
-            raise UserError("this objective needs a reparameterised z, and this model has none; use elbo, iwae or another objective")
-        return self.log_px + self.log_pz - self.log_qz_path
-
-
-class Gate(torch.autograd.Function):
-    @staticmethod
-    def forward(z: Tensor) -> tuple[Tensor, Tensor]:
-        return z.view_as(z), z.new_zeros(z.shape[:-1])
-
-    @staticmethod
-    def setup_context(ctx: Any, *_: Any) -> None:
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def backward(_: Any, to_z: Tensor | None, to_gate: Tensor | None) -> Tensor | None:
-        if to_z is None or to_gate is None:
-            return to_z
-        total = to_gate.sum(-2, keepdim=True)
-        return to_z * (to_gate / total.masked_fill(total == 0, 1.0)).unsqueeze(-1)
-
-    @staticmethod
-    def vmap(_: Any, in_dims: tuple[int], z: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
-        return Gate.apply(z.movedim(in_dims[0], 0)), (0, 0)
-
-
-def gated(z: Tensor) -> tuple[Tensor, Tensor]:
-    """z (K, B, Z) -> z, and zeros (K, B) whose gradient scales the gradient of each sample of z.
-
-    If an objective adds sum_k a_k gate_k, which is 0, then the gradient that returns to z_k is multiplied by a_k / sum_j a_j; the decoder's
-    gradient is not. Weights that are known only after decoding thus reach the encoder in one backward pass. Without the gate, gradients
-    are unchanged.
-    """
-    return Gate.apply(z)
-
-
 Objective = Callable[[Draws], Tensor]  # -> (B,) to be minimised, nats
+
+
+class Term(nn.Module, ABC):
+    """Base class of an objective or a regularizer with parameters or buffers of its own, such as a critic. Others are functions.
+
+    Attributes:
+        players: Who trains beside the model: each names what it owns and its loss by their full names in the model, such as
+            `Player(("regularizer.critic.",), "regularizer.critic_loss")`; the loss is a method `Draws` -> (B,) or ().
+    """
+
+    players: ClassVar[tuple[Player, ...]] = ()
+
+    @abstractmethod
+    def forward(self, d: Draws) -> Tensor:
+        """What the model minimises: (B,), or () for a regularizer of the batch."""
+
+
+def says(term: Any, name: str) -> bool:
+    """Whether a function or class says `name = False` of itself: `bound`, or `density` for a loss that is no log density."""
+    return bool(getattr(term.func if isinstance(term, partial) else term, name, True))
+
+
 OBJECTIVES: Registry[Callable[..., Tensor]] = Registry("objective")
 
 
@@ -134,3 +102,12 @@ def free_bits(d: Draws, free_bits: float = 0.25) -> Tensor:
     sum_j max(free_bits, mean_b KL_bj) - (1/K) sum_k log p(x | z_k): units below the floor have no incentive to collapse.
     """
     return d.kl_units.mean(0).clamp(min=free_bits).sum() - d.log_px.mean(0)
+
+
+@OBJECTIVES.add
+def reconstruction(d: Draws) -> Tensor:
+    """-(1/K) sum_k log p(x | z_k), without a KL: a regularizer keeps the latents near the prior (WAE, RAE)."""
+    return -d.log_px.mean(0)
+
+
+reconstruction.bound = reconstruction.density = False  # type: ignore[attr-defined]

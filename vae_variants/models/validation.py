@@ -7,7 +7,11 @@ from vae_variants.components import class_fault, options_fault, parts, takes
 from vae_variants.models.base import MODELS, Density, Model, Player
 from vae_variants.models.likelihoods import LIKELIHOODS, Likelihood, Support
 from vae_variants.models.networks import NETWORKS, Network
-from vae_variants.models.objectives import OBJECTIVES
+from vae_variants.models.objectives import OBJECTIVES, Term
+from vae_variants.models.posteriors import POSTERIORS, Conditional, Posterior
+from vae_variants.models.priors import PRIORS, Prior
+from vae_variants.models.regularizers import REGULARIZERS
+from vae_variants.models.samplers import SAMPLERS, LatentSampler
 
 SUPPORTS = ", ".join(f"Support.{support.name}" for support in Support)
 
@@ -27,13 +31,36 @@ def likelihood(obj: Any) -> str:
 
 
 @OBJECTIVES.validator
-def objective(obj: Any) -> str:
+@REGULARIZERS.validator
+def term(obj: Any) -> str:
+    if isinstance(obj, type):
+        return class_fault(obj, Term) or options_fault(obj, ())
     if not callable(obj):
         return "is not a function; write def name(d): ... of Draws"
     found = list(inspect.signature(obj).parameters.values())
     if not found or found[0].default is not inspect.Parameter.empty:
         return "takes no Draws; write def name(d, option=1.0): ..."
     return options_fault(obj, (found[0].name,))
+
+
+@PRIORS.validator
+def prior(obj: Any) -> str:
+    return class_fault(obj, Prior) or options_fault(obj, ("latent",))
+
+
+@POSTERIORS.validator
+def posterior(obj: Any) -> str:
+    if fault := class_fault(obj, Posterior):
+        return fault
+    gives = getattr(obj, "gives", None)
+    if not (isinstance(gives, type) and issubclass(gives, Conditional)):
+        return f"does not say what it gives; write gives = Diagonal, or another class derived from Conditional, in class {obj.__name__}"
+    return options_fault(obj, ("latent",))
+
+
+@SAMPLERS.validator
+def sampler(obj: Any) -> str:
+    return class_fault(obj, LatentSampler) or options_fault(obj, ("latent",))
 
 
 @MODELS.validator

@@ -50,11 +50,11 @@ class Training:
         population.initialise(self.train)
         self.rate = recipe.rate(self.train.shape[1])
         self.players: tuple[Player, ...] = population.template.players
-        self.parameters = [population.owned(player.prefix) for player in self.players]
+        self.parameters = [population.owned(player) for player in self.players]
         for player, owned in zip(self.players, self.parameters, strict=True):
             if not owned:
-                raise UserError(f"player {player.prefix!r} of {type(population.template).__name__} owns no parameter")
-        self.optimizers = [(p.optimizer or adam)(owned, self.rate) for p, owned in zip(self.players, self.parameters, strict=True)]
+                raise UserError(f"player {player.name!r} of {type(population.template).__name__} owns no parameter")
+        self.optimizers = [(p.optimizer or adam)(owned, self.rate * p.rate) for p, owned in zip(self.players, self.parameters, strict=True)]
         self.rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         trace = recipe.epochs * self.steps > FEW
         self.gradients = [Gradient(population, player, recipe.precision, trace) for player in self.players]
@@ -90,7 +90,7 @@ class Training:
                     self.spent = before + time.perf_counter() - begin
                     after()
             means = torch.stack(self.losses).mean(0)
-            names = [f"train_{p.prefix.rstrip('.')}_loss" if p.prefix else "train_loss" for p in self.players]
+            names = [f"train_{p.name}_loss" if p.name else "train_loss" for p in self.players]
             curves = {name: row.tolist() for name, row in zip(names, means, strict=True)}  # synchronises
             self.seconds.append(before + time.perf_counter() - begin)
             self.losses, self.spent, self.noise = [], 0.0, []

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
-from vae_variants.models.base import DataDependent, Finished, Model
+from vae_variants.models.base import DataDependent, Finished, Model, Player, owned
 from vae_variants.training.batches import derive_seed
 
 
@@ -65,10 +65,15 @@ class Population:
 
         return vmap(one, in_dims=(0, *in_dims), randomness=self.randomness)
 
-    def owned(self, prefix: str) -> list[Tensor]:
-        """The parameters of all members whose names start with `prefix`."""
+    def names(self, player: Player) -> list[str]:
+        """Of the parameters that a player owns."""
+        players = self.template.players
+        return owned(players, [name for name, _ in self.template.named_parameters()])[players.index(player)]
+
+    def owned(self, player: Player) -> list[Tensor]:
+        """The parameters of all members that a player owns."""
         sources = [dict[str, Tensor](m.named_parameters()) for m in self.models] or [self.params]
-        return [p for source in sources for name, p in source.items() if name.startswith(prefix)]
+        return [source[name] for source in sources for name in self.names(player)]
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:

@@ -22,7 +22,7 @@ Loss = Callable[[list[Tensor], dict[str, Tensor], Tensor, Tensor], tuple[Tensor,
 
 
 class Gradient:
-    """x (S, B, D), t () -> the loss of each member (S,), and its gradients in the order of `population.owned(player.prefix)`.
+    """x (S, B, D), t () -> the loss of each member (S,), and its gradients in the order of `population.owned(player)`.
 
     The first call traces the step to a list of tensor operations, without the cost of vmap and autograd in later calls. On a GPU the list
     becomes one CUDA graph. A model whose operations depend on values, or that is called member by member, is not traced; `how` names
@@ -43,7 +43,7 @@ class Gradient:
     def separate(self) -> Step:
         """Member by member."""
         self.how = "member by member"
-        owned, loss = self.population.owned(self.player.prefix), self.population.call(self.player.loss, (0, None))
+        owned, loss = self.population.owned(self.player), self.population.call(self.player.loss, (0, None))
 
         def each(x: Tensor, t: Tensor) -> tuple[Tensor, list[Tensor]]:
             with autocast(self.precision, x.device):
@@ -79,7 +79,7 @@ class Gradient:
     def loss(self, part: slice) -> tuple[Loss, list[Tensor], dict[str, Tensor]]:
         """Losses and gradients of some members as a function, and its first arguments: the player's parameters, and all other state."""
         state = {name: tensor.detach()[part] for name, tensor in (self.population.params | self.population.buffers).items()}
-        names = [name for name in self.population.params if name.startswith(self.player.prefix)]
+        names = self.population.names(self.player)
         mine, rest = [state.pop(name) for name in names], state
 
         def total(mine: list[Tensor], rest: dict[str, Tensor], x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:

@@ -50,7 +50,7 @@ MADE = "Germain et al. 2015, MADE, arXiv:1502.03509"
 _add("ae", "autoencoder with 20 codes, squared error", "Hinton & Salakhutdinov 2006, Science 313:504",
      model="autoencoder", likelihood="gaussian", latent=20)
 _add("ae-gmm", "the same, and a mixture of 10 Gaussians on its codes to draw from", "Ghosh et al. 2020, RAE, arXiv:1903.12436",
-     model="autoencoder-mixture", likelihood="gaussian", latent=20)
+     model="autoencoder", sampler="gaussian-mixture", likelihood="gaussian", latent=20)
 _add("vae-bernoulli", "VAE, sigmoid decoder on binarised pixels: the baseline", KINGMA, model="vae")
 _add("vae-gaussian", "VAE, Gaussian decoder of constant standard deviation 1 (squared error)", KINGMA,
      model="vae", likelihood="gaussian", sigma=1.0)

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from tests.models.test_bounds import given
 from vae_variants.checks.linear_gaussian import W1, W2, draws, linear_vae
-from vae_variants.models.draws import Draws, elbo, elbo_sampled, iwae
+from vae_variants.models.draws import Draws
 from vae_variants.models.likelihoods import Bernoulli, ContinuousBernoulli, Gaussian, GaussianLearnt
+from vae_variants.models.objectives import elbo, elbo_sampled, iwae
 from vae_variants.models.vae import VAE
 
 F64 = {"dtype": torch.float64}

@@ -54,6 +54,18 @@ def members(selector: str, dataset: Dataset) -> tuple[Model, Tensor]:
     return next(population.members()), data.test
 
 
+def state_of(model: Model) -> dict[str, Tensor]:
+    """All parameters and buffers."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def changed_by(work: Callable[[], object], model: Model) -> list[str]:
+    """The parameters and buffers whose values a call changes."""
+    before = {name: tensor.clone() for name, tensor in state_of(model).items()}
+    work()
+    return [name for name, tensor in state_of(model).items() if not (name in before and torch.equal(tensor, before[name]))]
+
+
 def outside(x: Tensor, support: Support, levels: int) -> Tensor:
     """Those values of `x` that are no pixels of a support, on which grey levels are 0, 1 / (levels - 1), ..., 1."""
     steps = {Support.BINARY: 1, Support.BYTE: levels - 1}.get(support)

@@ -145,7 +145,14 @@ class Training:
 
     @torch.no_grad()
     def validate(self) -> dict[str, list[float]]:
-        """Mean over the first 1000 validation images of log p(x) or its one-sample bound, else of the loss of a single player."""
+        """Mean over the first 1000 validation images of log p(x) or its one-sample bound, else of the loss of a single player.
+
+        The models are in evaluation mode, and keep their state.
+        """
+        with self.population.trial(training=False):
+            return self.validation_curve()
+
+    def validation_curve(self) -> dict[str, list[float]]:
         if isinstance(self.population.template, Density):
             log_prob = self.population.call("log_prob", (None,))
             values = [log_prob(x) for x in self.validation.split(VALIDATION_BATCH)]

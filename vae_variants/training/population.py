@@ -2,13 +2,20 @@
 
 import copy
 from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
 from vae_variants.models.base import DataDependent, Finished, Model
-from vae_variants.training.batches import derive_seed
+from vae_variants.training.batches import derive_seed, fork_rng
+
+
+def first_names(model: Model) -> dict[str, str]:
+    """Each name of the state dict -> the first name of the same tensor: weights may be tied."""
+    first = dict[int, str]()
+    return {name: first.setdefault(id(tensor), name) for name, tensor in model.state_dict(keep_vars=True).items()}
 
 
 class Population:
@@ -70,6 +77,31 @@ class Population:
         sources = [dict[str, Tensor](m.named_parameters()) for m in self.models] or [self.params]
         return [p for source in sources for name, p in source.items() if name.startswith(prefix)]
 
+    @contextmanager
+    def trial(self, training: bool = True) -> Iterator[None]:
+        """A context for calls that are no training step: buffers and random streams are afterwards as before.
+
+        Args:
+            training: Whether modules such as BatchNorm and Dropout act as in training.
+        """
+        modules = self.models or [self.template]
+
+        def buffers() -> list[Tensor]:  # a model may have replaced some
+            return [*self.buffers.values(), *(buffer for model in self.models for buffer in model.buffers())]
+
+        modes, kept = [module.training for module in modules], [buffer.clone() for buffer in buffers()]
+        try:
+            for module in modules:
+                module.train(training)
+            with fork_rng(self.device):
+                yield
+        finally:
+            for module, mode in zip(modules, modes, strict=True):
+                module.train(mode)
+            with torch.no_grad():
+                for buffer, before in zip(buffers(), kept, strict=True):
+                    buffer.copy_(before)
+
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
         """Passes the training images x (N, D) to each member of a `DataDependent` model."""
@@ -97,12 +129,13 @@ class Population:
         self.restore({name: torch.stack([state[name] for state in states]) for name in states[0]})
 
     def state(self) -> dict[str, Tensor]:
-        """Parameters and persistent buffers, with the seeds as leading axis."""
+        """Parameters and persistent buffers, with the seeds as leading axis. A tied tensor is there under each of its names."""
         if self.models:
             states = [model.state_dict() for model in self.models]
             return {name: torch.stack([state[name] for state in states]) for name in states[0]}
-        kept = self.template.state_dict().keys()
-        return {name: tensor.detach() for name, tensor in (self.params | self.buffers).items() if name in kept}
+        stacked = self.params | self.buffers
+        names = first_names(self.template).items()
+        return {name: stacked[name].detach() if name == first else stacked[first].detach().clone() for name, first in names}
 
     @torch.no_grad()
     def restore(self, state: dict[str, Tensor]) -> None:
@@ -120,4 +153,6 @@ class Population:
             member = self.models[s] if self.models else copy.deepcopy(self.template)
             if not self.models:
                 member.load_state_dict({name: tensor[s] for name, tensor in self.state().items()})
+            elif member.players:  # it may be trained on
+                member = copy.deepcopy(member)
             yield member.eval().requires_grad_(False)

@@ -11,7 +11,6 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from vae_variants.memory import allocations, available
 from vae_variants.models.base import Player
-from vae_variants.training.batches import fork_rng
 from vae_variants.training.graphs import round_factors, simplify
 from vae_variants.training.population import Population
 from vae_variants.training.precision import autocast, casts
@@ -55,8 +54,7 @@ class Gradient:
     def stacked(self, x: Tensor, t: Tensor) -> Step:
         """All members at once, or as many as memory allows."""
         members = len(self.population)
-        with fork_rng(x.device):
-            size = self.fitting(x, t) if members > 1 else 1
+        size = self.fitting(x, t) if members > 1 else 1
         if size == members:
             return self.part(x, t, slice(0, members), graph=x.device.type == "cuda")
         parts = [slice(i, i + size) for i in range(0, members, size)]
@@ -72,7 +70,9 @@ class Gradient:
     def fitting(self, x: Tensor, t: Tensor) -> int:
         """Number of members per step that fits into memory, from the allocations of one member."""
         loss, mine, rest = self.loss(slice(0, 1))
-        room, needed, members = SHARE * available(x.device), allocations(lambda: loss(mine, rest, x[:1], t)), len(self.population)
+        with self.population.trial():
+            needed = allocations(lambda: loss(mine, rest, x[:1], t))
+        room, members = SHARE * available(x.device), len(self.population)
         most = min(members, max(1, int(room // max(1, needed))))
         return math.ceil(members / math.ceil(members / most))  # parts of one size, or nearly so
 
@@ -103,7 +103,7 @@ class Gradient:
         loss: Loss = cast
         self.how = "stacked"
         if self.trace:
-            with fork_rng(x.device):
+            with self.population.trial():
                 try:
                     on_cpu = x.device.type == "cpu"  # casts are added to the list later
                     loss = make_fx(found if on_cpu else cast)(mine, rest, x, t)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 import pytest
 import torch
@@ -14,8 +15,9 @@ from vae_variants.checks.model import questions
 from vae_variants.datasets import Dataset
 from vae_variants.harness.files import load_tensors, save_tensors
 from vae_variants.integrations.export import read_model, write_model
-from vae_variants.models.base import MODELS, Density, Encoder, Model
+from vae_variants.models.base import MODELS, Density, Encoder, Model, Player
 from vae_variants.models.likelihoods import Support
+from vae_variants.registry import UserError
 from vae_variants.training.loop import FEW, Training
 from vae_variants.training.population import Population
 from vae_variants.training.throughput import step_flops
@@ -165,3 +167,34 @@ def test_tied_weights_train_as_one_and_leave_as_a_file(name: str, images: Datase
         assert again.last.weight is again.first.weight
         x = images.as_(Support.BINARY).test
         assert torch.equal(again.log_prob(x), member.log_prob(x))
+
+
+class Sharing(Counting):
+    """Two players whose optimizers are one."""
+
+    one: ClassVar[list[torch.optim.Optimizer]] = []
+
+    @staticmethod
+    def shared(parameters: list[Tensor], lr: float) -> torch.optim.Optimizer:
+        if Sharing.one:
+            Sharing.one[0].add_param_group({"params": parameters})
+        else:
+            Sharing.one.append(torch.optim.SGD(parameters, lr))
+        return Sharing.one[0]
+
+    players = (Player("weight", optimizer=shared), Player("other", optimizer=shared))
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        super().__init__(shape)
+        self.other = nn.Parameter(torch.zeros(()))
+
+
+def test_players_that_share_an_optimizer_are_refused_before_training(images: Dataset) -> None:
+    with pytest.raises(UserError, match=r"^the optimizer of player 'weight' of Sharing has not .* return a new optimizer") as error:
+        Training(Population(lambda: Sharing((1, 8, 8)), (0,)), images.as_(Support.UNIT), Recipe(1, 10, 1e-3))
+    assert "\n" not in str(error.value)
+
+
+def test_a_tuple_of_prefixes_is_refused_when_it_is_registered() -> None:
+    wrong = type("Wrong", (Counting,), {"players": (Player(("a.", "b.")),)})
+    assert "has a player with the prefix ('a.', 'b.'); give one text" in MODELS.fault(wrong)

@@ -36,7 +36,7 @@ class Training:
     depends on the model, so variants are paired, and an epoch can be repeated from its number.
 
     Raises:
-        UserError: If a player owns no parameter.
+        UserError: If a player owns no parameter, or its optimizer has others than the player.
     """
 
     def __init__(self, population: Population, data: Data, recipe: Recipe, key: str = "") -> None:
@@ -55,6 +55,10 @@ class Training:
             if not owned:
                 raise UserError(f"player {player.prefix!r} of {type(population.template).__name__} owns no parameter")
         self.optimizers = [(p.optimizer or adam)(owned, self.rate) for p, owned in zip(self.players, self.parameters, strict=True)]
+        for player, owned, optimizer in zip(self.players, self.parameters, self.optimizers, strict=True):
+            if {id(p) for group in optimizer.param_groups for p in group["params"]} != set(map(id, owned)):
+                found = f"the optimizer of player {player.prefix!r} of {type(population.template).__name__} has not the player's parameters"
+                raise UserError(f"{found}; let its function return a new optimizer of the parameters that it is given")
         self.rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         trace = recipe.epochs * self.steps > FEW
         self.gradients = [Gradient(population, player, recipe.precision, trace) for player in self.players]

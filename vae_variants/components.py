@@ -8,10 +8,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from vae_variants.registry import Registry
 
+TEMPLATES = Path(__file__).parent / "cli" / "templates"
 PROVIDED = ("shape", "levels", "n", "classes")  # constructor arguments that come from the data set, not from a configuration
 PLAIN = (bool, int, float, str, list, tuple)  # types of options that a selector can set
 
@@ -38,6 +40,11 @@ class Kind:
     def key(self) -> str:
         """Its name in a configuration, in `new` and as an argument of a model's constructor."""
         return self.name.replace(" ", "").replace("-", "_")
+
+    def filled(self, snake: str) -> str:
+        """The template's text for a component of this name, in snake case."""
+        text = (TEMPLATES / self.template).read_text(encoding="utf-8")
+        return text.replace("Template", "".join(part.capitalize() for part in snake.split("_"))).replace("template", snake)
 
     @property
     def registry(self) -> Registry[Any]:

@@ -20,6 +20,8 @@ from tests.planted import BROKEN, LIKELIHOOD, METRIC, OBJECTIVE, WHOLE, WRONG
 from tests.trying import forget
 from vae_variants.analysis.cards import NO_BOUND, cards
 from vae_variants.analysis.entries import Entry
+from vae_variants.checks import Failed
+from vae_variants.checks.base import edited
 from vae_variants.cli.app import app
 from vae_variants.cli.launch import Launch
 from vae_variants.cli.new import kinds
@@ -63,7 +65,9 @@ def test_a_mistake_is_named_with_line_and_mend(kind: str, old: str, new: str, la
     Path("mine.py").write_text(WHOLE[kind].replace(old, new, 1))
     result = call("check", "mine.py")
     assert result.exit_code == 1, result.output
-    (line,) = [line for line in result.stdout.splitlines() if line.startswith("  FAILED") and line.split()[1] == law]
+    found = [line for line in result.stdout.splitlines() if line.startswith("  FAILED") and line.split()[1] == law]
+    assert len(found) == 1, result.output
+    (line,) = found
     assert words in line and "; " in line
     assert line.split()[2].startswith("mine.py:")
     assert line.split()[2].rstrip(":") == result.stdout.splitlines()[0].split()[0]
@@ -257,8 +261,30 @@ def test_a_template_passes_its_check_and_runs(kind: str, call: Call) -> None:
 @pytest.mark.parametrize("name", ["student-t", "studentT", "student_t.py"])
 def test_a_template_has_the_name_that_it_is_given(name: str, call: Call) -> None:
     assert call("new", "likelihood", name).exit_code == 0
-    assert "class StudentT(Likelihood)" in Path("student_t.py").read_text()
-    assert "likelihood 'student-t'" in call("check", "student_t.py").stdout
+    text = Path("student_t.py").read_text()
+    assert "class StudentT(Likelihood)" in text
+    result = call("check", "student_t.py")
+    assert result.exit_code == 1 and "likelihood 'student-t'" in result.stdout
+    (line,) = [line for line in result.stdout.splitlines() if "FAILED" in line]
+    assert line.split()[1] == "is-your-own" and "is the worked example still: a logistic density" in line
+    Path("student_t.py").write_text(text.replace("u = (x - h) / self.s", "u = (x - h) * (1 / self.s)"))
+    result = call("check", "student_t.py")
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_a_template_of_any_kind_under_another_name_is_found(kind: str, call: Call) -> None:
+    call("new", kind, "other")
+    load_plugin("other.py")
+    name = kinds()[kind].name
+    with pytest.raises(Failed, match=f"worked example still: {re.escape(kinds()[kind].example)}"):
+        edited(name, "other")
+    with open("other.py", "a", encoding="utf-8") as file:
+        file.write("\n# a comment\n")
+    with pytest.raises(Failed):
+        edited(name, "other")
+    Path("other.py").write_text(Path("other.py").read_text().replace("    return", "    assert True\n    return", 1))
+    edited(name, "other")
 
 
 @pytest.mark.parametrize(

@@ -18,14 +18,12 @@ from tests.trying import forget
 from vae_variants.cli.app import app
 from vae_variants.datasets import Dataset
 from vae_variants.harness import Record, Store
-from vae_variants.integrations.export import TOLERANCE, find_run, read_model, told_apart, write_model, write_onnx
-from vae_variants.models.base import MODELS, Coder, DataDependent, Encoder, Model
+from vae_variants.integrations.export import find_run, read_model, told_apart, write_model
+from vae_variants.models.base import MODELS, DataDependent, Encoder, Model
 from vae_variants.registry import UserError
 from vae_variants.variants import Configuration, build, complete, configure
 
 SMALL = {"hidden": [8], "latent": 3, "categories": 3, "components": 2}
-WITH_CODES = [name for name in MODELS if issubclass(MODELS[name], Encoder)]
-WITHOUT = [name for name in MODELS if not issubclass(MODELS[name], Encoder)]
 
 
 def small(name: str, tiny: Dataset, **options) -> tuple[Model, dict]:
@@ -58,75 +56,6 @@ def test_a_model_comes_back_from_its_file(name, tiny, tmp_path):
         found = json.loads(file.metadata()["configuration"])
         assert sorted(file.keys()) == sorted(model.state_dict())
     assert (found["values"], found["seed"], found["dataset"]["shape"]) == (values, 4, [1, 2, 5])
-
-
-def onnx_session(path: Path):
-    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-
-
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        *((name, {}) for name in WITH_CODES),
-        ("vae", {"network": "conv"}),
-        ("vae", {"likelihood": "discretized-logistic", "activation": "silu"}),
-        ("vae", {"likelihood": "continuous-bernoulli"}),
-        ("vae", {"likelihood": "categorical", "activation": "relu"}),
-        ("autoencoder", {"likelihood": "gaussian-learnt", "activation": "leaky-relu"}),
-    ],
-)
-def test_onnx_encodes_and_decodes_as_the_model_does(name, options, tiny, tmp_path):
-    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
-    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
-    model, _ = small(name, tiny, **options)
-    written = write_onnx(model, name, tmp_path)
-    assert set(written) == ({"encoder.onnx", "decoder.onnx"} if isinstance(model, Coder) else {"encoder.onnx"})
-    assert all(error is None or error <= TOLERANCE for error in written.values())
-    assert {path.name for path in tmp_path.iterdir()} == set(written)
-    x = tiny.grey("train")
-    session = onnx_session(tmp_path / "encoder.onnx")
-    assert [i.name for i in session.get_inputs()] == ["image"]
-    assert [o.name for o in session.get_outputs()] == ["code"]
-    for n in (1, 2, 40):
-        (code,) = session.run(None, {"image": x[:n].numpy()})
-        np.testing.assert_allclose(code, model.encode(x[:n]), atol=TOLERANCE, rtol=TOLERANCE)
-    about = session.get_modelmeta().custom_metadata_map
-    assert (about["label"], json.loads(about["shape"])) == (name, [1, 2, 5])
-    onnx.checker.check_model(tmp_path / "encoder.onnx", full_check=True)
-    if isinstance(model, Coder):
-        session = onnx_session(tmp_path / "decoder.onnx")
-        z = model.encode(x)
-        for n in (1, 5):
-            (image,) = session.run(None, {"code": z[:n].numpy()})
-            assert image.shape == (n, 10)
-            np.testing.assert_allclose(image, model.decode(z[:n]), atol=TOLERANCE, rtol=TOLERANCE)
-
-
-@pytest.mark.parametrize("name", WITHOUT)
-def test_a_model_without_encoder_gets_one_clear_line(name, tiny, tmp_path):
-    model, _ = small(name, tiny)
-    with pytest.raises(UserError, match="neither an encoder nor a decoder") as error:
-        write_onnx(model, name, tmp_path / "out")
-    assert "\n" not in str(error.value)
-    assert not (tmp_path / "out").exists()
-
-
-def test_an_onnx_file_that_does_something_else_is_not_kept(tiny, tmp_path, monkeypatch):
-    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
-    model, _ = small("autoencoder", tiny)
-    monkeypatch.setattr("vae_variants.integrations.export.distance", lambda *_: 1e-3)
-    with pytest.raises(UserError, match="e-03 away"):
-        write_onnx(model, "ae", tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_without_the_packages_it_says_which(tiny, tmp_path, monkeypatch):
-    model, _ = small("autoencoder", tiny)
-    monkeypatch.setattr("vae_variants.integrations.export.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"vae-variants\[onnx\]"):
-        write_onnx(model, "ae", tmp_path)
 
 
 @pytest.fixture(scope="module")

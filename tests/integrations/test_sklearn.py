@@ -159,3 +159,32 @@ def test_what_a_model_cannot_do_is_no_attribute():
     assert not hasattr(quick("ae"), "score_samples")
     assert not hasattr(quick("pixels"), "inverse_transform")
     assert not hasattr(quick("no such thing"), "sample")
+
+
+def test_rows_of_any_form_and_a_constant_column_give_the_same_numbers():
+    pd = pytest.importorskip("pandas")
+    rows = X[:100].copy()
+    rows[:, 5] = 3.25
+    fitted = quick(epochs=2).fit(rows)
+    codes = fitted.transform(rows)
+    frame = pd.DataFrame(rows, columns=[f"p{i}" for i in range(64)])
+    mixed = frame.astype({"p0": "int64", "p1": "float32", "p2": "Float64"})
+    for given in (frame, mixed, rows.astype(np.float32), np.asfortranarray(rows), rows.astype(str).astype(object)):
+        other = quick(epochs=2).fit(given)
+        assert np.array_equal(other.transform(given), codes)
+        assert np.array_equal(other.score_samples(given), fitted.score_samples(rows))
+    for drawn in (fitted.inverse_transform(codes), fitted.sample(9, random_state=0)):
+        assert set(drawn[:, 5]) == {3.25}
+    assert np.isfinite(quick(epochs=2).fit(np.ones((60, 4))).transform(np.ones((3, 4)))).all()
+
+
+def test_processes_give_the_numbers_of_this_one():
+    joblib = pytest.importorskip("joblib")
+    grid = {"latent": [2, 3], "lr": [1e-3, 3e-3]}
+    alone, apart = (GridSearchCV(quick(epochs=2), grid, cv=2, n_jobs=n).fit(X[:100]) for n in (1, 2))
+    np.testing.assert_allclose(apart.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"], rtol=1e-6)  # other threads
+    best = alone.best_estimator_
+    packed, parts = pickle.dumps(best), (X[:60], X[60:100])
+    codes = joblib.Parallel(n_jobs=2)(joblib.delayed(lambda text, part: pickle.loads(text).transform(part))(packed, part) for part in parts)
+    for found, part in zip(codes, parts, strict=True):
+        np.testing.assert_allclose(found, best.transform(part), rtol=1e-9, atol=1e-12)

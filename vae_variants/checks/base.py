@@ -1,5 +1,6 @@
 """What a conformance check is, and how it is run."""
 
+import ast
 import inspect
 import traceback
 import warnings
@@ -94,9 +95,41 @@ def checks_of(kind: str) -> list[Check]:
     return [Check(kind, DESCRIBED, "It has a description for `list`", partial(described, kind), first=True), *own]
 
 
+def edited(kind: str, name: str) -> None:
+    """Raises `Failed` if a component is the worked example of `new`, under a name that promises something else."""
+    written, snake = KINDS[kind], name.replace("-", "_")
+    if not written.template or snake == f"my_{written.key}":
+        return
+    example, own = (definitions(text) for text in (written.filled(snake), read(written.registry.places[name].file)))
+    if set(example.values()) <= set(own.values()):
+        raise Failed(f"is the worked example still: {written.example}", f"put your own in its place, or call it my_{written.key}")
+
+
+def read(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except (OSError, ValueError):  # made in a console
+        return ""
+
+
+def definitions(text: str) -> dict[str, str]:
+    """Name -> code of each class and function of a file, without comments and docstrings."""
+    body = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+    for node in (inner for outer in body for inner in ast.walk(outer)):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return {node.name: ast.dump(node) for node in body}
+
+
+EDITED = "is-your-own"
+
+
 def outcomes(kind: str, name: str) -> list[Outcome]:
-    """Runs every check of a kind on one component."""
+    """Runs every check of a kind on one component. A plug-in's must not be the example of a template."""
     found: list[Outcome] = []
+    if name in KINDS[kind].registry.foreign:
+        own = outcome(Check(kind, EDITED, "It is not the worked example of a template", partial(edited, kind)), name)
+        found += [own] if own.state == "broken" else []
     for each in checks_of(kind):
         if any(one.check.first and one.state == "broken" for one in found):
             found.append(Outcome(each, "untried", "an earlier check must pass first"))

@@ -6,7 +6,7 @@ from functools import lru_cache
 import torch
 
 from vae_variants.checks.base import Failed, Skipped, check
-from vae_variants.checks.fixtures import digits, members
+from vae_variants.checks.fixtures import changed_by, digits, members
 from vae_variants.evaluation import METRICS, Evaluation, Skip, fidelity
 from vae_variants.evaluation.metrics import KINDS
 from vae_variants.models.base import MODELS
@@ -74,9 +74,7 @@ def is_the_same_again(name: str) -> None:
 
 @check("metric")
 def leaves_the_model_as_it_is(name: str) -> None:
-    """Measuring changes no parameter: other metrics come after it."""
+    """Measuring changes no parameter or buffer: other metrics come after it."""
     e = evaluations(first(name)[0])[2]
-    before = {key: tensor.clone() for key, tensor in e.model.state_dict().items()}
-    METRICS[name].fn(e)
-    if changed := [key for key, tensor in e.model.state_dict().items() if not torch.equal(tensor, before[key])]:
+    if changed := changed_by(lambda: METRICS[name].fn(e), e.model):
         raise Failed(f"changes {changed[0]} of the model", "work on copy.deepcopy(e.model)")

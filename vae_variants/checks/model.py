@@ -1,13 +1,26 @@
 """Checks of models: capabilities and exact densities."""
 
 import itertools
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from vae_variants.checks.base import Failed, Skipped, check, described
-from vae_variants.checks.fixtures import gradient_reaches, members, model_of, outside, size, tiny
-from vae_variants.models.base import MODELS, Coder, Density, Encoder, LatentVariable, MeanSampler, Model, Sampler, owned
+from vae_variants.checks.fixtures import changed_by, gradient_reaches, members, model_of, outside, size, tiny
+from vae_variants.models.base import (
+    MODELS,
+    ClosedElbo,
+    Coder,
+    Density,
+    Encoder,
+    GaussianPosterior,
+    LatentVariable,
+    MeanSampler,
+    Model,
+    Sampler,
+    owned,
+)
 from vae_variants.models.likelihoods import Support
 
 DRAWS = 20_000
@@ -91,6 +104,47 @@ def capabilities_keep_their_promises(name: str) -> None:
             raise Failed("encode() gives other latents the second time", "give the posterior mean, not a sample")
         if isinstance(model, Coder):
             expect("decode(z)", model.decode(z), tuple(x.shape))
+
+
+@check("model")
+def evaluation_leaves_its_state_alone(name: str) -> None:
+    """In evaluation mode no method changes a parameter or buffer; in training mode a loss changes buffers in place."""
+    model, x = members(name, tiny())
+    for what, ask in questions(model, x).items():
+        if changed := changed_by(ask, model):
+            raise Failed(f"{what} changes {changed[0]} of a model in evaluation mode", "change it in loss() alone, if self.training")
+    model.train()
+    for player in model.players:
+        before = {tensor_name: id(tensor) for tensor_name, tensor in model.named_buffers()}
+        changed = changed_by(lambda loss=player.loss: model(loss, x.round(), torch.ones(())), model)  # type: ignore[misc]
+        if parameters := [each for each in changed if each in dict(model.named_parameters())]:
+            raise Failed(f"{player.loss}() changes the parameter {parameters[0]}", "make it a buffer; the optimiser changes parameters")
+        replaced = [each for each, tensor in model.named_buffers() if before.get(each) != id(tensor)]
+        if model.stackable and replaced:
+            found = f"{player.loss}() puts another tensor in the place of {replaced[0]}, which is lost where seeds are stacked"
+            raise Failed(found, f"change it in place, such as self.{replaced[0]}.copy_(...)")
+
+
+def questions(model: Model, x: Tensor) -> dict[str, Callable[[], object]]:
+    """What an evaluation asks of a model that can be asked it."""
+    t, found = torch.ones(()), dict[str, Callable[[], object]]()
+    if isinstance(model, Sampler):
+        found["sample()"] = lambda: model.sample(3)
+    if isinstance(model, MeanSampler):
+        found["sample_mean()"] = lambda: model.sample_mean(3)
+    if isinstance(model, Density):
+        found["log_prob()"] = lambda: model.log_prob(x)
+    if isinstance(model, LatentVariable):
+        found |= {"infer()": lambda: model.infer(x, 2, t), "simulate()": lambda: model.simulate(3), "prior()": lambda: model.prior(3)}
+    if isinstance(model, ClosedElbo):
+        found["bound()"] = lambda: model.bound(x)
+    if isinstance(model, GaussianPosterior):
+        found["posterior()"] = lambda: model.posterior(x)
+    if isinstance(model, Encoder):
+        found["encode()"] = lambda: model.encode(x)
+    if isinstance(model, Coder):
+        found["decode()"] = lambda: model.decode(model.encode(x))
+    return found
 
 
 def expect(what: str, found: Tensor, shape: tuple[int, ...]) -> None:

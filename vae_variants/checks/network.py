@@ -40,7 +40,7 @@ def can_be_stacked(name: str) -> None:
         "decoder": (lambda: network.decoder(3, shape, 2, (9,), "tanh"), 3),
     }
     fixes = (
-        "use layers without state that they change: no BatchNorm with running averages",
+        "use tensor operations alone: no .item(), no if on a value; what a layer changes is a buffer",
         "nothing may be shared between images or seeds",
     )
     for half, (build, n_in) in halves.items():

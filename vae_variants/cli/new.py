@@ -12,8 +12,6 @@ from vae_variants.components import KINDS, Kind
 from vae_variants.plugins import load_plugins
 from vae_variants.registry import UserError, closest
 
-TEMPLATES = Path(__file__).parent / "templates"
-
 
 def kinds() -> dict[str, Kind]:
     """The kinds that have a template, by the name that `new` gives them."""
@@ -27,7 +25,8 @@ def new(
 ) -> None:
     """Write a working plug-in as a template.
 
-    The file passes its check as it is, and what it registers can be run at once. No file is overwritten.
+    What it registers can be run at once. If NAME is not my_KIND, its check fails until the worked example is replaced. No file is
+    overwritten.
     """
     if kind not in kinds():
         raise UserError(closest("kind", kind, kinds()))
@@ -45,12 +44,9 @@ def new(
         raise UserError(f"{kind} {taken!r} exists, at {registry.places[taken]}; choose another name, such as my_{snake}")
     if importlib.util.find_spec(snake) is not None:
         raise UserError(f"a file {path} would hide the module {snake!r} from Python; choose another name, such as my_{snake}")
-    text = (TEMPLATES / chosen.template).read_text(encoding="utf-8")
-    for old, now in (("Template", "".join(part.capitalize() for part in snake.split("_"))), ("template", snake)):
-        text = text.replace(old, now)
     try:
         with open(path, "x", encoding="utf-8") as file:
-            file.write(text)
+            file.write(chosen.filled(snake))
     except OSError as error:
         raise UserError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
     print(f"wrote {path}, with {chosen.example} as a worked example: put your own in its place. It runs as it is:")

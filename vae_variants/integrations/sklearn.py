@@ -97,7 +97,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def fit(self, X: Any, y: Any = None) -> VAETransformer:
         """Train the model on rows X (n, D). Raises ValueError for wrong parameters and for training that diverges."""
-        X = validate_data(self, X, dtype=np.float64)
+        X = validate_data(self, X, dtype=np.float64, order="C")
         try:
             configuration, device = self.configuration(), choose_device(self.device)
             if self.scaling not in SCALINGS:
@@ -131,7 +131,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def inverse_transform(self, X: Any) -> np.ndarray:
         """Latents (n, Z) -> rows (n, D), the means of p(x | z), in the scale of the training rows."""
         check_is_fitted(self)
-        z = torch.from_numpy(check_array(X, dtype=np.float64, copy=True))
+        z = torch.from_numpy(check_array(X, dtype=np.float64, order="C", copy=True))
         if z.shape[1] != self._n_features_out:
             raise ValueError(f"X has {z.shape[1]} features, but latents have {self._n_features_out}")
         with torch.no_grad():
@@ -173,7 +173,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _checked(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        return validate_data(self, X, dtype=np.float64, reset=False)
+        return validate_data(self, X, dtype=np.float64, order="C", reset=False)  # frames have columns side by side
 
     def _seed(self) -> int:
         if isinstance(self.random_state, Integral) and self.random_state >= 0:

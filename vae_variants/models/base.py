@@ -56,7 +56,8 @@ class Model(nn.Module, ABC):
     defaults. Each player's loss is a method (x (B, D), t () the fraction of training done) -> () mean over the batch.
 
     Every tensor is a parameter or a buffer, and no method mutates a parameter, so that `torch.func.vmap` can stack seeds. A model
-    that cannot be stacked sets `stackable = False` and is trained seed by seed.
+    that cannot be stacked sets `stackable = False` and is trained seed by seed. A loss may change buffers, in place, as BatchNorm does;
+    in evaluation mode nothing changes them. Weights may be tied.
 
     Attributes:
         players: Who is trained; empty if nothing is.

@@ -13,7 +13,7 @@ from torch import Tensor
 from vae_variants.datasets.dataset import Data
 from vae_variants.models.base import Density, Player
 from vae_variants.registry import UserError
-from vae_variants.training.batches import batches, derive_seed, fork_rng
+from vae_variants.training.batches import batches, fork_rng
 from vae_variants.training.population import Population
 from vae_variants.training.precision import has_effect, precision
 from vae_variants.training.traced import Gradient
@@ -32,17 +32,18 @@ def adam(parameters: list[Tensor], lr: float) -> torch.optim.Optimizer:
 class Training:
     """Trains a population epoch by epoch; its state can be saved and restored between any two steps.
 
-    The order of images and their binarisation depend on (`key`, seed, epoch), the noise of the steps on (`key`, seeds, epoch). Neither
-    depends on the model, so variants are paired, and an epoch can be repeated from its number.
+    The order of images, their binarisation and the noise of the steps depend on (`key`, seed, epoch). None depends on the model, so
+    variants are paired, and an epoch can be repeated from its number; none depends on the seeds that train beside it.
 
     Raises:
-        UserError: If a player owns no parameter.
+        UserError: If a player owns no parameter, or its optimizer has others than the player.
     """
 
     def __init__(self, population: Population, data: Data, recipe: Recipe, key: str = "") -> None:
         self.population, self.data, self.recipe, self.key = population, data, recipe, key
         self.epoch, self.seconds, self.diverged = 0, list[float](), dict[int, int]()
-        self.losses, self.spent, self.noise = list[Tensor](), 0.0, list[Tensor]()  # of the current epoch
+        self.losses, self.spent = list[Tensor](), 0.0  # of the current epoch
+        self.noise: Tensor | None = None  # of an epoch that was interrupted
         self.train = data.train.to(population.device)
         self.validation = data.validation[:VALIDATION].to(population.device)
         self.batch = min(recipe.batch, len(self.train))
@@ -55,6 +56,10 @@ class Training:
             if not owned:
                 raise UserError(f"player {player.name!r} of {type(population.template).__name__} owns no parameter")
         self.optimizers = [(p.optimizer or adam)(owned, self.rate * p.rate) for p, owned in zip(self.players, self.parameters, strict=True)]
+        for player, owned, optimizer in zip(self.players, self.parameters, self.optimizers, strict=True):
+            if {id(p) for group in optimizer.param_groups for p in group["params"]} != set(map(id, owned)):
+                found = f"the optimizer of player {player.name!r} of {type(population.template).__name__} has not the player's parameters"
+                raise UserError(f"{found}; let its function return a new optimizer of the parameters that it is given")
         self.rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         trace = recipe.epochs * self.steps > FEW
         self.gradients = [Gradient(population, player, recipe.precision, trace) for player in self.players]
@@ -75,11 +80,10 @@ class Training:
         if not self.players:
             raise UserError(f"{type(self.population.template).__name__} has nothing to train")
         with fork_rng(self.population.device):
-            torch.manual_seed(derive_seed("noise", self.key, self.population.seeds, self.epoch))
-            if self.noise:  # of a restored state
-                torch.set_rng_state(self.noise[0])
-                if self.population.device.type == "cuda":
-                    torch.cuda.set_rng_state(self.noise[1], self.population.device)
+            if self.noise is None:
+                self.population.reseed(self.key, self.epoch)
+            else:  # of a restored state
+                self.population.noise, self.noise = self.noise, None
             begin, first, before = time.perf_counter(), len(self.losses), self.spent
             done = [(self.epoch + step / self.steps) / self.recipe.epochs for step in range(self.steps)]
             times = torch.tensor(done, device=self.population.device)  # in one copy: one per step would synchronise
@@ -93,7 +97,7 @@ class Training:
             names = [f"train_{p.name}_loss" if p.name else "train_loss" for p in self.players]
             curves = {name: row.tolist() for name, row in zip(names, means, strict=True)}  # synchronises
             self.seconds.append(before + time.perf_counter() - begin)
-            self.losses, self.spent, self.noise = [], 0.0, []
+            self.losses, self.spent = [], 0.0
             self.epoch += 1
             curves |= self.validate()
         for s, seed in enumerate(self.population.seeds):
@@ -145,7 +149,14 @@ class Training:
 
     @torch.no_grad()
     def validate(self) -> dict[str, list[float]]:
-        """Mean over the first 1000 validation images of log p(x) or its one-sample bound, else of the loss of a single player."""
+        """Mean over the first 1000 validation images of log p(x) or its one-sample bound, else of the loss of a single player.
+
+        The models are in evaluation mode, and keep their state.
+        """
+        with self.population.trial(training=False):
+            return self.validation_curve()
+
+    def validation_curve(self) -> dict[str, list[float]]:
         if isinstance(self.population.template, Density):
             log_prob = self.population.call("log_prob", (None,))
             values = [log_prob(x) for x in self.validation.split(VALIDATION_BATCH)]
@@ -165,9 +176,7 @@ class Training:
         found["seconds"] = torch.tensor(self.seconds, dtype=torch.float64)
         found["diverged"] = torch.tensor(list(self.diverged.items()), dtype=torch.int64).reshape(-1, 2)
         if self.losses:
-            found |= {"losses": torch.stack(self.losses), "spent": torch.tensor(self.spent), "noise/0": torch.get_rng_state()}
-            if self.population.device.type == "cuda":
-                found["noise/1"] = torch.cuda.get_rng_state(self.population.device)
+            found |= {"losses": torch.stack(self.losses), "spent": torch.tensor(self.spent), "noise": self.population.noise}
         return found
 
     def restore(self, state: dict[str, Tensor]) -> None:
@@ -184,7 +193,7 @@ class Training:
         self.diverged = {int(seed): int(epoch) for seed, epoch in state["diverged"].tolist()}
         if "losses" in state:
             self.losses, self.spent = list(state["losses"].to(self.population.device)), float(state["spent"])
-            self.noise = [state[name] for name in ("noise/0", "noise/1") if name in state]
+            self.noise = state["noise"]
 
 
 def fit(population: Population, data: Data, recipe: Recipe, key: str = "") -> Curves:

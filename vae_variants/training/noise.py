@@ -4,14 +4,17 @@ So seed 3 is the same whichever seeds train beside it, and however memory splits
 the members wherever `torch.func.vmap` maps over them; each slice of it is drawn with the generator of its member.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from vae_variants.training.batches import fork_rng
 
 aten = torch.ops.aten
 MANY = 2**16  # numbers of one member; below, threads cost more than they save
@@ -115,3 +118,14 @@ def seed_by_member(step: GraphModule, generators: Sequence[torch.Generator]) -> 
         if node.op == "call_function" and random(node.target):
             node.target = Draw(node.target, turns.of(node.target))
     step.recompile()
+
+
+@contextmanager
+def stream(generator: torch.Generator) -> Iterator[None]:
+    """A context in which the global random stream of the generator's device is that of the generator."""
+    device = generator.device
+    on_cpu = device.type == "cpu"
+    with fork_rng(device):
+        torch.set_rng_state(generator.get_state()) if on_cpu else torch.cuda.set_rng_state(generator.get_state(), device)
+        yield
+        generator.set_state(torch.get_rng_state() if on_cpu else torch.cuda.get_rng_state(device))

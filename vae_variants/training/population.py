@@ -2,37 +2,50 @@
 
 import copy
 from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
 from vae_variants.models.base import DataDependent, Finished, Model, Player, owned
-from vae_variants.training.batches import derive_seed
+from vae_variants.training.batches import derive_seed, fork_rng
+from vae_variants.training.noise import PerSeed, stream
+
+
+def first_names(model: Model) -> dict[str, str]:
+    """Each name of the state dict -> the first name of the same tensor: weights may be tied."""
+    first = dict[int, str]()
+    return {name: first.setdefault(id(tensor), name) for name, tensor in model.state_dict(keep_vars=True).items()}
+
+
+@contextmanager
+def seeded(*parts: object) -> Iterator[None]:
+    """A context in which the global random stream begins with a seed for one purpose; afterwards it is as before."""
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(*parts))
+        yield
 
 
 class Population:
     """S copies of one model, initialised from S seeds, with parameters stacked on a leading axis of length S.
 
     `torch.func.vmap` calls a method for all members at once. A model with `stackable = False` is called member by member instead, behind
-    the same interface. The initialisation depends on each member's seed; noise inside a call comes from one stream, so the tuple of seeds
-    is the unit of reproducibility.
+    the same interface. Everything that a member draws depends on its own seed alone: its initialisation, and the noise inside a call.
 
     Args:
         build: Returns a new model.
         seeds: One per member.
         device: Where the members live.
-        randomness: "different" noise for each member, or the "same".
     """
 
-    def __init__(
-        self, build: Callable[[], Model], seeds: Sequence[int], device: torch.device | str = "cpu", randomness: str = "different"
-    ) -> None:
-        self.seeds, self.device, self.randomness = tuple(seeds), torch.device(device), randomness
+    def __init__(self, build: Callable[[], Model], seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
+        self.seeds, self.device = tuple(seeds), torch.device(device)
+        self.generators = [torch.Generator(self.device) for _ in self.seeds]
+        self.reseed()
         models = []
         for seed in self.seeds:
-            with torch.random.fork_rng():
-                torch.manual_seed(derive_seed("init", seed))
+            with seeded("init", seed):
                 models.append(build().to(self.device))
         self.template = models[0]
         self.models = [] if self.template.stackable else models
@@ -44,26 +57,50 @@ class Population:
     def __len__(self) -> int:
         return len(self.seeds)
 
+    def reseed(self, *parts: object) -> None:
+        """Begins the noise of each member anew, as a function of its seed and of `parts`."""
+        for generator, seed in zip(self.generators, self.seeds, strict=True):
+            generator.manual_seed(derive_seed("noise", *parts, seed))
+
+    @property
+    def noise(self) -> Tensor:
+        """(S, n) the states of the members' streams of noise."""
+        return torch.stack([generator.get_state() for generator in self.generators])
+
+    @noise.setter
+    def noise(self, states: Tensor) -> None:
+        for generator, state in zip(self.generators, states, strict=True):
+            generator.set_state(state)
+
     def call(self, method: str, in_dims: tuple[int | None, ...]) -> Callable[..., Tensor]:
         """`method` of every member -> (S, ...); `in_dims` is 0 for an argument with one slice per member, None if all share it."""
         if self.models:
 
             def each(*args: Tensor) -> Tensor:
                 slices = [[a if d is None else a[s] for a, d in zip(args, in_dims, strict=True)] for s in range(len(self))]
-                return torch.stack([model(method, *args) for model, args in zip(self.models, slices, strict=True)])
+                found = []
+                for model, generator, mine in zip(self.models, self.generators, slices, strict=True):
+                    with stream(generator):
+                        found.append(model(method, *mine))
+                return torch.stack(found)
 
             return each
 
         stacked = self.stacked(method, in_dims)
-        return lambda *args: stacked(self.params | self.buffers, *args)
+
+        def together(*args: Tensor) -> Tensor:
+            with PerSeed(self.generators):
+                return stacked(self.params | self.buffers, *args)
+
+        return together
 
     def stacked(self, method: str, in_dims: tuple[int | None, ...]) -> Callable[..., Tensor]:
-        """`call` as a function of the state too: stacked parameters and buffers by name."""
+        """`call` as a function of the state too: stacked parameters and buffers by name. Its noise is not that of the members yet."""
 
         def one(state: dict[str, Tensor], *args: Tensor) -> Tensor:
             return functional_call(self.template, state, (method, *args))
 
-        return vmap(one, in_dims=(0, *in_dims), randomness=self.randomness)
+        return vmap(one, in_dims=(0, *in_dims), randomness="different")
 
     def names(self, player: Player) -> list[str]:
         """Of the parameters that a player owns."""
@@ -75,13 +112,40 @@ class Population:
         sources = [dict[str, Tensor](m.named_parameters()) for m in self.models] or [self.params]
         return [source[name] for source in sources for name in self.names(player)]
 
+    @contextmanager
+    def trial(self, training: bool = True) -> Iterator[None]:
+        """A context for calls that are no training step: buffers and random streams are afterwards as before.
+
+        Args:
+            training: Whether modules such as BatchNorm and Dropout act as in training.
+        """
+        modules = self.models or [self.template]
+
+        def buffers() -> list[Tensor]:  # a model may have replaced some
+            return [*self.buffers.values(), *(buffer for model in self.models for buffer in model.buffers())]
+
+        modes, kept, noise = [module.training for module in modules], [buffer.clone() for buffer in buffers()], self.noise
+        try:
+            for module in modules:
+                module.train(training)
+            with fork_rng(self.device):
+                yield
+        finally:
+            self.noise = noise
+            for module, mode in zip(modules, modes, strict=True):
+                module.train(mode)
+            with torch.no_grad():
+                for buffer, before in zip(buffers(), kept, strict=True):
+                    buffer.copy_(before)
+
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
         """Passes the training images x (N, D) to each member of a `DataDependent` model."""
         if isinstance(self.template, DataDependent):
             members = self.models or list(self.members())
-            for member in members:
-                member.initialise(x)  # type: ignore[operator]
+            for seed, member in zip(self.seeds, members, strict=True):
+                with seeded("start", seed):
+                    member.initialise(x)  # type: ignore[operator]
             if not self.models:
                 self.restack(members)
 
@@ -102,12 +166,13 @@ class Population:
         self.restore({name: torch.stack([state[name] for state in states]) for name in states[0]})
 
     def state(self) -> dict[str, Tensor]:
-        """Parameters and persistent buffers, with the seeds as leading axis."""
+        """Parameters and persistent buffers, with the seeds as leading axis. A tied tensor is there under each of its names."""
         if self.models:
             states = [model.state_dict() for model in self.models]
             return {name: torch.stack([state[name] for state in states]) for name in states[0]}
-        kept = self.template.state_dict().keys()
-        return {name: tensor.detach() for name, tensor in (self.params | self.buffers).items() if name in kept}
+        stacked = self.params | self.buffers
+        names = first_names(self.template).items()
+        return {name: stacked[name].detach() if name == first else stacked[first].detach().clone() for name, first in names}
 
     @torch.no_grad()
     def restore(self, state: dict[str, Tensor]) -> None:
@@ -125,4 +190,6 @@ class Population:
             member = self.models[s] if self.models else copy.deepcopy(self.template)
             if not self.models:
                 member.load_state_dict({name: tensor[s] for name, tensor in self.state().items()})
+            elif member.players:  # it may be trained on
+                member = copy.deepcopy(member)
             yield member.eval().requires_grad_(False)

@@ -9,7 +9,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from vae_variants.training.batches import fork_rng
 from vae_variants.training.loop import Training
 from vae_variants.training.precision import autocast, precision
 from vae_variants.training.traced import Gradient
@@ -60,7 +59,7 @@ def step_flops(training: Training) -> int:
     """
     population, device = training.population, training.population.device
     x, t = next(training.batches()), torch.zeros((), device=device)
-    with fork_rng(device), Products() as counter:
+    with population.trial(), Products() as counter:
         for player in training.players:
             gradient = Gradient(population, player, training.recipe.precision, trace=False)
             if population.models:

@@ -11,8 +11,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from vae_variants.memory import allocations, available
 from vae_variants.models.base import Player
-from vae_variants.training.batches import fork_rng
 from vae_variants.training.graphs import round_factors, simplify
+from vae_variants.training.noise import PerSeed, seed_by_member
 from vae_variants.training.population import Population
 from vae_variants.training.precision import autocast, casts
 
@@ -26,8 +26,7 @@ class Gradient:
 
     The first call traces the step to a list of tensor operations, without the cost of vmap and autograd in later calls. On a GPU the list
     becomes one CUDA graph. A model whose operations depend on values, or that is called member by member, is not traced; `how` names
-    the way that was chosen. If a step of the whole stack might need over half of the free memory, a few members go at a time, with other
-    noise. Returned tensors are valid until the next call.
+    the way that was chosen. If a step of the whole stack might need over half of the free memory, a few members go at a time. Returned tensors are valid until the next call.
     """
 
     def __init__(self, population: Population, player: Player, precision: str = "fp32", trace: bool = True) -> None:
@@ -55,8 +54,7 @@ class Gradient:
     def stacked(self, x: Tensor, t: Tensor) -> Step:
         """All members at once, or as many as memory allows."""
         members = len(self.population)
-        with fork_rng(x.device):
-            size = self.fitting(x, t) if members > 1 else 1
+        size = self.fitting(x, t) if members > 1 else 1
         if size == members:
             return self.part(x, t, slice(0, members), graph=x.device.type == "cuda")
         parts = [slice(i, i + size) for i in range(0, members, size)]
@@ -72,7 +70,9 @@ class Gradient:
     def fitting(self, x: Tensor, t: Tensor) -> int:
         """Number of members per step that fits into memory, from the allocations of one member."""
         loss, mine, rest = self.loss(slice(0, 1))
-        room, needed, members = SHARE * available(x.device), allocations(lambda: loss(mine, rest, x[:1], t)), len(self.population)
+        with self.population.trial():
+            needed = allocations(lambda: loss(mine, rest, x[:1], t))
+        room, members = SHARE * available(x.device), len(self.population)
         most = min(members, max(1, int(room // max(1, needed))))
         return math.ceil(members / math.ceil(members / most))  # parts of one size, or nearly so
 
@@ -95,6 +95,7 @@ class Gradient:
     def part(self, x: Tensor, t: Tensor, members: slice, graph: bool = False) -> Step:
         """The step of some members."""
         found, mine, rest = self.loss(members)
+        generators = self.population.generators[members]
 
         def cast(*arguments: Any) -> tuple[Tensor, list[Tensor]]:
             with autocast(self.precision, x.device):
@@ -103,13 +104,14 @@ class Gradient:
         loss: Loss = cast
         self.how = "stacked"
         if self.trace:
-            with fork_rng(x.device):
+            with self.population.trial():
                 try:
                     on_cpu = x.device.type == "cpu"  # casts are added to the list later
                     loss = make_fx(found if on_cpu else cast)(mine, rest, x, t)
                     simplify(loss)
                     if on_cpu and casts(self.precision, x.device):
                         round_factors(loss)
+                    seed_by_member(loss, generators)
                     self.how = "traced"
                     if graph:
                         captured = Captured(loss, mine, rest, x, t)
@@ -117,7 +119,14 @@ class Gradient:
                         return captured
                 except RuntimeError as error:
                     self.how += f" ({str(error).splitlines()[0][:200]})"
-        return lambda x, t: loss(mine, rest, x, t)
+        if loss is not cast:
+            return lambda x, t: loss(mine, rest, x, t)
+
+        def step(x: Tensor, t: Tensor) -> tuple[Tensor, list[Tensor]]:
+            with PerSeed(generators):
+                return cast(mine, rest, x, t)
+
+        return step
 
 
 class Captured:

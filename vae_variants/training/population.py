@@ -70,7 +70,7 @@ class Population:
     @noise.setter
     def noise(self, states: Tensor) -> None:
         for generator, state in zip(self.generators, states, strict=True):
-            generator.set_state(state)
+            generator.set_state(state.clone())  # it reads from the beginning of the storage
 
     def call(self, method: str, in_dims: tuple[int | None, ...]) -> Callable[..., Tensor]:
         """`method` of every member -> (S, ...); `in_dims` is 0 for an argument with one slice per member, None if all share it."""

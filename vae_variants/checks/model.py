@@ -14,7 +14,6 @@ from vae_variants.models.base import (
     Coder,
     Density,
     Encoder,
-    GaussianPosterior,
     LatentVariable,
     MeanSampler,
     Model,
@@ -135,11 +134,10 @@ def questions(model: Model, x: Tensor) -> dict[str, Callable[[], object]]:
     if isinstance(model, Density):
         found["log_prob()"] = lambda: model.log_prob(x)
     if isinstance(model, LatentVariable):
-        found |= {"infer()": lambda: model.infer(x, 2, t), "simulate()": lambda: model.simulate(3), "prior()": lambda: model.prior(3)}
+        found |= {"infer()": lambda: model.infer(x, 2, t), "simulate()": lambda: model.simulate(3)}
+        found |= {"draw_prior()": lambda: model.draw_prior(3), "conditional()": lambda: model.conditional(x)}
     if isinstance(model, ClosedElbo):
         found["bound()"] = lambda: model.bound(x)
-    if isinstance(model, GaussianPosterior):
-        found["posterior()"] = lambda: model.posterior(x)
     if isinstance(model, Encoder):
         found["encode()"] = lambda: model.encode(x)
     if isinstance(model, Coder):

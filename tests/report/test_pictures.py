@@ -16,10 +16,10 @@ from PIL import Image
 from sklearn.decomposition import PCA
 
 from tests.drawn import HOSTILE, entries, parsed
+from tests.report.test_strangers import accepted
 from vae_variants.analysis.entries import LOOKS, distinct
 from vae_variants.datasets import load_dataset, split
 from vae_variants.evaluation import FIDELITIES, Evaluation
-from vae_variants.harness import Record
 from vae_variants.harness.pictures import STEPS, UNITS, bytes_of, pictures
 from vae_variants.report.drawing import grid
 from vae_variants.report.figures import FIGURES
@@ -152,7 +152,9 @@ def test_classes_have_the_names_that_the_data_set_gave_them(entry, names):
     images, labels = torch.zeros(40, 1, 8, 8, dtype=torch.uint8), torch.arange(40) % len(names)
     data = split("mine", images, labels, classes=names, validation=5, test=5).recorded()
     entry.pictures["latent_labels"].copy_(torch.arange(30) % len(names))
-    key, plane = drawn_components(replace(entry, record=Record.from_json(replace(entry.record, dataset=data).to_json())))
+    record = replace(entry.record, dataset=data)
+    assert accepted(record.to_json())
+    key, plane = drawn_components(replace(entry, record=record))
     shown = ["".join(c if c.isprintable() and c not in "`|" else "?" for c in name) for name in names]
     assert key.findtext("desc") == f"{len(names)} classes: {', '.join(shown)}"
     assert {e.findtext("title") for e in plane.iter("g")} - {None} == {f"class {name}" for name in shown}

@@ -113,6 +113,13 @@ class Dataset:
         """One split as float32 (N, D) in [0, 1], independent of the model's support."""
         return getattr(self, name).float() / (self.levels - 1)
 
+    @cached_property
+    def on_dark(self) -> Self:
+        """These images, or their negatives if they are light on average: zeros around them are then their ground."""
+        if self.grey("train").mean() <= 0.5:
+            return self
+        return replace(self, **{name: self.levels - 1 - getattr(self, name) for name in SPLITS})
+
     def subset(self, train: int | None, evaluation: int | None) -> Self:
         """At most so many training images, and validation and test images each, at equal distances."""
         keep = {"train": train, "validation": evaluation, "test": evaluation}

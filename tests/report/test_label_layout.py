@@ -34,7 +34,7 @@ def test_ticks_are_few_round_and_say_where_they_are(low, span, most):
         assert read(label) == pytest.approx(value, rel=1e-5, abs=1e-5 * span)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.floats(1e-3, 1e6), st.floats(1.3, 1e5))
 def test_ticks_of_a_scale_by_factors_are_apart(low, factor):
     _, (ax,) = axes(1, 1, 4, 3)

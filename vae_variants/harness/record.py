@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NotRequired, Required
 
-from pydantic import AfterValidator, ConfigDict, Field, GetPydanticSchema, TypeAdapter, ValidationError, with_config
+from pydantic import AfterValidator, ConfigDict, Field, GetPydanticSchema, Strict, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict  # pydantic refuses that of `typing` before Python 3.12
 
 from vae_variants.components import chosen
 from vae_variants.harness.files import seal, unseal
 from vae_variants.harness.fingerprint import fingerprint
-from vae_variants.harness.migrate import MEANING, SCHEMA, migrate
+from vae_variants.harness.migrate import MEANING, SCHEMA, microseconds, migrate
 from vae_variants.harness.spec import ADDED_OPTIONS, identifying
 from vae_variants.harness.validation import Int, Name, Number, Scalar, Size, first_error, parse_json
 from vae_variants.registry import UserError
@@ -22,6 +22,9 @@ from vae_variants.variants import Configuration, canonical
 
 # state of a seed; an interrupted one was stopped from outside, and the next start resumes it
 Status = Literal["ok", "diverged", "oom", "timeout", "error", "skipped", "interrupted"]
+
+
+LAST = 2**53  # greatest order
 
 
 class NewerSchema(ValueError):
@@ -128,13 +131,15 @@ def identity(meaning: int, values: dict[str, Any], dataset: str, seeds: list[int
     return canonical({"schema": meaning, "values": identifying(values), "dataset": dataset, "seeds": seeds, "fidelity": fidelity})
 
 
-def identity_of(text: str) -> str | None:
-    """Identity of a record, read from the beginning of its file; None if that does not tell."""
+def beginning_of(text: str) -> tuple[str | None, int | None]:
+    """Identity and order of a record, read from the beginning of its file; None if that does not tell."""
     try:
         found = parse_json(text.partition(',\n "status": ')[0] + "}")
-        return identity(MEANING, found["values"], found["dataset"]["name"], found["seeds"], found["fidelity"])
+        order = found.get("order")
+        told = order if type(order) is int and 0 <= order <= LAST else None
+        return identity(MEANING, found["values"], found["dataset"]["name"], found["seeds"], found["fidelity"]), told
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
+        return None, None
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,7 @@ class Record:
     support: Literal["binary", "unit", "byte", "real"]
     fidelity: Name
     seeds: Annotated[list[Int], Field(min_length=1)]
+    order: Annotated[int, Strict(), Field(ge=0, le=LAST)] = field(default=0, kw_only=True)  # of two records, the newer has the greater one
     status: Annotated[dict[str, str], schema_of(dict[str, Status])]
     reason: dict[str, str] = field(default_factory=dict)
     failure: Annotated[dict[str, Any], schema_of(FailureDetails)] = field(default_factory=dict)
@@ -189,6 +195,15 @@ class Record:
         return self.code == now and self.trained.get("code", training) == training
 
     @property
+    def age(self) -> tuple[int, str]:
+        """Sorts records from the oldest to the newest."""
+        return self.order, self.started
+
+    def after(self, order: int) -> Record:
+        """The same with the order of its start, or the next after `order` if that is later: the clock may have been set back."""
+        return replace(self, order=min(max(microseconds(self.started), order + 1), LAST))
+
+    @property
     def configuration(self) -> Configuration:
         return Configuration(self.label, self.values)
 
@@ -218,9 +233,9 @@ class Record:
             raise ValueError("not a record")
         if schema > SCHEMA:
             raise NewerSchema(f"a record of schema {schema}, which is newer than {SCHEMA}")
-        if schema == SCHEMA and body is text:
-            raise ValueError(f"a record of schema {SCHEMA} without its digest")
-        if newer := SINCE_3 & found.keys() if schema < SCHEMA else set():
+        if schema >= 3 and body is text:
+            raise ValueError(f"a record of schema {schema} without its digest")
+        if newer := SINCE_3 & found.keys() if schema < 3 else set():
             raise ValueError(f"a record of schema {schema} with {min(newer)!r}, which schema 3 added")
         try:
             found = migrate(found)

@@ -84,7 +84,7 @@ class Place:
         except (OSError, TypeError, ValueError):
             return 1
 
-    @property
+    @cached_property
     def own(self) -> bool:
         """Whether it is built in."""
         return Path(self.file).is_relative_to(PACKAGE)

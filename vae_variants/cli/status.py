@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -58,7 +58,8 @@ def suite_rows(specs: Sequence[RunSpec], store: Store) -> list[dict[str, Any]]:
 
     known, today = store.candidates(spec.identity for spec in specs), cache(own_data)
     digests = {spec.identity: digest for spec in specs if spec.identity in known and (digest := today(spec.dataset, spec.fidelity))}
-    newest = newest_of(known, {}) | newest_of(known, digests)
+    newest = newest_of(known, digests)
+    newest |= newest_of({identity: pairs for identity, pairs in known.items() if identity not in newest}, {})
     left = [spec for spec in specs if spec.identity not in newest or newest[spec.identity][1].interrupted]
     done, rows = store.epochs_done(left), []
     for spec in specs:
@@ -111,13 +112,20 @@ def row(
     return run | state | made | known
 
 
+@lru_cache(maxsize=64)
+def published(data: str, metrics: tuple[str, ...]) -> set[str]:
+    """Names of these metrics in the records of a data set."""
+    from vae_variants.evaluation import METRICS
+
+    return {METRICS[name].published_for(data) for name in metrics}
+
+
 def lacks_plugin(record: Record) -> bool:
     """Whether a part or a metric of a record is not registered, so that nobody can tell whether it is stale."""
     from vae_variants.components import chosen
     from vae_variants.evaluation import METRICS
 
-    data = record.dataset["name"]
-    metrics = {m.published_for(data) for m in METRICS.values()}
+    metrics = published(record.dataset["name"], tuple(METRICS))
     parts = all(record.values[kind.key] in kind.registry for kind in chosen() if kind.key in record.values)
     return not parts or any(row["metric"] not in metrics for row in record.rows)
 

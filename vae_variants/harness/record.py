@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
@@ -228,24 +229,7 @@ class Record:
             ValueError: the text is not a record, or does not match its digest.
         """
         body = unseal(text)
-        found = parse_json(body)
-        if not isinstance(found, dict) or type(schema := found.get("schema")) is not int or schema < 1:
-            raise ValueError("not a record")
-        if schema > SCHEMA:
-            raise NewerSchema(f"a record of schema {schema}, which is newer than {SCHEMA}")
-        if schema >= 3 and body is text:
-            raise ValueError(f"a record of schema {schema} without its digest")
-        if newer := SINCE_3 & found.keys() if schema < 3 else set():
-            raise ValueError(f"a record of schema {schema} with {min(newer)!r}, which schema 3 added")
-        try:
-            found = migrate(found)
-            if "epochs" in found["values"]:  # a trained model, which used the defaults of options added since
-                found["values"] = {**ADDED_OPTIONS, **found["values"]}
-            record = adapter().validate_python(found)
-        except (TypeError, KeyError) as error:
-            raise ValueError("a record without values") from error
-        except ValidationError as error:
-            raise ValueError(f"not a record: {first_error(error)}") from error
+        record = (None if body is text else at_once(body)) or step_by_step(body, body is not text)
         if len(set(record.seeds)) < len(record.seeds) or set(record.status) != set(map(str, record.seeds)):
             raise ValueError("a record whose states do not belong to its seeds")
         if any(len(rows) != len(record.seeds) or len(set(map(len, rows))) > 1 for rows in record.curves.values()):
@@ -255,6 +239,39 @@ class Record:
         if any(row["seed"] not in record.seeds or (row["value"] is None) is (row["status"] == "ok") for row in record.rows):
             raise ValueError("a record whose values do not belong to its seeds")
         return record
+
+
+def at_once(body: str) -> Record | None:
+    """Reads a record of this schema in a fraction of the time; None if that does not tell whether it is one."""
+    with suppress(ValueError):
+        if body.endswith(f'"schema": {SCHEMA}\n}}\n'):
+            record = adapter().validate_json(body)
+            loose = [row for row in record.rows if len(row) > len(Row.__annotations__)], record.dataset, record.failure, record.classifier
+            json.dumps((*loose, record.environment, record.trained), allow_nan=False)  # parts that may have unknown members
+            return record if "epochs" not in record.values or ADDED_OPTIONS.keys() <= record.values.keys() else None
+    return None
+
+
+def step_by_step(body: str, sealed: bool) -> Record:
+    """Reads a record of any schema; see `Record.from_json`."""
+    found = parse_json(body)
+    if not isinstance(found, dict) or type(schema := found.get("schema")) is not int or schema < 1:
+        raise ValueError("not a record")
+    if schema > SCHEMA:
+        raise NewerSchema(f"a record of schema {schema}, which is newer than {SCHEMA}")
+    if schema >= 3 and not sealed:
+        raise ValueError(f"a record of schema {schema} without its digest")
+    if newer := SINCE_3 & found.keys() if schema < 3 else set():
+        raise ValueError(f"a record of schema {schema} with {min(newer)!r}, which schema 3 added")
+    try:
+        found = migrate(found)
+        if "epochs" in found["values"]:  # a trained model, which used the defaults of options added since
+            found["values"] = {**ADDED_OPTIONS, **found["values"]}
+        return adapter().validate_python(found)
+    except (TypeError, KeyError) as error:
+        raise ValueError("a record without values") from error
+    except ValidationError as error:
+        raise ValueError(f"not a record: {first_error(error)}") from error
 
 
 @lru_cache(maxsize=1)

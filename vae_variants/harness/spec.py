@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from vae_variants.components import foreign_files
@@ -45,7 +45,7 @@ class RunSpec:
     def label(self) -> str:
         return self.configuration.label
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """Everything that decides the numbers, except the content of the images and the code."""
         found = {"schema": MEANING, "values": identifying(self.configuration.values), "dataset": self.dataset}

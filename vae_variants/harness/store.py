@@ -214,7 +214,7 @@ def newest_of(known: Mapping[str, list[tuple[Path, Record]]], digests: Mapping[s
     found = {}
     for identity, pairs in known.items():
         if fitting := [pair for pair in pairs if digests.get(identity) in (None, pair[1].dataset["digest"])]:
-            found[identity] = max(fitting, key=lambda pair: (pair[1].current, pair[1].age))
+            found[identity] = fitting[0] if len(fitting) == 1 else max(fitting, key=lambda pair: (pair[1].current, pair[1].age))
     return found
 
 

@@ -6,6 +6,8 @@ import errno
 import fcntl
 import json
 import os
+import subprocess
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from tests.harness.test_runner import CPU, figures, spec
 from vae_variants.cli.compare import stored
 from vae_variants.cli.reporting import chosen_contents
 from vae_variants.cli.status import planned_rows, suite_rows
-from vae_variants.harness import Record, Store, run_all, runner
+from vae_variants.harness import Record, Store, environment, run_all, runner
 from vae_variants.harness.files import StoreError, save_tensors, seal, unseal
 from vae_variants.harness.locks import training_lock
 from vae_variants.harness.spec import look_again
@@ -158,3 +160,29 @@ def test_without_locks_another_command_at_any_moment_of_writing_spoils_nothing(t
         assert list(store.root.rglob("*.tmp")) == list(store.root.rglob("*.damaged")) == []
         turn += 1
     assert turn > 3
+
+
+@pytest.fixture
+def git(tmp_path, monkeypatch) -> Callable[..., str]:
+    """Runs git in a folder that holds a copy of the file whose commit counts."""
+    (tmp_path / "site-packages").mkdir()
+    file = tmp_path / "site-packages" / "environment.py"
+    file.write_text("")
+    monkeypatch.setattr(environment, "__file__", str(file))
+    me = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    return lambda *words: subprocess.run(["git", *me, *words], cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_the_recorded_commit_is_that_of_the_projects_own_repository(git, tmp_path):
+    """Not of one in which the environment happens to lie."""
+    assert environment.commit() is None
+    git("init", "-q")
+    (tmp_path / "mine.txt").write_text("")
+    git("add", "mine.txt")
+    git("commit", "-qm", "Mine")
+    assert environment.commit() is None, "that repository does not track the package"
+    git("add", ".")
+    git("commit", "-qm", "The package")
+    assert environment.commit() == git("rev-parse", "--short=12", "HEAD")
+    (tmp_path / "mine.txt").write_text("changed")
+    assert environment.commit().endswith("+")

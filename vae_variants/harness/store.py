@@ -59,7 +59,7 @@ def named(shown: str, whole: str) -> str:
     """`shown` as part of a file name, with a short digest of `whole` unless it says all of that."""
     name = slug(shown)
     told = re.sub(r"[?,:]", "-", whole) == name
-    return name if told else f"{name[:73]}-{hashlib.sha256(os.fsencode(whole)).hexdigest()[:6]}"
+    return name if told else f"{name[:69]}-{hashlib.sha256(os.fsencode(whole)).hexdigest()[:10]}"
 
 
 class Store:

@@ -310,6 +310,20 @@ def test_whoever_waits_for_another_command_is_told_so_once(tmp_path, capsys):
     assert Once.times == 2
 
 
+def test_a_lock_ends_with_the_command_that_holds_it(tmp_path):
+    """Nothing that the command starts, such as Ray's processes, which may outlive it, has the lock's file open."""
+    with locks.training_lock(Store(tmp_path), "key"):
+        child = subprocess.Popen(["sleep", "60"], close_fds=False)
+        try:
+            assert until(lambda: Path(f"/proc/{child.pid}/comm").read_text() == "sleep\n", 10)
+            opened = {os.readlink(file) for file in Path(f"/proc/{child.pid}/fd").iterdir()}
+        finally:
+            child.kill()
+            child.wait()
+        here = {os.readlink(file) for file in Path("/proc/self/fd").iterdir() if file.is_symlink()}
+    assert str(tmp_path / "locks" / "key.lock") in here - opened
+
+
 def test_a_file_system_without_locks_is_one_clear_line(tmp_path, monkeypatch):
     import fcntl
 

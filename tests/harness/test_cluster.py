@@ -64,7 +64,7 @@ def made(tmp_path_factory):
         return next((pid for pid, command in processes(program.pid).items() if command[0].startswith("ray::make_remotely")), None)
 
     try:
-        assert until(worker, 120), "no run began"
+        assert until(worker, 240), "no run began"
         addresses = listening(processes(program.pid))
         os.kill(worker(), signal.SIGKILL)
         _, said = program.communicate(timeout=240)

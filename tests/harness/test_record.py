@@ -123,6 +123,12 @@ def places(number: object) -> list[dict]:
     return [*found, {**CONTENT, "rows": [{**ROW, "more": number}]}, {**CONTENT, "classifier": classifier}, {**CONTENT, "seconds": number}]
 
 
+def test_what_this_version_writes_is_read_at_once(monkeypatch):
+    monkeypatch.setattr("vae_variants.harness.record.step_by_step", lambda *_: pytest.fail("read slowly"))
+    for spec in grid(8, (0, 1)):
+        assert Record.from_json(made_up(spec).to_json()) == made_up(spec)
+
+
 def test_a_record_that_is_read_at_once_is_that_which_is_read_step_by_step():
     contents = [CONTENT, {**CONTENT, "order": 2**53}, *({**CONTENT, **change} for change in WRONG), *places("@")]
     for number in ("1.5", "1e999", "-1e999", "9" * 400 + ".0", "NaN"):

@@ -13,6 +13,7 @@ from vae_variants.cli.options import Json, Plugin, Runs, SuiteChoice, flag, guar
 from vae_variants.plugins import load_plugins
 
 if TYPE_CHECKING:
+    from vae_variants.cli.launch import Launch
     from vae_variants.harness import Record, RunSpec, Store
     from vae_variants.harness.protocols import Retry
 
@@ -145,8 +146,9 @@ def show(rows: Sequence[dict[str, Any]], extra: str) -> None:
     out.print(table)
 
 
-def show_plan(specs: Sequence[RunSpec], store: Store, retry: str) -> None:
-    """What would run with that --retry, what its data is, and which data a run downloads first. Raises `UserError` for unreadable data."""
+def show_plan(specs: Sequence[RunSpec], store: Store, launch: Launch) -> None:
+    """What would run, how long, on which data, and what a run downloads first. Raises `UserError` for unreadable data."""
+    from vae_variants.cli.durations import duration
     from vae_variants.datasets.builtin import absent
     from vae_variants.harness.plan import is_due
     from vae_variants.harness.spec import look_again, prepared
@@ -156,7 +158,12 @@ def show_plan(specs: Sequence[RunSpec], store: Store, retry: str) -> None:
     digests = {spec.identity: prepared(spec.dataset, spec.fidelity).digest for spec in specs if not lacking[spec.dataset]}
     rows, records = suite_rows(specs, store), store.newest((spec.identity for spec in specs), digests)
     show(rows, "epochs")
-    left = sum(spec.identity not in records or is_due(records[spec.identity][1], cast("Retry", retry)) for spec in specs)
-    print(f"{left} of {len(rows)} runs are left; nothing was run (--dry-run)")
-    for dataset, fidelity in dict.fromkeys((spec.dataset, spec.fidelity) for spec in specs):
-        print(lacking[dataset] or f"data {dataset}: {prepared(dataset, fidelity).described}")
+    retry = cast("Retry", launch.retry)
+    left = [spec for spec in specs if spec.identity not in records or is_due(records[spec.identity][1], retry)]
+    print(f"{len(left)} of {len(rows)} runs are left; nothing was run (--dry-run)")
+    pairs = dict.fromkeys((spec.dataset, spec.fidelity) for spec in specs)
+    data = {pair: prepared(*pair) for pair in pairs if not lacking[pair[0]]}
+    if left:
+        print(duration(left, data, store, launch.place.type))
+    for pair in pairs:
+        print(lacking[pair[0]] or f"data {pair[0]}: {data[pair].described}")

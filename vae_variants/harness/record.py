@@ -56,6 +56,7 @@ class DatasetSummary(TypedDict):
     levels: Size
     sizes: dict[Name, Size]
     classes: NotRequired[Size | None]
+    class_names: NotRequired[list[Name]]  # of the first classes
     described: NotRequired[str]  # parts, classes, copies, and what was read, in words
 
 

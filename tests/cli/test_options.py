@@ -21,6 +21,7 @@ from vae_variants.cli.app import app
 from vae_variants.cli.reporting import called
 from vae_variants.harness import RunSpec, Store, load_suite, unique
 from vae_variants.harness.spec import prepared
+from vae_variants.studies.page import stem
 from vae_variants.variants import configure
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -169,6 +170,15 @@ def test_reports_of_different_data_or_suites_have_folders_of_their_own() -> None
         names += [called("digits", each, ())[1] for each in options]
     assert len(set(names)) == len(names) and max(map(len, names)) <= 80
     assert {"digits-images-photos", "mine-npz-a", "digits", "digits-seeds-3", "digits-quick"} <= set(names)
+
+
+def test_files_of_different_studies_data_and_presets_have_names_of_their_own() -> None:
+    data, presets = ["digits", "my_data", "my-data", f"images:{'x' * 90}", "images:a/b"], ["full", "quick", "quick[chains=3]"]
+    about = [
+        SimpleNamespace(dataset={"name": d}, fidelity=p, name=n) for d in data for p in presets for n in ("blur", "elbo-gap", "elbo_gap")
+    ]
+    assert len({stem(each) for each in about}) == len(about)
+    assert [stem(each) for each in about[:4]][::3] == ["digits-blur", "digits-quick-blur"]
 
 
 def test_a_dry_run_describes_the_data_of_today_and_paths_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

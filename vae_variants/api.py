@@ -71,9 +71,9 @@ def rank(records: Sequence[Record], metric: str) -> list[tuple[str, float, tuple
     Raises:
         UserError: the metric has no better direction, or is in nats or bits and the records differ in pixel type.
     """
-    from vae_variants.analysis.entries import Entry, rankable, ranks  # imports pandas and matplotlib
+    from vae_variants.analysis.entries import entries_of, rankable, ranks  # imports pandas and matplotlib
 
-    entries = [Entry(record.label, record) for record in records]
+    entries = entries_of((record.label, record, dict) for record in records)
     sign, places = {"higher": -1, "lower": 1}[rankable(entries, metric)], ranks(entries, metric)
     order = sorted((e for e in entries if e.interval(metric)), key=lambda e: (not e.sound(metric), sign * e.mean(metric)))
     return [(e.label, e.mean(metric), places.get(e.label)) for e in order]

@@ -39,7 +39,7 @@ ACTS = {  # plug-in -> what it does, and the words of its refusal; without them 
     "seeds": ("torch.manual_seed(1); np.random.seed(1); random.seed(1)", ""),
     "environment": ("os.environ.update(VAE_VARIANTS_DATA='/nowhere', OMP_NUM_THREADS='7')", ""),
     "style": ("import matplotlib; matplotlib.rcParams['font.size'] = 77", ""),
-    "copies": ("os.fork()", ""),
+    "copies": ("if os.fork() == 0:\n    signal.signal(signal.SIGALRM, signal.SIG_DFL); signal.alarm(100)", ""),  # a stuck copy would stay
 }
 HEAD = """
 import os, random, resource, signal
@@ -252,6 +252,7 @@ def test_a_plugin_or_a_file_that_is_edited_is_another_one(tmp_path):
         assert sorted(states) == ["ok", "ok, stale, its data has changed"]
         forget(tmp_path)
         for row in planned_rows(Store(tmp_path / "runs")):  # nobody can tell whether they are stale
-            assert (row["state"], row["stale"]) == ("ok, its plug-in is not loaded", False)
+            assert row["state"].startswith("ok, its plug-in is not loaded")
+            assert not row["stale"]
     finally:
         forget(tmp_path)

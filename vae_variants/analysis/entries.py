@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -34,12 +35,13 @@ LOOKS = len(COLOURS) * len(LINES)  # how many variants can be told apart by thei
 
 @dataclass(frozen=True)
 class Entry:
-    """A variant's row. `load` reads its pictures, `index` fixes its colour in every figure."""
+    """A variant's row. `load` reads its pictures, `index` fixes its colour in every figure, `terms` are those of `entries_of`."""
 
     label: str
     record: Record
     load: Callable[[], Mapping[str, Tensor]] = dict
     index: int = 0
+    terms: Mapping[str, tuple[str, str]] = field(default_factory=dict, repr=False, compare=False)
     known: dict[str, Interval | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
@@ -49,10 +51,11 @@ class Entry:
 
     @cached_property
     def rows(self) -> dict[str, list[dict[str, Any]]]:
-        """Metric -> its rows."""
+        """Metric -> its rows in the terms of the report."""
         found: dict[str, list[dict[str, Any]]] = {}
         for row in self.record.rows:
-            found.setdefault(row["metric"], []).append(row)
+            if self.terms.get(row["metric"], terms_of(row)) == terms_of(row):
+                found.setdefault(row["metric"], []).append(row)
         return found
 
     @cached_property
@@ -96,6 +99,25 @@ class Entry:
 
     def unit(self, metric: str) -> str:
         return str(self.rows[metric][0]["unit"]) if metric in self.rows else ""
+
+
+def terms_of(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Unit and better direction."""
+    return row.get("unit", ""), row.get("better", "")
+
+
+def entries_of(runs: Iterable[tuple[str, Record, Callable[[], Mapping[str, Tensor]]]]) -> list[Entry]:
+    """The entries of labelled records with their pictures, in this order.
+
+    A metric has one unit and one better direction, those of most rows. A row in other terms, which a stranger's record or a plug-in that
+    changed may have, is left out, since it cannot be compared.
+    """
+    kept, counts = list(runs), dict[str, Counter[tuple[str, str]]]()
+    for _, record, _ in kept:
+        for row in record.rows:
+            counts.setdefault(row["metric"], Counter())[terms_of(row)] += 1
+    terms = {metric: count.most_common(1)[0][0] for metric, count in counts.items()}
+    return [Entry(label, record, load, index, terms) for index, (label, record, load) in enumerate(kept)]
 
 
 def rankable(entries: Sequence[Entry], metric: str) -> str:

@@ -131,7 +131,7 @@ def fidelity_of(command: str) -> str:
 def stored(folder: Path, suite: str | None) -> pd.DataFrame:
     """From a store, the newest record of each variant, data set and fidelity, current ones first."""
     from vae_variants.analysis.comparison import table_of
-    from vae_variants.analysis.entries import Entry
+    from vae_variants.analysis.entries import entries_of
     from vae_variants.harness import Store, load_suite
 
     store = Store(folder)
@@ -142,7 +142,7 @@ def stored(folder: Path, suite: str | None) -> pd.DataFrame:
     newest = {(r.dataset["name"], r.label, r.fidelity): r for r in sorted(records, key=lambda r: (r.current, r.age))}
     if not newest:
         raise UserError(f"there is no record{f' of suite {suite!r}' if suite else ''} in {str(folder)!r}; give {SIDE}")
-    return table_of(Entry(r.label, r) for r in newest.values())
+    return table_of(entries_of((r.label, r, dict) for r in newest.values()))
 
 
 def cells(row: Change, datasets: bool = False) -> list[str]:

@@ -104,10 +104,10 @@ def called(suite: str, changes: dict[str, Any], plugins: Sequence[Path]) -> tupl
 def against(baseline: pd.DataFrame, found: Sequence[tuple[str, Record]]) -> list[Change]:
     """Differences of a report's records from the baseline."""
     from vae_variants.analysis.comparison import KINDS, brief, compare, table_of
-    from vae_variants.analysis.entries import Entry
+    from vae_variants.analysis.entries import entries_of
     from vae_variants.report import Change
 
-    now = table_of(Entry(label, record) for label, record in found)
+    now = table_of(entries_of((label, record, dict) for label, record in found))
     rows = compare(baseline[baseline.dataset.isin(now.dataset)], now).of(*(kind for kind in KINDS if kind not in ("unchanged", "advice")))
     told = [(row, cells(row)) for row in brief(rows)]
     return [Change(row.kind, name, metric, before, after, row.note) for row, (name, metric, before, after, *_) in told]

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 from torch import Tensor
 
-from vae_variants.analysis.entries import Entry
+from vae_variants.analysis.entries import entries_of
 from vae_variants.analysis.tables import results, summary, write_csv
 from vae_variants.harness.files import replace_file
 from vae_variants.harness.folders import rewritten
@@ -51,7 +51,7 @@ def write_report(
     Raises:
         UserError: if a file cannot be written.
     """
-    entries = [Entry(label, record, load, index) for index, (label, record, load) in enumerate(runs)]
+    entries = entries_of(runs)
     try:
         with rewritten(folder) as place, warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"Glyph \d+ ")  # a name in letters that the font lacks shows as boxes in PNG

@@ -101,13 +101,14 @@ def mixed(components: Scored, log_weights: Tensor, z: Tensor) -> Tensor:
 class MixturePrior(Prior):
     """sum_c w_c N(m_c, diag s_c^2) of `components` Gaussians, whose weights, means and scales are learnt.
 
-    It starts with equal weights, scales of 1 and means drawn from N(0, I). (The mixture of Gaussians of Tomczak & Welling 2018.)
+    It starts near N(0, I): with equal weights, scales of 1 and means drawn from N(0, I / Z), whose length is about 1 whatever Z. (The
+    mixture of Gaussians of Tomczak & Welling 2018.)
     """
 
     def __init__(self, latent: int, *, components: int = 10) -> None:
         super().__init__(latent)
         self.logits = nn.Parameter(torch.zeros(components))
-        self.means = nn.Parameter(torch.randn(components, latent))
+        self.means = nn.Parameter(torch.randn(components, latent) / math.sqrt(latent))
         self.log_scales = nn.Parameter(torch.zeros(components, latent))
 
     def sample(self, n: int, q: Q) -> Tensor:

@@ -28,7 +28,7 @@ class Prior(nn.Module, ABC):
 
     latent: int
     space: ClassVar[Space] = Space.REAL
-    needs: ClassVar[type[Conditional]] = Conditional
+    needs: ClassVar[type[Conditional]] = Conditional  # type: ignore[type-abstract]
     like: Tensor
 
     def __init__(self, latent: int) -> None:

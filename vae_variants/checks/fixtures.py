@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from vae_variants.checks.base import Failed
+from vae_variants.components import takes
 from vae_variants.datasets import Dataset, load_dataset, split
 from vae_variants.datasets.dataset import handed_out
 from vae_variants.models.base import Model
@@ -44,6 +45,12 @@ def configuration(selector: str) -> Configuration:
 
 def model_of(selector: str, dataset: Dataset) -> Model:
     return build(configuration(selector), dataset)
+
+
+def provided(entry: Callable[..., Any], dataset: Dataset, others: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that a part takes, of what a data set gives and of `others`."""
+    given = {"shape": dataset.shape, "levels": dataset.levels, "n": dataset.sizes["train"], "classes": len(dataset.classes or ())}
+    return {key: value for key, value in {**given, **others}.items() if takes(entry, key)}
 
 
 def members(selector: str, dataset: Dataset) -> tuple[Model, Tensor]:

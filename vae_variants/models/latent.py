@@ -76,8 +76,10 @@ class LatentModel(Generator, Density, LatentVariable):
         """Takes a prior, for a q(z | x) of class `gives` in `space`, and loses the capabilities that these do not give.
 
         Raises:
-            UserError: If their latents lie in different spaces.
+            UserError: If their latents lie in different spaces, or the prior needs a density that q has not.
         """
+        if not issubclass(gives, prior.needs):
+            raise UserError("this prior needs the density of q(z | x) at any z, which this posterior has not; write posterior=diagonal")
         if prior.space is not space:
             raise UserError(f"the prior's latents lie in {prior.space.value} space, those of q(z | x) in {space.value}; choose a pair")
         self.prior, self.gives, self.space = prior, gives, space
@@ -130,7 +132,14 @@ class Composite(Generator, Finished):
     sampler: LatentSampler
 
     def assemble(self, objective: Objective, regularizer: Regularizer, sampler: LatentSampler) -> None:
-        """Takes these parts, whose players then train too, and loses the capabilities that they do not give."""
+        """Takes these parts, whose players then train too, and loses the capabilities that they do not give.
+
+        Raises:
+            UserError: If the sampler draws in another space than that of the latents.
+        """
+        space = getattr(self, "space", Space.REAL)
+        if sampler.space not in (None, space):
+            raise UserError(f"this sampler draws in {sampler.space.value} space, but the latents lie in {space.value}; write sampler=prior")
         self.objective, self.regularizer, self.sampler = objective, regularizer, sampler
         self.players += tuple(player for term in (objective, regularizer) if isinstance(term, Term) for player in term.players)
         self.lose(*([] if sampler.fits else [Finished]), *([] if sampler.samples else [Sampler, MeanSampler]))

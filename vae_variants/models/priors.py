@@ -1,5 +1,6 @@
 """Priors p(z), and the closed forms of KL(q(z | x) || p(z))."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
@@ -7,10 +8,11 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from vae_variants.models.posteriors import C, Conditional, Diagonal, Space
+from vae_variants.models.posteriors import C, Conditional, Diagonal, Scored, Space
 from vae_variants.registry import Registry
 
 Q = Callable[[Tensor], Conditional]  # images (N, D) -> q(z | x)
+MOST = 2**24  # numbers that a mixture holds at once
 
 
 class Prior(nn.Module, ABC):
@@ -21,10 +23,12 @@ class Prior(nn.Module, ABC):
     Attributes:
         latent: Z.
         space: Where z lies.
+        needs: The class that q(z | x) must have: `Scored` for a prior that needs its density at any z.
     """
 
     latent: int
     space: ClassVar[Space] = Space.REAL
+    needs: ClassVar[type[Conditional]] = Conditional  # type: ignore[type-abstract]
     like: Tensor
 
     def __init__(self, latent: int) -> None:
@@ -83,3 +87,103 @@ class StandardNormal(Prior):
 def kl_units(_: StandardNormal, q: Diagonal) -> Tensor:
     """KL(N(mu, s^2) || N(0, 1)) of each latent unit: (mu^2 + s^2 - 1) / 2 - log s (Kingma & Welling 2014, appendix B)."""
     return 0.5 * (q.mean.square() + (2 * q.log_scale).exp() - 1) - q.log_scale
+
+
+def mixed(components: Scored, log_weights: Tensor, z: Tensor) -> Tensor:
+    """log sum_c w_c q_c(z) of C densities, for log weights (C,) or (): z (..., Z) -> (...) nats, so many rows at once as memory allows."""
+    c, width = components.mean.shape
+    rows = z.reshape(-1, width).unsqueeze(-2).split(max(1, MOST // (c * width)))
+    found = [(components.log_prob(part.expand(-1, c, -1)) + log_weights).logsumexp(-1) for part in rows]
+    return torch.cat(found).reshape(z.shape[:-1])
+
+
+@PRIORS.add(name="mixture")
+class MixturePrior(Prior):
+    """sum_c w_c N(m_c, diag s_c^2) of `components` Gaussians, whose weights, means and scales are learnt.
+
+    It starts near N(0, I): with equal weights, scales of 1 and means drawn from N(0, I / Z), whose length is about 1 whatever Z. (The
+    mixture of Gaussians of Tomczak & Welling 2018.)
+    """
+
+    def __init__(self, latent: int, *, components: int = 10) -> None:
+        super().__init__(latent)
+        self.logits = nn.Parameter(torch.zeros(components))
+        self.means = nn.Parameter(torch.randn(components, latent) / math.sqrt(latent))
+        self.log_scales = nn.Parameter(torch.zeros(components, latent))
+
+    def sample(self, n: int, q: Q) -> Tensor:
+        chosen = torch.multinomial(self.logits.softmax(-1), n, replacement=True)
+        noise = torch.randn(n, self.latent, dtype=self.like.dtype, device=self.like.device)
+        return self.means[chosen] + self.log_scales[chosen].exp() * noise
+
+    def log_prob(self, z: Tensor, q: Q) -> Tensor:
+        return mixed(Diagonal(self.means, self.log_scales), self.logits.log_softmax(-1), z)
+
+
+class PosteriorMixture(Prior):
+    """(1/C) sum_c q(z | u_c), the mean of the posteriors of C images `inputs` (C, D)."""
+
+    needs = Scored
+
+    @property
+    @abstractmethod
+    def inputs(self) -> Tensor:
+        """u (C, D)."""
+
+    def sample(self, n: int, q: Q) -> Tensor:
+        u = self.inputs
+        return q(u[torch.randint(len(u), (n,), device=u.device)]).draw(1).z[0]
+
+    def log_prob(self, z: Tensor, q: Q) -> Tensor:
+        components = q(self.inputs)
+        assert isinstance(components, Scored)
+        return mixed(components, self.like - math.log(len(self.inputs)), z)
+
+
+def chosen_at_random(x: Tensor, count: int) -> Tensor:
+    """`count` rows of x (N, D) in random order; all of them before any is repeated."""
+    return x[torch.randperm(len(x), device=x.device)[torch.arange(count, device=x.device) % len(x)]]
+
+
+@PRIORS.add(name="vamp")
+class VampPrior(PosteriorMixture):
+    """(1/C) sum_c q(z | u_c), with `components` learnt pseudo-inputs u_c in [0, 1] (Tomczak & Welling 2018).
+
+    The pseudo-inputs start at training images, chosen at random. A pixel that is clamped keeps its gradient: black ones could not
+    change else.
+    """
+
+    def __init__(self, latent: int, shape: tuple[int, int, int], *, components: int = 100) -> None:
+        super().__init__(latent)
+        self.pseudo = nn.Parameter(torch.rand(components, math.prod(shape)))
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> None:
+        self.pseudo.copy_(chosen_at_random(x, len(self.pseudo)))
+
+    @property
+    def inputs(self) -> Tensor:
+        return self.pseudo + (self.pseudo.clamp(0, 1) - self.pseudo).detach()
+
+
+@PRIORS.add(name="exemplar")
+class ExemplarPrior(PosteriorMixture):
+    """(1/C) sum_c q(z | x_c), with `components` training images x_c, chosen at random (Norouzi, Fleet & Norouzi 2020).
+
+    The components are the posteriors themselves, as in VampPrior. In the paper they share one variance, and an image that is an exemplar
+    is left out of its own prior in training; here neither is done.
+    """
+
+    exemplars: Tensor
+
+    def __init__(self, latent: int, shape: tuple[int, int, int], n: int, *, components: int = 500) -> None:
+        super().__init__(latent)
+        self.register_buffer("exemplars", torch.rand(min(components, n), math.prod(shape)))
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> None:
+        self.exemplars.copy_(chosen_at_random(x, len(self.exemplars)))
+
+    @property
+    def inputs(self) -> Tensor:
+        return self.exemplars

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_variants.models.base import Generative
+from vae_variants.models.posteriors import Space
 from vae_variants.registry import Registry
 
 if TYPE_CHECKING:
@@ -23,10 +24,12 @@ class LatentSampler(nn.Module, ABC):
     Attributes:
         fits: Whether it is fitted to latents after training.
         samples: Whether it draws at all.
+        space: Where its latents lie. None: wherever those of the model do.
     """
 
     fits: ClassVar[bool] = True
     samples: ClassVar[bool] = True
+    space: ClassVar[Space | None] = None
 
     def __init__(self, latent: int) -> None:
         super().__init__()
@@ -68,6 +71,7 @@ class NoSampler(LatentSampler):
 class GaussianMixtureSampler(LatentSampler):
     """A mixture of `components` Gaussians with full covariances, fitted to the latents by scikit-learn's EM (Ghosh et al. 2020, RAE)."""
 
+    space = Space.REAL
     weights: Tensor
     means: Tensor
     scale_tril: Tensor

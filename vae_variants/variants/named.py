@@ -86,3 +86,23 @@ for _latent in (2, 5, 10, 20, 50):
 _add("reference-pixels", "raw pixels as the code", "", model="pixels")
 _add("reference-random-projection", "Gaussian random projection to 20 codes", "", model="random-projection", latent=20)
 _add("reference-random-encoder", "untrained encoder with 20 codes", "", model="random-encoder", latent=20)
+
+# -- priors and samplers -----------------------------------------------------------------------------------------------
+
+VAMP = "Tomczak & Welling 2018, VAE with a VampPrior, arXiv:1705.07120"
+EXEMPLAR = "Norouzi, Fleet & Norouzi 2020, Exemplar VAE, arXiv:2004.04795"
+REALNVP = "Dinh, Sohl-Dickstein & Bengio 2017, Density estimation using Real NVP, arXiv:1605.08803"
+MAF = "Papamakarios, Pavlakou & Murray 2017, Masked autoregressive flow, arXiv:1705.07057"
+TWO_STAGE = "Dai & Wipf 2019, Diagnosing and enhancing VAE models, arXiv:1903.05789"
+
+_add("vae-mixture-prior", "prior of 10 learnt Gaussians", VAMP, model="vae", prior="mixture")
+_add("vae-vamp", "prior that is the mean posterior of 100 learnt pseudo-inputs", VAMP, model="vae", prior="vamp")
+_add("vae-exemplar", "prior that is the mean posterior of 500 training images", EXEMPLAR, model="vae", prior="exemplar")
+_add("vae-realnvp-prior", "prior that is a flow of 4 affine couplings", REALNVP, model="vae", prior="realnvp")
+_add("vae-maf-prior", "prior that is a flow of 2 masked autoregressive layers", MAF, model="vae", prior="maf")
+_add("ae-maf", "the autoencoder, and a masked autoregressive flow on its latents to sample from", MAF,
+     model="autoencoder", sampler="maf", likelihood="gaussian", latent=20)
+_add("ae-two-stage", "the autoencoder, and a second VAE of its latents to sample from", TWO_STAGE,
+     model="autoencoder", sampler="second-stage", likelihood="gaussian", latent=20)
+_add("vae-two-stage", "VAE, Gaussian decoder with one learnt standard deviation, and a second VAE of its latents to sample from", TWO_STAGE,
+     model="vae", sampler="second-stage", likelihood="gaussian-learnt")

@@ -1,7 +1,7 @@
 """Models and their parts, a file for each family; importing registers."""
 # ruff: noqa: F401
 
-from vae_variants.models import autoencoder, categorical, fvbn, gan, linear, made, references, vae
+from vae_variants.models import autoencoder, categorical, flows, fvbn, gan, linear, made, references, relaxed, spherical, vae
 from vae_variants.models import validation as _validation
 from vae_variants.models.base import (
     MODELS,

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from vae_variants.models.posteriors import C, Conditional, Diagonal, Space
+from vae_variants.models.posteriors import C, Conditional, Diagonal, Full, Space
 from vae_variants.registry import Registry
 
 Q = Callable[[Tensor], Conditional]  # images (N, D) -> q(z | x)
@@ -21,10 +21,12 @@ class Prior(nn.Module, ABC):
     Attributes:
         latent: Z.
         space: Where z lies.
+        categories: On the simplex, units in each vector of probabilities; 0: all of them.
     """
 
     latent: int
     space: ClassVar[Space] = Space.REAL
+    categories: int = 0
     like: Tensor
 
     def __init__(self, latent: int) -> None:
@@ -83,3 +85,9 @@ class StandardNormal(Prior):
 def kl_units(_: StandardNormal, q: Diagonal) -> Tensor:
     """KL(N(mu, s^2) || N(0, 1)) of each latent unit: (mu^2 + s^2 - 1) / 2 - log s (Kingma & Welling 2014, appendix B)."""
     return 0.5 * (q.mean.square() + (2 * q.log_scale).exp() - 1) - q.log_scale
+
+
+@closed_kl(StandardNormal, Full)
+def kl_rows(_: StandardNormal, q: Full) -> Tensor:
+    """KL(N(mu, L L^T) || N(0, I)) as a sum over the rows j of L: (mu_j^2 + sum_k L_jk^2 - 1) / 2 - log L_jj."""
+    return 0.5 * (q.mean.square() + q.tril.square().sum(-1) - 1) - q.log_scale

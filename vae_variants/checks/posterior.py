@@ -195,9 +195,8 @@ def its_closed_kl_is_that_of_its_samples(name: str) -> None:
         units, (z, log_q) = closed(p, q), q.draw(DRAWS)
         sampled = log_q - p.log_prob(z, partial(no_images, q))
     if units.dim() != 2 or len(units) != IMAGES:
-        raise Failed(
-            f"its closed KL has shape {size(tuple(units.shape))}, expected ({IMAGES}, U)", "give a term for each unit, or one: (B, 1)"
-        )
+        found = f"its closed KL has shape {size(tuple(units.shape))}, expected ({IMAGES}, U)"
+        raise Failed(found, "give a term for each unit, or one: (B, 1)")
     for kl, values in zip(units.sum(-1).tolist(), sampled.mT, strict=True):
         mean, error = values.mean().item(), values.std().item() / math.sqrt(DRAWS)
         if not abs(kl - mean) < 5 * error + 1e-9:

@@ -1,7 +1,21 @@
 """Models and their parts, a file for each family; importing registers."""
 # ruff: noqa: F401
 
-from vae_variants.models import autoencoder, categorical, fitted_samplers, fvbn, gan, linear, made, prior_flows, references, vae
+from vae_variants.models import (
+    autoencoder,
+    categorical,
+    fitted_samplers,
+    flows,
+    fvbn,
+    gan,
+    linear,
+    made,
+    prior_flows,
+    references,
+    relaxed,
+    spherical,
+    vae,
+)
 from vae_variants.models import validation as _validation
 from vae_variants.models.base import (
     MODELS,

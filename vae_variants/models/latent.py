@@ -72,16 +72,20 @@ class LatentModel(Generator, Density, LatentVariable):
     prior: Prior
     gives: type[Conditional]
 
-    def compose(self, prior: Prior, gives: type[Conditional], space: Space = Space.REAL) -> None:
+    def compose(self, prior: Prior, gives: type[Conditional], space: Space = Space.REAL, categories: int = 0) -> None:
         """Takes a prior, for a q(z | x) of class `gives` in `space`, and loses the capabilities that these do not give.
 
         Raises:
-            UserError: If their latents lie in different spaces, or the prior needs a density that q has not.
+            UserError: If their latents lie in different spaces or in vectors of other numbers of `categories`, or the prior needs a
+                density that q has not.
         """
         if not issubclass(gives, prior.needs):
             raise UserError("this prior needs the density of q(z | x) at any z, which this posterior has not; write posterior=diagonal")
         if prior.space is not space:
             raise UserError(f"the prior's latents lie in {prior.space.value} space, those of q(z | x) in {space.value}; choose a pair")
+        if prior.categories != categories:
+            found = f"the prior's latents are vectors of {prior.categories} probabilities, those of q(z | x) of {categories}"
+            raise UserError(f"{found}; give prior.categories and posterior.categories the same value")
         self.prior, self.gives, self.space = prior, gives, space
         self.closed_kl = rule(type(prior), gives) is not None
         held: dict[type, bool] = {

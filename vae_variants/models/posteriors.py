@@ -90,11 +90,13 @@ class Posterior(nn.Module, ABC):
         inputs: Numbers that the encoder gives for each image.
         gives: The class of q(z | x); it decides which KL has a closed form and which metrics apply.
         space: Where z lies.
+        categories: On the simplex, units in each vector of probabilities; 0: all of them.
     """
 
     inputs: int
     gives: ClassVar[type[Conditional]]
     space: ClassVar[Space] = Space.REAL
+    categories: int = 0
 
     @abstractmethod
     def forward(self, h: Tensor) -> Conditional:
@@ -144,3 +146,62 @@ class PointPosterior(Posterior):
 
     def forward(self, h: Tensor) -> Point:
         return Point(h)
+
+
+def places(size: int, upper: bool = False) -> Tensor:
+    """(size, size) For each entry of a triangular matrix its place in: the diagonal, the entries beside it row by row, one zero."""
+    beside = torch.triu_indices(size, size, 1) if upper else torch.tril_indices(size, size, -1)
+    found = torch.full((size, size), size + beside.shape[1])
+    found[torch.arange(size), torch.arange(size)] = torch.arange(size)
+    found[tuple(beside)] = size + torch.arange(beside.shape[1])
+    return found
+
+
+def triangular(diagonal: Tensor, beside: Tensor, place: Tensor) -> Tensor:
+    """The triangular matrices (..., Z, Z) with these numbers, (..., Z) and (..., Z (Z - 1) / 2), at `places`."""
+    numbers = torch.cat([diagonal, beside, torch.zeros_like(diagonal[..., :1])], -1)
+    return numbers.index_select(-1, place.flatten()).unflatten(-1, tuple(place.shape))
+
+
+class Full(Scored):
+    """N(mean, L L^T), from the mean (B, Z) and a lower triangular L (B, Z, Z) with a positive diagonal."""
+
+    def __init__(self, mean: Tensor, tril: Tensor) -> None:
+        self.mean, self.tril = mean, tril
+
+    @property
+    def log_scale(self) -> Tensor:
+        """The logarithms of the diagonal of L, (B, Z)."""
+        return self.tril.diagonal(dim1=-2, dim2=-1).log()
+
+    def draw(self, k: int) -> Drawn:
+        eps = torch.randn(k, *self.mean.shape, dtype=self.mean.dtype, device=self.mean.device)
+        z = self.mean + torch.einsum("bij,kbj->kbi", self.tril, eps)
+        return Drawn(z, (-0.5 * eps.square() - self.log_scale - C).sum(-1))
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        off = z - self.mean
+        columns = off.reshape(-1, *self.mean.shape).permute(1, 2, 0)  # (B, Z, ...): one triangular system for each image
+        eps = torch.linalg.solve_triangular(self.tril, columns, upper=False).permute(2, 0, 1).reshape(off.shape)
+        return (-0.5 * eps.square() - self.log_scale - C).sum(-1)
+
+    def detached(self) -> Self:
+        return type(self)(self.mean.detach(), self.tril.detach())
+
+
+@POSTERIORS.add(name="full")
+class FullNormal(Posterior):
+    """N(mu(x), L(x) L(x)^T) with a full covariance: the diagonal of L by its logarithm, the numbers below it as they are."""
+
+    gives = Full
+    place: Tensor
+
+    def __init__(self, latent: int) -> None:
+        super().__init__()
+        self.latent, below = latent, latent * (latent - 1) // 2
+        self.inputs = 2 * latent + below
+        self.register_buffer("place", places(latent), persistent=False)
+
+    def forward(self, h: Tensor) -> Full:
+        mu, log_diagonal, below = h.tensor_split([self.latent, 2 * self.latent], -1)
+        return Full(mu, triangular(log_diagonal.exp(), below, self.place))

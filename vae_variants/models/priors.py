@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from vae_variants.models.posteriors import C, Conditional, Diagonal, Scored, Space
+from vae_variants.models.posteriors import C, Conditional, Diagonal, Full, Scored, Space
 from vae_variants.registry import Registry
 
 Q = Callable[[Tensor], Conditional]  # images (N, D) -> q(z | x)
@@ -24,11 +24,13 @@ class Prior(nn.Module, ABC):
         latent: Z.
         space: Where z lies.
         needs: The class that q(z | x) must have: `Scored` for a prior that needs its density at any z.
+        categories: On the simplex, units in each vector of probabilities; 0: all of them.
     """
 
     latent: int
     space: ClassVar[Space] = Space.REAL
     needs: ClassVar[type[Conditional]] = Conditional  # type: ignore[type-abstract]
+    categories: int = 0
     like: Tensor
 
     def __init__(self, latent: int) -> None:
@@ -187,3 +189,9 @@ class ExemplarPrior(PosteriorMixture):
     @property
     def inputs(self) -> Tensor:
         return self.exemplars
+
+
+@closed_kl(StandardNormal, Full)
+def kl_rows(_: StandardNormal, q: Full) -> Tensor:
+    """KL(N(mu, L L^T) || N(0, I)) as a sum over the rows j of L: (mu_j^2 + sum_k L_jk^2 - 1) / 2 - log L_jj."""
+    return 0.5 * (q.mean.square() + q.tril.square().sum(-1) - 1) - q.log_scale

@@ -106,3 +106,17 @@ _add("ae-two-stage", "the autoencoder, and a second VAE of its latents to sample
      model="autoencoder", sampler="second-stage", likelihood="gaussian", latent=20)
 _add("vae-two-stage", "VAE, Gaussian decoder with one learnt standard deviation, and a second VAE of its latents to sample from", TWO_STAGE,
      model="vae", sampler="second-stage", likelihood="gaussian-learnt")
+_add("vae-full", "Gaussian posterior with a full covariance matrix", KINGMA, model="vae", posterior="full")
+_add("vae-planar", "posterior moved by 8 planar flows", "Rezende & Mohamed 2015, Normalizing flows, arXiv:1505.05770",
+     model="vae", posterior="planar")
+_add("vae-radial", "posterior moved by 8 radial flows", "Rezende & Mohamed 2015, Normalizing flows, arXiv:1505.05770",
+     model="vae", posterior="radial")
+_add("vae-sylvester", "posterior moved by 4 Sylvester flows of 8 columns", "van den Berg et al. 2018, Sylvester flows, arXiv:1803.05649",
+     model="vae", posterior="sylvester")
+_add("vae-iaf", "posterior moved by 2 inverse autoregressive flows", IAF, model="vae", posterior="iaf")
+_add("vae-spherical", "10 latent units on the sphere: power spherical posterior, uniform prior",
+     "De Cao & Aziz 2020, The power spherical distribution, arXiv:2006.04437; Davidson et al. 2018, arXiv:1804.00891",
+     model="vae", posterior="power-spherical", prior="sphere", latent=10)
+_add("vae-gumbel", "20 relaxed one-hot vectors of 10 categories",
+     "Jang et al. 2017, Gumbel-softmax, arXiv:1611.01144; Maddison et al. 2017, The Concrete distribution",
+     model="vae", posterior="gumbel-softmax", prior="concrete", latent=200)

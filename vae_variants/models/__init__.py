@@ -1,7 +1,21 @@
 """Models and their parts, a file for each family; importing registers."""
 # ruff: noqa: F401
 
-from vae_variants.models import autoencoder, categorical, fvbn, gan, linear, made, references, vae
+from vae_variants.models import (
+    autoencoder,
+    bounds,
+    categorical,
+    critics,
+    fvbn,
+    gan,
+    linear,
+    logistic_mixture,
+    made,
+    perceptual,
+    real_likelihoods,
+    references,
+    vae,
+)
 from vae_variants.models import validation as _validation
 from vae_variants.models.base import (
     MODELS,

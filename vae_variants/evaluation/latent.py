@@ -26,9 +26,9 @@ def active(codes: Tensor) -> Tensor:
 
 @metric(needs=(GaussianPosterior, Encoder), unit="units", better="none")
 def active_units(e: Evaluation) -> float:
-    """latent units whose posterior mean has a variance above 0.01 over the test images
+    """latent units whose posterior mean has a variance above {ACTIVE} over the test images
 
-    Formula: number of units j with Var_x(E_q[z_j | x]) > 0.01.
+    Formula: number of units j with Var_x(E_q[z_j | x]) > {ACTIVE}.
     Estimator: variance, with 1/N, over test images in the model's own pixels.
     Sample size: all test images.
     Fails: the threshold decides unless variances are far above or far below it, as is usual. The decoder may ignore an active unit.
@@ -82,7 +82,7 @@ def mutual_information(e: Evaluation) -> float:
     Formula: I_q(x; z) = E_x E_q(z|x)[log q(z | x) - log q(z)], q(z) = E_x q(z | x).
     Estimator: mean_i log q(z_i | x_i) / ((1/N) sum_j q(z_i | x_j)), one sample z_i for each of N images, including j = i, in float64. Its
     expectation is at most I, and equals I if the N images are the whole population.
-    Sample size: all test images, at most 10 000.
+    Sample size: all test images, at most {IMAGES}.
     Fails: saturates within about a nat of log N; there it only says that I is at least that.
     Reference: Hoffman & Johnson 2016, ELBO surgery; van den Oord et al. 2018, Representation Learning with Contrastive Predictive Coding.
     """
@@ -95,7 +95,7 @@ def information_ceiling(e: Evaluation) -> float:
 
     Formula: log N.
     Estimator: known.
-    Sample size: all test images, at most 10 000.
+    Sample size: all test images, at most {IMAGES}.
     Fails: never.
     Reference: none
     """
@@ -108,7 +108,7 @@ def marginal_kl(e: Evaluation) -> float:
 
     Formula: E_x KL(q(z|x) || p(z)) = I_q(x; z) + KL(q(z) || p(z)).
     Estimator: the closed-form rate over the images of mutual_information, minus that.
-    Sample size: all test images, at most 10 000.
+    Sample size: all test images, at most {IMAGES}.
     Fails: far too high if mutual_information is near information_ceiling. Sampling noise can make a small value negative.
     Reference: Hoffman & Johnson 2016, ELBO surgery.
     """
@@ -123,7 +123,7 @@ def clustering_score(e: Evaluation) -> float:
     Formula: (I(u; v) - E I) / (mean(H(u), H(v)) - E I) of classes u and clusters v, E I the expectation over random labellings of the
     same sizes: 0 by chance, 1 if they agree.
     Estimator: k-means with as many clusters as classes, best of 4 fixed starts, on standardised active latents of grey images.
-    Sample size: at most 2000 test images at equal distances.
+    Sample size: at most {CLUSTERED} test images at equal distances.
     Fails: k-means finds round clusters of similar size and misses other shapes. Standardising weighs all units equally.
     Reference: Vinh, Epps & Bailey 2010, Information Theoretic Measures for Clusterings Comparison.
     """

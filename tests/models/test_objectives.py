@@ -10,12 +10,15 @@ import torch.nn.functional as F
 
 from vae_variants.checks.linear_gaussian import W2, draws, linear_vae
 from vae_variants.checks.objective import off_the_posterior
+from vae_variants.datasets import Dataset
+from vae_variants.models.base import Density
 from vae_variants.models.bounds import Piwae, ciwae, miwae
 from vae_variants.models.likelihoods import Bernoulli
 from vae_variants.models.objectives import capacity, cyclical, elbo, elbo_sampled, info, iwae, renyi
 from vae_variants.models.perceptual import log_cosh, ms_ssim, similarity
 from vae_variants.models.vae import VAE
 from vae_variants.registry import UserError
+from vae_variants.variants import build
 
 
 def test_miwae_of_one_group_is_iwae_and_of_k_groups_the_elbo() -> None:
@@ -122,3 +125,17 @@ def test_structural_similarity_of_one_scale_is_its_formula() -> None:
     expected = (2 * both + 9e-4) / (sum(cov) + 9e-4) * (2 * mean[0] * mean[1] + 1e-4) / (mean[0] ** 2 + mean[1] ** 2 + 1e-4)
     assert similarity(x, y).item() == pytest.approx(max(expected.item(), 1e-3), rel=1e-6)
     assert math.isfinite(expected.item())
+
+
+def test_each_player_of_vae_gan_trains_what_it_owns(digits: Dataset) -> None:
+    model = build("vae[objective=vae-gan,likelihood=gaussian,hidden=7,latent=3,critic_width=6]", digits)
+    assert not isinstance(model, Density) and [player.name for player in model.players] == ["", "decoder", "objective"]
+    d = model.draws(digits.grey("train")[:6], torch.tensor(0.5))
+    term = model.objective
+    distance = (term.features(d.x) - term.features(d.mean[0])).square().sum(-1) / 2
+    torch.testing.assert_close(term(d), d.kl + distance)
+    with torch.no_grad():
+        for parameter in term.last.parameters():
+            parameter.zero_()  # a critic that cannot tell
+    torch.testing.assert_close(term.critic_loss(d), torch.full((6,), 3 * math.log(2)))
+    torch.testing.assert_close(term.decoder_loss(d), distance + 2 * math.log(2))

@@ -1,12 +1,16 @@
 """Objectives whose reconstruction error is no log density, so that a model trained by them has no nats."""
 
+import math
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from vae_variants.models.base import Player
+from vae_variants.models.divergences import beside_prior
 from vae_variants.models.draws import Draws
-from vae_variants.models.networks import Shape
-from vae_variants.models.objectives import OBJECTIVES
+from vae_variants.models.networks import Shape, layers
+from vae_variants.models.objectives import OBJECTIVES, Term
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, from fine to coarse (Wang, Simoncelli & Bovik 2003)
 WINDOW, SIGMA, SMALLEST = 11, 1.5, 4  # pixels of the window and its standard deviation; the coarsest side
@@ -67,3 +71,56 @@ def ms_ssim(d: Draws, shape: Shape, strength: float = 1.0) -> Tensor:
 
 
 ms_ssim.bound = ms_ssim.density = False  # type: ignore[attr-defined]
+
+
+@OBJECTIVES.add(name="vae-gan")
+class VaeGan(Term):
+    """Reconstruction in the hidden features f of a critic on images, which trains beside the VAE (Larsen et al. 2016): no density.
+
+    Three players, with D the critic's logit and G the decoder's mean at z ~ q and at z ~ p:
+
+    - encoder: KL + |f(x) - f(mean)|^2 / 2, the mean over K;
+    - decoder: `gamma` |f(x) - f(mean)|^2 / 2 + softplus(-D(G)), summed over both;
+    - critic: softplus(-D(x)) + softplus(D(G)), summed over both.
+
+    Decoder and critic use Adam with beta_1 = 0.5. The critic sees D pixels of any support; grey images suit it, and binary ones do not,
+    since means are grey.
+    """
+
+    bound = density = False
+    players = (
+        Player(("decoder.",), "objective.decoder_loss", optimizer="adam-0.5"),
+        Player(("objective.",), "objective.critic_loss", optimizer="adam-0.5"),
+    )
+    regularized = ("decoder_loss",)
+
+    def __init__(self, shape: Shape, gamma: float = 1.0, critic_width: int = 200, critic_layers: int = 2) -> None:
+        super().__init__()
+        self.gamma = gamma
+        self.features = layers([math.prod(shape), *[critic_width] * critic_layers], "leaky-relu")
+        self.last = nn.Linear(critic_width, 1)
+
+    def logit(self, x: Tensor) -> Tensor:
+        """Images (..., D) -> (...)."""
+        return self.last(F.leaky_relu(self.features(x))).squeeze(-1)
+
+    def reconstruction(self, d: Draws) -> Tensor:
+        """(B,) half the squared distance of features."""
+        return 0.5 * (self.features(images_of(d)) - self.features(d.mean)).square().sum(-1).mean(0)
+
+    def generated(self, d: Draws) -> tuple[Tensor, Tensor]:
+        """The decoder's means at samples of q and of the prior, both (K, B, D)."""
+        assert d.model is not None
+        return d.mean, d.model.decode(beside_prior(d)[1])
+
+    def forward(self, d: Draws) -> Tensor:
+        return d.kl + self.reconstruction(d)
+
+    def decoder_loss(self, d: Draws) -> Tensor:
+        """What the decoder minimises, (B,)."""
+        return self.gamma * self.reconstruction(d) + sum(F.softplus(-self.logit(x)).mean(0) for x in self.generated(d))
+
+    def critic_loss(self, d: Draws) -> Tensor:
+        """What the critic minimises, (B,)."""
+        fake = sum(F.softplus(self.logit(x.detach())).mean(0) for x in self.generated(d))
+        return F.softplus(-self.logit(images_of(d))).mean(0) + fake

@@ -139,3 +139,5 @@ _add("vae-gaussian-optimal", "VAE, Gaussian decoder whose variance is the mean s
      model="vae", likelihood="gaussian-optimal")
 _add("vae-logistic-mixture", "VAE, mixture of discretized logistics over the stored grey levels", SALIMANS,
      model="vae", likelihood="logistic-mixture")
+_add("vae-gan", "reconstruction in the hidden features of a critic on images, which also judges samples",
+     "Larsen et al. 2016, Autoencoding beyond pixels, arXiv:1512.09300", model="vae", objective="vae-gan", likelihood="gaussian", lr=1e-3)

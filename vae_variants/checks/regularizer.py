@@ -17,7 +17,7 @@ def drawn(k: int, b: int = 5) -> tuple[Draws, dict[str, Tensor]]:
     model, x, _ = linear_vae(W1)
     generator = torch.Generator().manual_seed(0)
     x = x + torch.randn(b, x.shape[1], generator=generator, dtype=x.dtype)
-    parameters = {name: p for name, p in model.named_parameters() if name.startswith(NAMES)}
+    parameters: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if name.startswith(NAMES)}
     return model.infer(x, k, torch.tensor(0.5, dtype=x.dtype)), parameters
 
 

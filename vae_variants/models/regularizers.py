@@ -57,7 +57,7 @@ def gradient_penalty(d: Draws, weight: float = 1e-3, slope: float = 1e-2) -> Ten
     Estimated without bias by one random direction in the space of images: |J|^2 = E |v J|^2 for v ~ N(0, I).
     """
     model, z = model_of(d), d.z.flatten(0, 1)
-    mean, pull = vjp(model.decode, z)
+    mean, pull, *_ = vjp(model.decode, z)
     (gradient,) = pull(torch.randn_like(mean))
     return 0.5 * slope * gradient.square().sum(-1).mean() + l2(d, weight).mean()
 

@@ -5,14 +5,14 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import vmap
 
 from vae_variants.checks.base import Failed
-from vae_variants.components import takes
+from vae_variants.components import bind, takes
 from vae_variants.datasets import Dataset, load_dataset, split
 from vae_variants.datasets.dataset import handed_out
-from vae_variants.models.base import Model
+from vae_variants.models.base import Model, owned
 from vae_variants.models.likelihoods import Support
 from vae_variants.training.population import Population
 from vae_variants.variants import Configuration, build, configure
@@ -111,6 +111,23 @@ def stacks_in_a_vae(selector: str) -> None:
         raise Failed(f"cannot be stacked (vmap): {' '.join(str(error).split())[:200]}", fix) from error
     if not torch.allclose(found, alone, atol=1e-8):
         raise Failed("gives other values stacked (vmap) than alone", "reduce over axes of (K, B) alone")
+
+
+def with_defaults(entry: Callable[..., Any], n: int, shape: tuple[int, int, int]) -> Any:
+    """An objective or a regularizer with its default options, in float64, for n training images of that shape and two latent units."""
+    given = {"n": n, "shape": shape, "levels": 4, "classes": 2, "latent": 2}
+    term = bind(entry, {key: value for key, value in given.items() if takes(entry, key)})
+    return term.double() if isinstance(term, nn.Module) else term
+
+
+def each_player_trains(selector: str, fix: str) -> None:
+    """Raises `Failed` unless the gradient of each player's loss reaches all of its parameters and is finite."""
+    data = digits()
+    model = model_of(selector, data)
+    parameters = dict(model.named_parameters())
+    for player, names in zip(model.players, owned(model.players, [*parameters]), strict=True):
+        value = model(player.loss, data.as_(model.support).test.round(), torch.tensor(0.5))
+        gradient_reaches("a VAE's loss" if player.loss == "loss" else player.loss, value, {name: parameters[name] for name in names}, fix)
 
 
 def gradient_reaches(what: str, value: Tensor, parameters: Mapping[str, Tensor], fix: str) -> None:

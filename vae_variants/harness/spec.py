@@ -22,7 +22,16 @@ from vae_variants.variants.recipe import Recipe
 MOST_SEEDS = 1000
 TRAINING = 2  # version of the trained models; raise it after a change of how everything trains
 # options added after the first runs, with what those runs did: at these values they change no key
-ADDED_OPTIONS: dict[str, Any] = {"decay": "constant", "precision": "fp32"}
+ADDED_OPTIONS: dict[str, Any] = {
+    "decay": "constant",
+    "precision": "fp32",
+    "optimizer": "adam",
+    "weight_decay": 0.0,
+    "clip": 0.0,
+    "lr_warm_up": 0.0,
+    "average": 0.0,
+    "patience": 0,
+}
 received: dict[tuple[str, str], Dataset] = {}  # (name, fidelity) -> data sent from another machine
 seen: dict[str, object] = {}  # name of a data set -> its version
 

@@ -24,14 +24,14 @@ class Player(NamedTuple):
         loss: A method of the model, or of one of its modules: see `Model.forward`.
         steps: Steps a turn.
         rate: Its learning rate over that of the recipe.
-        optimizer: (parameters, learning rate) -> optimiser. None: the recipe's.
+        optimizer: A name such as `adam-0.5`, or (parameters, learning rate) -> optimiser. None: the recipe's.
     """
 
     owns: tuple[str, ...] = ("",)
     loss: str = "loss"
     steps: int = 1
     rate: float = 1.0
-    optimizer: Callable[[list[Tensor], float], torch.optim.Optimizer] | None = None
+    optimizer: str | Callable[[list[Tensor], float], torch.optim.Optimizer] | None = None
 
     @property
     def name(self) -> str:

@@ -12,10 +12,6 @@ from vae_variants.models.likelihoods import Bernoulli, Support
 from vae_variants.models.networks import decoder, encoder, start
 
 
-def adam(parameters: list[Tensor], lr: float) -> torch.optim.Optimizer:
-    return torch.optim.Adam(parameters, lr=lr, betas=(0.5, 0.999), fused=True)
-
-
 @MODELS.add(name="gan")
 class GAN(Model, Sampler, MeanSampler, DataDependent):
     """Non-saturating GAN on grey images with R1 penalty (Goodfellow et al. 2014, Mescheder et al. 2018). It has no likelihood.
@@ -30,8 +26,8 @@ class GAN(Model, Sampler, MeanSampler, DataDependent):
     """
 
     players: tuple[Player, ...] = (
-        Player(("discriminator.",), "discriminator_loss", optimizer=adam),
-        Player(("generator.",), "loss", optimizer=adam),
+        Player(("discriminator.",), "discriminator_loss", optimizer="adam-0.5"),
+        Player(("generator.",), "loss", optimizer="adam-0.5"),
     )
     support = Support.UNIT
 

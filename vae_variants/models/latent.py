@@ -157,7 +157,11 @@ class Composite(Generator, Finished):
     def forward(self, method: str, *args: Any) -> Any:
         """As of `Model`. A method of an objective or a regularizer, such as `regularizer.critic_loss`, is given the draws."""
         part, _, name = method.rpartition(".")
-        return getattr(self.get_submodule(part), name)(self.draws(*args)).mean() if part else super().forward(method, *args)
+        if not part:
+            return super().forward(method, *args)
+        term, d = self.get_submodule(part), self.draws(*args)
+        value = getattr(term, name)(d).mean()
+        return value + self.regularizer(d).mean() if isinstance(term, Term) and name in term.regularized else value
 
     def loss(self, x: Tensor, t: Tensor) -> Tensor:
         d = self.draws(x, t)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_variants.models.base import Player
+from vae_variants.models.divergences import beside_prior, mmd
 from vae_variants.models.draws import Draws
 from vae_variants.registry import Registry, UserError
 
@@ -22,9 +23,11 @@ class Term(nn.Module, ABC):
     Attributes:
         players: Who trains beside the model: each names what it owns and its loss by their full names in the model, such as
             `Player(("regularizer.critic.",), "regularizer.critic_loss")`; the loss is a method `Draws` -> (B,) or ().
+        regularized: Losses, of an objective's players that train parts of the model, to which the regularizer is added.
     """
 
-    players: ClassVar[tuple[Player, ...]] = ()
+    players: tuple[Player, ...] = ()
+    regularized: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def forward(self, d: Draws) -> Tensor:
@@ -93,6 +96,55 @@ def beta(d: Draws, beta: float = 4.0) -> Tensor:
 def warm_up(d: Draws, warm_up: float = 0.3) -> Tensor:
     """-ELBO whose KL weight rises linearly from 0 to 1 over the first `warm_up` of training (Sonderby et al. 2016)."""
     return (d.t / warm_up).clamp(max=1.0) * d.kl - d.log_px.mean(0)
+
+
+@OBJECTIVES.add
+def cyclical(d: Draws, cycles: int = 4, ramp: float = 0.5) -> Tensor:
+    """-ELBO whose KL weight rises from 0 to 1 in each of `cycles` equal parts of training (Fu et al. 2019).
+
+    In each part it rises linearly over the first `ramp` of the part and stays 1; at t = 0 it is 0, and at t = 1, the end, it is 1.
+    """
+    place = d.t * cycles
+    place = torch.where(d.t < 1, place - place.floor(), 1.0)
+    return (place / ramp).clamp(max=1.0) * d.kl - d.log_px.mean(0)
+
+
+@OBJECTIVES.add
+def capacity(d: Draws, gamma: float = 30.0, capacity: float = 25.0) -> Tensor:
+    """gamma |KL - C(t)| - (1/K) sum_k log p(x | z_k), where C(t) = `capacity` t rises through training (Burgess et al. 2018).
+
+    KL is the mean over the batch. C is in nats.
+    """
+    return gamma * (d.kl.mean() - capacity * d.t).abs() - d.log_px.mean(0)
+
+
+capacity.bound = False  # type: ignore[attr-defined]
+
+
+@OBJECTIVES.add
+def renyi(d: Draws, alpha: float = 0.5) -> Tensor:
+    """-(Renyi's bound of order `alpha`): log((1/K) sum_k w_k^(1 - alpha)) / (alpha - 1) (Li & Turner 2016).
+
+    alpha = 0 is `iwae`. For alpha > 0 the estimate from K samples stays below log p(x) in expectation.
+
+    Raises:
+        UserError: If alpha = 1, whose limit is the ELBO.
+    """
+    if alpha == 1:
+        raise UserError("Renyi's bound of order alpha=1 is the ELBO; use objective=elbo, or another alpha")
+    return (((1 - alpha) * d.log_w).logsumexp(0) - math.log(len(d.log_w))) / (alpha - 1)
+
+
+@OBJECTIVES.add
+def info(d: Draws, alpha: float = 0.5, strength: float = 5.0, kernel: str = "imq") -> Tensor:
+    """-(1/K) sum_k log p(x | z_k) + (1 - alpha) KL + (alpha + strength - 1) MMD(q(z), p(z)): InfoVAE (Zhao, Song & Ermon 2019).
+
+    `strength` is the paper's lambda. The MMD of the batch is `regularizer=mmd`'s. alpha = 0 and strength = 1 is the ELBO, alpha = 1 WAE.
+    """
+    return (1 - alpha) * d.kl + (alpha + strength - 1) * mmd(*beside_prior(d), kernel) - d.log_px.mean(0)
+
+
+info.bound = False  # type: ignore[attr-defined]
 
 
 @OBJECTIVES.add(name="free-bits")

@@ -14,7 +14,7 @@ from vae_variants.models.base import MODELS, Model
 from vae_variants.models.likelihoods import LIKELIHOODS, Support
 from vae_variants.models.networks import ACTIVATIONS
 from vae_variants.registry import UserError, closest
-from vae_variants.variants.recipe import AUTO, DECAYS, PRECISIONS, Recipe
+from vae_variants.variants.recipe import AUTO, DECAYS, OPTIMIZERS, PRECISIONS, Recipe
 
 if TYPE_CHECKING:
     from vae_variants.datasets import Dataset
@@ -82,7 +82,7 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
         if known not in values:
             raise UserError(unknown(key, given["model"], values, [*options]))
         values[known] = str(value) if any(known == kind.key for kind in chosen()) else convert(known, value, values[known])
-    for key, choices in (("activation", [*ACTIVATIONS]), ("decay", [*DECAYS]), ("precision", [*PRECISIONS])):
+    for key, choices in (("activation", [*ACTIVATIONS]), ("decay", [*DECAYS]), ("precision", [*PRECISIONS]), ("optimizer", [*OPTIMIZERS])):
         if values.get(key, choices[0]) not in choices:
             raise UserError(closest(key, values[key], choices))
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
@@ -113,10 +113,15 @@ def convert(key: str, value: Any, like: Any) -> Any:
             ok = True
         elif isinstance(like, int):
             result = int(value)
-            ok = float(value) == result and (result > 0 or (key == "epochs" and result == 0))
+            ok = float(value) == result and (result > 0 or (key in ("epochs", "patience") and result == 0))
         elif isinstance(like, float):
             result = float(value)
-            ok = math.isfinite(result) and result >= 0 and not (result == 0 and key in ("lr", "sigma", "warm_up"))
+            ok = (
+                math.isfinite(result)
+                and result >= 0
+                and not (result == 0 and key in ("lr", "sigma", "warm_up"))
+                and not (result >= 1 and key in ("lr_warm_up", "average"))
+            )
         else:
             result, ok = str(value), True
     except (TypeError, ValueError, KeyError, OverflowError):

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeVar, cast, overload
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}", re.ASCII)
 PACKAGE = Path(__file__).parent
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # and what reverses text
 FEW = 5  # choices that are all listed beside a suggestion
 T = TypeVar("T")
 S = TypeVar("S")
@@ -24,6 +25,11 @@ loading: ContextVar[str] = ContextVar("loading", default="")  # the plug-in file
 
 class UserError(Exception):
     """An error that the user can fix. Its message is one line that names the valid choices or the fix."""
+
+
+def visible(text: str) -> str:
+    """`text` with each character that controls a terminal as an escape such as `\\x1b`; tabs and line ends stay."""
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class Refused(ValueError):
@@ -78,7 +84,7 @@ class Place:
         except (OSError, TypeError, ValueError):
             return 1
 
-    @property
+    @cached_property
     def own(self) -> bool:
         """Whether it is built in."""
         return Path(self.file).is_relative_to(PACKAGE)

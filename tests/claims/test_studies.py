@@ -138,6 +138,17 @@ def test_a_study_is_measured_once_and_judged_each_time(lab: Lab, monkeypatch: py
             StudyRecord.from_json(text)
 
 
+def test_a_table_that_was_changed_by_hand_in_the_store_is_not_used(lab: Lab):
+    first, _ = run_study("planted", lab, "do it")
+    (path,) = lab.store.root.glob("*/study-planted-*/study.json")
+    whole = json.loads(path.read_text())
+    assert StudyRecord.from_json(path.read_text(), sealed=True).to_json() == first.to_json()
+    for changed in ({**whole, "tables": {}}, {**whole, "claim": "More."}, {k: v for k, v in whole.items() if k != "sha256"}):
+        path.write_text(json.dumps(changed))
+        times = Planted.measured
+        assert run_study("planted", lab, "do it")[0].claim == first.claim and Planted.measured == times + 1
+
+
 def test_a_study_that_fails_is_kept_with_its_reason_and_tried_again(lab: Lab, tmp_path: Path):
     record, found = run_study("failing", lab, "do it")
     assert record.judgement is None and "ZeroDivisionError: <nothing> to divide by" in record.error

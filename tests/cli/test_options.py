@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,10 +16,13 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from tests.made_up import fill
+from tests.made_up import fill, made_up
 from vae_variants.cli.app import app
 from vae_variants.cli.reporting import called
-from vae_variants.harness import Store, load_suite, unique
+from vae_variants.harness import RunSpec, Store, load_suite, unique
+from vae_variants.harness.spec import prepared
+from vae_variants.studies.page import stem
+from vae_variants.variants import configure
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 SMOKE = ("--fidelity", "smoke", "--seeds", "1", "--jobs", "0")
@@ -168,6 +172,15 @@ def test_reports_of_different_data_or_suites_have_folders_of_their_own() -> None
     assert {"digits-images-photos", "mine-npz-a", "digits", "digits-seeds-3", "digits-quick"} <= set(names)
 
 
+def test_files_of_different_studies_data_and_presets_have_names_of_their_own() -> None:
+    data, presets = ["digits", "my_data", "my-data", f"images:{'x' * 90}", "images:a/b"], ["full", "quick", "quick[chains=3]"]
+    about = [
+        SimpleNamespace(dataset={"name": d}, fidelity=p, name=n) for d in data for p in presets for n in ("blur", "elbo-gap", "elbo_gap")
+    ]
+    assert len({stem(each) for each in about}) == len(about)
+    assert [stem(each) for each in about[:4]][::3] == ["digits-blur", "digits-quick-blur"]
+
+
 def test_a_dry_run_describes_the_data_of_today_and_paths_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -188,3 +201,35 @@ def test_a_dry_run_describes_the_data_of_today_and_paths_begin_at_home(tmp_path:
     (page,) = (tmp_path / "p").glob("mine-*/README.md")
     assert "x (31, 8, 8) uint8; " in page.read_text() and "<dd>1×8×8 pixels" in (page.parent / "report.html").read_text()
     assert not (tmp_path / "~").exists()
+
+
+def test_a_dry_run_has_the_time_of_such_runs_and_says_how_many_have_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def line(*words: str) -> str:
+        said = call(*words, "--dry-run")
+        assert said.exit_code == 0, said.output
+        return next((text for text in said.stdout.splitlines() if text.startswith("time: ")), "")
+
+    assert line("run", "vae-latent-2", "vae-samples-64").startswith("time: unknown; 2 of 2 runs have no known time")
+    assert "vae-samples-64 97 %" in line("run", "vae-latent-2", "vae-samples-64")
+    (configuration,) = configure("vae-latent-2")
+    data, store = prepared("digits", "full"), Store("runs")
+    spec = RunSpec(configuration, "digits", (0, 1), "full")
+    made = {"dataset": data.recorded(), "seconds": 120.0, "environment": {"device_type": "cpu"}, "epoch_seconds": [1.0, 2.0]}
+    record = replace(made_up(spec), **made)
+    wrong = [
+        {"fidelity": "quick"}, {"dataset": {**data.recorded(), "shape": [1, 8, 9]}}, {"environment": {"device_type": "cuda"}},
+        {"dataset": {**data.recorded(), "sizes": {**data.sizes, "train": 5}}}, {"values": {**record.values, "epochs": 7}},
+        {"status": {"0": "ok", "1": "error"}},
+    ]  # fmt: skip
+    for i, change in enumerate(wrong):
+        other = replace(record, key=f"{i:012x}".ljust(64, "0"), **change)
+        store.put(store.folder(spec, other.key), other)
+    assert line("run", "vae-latent-2", "--seeds", "5").startswith("time: unknown; 1 of 1")
+    store.put(store.folder(spec, record.key), record)
+    told = line("run", "vae-latent-2", "vae-latent-5", "--seeds", "5")
+    assert told.startswith("time: about 5 min, one run after another; 1 of 2 runs have no known time")
+    store.put(store.folder(spec, record.key), replace(record, epoch_seconds=[360.0]))  # its models had been trained before
+    told = line("run", "vae-latent-2", "--seeds", "3")
+    assert told.startswith("time: about 12 min, one run after another; from records in 'runs' of the same")

@@ -6,7 +6,9 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from typer.testing import CliRunner
@@ -15,6 +17,9 @@ from tests.made_up import fill, grid
 from vae_variants.cli.app import app
 from vae_variants.cli.streams import Lenient
 from vae_variants.harness import Store
+from vae_variants.harness.progress import Terminal
+from vae_variants.models.autoencoder import Autoencoder
+from vae_variants.registry import visible
 
 CASES = {  # what becomes of the output -> what is said on standard error
     "{0} >/dev/full": "warning: the output is not complete: No space left on device; what was measured is kept",
@@ -54,3 +59,44 @@ def test_a_stream_is_silent_after_its_first_failure() -> None:
     assert [stream.write("ab"), stream.write("c")] == [2, 1]
     assert Gone.times == 1 and stream.error is not None and stream.error.errno == 5
     assert not stream.isatty()  # all else is the stream's own
+
+
+ESC = "\x1b]0;owned\x07\x1b[2J\r\x9b31m\u202e"  # a title, an erased screen, a line written over, a colour, and reversed text
+
+
+@pytest.fixture
+def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Runs a command, and returns what it writes on a terminal."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: str) -> str:
+        stream = io.StringIO()
+        with monkeypatch.context() as patch:
+            for name in ("stdout", "stderr"):
+                patch.setattr(sys, name, Lenient(stream))
+            app(list(words), standalone_mode=False)
+        return stream.getvalue()
+
+    return call
+
+
+def test_no_text_of_others_controls_the_terminal(shown: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Autoencoder, "loss", mock.Mock(side_effect=ValueError(ESC)))
+    (tmp_path / "own.py").write_text(f"raise ValueError({ESC!r})")
+    Store("runs").plan([{"key": "0" * 64, "label": ESC, "dataset": ESC, "seeds": [0], "fidelity": ESC}])
+    for words in (
+        ["status", "--planned"],
+        ["run", "ae[hidden=8]", "--fidelity", "smoke", "--seeds", "1", "--jobs", "0", "-v"],
+        ["list", "--plugin", "own.py"],
+        ["report", "digits", "--runs", ESC],
+        ["run", "ae", "--dataset", ESC],
+    ):
+        said = shown(*words)
+        assert "\\x1b" in said, words
+        assert all(c.isprintable() or c == "\n" for c in said), words
+
+
+def test_colours_are_richs_own() -> None:
+    stream = io.StringIO()
+    Terminal(file=Lenient(stream), force_terminal=True).print(f"[{ESC}", style="red")
+    assert stream.getvalue() == f"\x1b[31m[{visible(ESC)}\x1b[0m\n"

@@ -220,7 +220,7 @@ def five_hundred(mnist, tmp_path_factory) -> Path:
 def test_a_folder_of_500_images_gets_its_report(five_hundred, tmp_path, monkeypatch):
     assert load_dataset(f"images:{five_hundred}").shape == (1, 28, 28)
     page, figures = report(tmp_path, f"images:{five_hundred}?size=14", monkeypatch)  # a quarter of the pixels, and of the time
-    assert "1×14×14 pixels, 358 / 71 / 71" in page
+    assert "1×14×14 pixels in 256 levels; 358 / 71 / 71 training" in page
     assert "Failed or skipped" not in page
     whole = {"samples", "reconstructions", "curves", "losses", "bounds", "latent_units", "latent_plane", "latent_size", "labels", "cost"}
     assert figures >= whole
@@ -237,11 +237,11 @@ def test_small_sets_without_labels_get_their_report_and_it_says_what_is_missing_
             x = np.random.default_rng(i).integers(0, 256, (9 + i % 4, 12, 3), dtype=np.uint8)
             Image.fromarray(x).save(root / f"{i}.png")
         page, figures = report(tmp_path, f"images:{root}?size=8&grey=false", monkeypatch, '"vae-discretized", "made", ')
-        assert "3×8×8 pixels, 30 / 5 / 5" in page
+        assert "3×8×8 pixels in 256 levels; 30 / 5 / 5 training" in page
     else:
         np.savez(tmp_path / "mine.npz", x=np.random.default_rng(0).random((30, 5, 6)))
         page, figures = report(tmp_path, f"npz:{tmp_path}/mine.npz", monkeypatch, '"vae-discretized", "made", ')
-        assert "1×5×6 pixels, 22 / 4 / 4" in page
+        assert "1×5×6 pixels in 256 levels; 22 / 4 / 4 training" in page
     assert {"samples", "reconstructions", "latent_size"} <= figures
     assert "labels" not in figures
     faults = page.split("## Failed or skipped\n")[1].split("\n## ")[0].strip().splitlines()

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from vae_variants.cli.app import app
 from vae_variants.evaluation import METRICS, Metric
-from vae_variants.evaluation.metrics import NOTES, data_name, labelled_notes
+from vae_variants.evaluation.metrics import NOTES, data_name, labelled_notes, with_constants
+from vae_variants.evaluation.sharpness import RESOLVED
 from vae_variants.report.metrics_page import anchor, metrics_page
 
 OWN = [m for m in METRICS.values() if m.module.startswith("vae_variants.")]  # and not a plug-in's
@@ -91,3 +92,8 @@ def test_a_metric_without_notes_is_on_the_page_too():
     assert "\nwhat_it `is_a`.\n" in page
     assert "*Unit* a\\*b; neither direction is better; *kind* estimate; *needs* nothing." in page
     assert "Formula" not in page
+
+
+def test_limits_in_the_text_are_those_of_the_code():
+    assert with_constants("under {RESOLVED} of {MANY}, {data}", {"RESOLVED": 0.4, "MANY": 10_000}) == "under 0.4 of 10 000, {data}"
+    assert f"Values under {RESOLVED:g} become 0" in METRICS["blur_sigma"].notes["Sample size"]

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 
+from vae_variants.datasets.dataset import SPLITS
 from vae_variants.evaluation import FIDELITIES, METRICS, Evaluation
 from vae_variants.evaluation.sharpness import SIGMAS, blurred, calibration, equivalent_blur, is_noise, laplacian_variance, reblurred
 from vae_variants.evaluation.spectrum import log_spectral_distance, radial_power
+from vae_variants.models.base import MeanSampler
 from vae_variants.models.references import Pixels
 
 SMOKE = FIDELITIES["smoke"]
@@ -171,3 +174,16 @@ def test_the_report_says_which_sharpness_is_noise_and_names_the_distance_after_t
     assert "- `fd-mnistcnn` (squared features): Frechet distance" in page
     further = page.split("## Further metrics\n")[1].split("\n## ")[0]
     assert "mine" in further and "fd-" not in further
+
+
+def test_samples_and_their_negatives_have_the_same_metrics(digits):
+    digits = digits.subset(300, 100)
+    negative = replace(digits, **{name: digits.levels - 1 - getattr(digits, name) for name in SPLITS})
+    assert digits.on_dark is digits and negative.on_dark.digest == digits.digest
+    images = blurred(digits.grey("train")[:100], digits.shape, 0.6).float() + 0.02 * torch.rand(100, digits.dim)
+    own = [m for m in METRICS.values() if m.needs == (MeanSampler,) and m.unit not in ("images/s", "ms")]
+    found = [{m.name: m.fn(shown(data, x)) for m in own} for data, x in ((digits, images), (negative, 1 - images))]
+    assert {"fd_cnn", "kid_cnn", "precision", "coverage", "sharpness", "blur_sigma", "noise_ratio", "reblur"} <= set(found[0])
+    assert found[0]["blur_sigma"] > 0
+    for name, value in found[0].items():
+        assert found[1][name] == pytest.approx(value, rel=2e-3, abs=1e-6), name

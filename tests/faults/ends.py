@@ -7,7 +7,7 @@ import os
 import signal
 import time
 
-__all__ = ["closes", "crashes", "exits", "forks", "leaves", "sleeps", "waits"]
+__all__ = ["closes", "crashes", "exits", "floods", "forks", "leaves", "sleeps", "waits"]
 
 
 def closes(*_: object) -> None:
@@ -42,6 +42,13 @@ def waits(pipe, *_: object) -> None:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     pipe.send(None)
     time.sleep(120)
+
+
+def floods(pipe, *_: object) -> None:
+    """Trains epochs that take no time."""
+    pipe.send(None)
+    for epoch in range(1, 10**6):
+        pipe.send((epoch, 10**6))
 
 
 def sleeps(*_: object) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,7 +64,8 @@ def made(tmp_path_factory):
         return next((pid for pid, command in processes(program.pid).items() if command[0].startswith("ray::make_remotely")), None)
 
     try:
-        assert until(worker, 120), "no run began"
+        assert until(worker, 240), "no run began"
+        addresses = listening(processes(program.pid))
         os.kill(worker(), signal.SIGKILL)
         _, said = program.communicate(timeout=240)
         orphans = not until(lambda: gone(program.pid), 30)
@@ -71,11 +73,11 @@ def made(tmp_path_factory):
         for pid in processes(program.pid):
             os.kill(pid, signal.SIGKILL)
     store = Store(folder / "runs")
-    return program.returncode, said, orphans, store, {record.label: record for _, record in store.records()}
+    return program.returncode, said, orphans, addresses, store, {record.label: record for _, record in store.records()}
 
 
 def test_records_are_those_of_one_machine(made, monkeypatch):
-    code, said, _, store, records = made
+    code, said, _, _, store, records = made
     assert code == 1, said
     assert set(records) == set(SELECTORS)
     folder = store.root.parent
@@ -102,6 +104,21 @@ def test_models_and_pictures_came_back(made):
     folder = next(path for path, record in store.records() if record.label == SELECTORS[0])
     assert store.pictures(folder)["samples"].shape == (36, 36)
     assert not list(store.root.rglob("training.safetensors"))
+
+
+def listening(pids: Iterable[int]) -> set[str]:
+    """The addresses at which these processes listen, as the system writes them (in hexadecimal)."""
+    inodes = set()
+    for file in (file for pid in pids for file in Path(f"/proc/{pid}/fd").glob("*")):
+        with suppress(OSError):
+            inodes |= {*re.findall(r"socket:\[(\d+)\]", os.readlink(file))}
+    rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    return {row[1].rpartition(":")[0] for row in rows if row[3] == "0A" and row[9] in inodes}
+
+
+def test_a_private_cluster_listens_on_this_machine_only(made):
+    *_, addresses, _, _ = made
+    assert addresses and addresses <= {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 
 
 def test_a_death_in_a_run_is_its_own_and_not_that_of_a_ray_worker(made):

@@ -21,7 +21,7 @@ from vae_variants.evaluation.evaluation import Evaluation
 from vae_variants.harness import Store, run_all, runner
 from vae_variants.harness.environment import environment
 from vae_variants.harness.failures import MOST_TRIES, Failure, classified, record_of_lost_run
-from vae_variants.harness.files import StoreError, make_folder, unseal
+from vae_variants.harness.files import StoreError, load_tensors, make_folder, unseal
 from vae_variants.harness.locks import PendingRun
 from vae_variants.harness.protocols import Settings, Watcher
 from vae_variants.harness.store import CHECKPOINT, MODEL, RECORD
@@ -52,7 +52,7 @@ def begun(tmp_path, monkeypatch) -> Store:
     store = Store(tmp_path / "begun")
     with pytest.raises(KeyboardInterrupt):
         run_all([spec(SMALL)], store, CPU, watcher=Power())
-    assert store.epochs_done(spec(SMALL)) == 2
+    assert store.epochs_done([spec(SMALL)])[spec(SMALL).identity] == 2
     return store
 
 
@@ -83,13 +83,13 @@ def test_the_next_start_goes_on_with_a_run_that_was_killed_from_its_checkpoint(b
     record = ended(begun, KILLED)
     assert record.status == {"0": "interrupted", "1": "interrupted"}
     assert (record.failure["tries"], record.failure["epoch"]) == (1, 1)
-    assert begun.epochs_done(spec(SMALL)) == 2
+    assert begun.epochs_done([spec(SMALL)])[spec(SMALL).identity] == 2
     assert [row["state"] for row in suite_rows([spec(SMALL)], begun)] == ["interrupted, 2 epochs done"]
     (again,) = run_all([spec(SMALL)], begun, CPU, watcher=(told := Told()))
     assert told.epochs == [2, 3, 4]
     assert figures(again) == figures(whole)
     assert again.failure == {}
-    assert begun.epochs_done(spec(SMALL)) == 0
+    assert begun.epochs_done([spec(SMALL)])[spec(SMALL).identity] == 0
 
 
 @pytest.mark.parametrize(("memory", "at_last"), [(False, "error"), (True, "oom")])
@@ -117,17 +117,18 @@ def test_a_record_that_was_written_before_the_process_died_is_the_record(tmp_pat
 @pytest.mark.parametrize("status", ["error", "timeout", "oom"])
 def test_a_failed_run_keeps_its_checkpoint(begun, status):
     assert set(ended(begun, Failure(status, "")).status.values()) == {status}
-    assert begun.epochs_done(spec(SMALL)) == 2
+    assert begun.epochs_done([spec(SMALL)])[spec(SMALL).identity] == 2
 
 
 def test_a_training_that_takes_too_long_keeps_what_it_has(tmp_path):
     store = Store(tmp_path)
     (record,) = run_all([spec(SMALL)], store, CPU, timeout=1e-9)
     assert record.status == {"0": "timeout", "1": "timeout"}
-    assert store.epochs_done(spec(SMALL)) == 1
+    kept = load_tensors(store.locate(spec(SMALL), record.key) / CHECKPOINT)
+    assert (int(kept["epoch"]), len(kept["losses"])) == (0, 1), "one step"
     (again,) = run_all([spec(SMALL)], store, CPU, retry="failed", timeout=100.0, watcher=(told := Told()))
     assert again.ok
-    assert told.epochs == [1, 2, 3, 4]
+    assert told.epochs == [0, 1, 2, 3, 4]
 
 
 # -- classification ----------------------------------------------------------------------------------------------------

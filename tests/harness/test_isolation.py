@@ -249,7 +249,7 @@ def test_a_plugin_or_a_file_that_is_edited_is_another_one(tmp_path):
             assert record.started not in [r.started for _, r in Store(tmp_path / "runs").records() if r.key != record.key]
         assert len({*codes}) == len({*digests}) == 2
         states = [row["state"] for row in planned_rows(Store(tmp_path / "runs"))]
-        assert sorted(states) == ["ok", "ok, stale"]
+        assert sorted(states) == ["ok", "ok, stale, its data has changed"]
         forget(tmp_path)
         for row in planned_rows(Store(tmp_path / "runs")):  # nobody can tell whether they are stale
             assert (row["state"], row["stale"]) == ("ok, its plug-in is not loaded", False)

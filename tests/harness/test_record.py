@@ -11,6 +11,7 @@ import pytest
 from tests.made_up import grid, made_up
 from vae_variants.harness import Record, Store
 from vae_variants.harness.files import seal, unseal
+from vae_variants.harness.record import at_once, step_by_step
 
 CONTENT = json.loads(unseal(made_up(grid(1, (0, 1))[0]).to_json()))
 ROW = CONTENT["rows"][0]
@@ -112,3 +113,30 @@ def test_a_record_that_does_not_fit_is_set_aside_with_one_line(tmp_path: Path, c
     (line,) = capsys.readouterr().err.splitlines()
     assert "set aside" in line and "rows.0.value" in line
     assert (folder / "record.json.damaged").is_file()
+
+
+def places(number: object) -> list[dict]:
+    """A record with a member more, in each part that may have one, or with another number."""
+    parts = ("values", "dataset", "environment", "trained", "failure")
+    found = [{**CONTENT, part: {**CONTENT[part], "more": [number]}} for part in parts]
+    classifier = {"digest": "0" * 64, "test_accuracy": 0.5, "more": number}
+    return [*found, {**CONTENT, "rows": [{**ROW, "more": number}]}, {**CONTENT, "classifier": classifier}, {**CONTENT, "seconds": number}]
+
+
+def test_what_this_version_writes_is_read_at_once(monkeypatch):
+    monkeypatch.setattr("vae_variants.harness.record.step_by_step", lambda *_: pytest.fail("read slowly"))
+    for spec in grid(8, (0, 1)):
+        assert Record.from_json(made_up(spec).to_json()) == made_up(spec)
+
+
+def test_a_record_that_is_read_at_once_is_that_which_is_read_step_by_step():
+    contents = [CONTENT, {**CONTENT, "order": 2**53}, *({**CONTENT, **change} for change in WRONG), *places("@")]
+    for number in ("1.5", "1e999", "-1e999", "9" * 400 + ".0", "NaN"):
+        for content in contents:
+            body = json.dumps(content, indent=1).replace('"@"', number) + "\n"
+            try:
+                expected = step_by_step(body, sealed=True)
+            except ValueError:
+                expected = None
+            assert at_once(body) == expected
+    assert at_once(json.dumps({**CONTENT, "schema": 3}, indent=1)) is None

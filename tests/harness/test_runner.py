@@ -88,7 +88,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(tmp_path, mon
     with pytest.raises(KeyboardInterrupt):
         run_all([chosen], store, device=CPU, watcher=Interrupt())
     assert list(store.records()) == []
-    assert store.epochs_done(chosen) == 4
+    assert store.epochs_done([chosen])[chosen.identity] == 4
 
     told = []
 
@@ -99,7 +99,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(tmp_path, mon
     resumed = run_all([chosen], store, device=CPU, watcher=Listen())[0]
     assert told == [4, 5, 6]
     assert figures(resumed) == figures(whole)
-    assert store.epochs_done(chosen) == 0
+    assert store.epochs_done([chosen])[chosen.identity] == 0
 
 
 def test_damaged_files_are_set_aside_and_the_run_is_made_again(done, tmp_path, capsys):

@@ -17,6 +17,7 @@ from tests.harness.test_runner import CPU, figures, spec
 from vae_variants.harness import Record, Store, Watcher, fingerprint, run_all, runner
 from vae_variants.harness.files import load_tensors, load_with_metadata, save_tensors, seal, unseal
 from vae_variants.harness.locks import PendingRun, Queue, training_lock
+from vae_variants.harness.migrate import microseconds
 from vae_variants.harness.record import NewerSchema
 from vae_variants.harness.store import CHECKPOINT, MODEL, RECORD
 from vae_variants.variants import VARIANTS, Variant
@@ -104,16 +105,17 @@ def test_a_flipped_bit_is_one_line_and_the_run_is_made_again(name, done, tmp_pat
 # -- age ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("schema", [1, 2, 3])
+@pytest.mark.parametrize("schema", [1, 2, 3, 4])
 def test_records_of_every_schema_can_be_read(schema):
     record = Record.from_json((DATA / f"record-{schema}.json").read_text())
-    assert (record.schema, record.meaning, record.label) == (3, min(schema, 2), SMALL)
+    assert (record.schema, record.meaning, record.label) == (4, min(schema, 2), SMALL)
     assert record.ok
     assert math_of(record)
     assert Record.from_json(record.to_json()) == record
     then = spec(SMALL[:-1] + ",activation=tanh,lr=0.001]")  # the defaults when it was written
     assert (record.identity == then.identity) == (schema > 1)
-    assert not record.current or schema == 3
+    assert not record.current or schema >= 3
+    assert record.order == (microseconds(record.started) if schema < 4 else 1790000000000000)
 
 
 def math_of(record: Record) -> bool:
@@ -124,7 +126,7 @@ def aged(record: Record, store: Store, change=lambda content: None) -> Path:
     """Puts the record back as schema 2 had it, at its place."""
     path = store.locate(spec(SMALL), record.key) / RECORD
     content = json.loads(unseal(record.to_json()))
-    for name in ("meaning", "code", "failure"):
+    for name in ("meaning", "code", "failure", "order"):
         del content[name]
     content |= {"schema": 2, "trained": {k: v for k, v in content["trained"].items() if k != "code"}}
     change(content)
@@ -165,7 +167,7 @@ def test_a_record_without_its_seal_is_none(done):
         Record.from_json(unseal(done[0].to_json()))
     content = json.loads(unseal(done[0].to_json()))
     with pytest.raises(NewerSchema):
-        Record.from_json(json.dumps(content | {"schema": 4, "new": 1}))
+        Record.from_json(json.dumps(content | {"schema": 5, "new": 1}))
     with pytest.raises(ValueError, match="not a record"):
         Record.from_json(seal(json.dumps({**content, "schema": True}, indent=1)))
 

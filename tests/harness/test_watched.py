@@ -21,7 +21,8 @@ from tests.harness.test_engines import until
 from tests.harness.test_runner import CPU, spec
 from vae_variants import datasets
 from vae_variants.datasets import load_dataset
-from vae_variants.harness import Store, locks, orphans, process, run_all, worker
+from vae_variants.harness import Store, Watcher, locks, orphans, process, run_all, runner, worker
+from vae_variants.harness.engines import Workers
 from vae_variants.harness.failures import Failure
 from vae_variants.harness.files import StoreError
 from vae_variants.harness.limits import ceiling, require_machine, resident_bytes, set_memory_limit
@@ -146,6 +147,56 @@ def test_time_that_the_command_was_stopped_for_is_not_the_runs(watched):
     assert started.exceeded().reason == "took longer than 5 s"
 
 
+def test_a_limit_of_time_holds_although_there_is_always_news(watched, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=lambda _: None))
+    started, engine = watched(ends.floods, timeout=20.0), Workers(1)
+
+    class Counted(Watcher):
+        epochs = 0
+
+        def epoch(self, spec, done, of):
+            self.epochs = done
+            clock[0] += 0.5  # in which an epoch is trained
+
+    engine.settings, engine.watcher, engine.threads, engine.beside = started.job.settings, Counted(), 1, 1
+    assert until(lambda: started.pipe.poll(), 20)
+    record = next((record for _ in range(100) for _, record in engine.collect([started])), None)
+    assert record is not None and record.reason["0"].startswith("took longer than 20 s (")
+    assert engine.watcher.epochs == 41
+
+
+def test_a_limit_of_time_in_one_process_is_looked_at_after_each_step(tmp_path, monkeypatch):
+    clock, chosen = [0.0], spec("vae[hidden=4,latent=2,epochs=1000000,batch=10]")
+    monkeypatch.setattr(runner, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    real = runner.Training.turn
+
+    def turn(self, *args):
+        clock[0] += 1.0
+        return real(self, *args)
+
+    monkeypatch.setattr(runner.Training, "turn", turn)
+    (record,) = run_all([chosen], Store(tmp_path), CPU, timeout=50.0)
+    assert clock[0] == 51.0
+    assert set(record.status.values()) == {"timeout"} and record.failure["epoch"] == 1
+    (again,) = run_all([chosen], Store(tmp_path), CPU, timeout=99.0, retry="failed")
+    assert again.failure["epoch"] > 1 and clock[0] < 60 + 99, "steps of the last epoch are kept"
+
+
+def test_the_group_of_a_process_that_was_forgotten_is_let_alone(monkeypatch):
+    """Once a dead child's exit code was asked for, its number may be another program's."""
+    killed, real = [], os.killpg
+    monkeypatch.setattr(os, "killpg", lambda pid, number: killed.append(pid) or real(pid, number))
+    monkeypatch.setattr(worker, "work", ends.exits)
+    for forgotten in (False, True):
+        started = worker.Worker()
+        assert until(started.died, 30)
+        if forgotten:
+            assert started.process not in multiprocessing.active_children()
+        started.end(Failure("", ""))
+        assert killed.count(started.process.pid) == (not forgotten)
+
+
 def test_a_process_that_died_while_it_waited_costs_no_run(watched, monkeypatch):
     started = watched(ends.exits)
     first, started.runs_made = started.process, 1
@@ -257,6 +308,20 @@ def test_whoever_waits_for_another_command_is_told_so_once(tmp_path, capsys):
     said = capsys.readouterr().err
     assert said.count("waiting: another command is making the remaining run") == 1
     assert Once.times == 2
+
+
+def test_a_lock_ends_with_the_command_that_holds_it(tmp_path):
+    """Nothing that the command starts, such as Ray's processes, which may outlive it, has the lock's file open."""
+    with locks.training_lock(Store(tmp_path), "key"):
+        child = subprocess.Popen(["sleep", "60"], close_fds=False)
+        try:
+            assert until(lambda: Path(f"/proc/{child.pid}/comm").read_text() == "sleep\n", 10)
+            opened = {os.readlink(file) for file in Path(f"/proc/{child.pid}/fd").iterdir()}
+        finally:
+            child.kill()
+            child.wait()
+        here = {os.readlink(file) for file in Path("/proc/self/fd").iterdir() if file.is_symlink()}
+    assert str(tmp_path / "locks" / "key.lock") in here - opened
 
 
 def test_a_file_system_without_locks_is_one_clear_line(tmp_path, monkeypatch):

@@ -34,6 +34,22 @@ def test_ticks_are_few_round_and_say_where_they_are(low, span, most):
         assert read(label) == pytest.approx(value, rel=1e-5, abs=1e-5 * span)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.floats(1e-3, 1e6), st.floats(1.3, 1e5))
+def test_ticks_of_a_scale_by_factors_are_apart(low, factor):
+    _, (ax,) = axes(1, 1, 4, 3)
+    scale(ax, "x", (low, factor * low), log=True)
+    shown = [t.get_window_extent() for v, t in zip(ax.get_xticks(), ax.get_xticklabels(), strict=True) if low <= v <= factor * low]
+    assert shown
+    assert not any(a.overlaps(b) for a, b in combinations(shown, 2))
+
+
+def test_epochs_are_whole_numbers():
+    _, (ax,) = axes(1, 1, 4, 3)
+    scale(ax, "x", (1, 2), whole=True)
+    assert all(float(v).is_integer() for v in ax.get_xticks())
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.floats(0, 400, allow_subnormal=False), min_size=1, max_size=30))
 def test_labels_at_the_side_are_apart_in_order_and_stay_when_they_can(wanted):
@@ -111,3 +127,14 @@ def test_names_are_shortened_and_leave_room_for_the_figure():
         assert any("…" in t.get_text() for _, ax in panels for t in ax.texts), name
         assert all(ax.get_window_extent().width > 0.3 * place.bbox.width for place, ax in panels)
         assert all(variants(ax) for _, ax in panels)
+
+
+def test_levels_of_the_elbo_and_names_hide_the_lines_below_them_and_stay_inside():
+    figure = FIGURES["rate_distortion"].draw(entries())
+    assert figure is not None
+    for place, text, box in seen(figure):
+        (ax,) = place.axes
+        if text in ax.texts:
+            assert text.get_bbox_patch() is not None, text.get_text()
+            inside = ax.get_window_extent()
+            assert inside.x0 - 2 <= box.x0 and box.x1 <= inside.x1 + 2 and inside.y0 - 1 <= box.y0 and box.y1 <= inside.y1 + 4

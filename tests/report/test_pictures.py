@@ -10,14 +10,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from sklearn.decomposition import PCA
 
-from tests.drawn import entries, parsed
+from tests.drawn import HOSTILE, entries, parsed
+from tests.report.test_strangers import accepted
 from vae_variants.analysis.entries import LOOKS, distinct
-from vae_variants.datasets import load_dataset
+from vae_variants.datasets import load_dataset, split
 from vae_variants.evaluation import FIDELITIES, Evaluation
 from vae_variants.harness.pictures import STEPS, UNITS, bytes_of, pictures
 from vae_variants.report.drawing import grid
@@ -136,3 +137,35 @@ def test_figures_show_what_the_records_have(name, key):
         found = np.asarray(Image.open(io.BytesIO(base64.b64decode(drawn[e.label].get("href").partition(",")[2]))))
         assert found.shape[-1] == 2, "grey images have no colours"
         assert (found[:8, :8, 0].ravel() == e.pictures[key][0].numpy()).all()
+
+
+@pytest.fixture(scope="module")
+def entry():
+    return entries(4)[1]
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+@given(names=st.lists(st.text(max_size=12), min_size=2, max_size=16, unique=True))
+@settings(max_examples=8, deadline=None)
+@example(names=[HOSTILE, "`a|b", "$x$", "\ud800", "\x1b[31m\n", "猫", "null"])
+def test_classes_have_the_names_that_the_data_set_gave_them(entry, names):
+    images, labels = torch.zeros(40, 1, 8, 8, dtype=torch.uint8), torch.arange(40) % len(names)
+    data = split("mine", images, labels, classes=names, validation=5, test=5).recorded()
+    entry.pictures["latent_labels"].copy_(torch.arange(30) % len(names))
+    record = replace(entry.record, dataset=data)
+    assert accepted(record.to_json())
+    key, plane = drawn_components(replace(entry, record=record))
+    shown = ["".join(c if c.isprintable() and c not in "`|" else "?" for c in name) for name in names]
+    assert key.findtext("desc") == f"{len(names)} classes: {', '.join(shown)}"
+    assert {e.findtext("title") for e in plane.iter("g")} - {None} == {f"class {name}" for name in shown}
+    written = [e.text for e in key.iter("text") if e.text][:-1]  # the title is last
+    assert all("…" in text or text == name.strip() for text, name in zip(written, filter(str.strip, shown), strict=True))
+
+
+def test_classes_have_numbers_in_a_record_without_names(entry):
+    key, _ = drawn_components(entry)
+    assert [e.text for e in key.iter("text")][:-1] == list(map(str, sorted(set(entry.pictures["latent_labels"].tolist()))))
+
+
+def drawn_components(entry):
+    return parsed(markup(FIGURES["latent_components"].draw([entry]), "x")).iter("svg")

@@ -15,7 +15,7 @@ from tests.made_up import fill, grid, made_up
 from vae_variants.analysis.entries import LOOKS, Entry, prominent
 from vae_variants.analysis.tables import results, summary
 from vae_variants.harness import Record, Store
-from vae_variants.harness.record import identity_of
+from vae_variants.harness.record import beginning_of
 from vae_variants.harness.store import RECORD
 from vae_variants.report import figures, lines, tradeoffs
 from vae_variants.report.content import ROWS, content
@@ -96,10 +96,11 @@ def test_the_beginning_of_a_record_tells_its_identity():
     for spec in grid(8):
         record = made_up(spec)
         text = record.to_json()
-        assert identity_of(text) == identity_of(text[:4000]) == record.identity == spec.identity
-        assert identity_of(text[:200]) is None
+        assert beginning_of(text) == beginning_of(text[:4000]) == (record.identity, record.order)
+        assert record.identity == spec.identity
+        assert beginning_of(text[:200]) == (None, None)
     for text in ("", "[]", "null", "{}", '{\n "values": null,\n "status": {}'):
-        assert identity_of(text) is None
+        assert beginning_of(text) == (None, None)
 
 
 def test_prominent_are_the_first_and_the_best_of_each_kind_of_pixels():

@@ -16,6 +16,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import torch
 from markdown_it import MarkdownIt
 from typer.testing import CliRunner
 
@@ -38,12 +39,13 @@ NUMBERS = [0.0, -0.0, 1e100, -1e100, 1e99, 5e-324, 1e-300, 0, 1, -1, 2**40, 0.5,
 METRICS = ["elbo", "log_likelihood", "reconstruction_mse", "sharpness_ratio", "active_units", "parameters", "mine", "x|y", "=x", *HOSTILE]
 PARTS = {  # of a record, as paths in it
     "environment": ["device", "python", "commit", "versions", "step", "jobs", "mine"],
-    "dataset": ["name", "digest", "shape", "levels", "sizes", "classes"],
+    "dataset": ["name", "digest", "shape", "levels", "sizes", "classes", "class_names"],
     "values": ["likelihood", "latent", "hidden", "epochs", "samples", "lr", "objective", "network", "model", "mine", "=x", "<b>"],
     "failure": ["epoch", "traceback", "tries"],
     "classifier": ["digest", "test_accuracy"],
     "": ["label", "fidelity", "support", "key", "started", "seconds", "code", "epoch_seconds", "trained", "meaning", "seeds"],
 }
+PICTURES = {"latent": torch.randn(30, 2, generator=torch.Generator().manual_seed(0)), "latent_labels": torch.arange(30) % 10 - 1}
 
 
 class Stranger(random.Random):
@@ -57,7 +59,7 @@ class Stranger(random.Random):
 
     def anything(self) -> object:
         """Mostly text, which a schema can let through."""
-        odd = [self.number(), [self.number(), self.text()], [self.text()], {self.text(): self.text()}, {}, [], None]
+        odd = [self.number(), [self.number(), self.text()], [self.text() for _ in range(12)], {self.text(): self.text()}, {}, [], None]
         return self.text() if self.random() < 0.7 else self.choice(odd)
 
     def rows(self) -> list[dict]:
@@ -170,7 +172,7 @@ def test_a_record_is_refused_or_shown_as_text(capsys: pytest.CaptureFixture[str]
             folder = store.root / "digits" / f"vae-{turn}"
             folder.mkdir(parents=True)
             (folder / RECORD).write_text(stranger.record(turn), encoding="utf-8")
-        runs = [(record.label, record, dict) for _, record in store.records()]
+        runs = [(record.label, record, PICTURES.copy) for _, record in store.records()]
         said = capsys.readouterr().err.splitlines()
         assert len(said) + len(runs) == TOGETHER
         assert all("is damaged and was set aside" in line for line in said)

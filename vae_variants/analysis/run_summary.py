@@ -24,7 +24,7 @@ class Failure:
 def run_summary(entries: Sequence[Entry]) -> dict[str, Any]:
     """Newest day, machines, software, data, most seeds, presets and the number of runs; a commit with + had local changes."""
     records = [e.record for e in entries]
-    data, newest = records[0].dataset, max(records, key=lambda r: r.started)
+    data, newest = records[0].dataset, max(records, key=lambda r: r.age)
     versions = newest.environment.get("versions", {})
     states = [e.record.ok for e in distinct(entries)]
     return {

@@ -60,9 +60,7 @@ def weights_sum_to_one_over_all_images(name: str) -> None:
     total, tolerance = mean.sum().item(), ERRORS * error.square().sum().sqrt().item() + SLACK
     found = f"p(x), estimated from p(x, z) / q(z | x), sums to {total:.3g} over all images of 4 binary pixels"
     if total > 1 + tolerance:
-        raise Failed(
-            f"{found}, more than 1", "see that log p(z) and log p(x | z) have their constants, and log q(z | x) is not too low"
-        )
+        raise Failed(f"{found}, more than 1", "see that log p(z) and log p(x | z) have their constants, and log q(z | x) is not too low")
     if share.min() > WIDE and total < 1 - tolerance:
         raise Failed(f"{found}, less than 1", "see that log p(z), log p(x | z) and log q(z | x) are normalised")
 

@@ -38,7 +38,7 @@ def bench(
     load_plugins(execution.plugin or ())
     plan, launch = choice.plan(), execution.launch()
     if dry_run:
-        show_plan(launch.check(plan), Store(execution.runs), execution.retry)
+        show_plan(launch.check(plan), Store(execution.runs), launch)
         return
     records = launch.execute(plan)
     if not Verbosity.quiet:

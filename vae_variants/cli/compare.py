@@ -129,7 +129,7 @@ def fidelity_of(command: str) -> str:
 
 
 def stored(folder: Path, suite: str | None) -> pd.DataFrame:
-    """From a store, the last record of each variant, data set and fidelity, current ones first."""
+    """From a store, the newest record of each variant, data set and fidelity, current ones first."""
     from vae_variants.analysis.comparison import table_of
     from vae_variants.analysis.entries import Entry
     from vae_variants.harness import Store, load_suite
@@ -139,7 +139,7 @@ def stored(folder: Path, suite: str | None) -> pd.DataFrame:
         records = [record for _, record in store.records()]
     else:
         records = [record for _, record in store.newest(spec.identity for spec in load_suite(suite).plan()).values()]
-    newest = {(r.dataset["name"], r.label, r.fidelity): r for r in sorted(records, key=lambda r: (r.current, r.started))}
+    newest = {(r.dataset["name"], r.label, r.fidelity): r for r in sorted(records, key=lambda r: (r.current, r.age))}
     if not newest:
         raise UserError(f"there is no record{f' of suite {suite!r}' if suite else ''} in {str(folder)!r}; give {SIDE}")
     return table_of(Entry(r.label, r) for r in newest.values())

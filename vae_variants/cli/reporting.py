@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import shlex
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vae_variants.cli.compare import cells, side
 from vae_variants.harness import Record, RunSpec, Store, load_suite, suite_files
-from vae_variants.harness.store import named
+from vae_variants.harness.store import named, newest_of
 from vae_variants.registry import UserError
 
 if TYPE_CHECKING:
@@ -43,14 +42,15 @@ def make_report(
 
     held = None if baseline is None else side(baseline)  # read before the report replaces it
     store = Store(runs)
-    newest = store.newest([spec.identity for spec in plan], chosen_contents(store, plan))
+    known = store.candidates(spec.identity for spec in plan)
+    newest = newest_of(known, chosen_contents(store, plan, known))
     command, name = called(suite, options, plugins)
     found = [(spec.label, *newest[spec.identity]) for spec in plan if spec.identity in newest]
     if not found:
         folders = {"runs": runs, "reports": reports}
         elsewhere = [part for key, folder in folders.items() if folder != Path(key) for part in (f"--{key}", str(folder))]
         raise UserError(f"there is no record of suite {suite!r} in {str(runs)!r}; make them with: {shlex.join([*command, *elsewhere])}")
-    digest = max(found, key=lambda item: item[2].started)[2].dataset["digest"]  # data may have changed under the same name
+    digest = max(found, key=lambda item: item[2].age)[2].dataset["digest"]  # data may have changed under the same name
     found = [item for item in found if item[2].dataset["digest"] == digest]
     there = {label for label, _, _ in found}
     load_claims()
@@ -68,23 +68,19 @@ def make_report(
     print(f"wrote {reports / name}; open {reports / name / 'report.html'}")
 
 
-def chosen_contents(store: Store, plan: Sequence[RunSpec]) -> dict[str, str]:
+def chosen_contents(store: Store, plan: Sequence[RunSpec], known: Mapping[str, list[tuple[Path, Record]]]) -> dict[str, str]:
     """Identity -> digest of the data to show, if the store has several contents under one name: today's data, or else the latest."""
-    from vae_variants.datasets.builtin import absent
-    from vae_variants.harness.spec import look_again, prepared
+    from vae_variants.harness.spec import digest_today
 
     wanted: dict[str, str] = {}
-    known = store.candidates(spec.identity for spec in plan)
     for dataset, fidelity in dict.fromkeys((spec.dataset, spec.fidelity) for spec in plan):
         identities = [spec.identity for spec in plan if (spec.dataset, spec.fidelity) == (dataset, fidelity)]
         records = [record for identity in identities for _, record in known.get(identity, [])]
         digests = {record.dataset["digest"] for record in records}
         if len(digests) > 1:
-            chosen, which = max(records, key=lambda record: record.started).dataset["digest"], "the latest run"
-            with suppress(UserError):
-                look_again([dataset])
-                if not absent(dataset.partition("?")[0]) and (today := prepared(dataset, fidelity).digest) in digests:
-                    chosen, which = today, "today's data"
+            chosen, which = max(records, key=lambda record: record.age).dataset["digest"], "the newest run"
+            if (today := digest_today(dataset, fidelity)) in digests:
+                chosen, which = today, "today's data"
             wanted |= dict.fromkeys(identities, chosen)
             print(f"{store.root}: {len(digests)} contents of data {dataset!r}; the report has the runs of {which}", file=sys.stderr)
     return wanted

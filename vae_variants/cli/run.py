@@ -46,7 +46,7 @@ def run(
     specs = [RunSpec(c.with_defaults(**changed), dataset, parse_seeds(seeds), fidelity) for c in configurations]
     launch = execution.launch()
     if dry_run:
-        show_plan(launch.check(specs), Store(execution.runs), execution.retry)
+        show_plan(launch.check(specs), Store(execution.runs), launch)
         return
     records = launch.execute(specs)
     if Verbosity.quiet:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -12,6 +13,7 @@ from vae_variants.cli.options import Json, Plugin, Runs, SuiteChoice, flag, guar
 from vae_variants.plugins import load_plugins
 
 if TYPE_CHECKING:
+    from vae_variants.cli.launch import Launch
     from vae_variants.harness import Record, RunSpec, Store
     from vae_variants.harness.protocols import Retry
 
@@ -51,32 +53,59 @@ def status(
         print(f"no run of this suite has finished in {str(runs)!r}; make them with: {command}")
 
 
-def suite_rows(specs: Sequence[RunSpec], store: Store, digests: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-    """What is finished of each run: see `status` for the parts. `digests` are those of the data today, by identity."""
-    newest, rows = store.newest((spec.identity for spec in specs), digests), []
+def suite_rows(specs: Sequence[RunSpec], store: Store) -> list[dict[str, Any]]:
+    """What is finished of each run: see `status` for the parts. Of several records, those of today's data come first."""
+    from vae_variants.harness.store import newest_of
+
+    known, today = store.candidates(spec.identity for spec in specs), cache(own_data)
+    digests = {spec.identity: digest for spec in specs if spec.identity in known and (digest := today(spec.dataset, spec.fidelity))}
+    newest = newest_of(known, digests)
+    newest |= newest_of({identity: pairs for identity, pairs in known.items() if identity not in newest}, {})
+    left = [spec for spec in specs if spec.identity not in newest or newest[spec.identity][1].interrupted]
+    done, rows = store.epochs_done(left), []
     for spec in specs:
-        found = newest.get(spec.identity)
-        done = 0 if found and not found[1].interrupted else store.epochs_done(spec)
-        epochs = spec.configuration.values.get("epochs")
-        rows.append(row(spec.label, spec.dataset, list(spec.seeds), spec.fidelity, found, epochs=epochs, epochs_done=done))
+        known_of_it: dict[str, Any] = {"epochs": spec.configuration.values.get("epochs"), "epochs_done": done[spec.identity]}
+        seeds, found = list(spec.seeds), newest.get(spec.identity)
+        rows.append(row(spec.label, spec.dataset, seeds, spec.fidelity, found, digests.get(spec.identity), **known_of_it))
     return rows
 
 
 def planned_rows(store: Store) -> list[dict[str, Any]]:
     """The same for every run in the store's manifests."""
-    records = {record.key: (folder, record) for folder, record in store.records()}
-    return [
-        row(run["label"], run["dataset"], run["seeds"], run["fidelity"], records.get(key), key=key) for key, run in store.planned().items()
-    ]
+    records, today, rows = {record.key: (folder, record) for folder, record in store.records()}, cache(own_data), []
+    for key, run in store.planned().items():
+        digest = today(run["dataset"], run["fidelity"]) if key in records else None
+        rows.append(row(run["label"], run["dataset"], run["seeds"], run["fidelity"], records.get(key), digest, key=key))
+    return rows
+
+
+def own_data(dataset: str, fidelity: str) -> str | None:
+    """Digest of the user's own data today, "unreadable" if it cannot be read; None for published data, which does not change."""
+    from vae_variants.datasets import DATASETS
+    from vae_variants.harness.spec import digest_today
+
+    name, own, _ = dataset.partition("?")[0].partition(":")
+    return (digest_today(dataset, fidelity) or "unreadable") if own or name in DATASETS.foreign else None
 
 
 def row(
-    variant: str, dataset: str, seeds: list[int], fidelity: str, found: tuple[Path, Record] | None, *, epochs_done: int = 0, **known: Any
+    variant: str,
+    dataset: str,
+    seeds: list[int],
+    fidelity: str,
+    found: tuple[Path, Record] | None,
+    digest: str | None,
+    *,
+    epochs_done: int = 0,
+    **known: Any,
 ) -> dict[str, Any]:
+    """The parts of a run; `digest` is that of its data today, if it is known."""
     folder, record = found or (None, None)
     status, unknown = (record.status, lacks_plugin(record)) if record else ({}, False)
     stale = record is not None and not unknown and not record.current
+    changed = record is not None and digest not in (None, record.dataset["digest"])
     more = [*["stale"] * stale, *["its plug-in is not loaded"] * unknown, *([f"{epochs_done} epochs done"] if epochs_done else [])]
+    more += [f"its data {'cannot be read' if digest == 'unreadable' else 'has changed'}"] * changed
     states = [*sorted(set(status.values())), *more]
     run = {"variant": variant, "dataset": dataset, "seeds": seeds, "fidelity": fidelity}
     made = {"epochs": record and record.values.get("epochs"), "key": record and record.key, "folder": folder and str(folder)}
@@ -84,13 +113,20 @@ def row(
     return run | state | made | known
 
 
+@lru_cache(maxsize=64)
+def published(data: str, metrics: tuple[str, ...]) -> set[str]:
+    """Names of these metrics in the records of a data set."""
+    from vae_variants.evaluation import METRICS
+
+    return {METRICS[name].published_for(data) for name in metrics}
+
+
 def lacks_plugin(record: Record) -> bool:
     """Whether a part or a metric of a record is not registered, so that nobody can tell whether it is stale."""
     from vae_variants.components import chosen
     from vae_variants.evaluation import METRICS
 
-    data = record.dataset["name"]
-    metrics = {m.published_for(data) for m in METRICS.values()}
+    metrics = published(record.dataset["name"], tuple(METRICS))
     parts = all(record.values[kind.key] in kind.registry for kind in chosen() if kind.key in record.values)
     return not parts or any(row["metric"] not in metrics for row in record.rows)
 
@@ -110,8 +146,9 @@ def show(rows: Sequence[dict[str, Any]], extra: str) -> None:
     out.print(table)
 
 
-def show_plan(specs: Sequence[RunSpec], store: Store, retry: str) -> None:
-    """What would run with that --retry, what its data is, and which data a run downloads first. Raises `UserError` for unreadable data."""
+def show_plan(specs: Sequence[RunSpec], store: Store, launch: Launch) -> None:
+    """What would run, how long, on which data, and what a run downloads first. Raises `UserError` for unreadable data."""
+    from vae_variants.cli.durations import duration
     from vae_variants.datasets.builtin import absent
     from vae_variants.harness.plan import is_due
     from vae_variants.harness.spec import look_again, prepared
@@ -119,10 +156,14 @@ def show_plan(specs: Sequence[RunSpec], store: Store, retry: str) -> None:
     lacking = {dataset: absent(dataset.partition("?")[0]) for dataset in {spec.dataset: None for spec in specs}}
     look_again(dataset for dataset, why in lacking.items() if not why)
     digests = {spec.identity: prepared(spec.dataset, spec.fidelity).digest for spec in specs if not lacking[spec.dataset]}
-    rows = suite_rows(specs, store, digests)
+    rows, records = suite_rows(specs, store), store.newest((spec.identity for spec in specs), digests)
     show(rows, "epochs")
-    records = store.newest((spec.identity for spec in specs), digests)
-    left = sum(spec.identity not in records or is_due(records[spec.identity][1], cast("Retry", retry)) for spec in specs)
-    print(f"{left} of {len(rows)} runs are left; nothing was run (--dry-run)")
-    for dataset, fidelity in dict.fromkeys((spec.dataset, spec.fidelity) for spec in specs):
-        print(lacking[dataset] or f"data {dataset}: {prepared(dataset, fidelity).described}")
+    retry = cast("Retry", launch.retry)
+    left = [spec for spec in specs if spec.identity not in records or is_due(records[spec.identity][1], retry)]
+    print(f"{len(left)} of {len(rows)} runs are left; nothing was run (--dry-run)")
+    pairs = dict.fromkeys((spec.dataset, spec.fidelity) for spec in specs)
+    data = {pair: prepared(*pair) for pair in pairs if not lacking[pair[0]]}
+    if left:
+        print(duration(left, data, store, launch.place.type))
+    for pair in pairs:
+        print(lacking[pair[0]] or f"data {pair[0]}: {data[pair].described}")

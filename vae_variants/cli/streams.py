@@ -1,25 +1,34 @@
-"""Output that fails is no failed run: a closed terminal, a full disk, or a console that lacks a character."""
+"""Output that fails is no failed run: a closed terminal, a full disk, or a console that lacks a character. No text controls a terminal."""
 
 import os
 import sys
 from contextlib import suppress
 from typing import Any, TextIO
 
+from vae_variants.registry import visible
+
 
 class Lenient:
-    """A stream that is silent after its first failure."""
+    """A stream that is silent after its first failure, and shows what controls a terminal as an escape such as `\\x1b`.
+
+    Tables and progress bars, which rich draws, go through `rich_proxied_file`: rich colours and moves, and its texts are `visible`.
+    """
 
     def __init__(self, stream: TextIO | None) -> None:
         self.stream: Any = stream or open(os.devnull, "w")  # noqa: SIM115  (None: it was closed when the program began)
         self.error: OSError | None = None
+        self.rich_proxied_file = Drawn(self)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
 
     def write(self, text: str) -> int:
+        self.draw(visible(text))
+        return len(text)
+
+    def draw(self, text: str) -> None:
         if self.error is None:
             self.attempt(self.stream.write, text)
-        return len(text)
 
     def flush(self) -> None:
         if self.error is None:
@@ -32,6 +41,16 @@ class Lenient:
             self.error = error
             with suppress(OSError, ValueError):  # what is still in its buffer goes nowhere
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+
+
+class Drawn:
+    """The stream for rich, which looks it up by the name of the attribute."""
+
+    def __init__(self, lenient: Lenient) -> None:
+        self.lenient, self.write = lenient, lenient.draw
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.lenient, name)
 
 
 def make_lenient() -> None:

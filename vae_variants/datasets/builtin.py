@@ -5,6 +5,7 @@ import math
 import pickle  # of one published file, by `Arrays` alone
 from collections.abc import Callable
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -147,18 +148,21 @@ def absent(name: str) -> str:
     return f"data set {name!r} is not complete: {missing}" if lacking else ""
 
 
-def downloaded_set(name: str, description: str, parts: Callable[..., tuple[Part, Part]], validation: int) -> None:
+def downloaded_set(name: str, description: str, parts: Callable[..., tuple[Part, Part]], validation: int, classes: str = "") -> None:
     def loader() -> Dataset:
         (images, labels), test = parts(*fetch(name, SOURCES[name]))
-        return split(name, images, labels, validation=validation, test=test)
+        return split(name, images, labels, classes=classes.split(), validation=validation, test=test)
 
     loader.__doc__ = description
     DATASETS.add(loader, name=name)
 
 
-downloaded_set("mnist", "70 000 handwritten digits of 28x28 grey pixels (LeCun, Cortes & Burges)", from_idx, validation=10_000)
-downloaded_set("fashion-mnist", "70 000 pictures of clothing, 28x28 grey pixels (Xiao, Rasul & Vollgraf 2017)", from_idx, validation=10_000)
-downloaded_set("kmnist", "70 000 cursive Japanese characters, 28x28 grey pixels (Clanuwat et al. 2018)", from_idx, validation=10_000)
-downloaded_set("emnist-letters", "handwritten letters, 28x28 grey pixels (Cohen et al. 2017)", from_letters, validation=14_800)
-downloaded_set("cifar10", "60 000 photographs of 32x32 colour pixels (Krizhevsky 2009)", from_parts, validation=5_000)
-downloaded_set("svhn", "house numbers, 32x32 colour pixels (Netzer et al. 2011)", from_parts, validation=7_000)
+CLOTHING = "T-shirt trouser pullover dress coat sandal shirt sneaker bag boot"
+OBJECTS = "airplane automobile bird cat deer dog frog horse ship truck"
+SYLLABLES, LETTERS = "o ki su tsu na ha ma ya re wo", " ".join(ascii_lowercase)
+downloaded_set("mnist", "70 000 handwritten digits of 28x28 grey pixels (LeCun, Cortes & Burges)", from_idx, 10_000)
+downloaded_set("fashion-mnist", "70 000 pictures of clothing, 28x28 grey pixels (Xiao, Rasul & Vollgraf 2017)", from_idx, 10_000, CLOTHING)
+downloaded_set("kmnist", "70 000 cursive Japanese characters, 28x28 grey pixels (Clanuwat et al. 2018)", from_idx, 10_000, SYLLABLES)
+downloaded_set("emnist-letters", "handwritten letters, 28x28 grey pixels (Cohen et al. 2017)", from_letters, 14_800, LETTERS)
+downloaded_set("cifar10", "60 000 photographs of 32x32 colour pixels (Krizhevsky 2009)", from_parts, 5_000, OBJECTS)
+downloaded_set("svhn", "house numbers, 32x32 colour pixels (Netzer et al. 2011)", from_parts, 7_000)

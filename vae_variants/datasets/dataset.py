@@ -19,6 +19,8 @@ SPLITS = ("train", "validation", "test")
 SPLIT_SEED = 0
 BINARISATION_SEED = 777  # of validation and test images
 CLASSES = 8  # that are listed with their counts
+NAMED = 32  # classes whose names a record keeps
+LONGEST = 100  # characters of such a name
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Dataset:
             largest = max(n[-1] for n in counts) / len(self.test)
             parts += [f"{100 * largest:.1f} % of the test images are of the largest class"]
         parts += [f"{self.copies} test images are exact copies of training images"] if self.copies else []
-        return "".join(c if c.isprintable() else "?" for c in "; ".join([*parts, *([self.read] if self.read else [])]))
+        return printable("; ".join([*parts, *([self.read] if self.read else [])]))
 
     @lru_cache(maxsize=2)  # noqa: B019  (keeps the last two data sets alive, and no more)
     def as_(self, support: Support) -> Data:
@@ -111,6 +113,13 @@ class Dataset:
         """One split as float32 (N, D) in [0, 1], independent of the model's support."""
         return getattr(self, name).float() / (self.levels - 1)
 
+    @cached_property
+    def on_dark(self) -> Self:
+        """These images, or their negatives if they are light on average: zeros around them are then their ground."""
+        if self.grey("train").mean() <= 0.5:
+            return self
+        return replace(self, **{name: self.levels - 1 - getattr(self, name) for name in SPLITS})
+
     def subset(self, train: int | None, evaluation: int | None) -> Self:
         """At most so many training images, and validation and test images each, at equal distances."""
         keep = {"train": train, "validation": evaluation, "test": evaluation}
@@ -124,7 +133,13 @@ class Dataset:
         """The description that a record keeps."""
         kept = {"name": self.name, "digest": self.digest, "shape": list(self.shape), "levels": self.levels}
         classes = None if self.classes is None else len(self.classes)
-        return {**kept, "sizes": self.sizes, "classes": classes, "described": self.described}
+        names = [printable(name, "`|")[:LONGEST] for name in (self.classes or ())[:NAMED]]
+        return {**kept, "sizes": self.sizes, "classes": classes, "class_names": names, "described": self.described}
+
+
+def printable(text: str, other: str = "") -> str:
+    """`text` with a question mark for each character that cannot be shown, or is one of the `other`."""
+    return "".join(c if c.isprintable() and c not in other else "?" for c in text)
 
 
 DATASETS: Registry[Callable[..., Dataset]] = Registry("data set")

@@ -105,7 +105,7 @@ def fd_cnn(e: Evaluation) -> float:
 
     Formula: |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), with mean and covariance of the 64 features of real and of generated images.
     Estimator: sample moments in float64. The features are the last hidden layer of a small convolutional network, trained on the training
-    images from a fixed seed and scaled to mean square 1. Its digest identifies it.
+    images from a fixed seed and scaled to mean square 1. Its digest identifies it. If images are light on average, it sees negatives.
     Sample size: the same n for every model: 1000 generated and 1000 test images, or fewer if the data set is smaller.
     Fails: biased upward by O(1/n), equally for all models; the baseline of real training images is the floor. Ignores what the classifier
     ignores. Not comparable with FID, nor across data sets or classifiers.

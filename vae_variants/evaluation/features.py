@@ -21,10 +21,11 @@ BATCH, STEPS, EPOCHS = 128, (300, 1500), 30
 class Classifier(nn.Module):
     """Three 3x3 convolutions (32, 64, 64 channels) with two poolings if the image is large enough, then `WIDTH` ReLU features.
 
-    No dropout and no batch statistics: the features of an image depend on that image alone.
+    No dropout and no batch statistics: the features of an image depend on that image alone. If `light`, `embed` takes their negatives.
     """
 
     scale: Tensor
+    light = False
 
     def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
@@ -69,7 +70,7 @@ class Classifier(nn.Module):
     def embed(self, x: Tensor) -> Tensor:
         """(N, D) -> (N, WIDTH) in float64, in chunks."""
         device = self.out.weight.device
-        return torch.cat([self.features(part.to(device)).double().cpu() for part in x.split(500)])
+        return torch.cat([self.features((1 - part if self.light else part).to(device)).double().cpu() for part in x.split(500)])
 
 
 in_use: weakref.WeakSet[Classifier] = weakref.WeakSet()
@@ -85,8 +86,10 @@ def weights() -> Iterator[Tensor]:
 def classifier(dataset: Dataset, most: int = STEPS[1]) -> tuple[Classifier, float]:
     """The classifier of a labelled data set and its test accuracy, trained on the training images from a fixed seed.
 
-    Adam, batches of 128, 30 epochs but at least 300 and at most 1500 steps, and never over `most`. Raises ValueError without labels.
+    Adam, batches of 128, 30 epochs but at least 300 and at most 1500 steps, and never over `most`. Images that are light on average and
+    their negatives have the same classifier. Raises ValueError without labels.
     """
+    light, dataset = dataset is not dataset.on_dark, dataset.on_dark
     if dataset.labels is None or dataset.classes is None:
         raise ValueError("a classifier needs labels")
     x, y = dataset.grey("train"), dataset.labels["train"]
@@ -108,6 +111,7 @@ def classifier(dataset: Dataset, most: int = STEPS[1]) -> tuple[Classifier, floa
             rate.step()
     model.eval().requires_grad_(False)
     model.rescale(x[:5000])
+    model.light = light
     in_use.add(model)
     test = dataset.grey("test")
     right = torch.cat([model(part).argmax(-1) for part in test.split(500)]) == dataset.labels["test"]

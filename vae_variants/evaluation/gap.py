@@ -142,8 +142,8 @@ def annealed_log_likelihood(e: Evaluation) -> float:
 
     Formula: log (1/C) sum_c w_c, log w = sum_t (b_{t+1} - b_t) (log p(x, z_t) - log s(z_t)), with s the start, q(z|x) or p(z), and
     z_{t+1} from z_t by a transition that leaves s^(1 - b) p(x, .)^b at b_{t+1} invariant.
-    Estimator: a lower bound, since E w = p(x). One trajectory of 10 leapfrog steps per temperature; pilot chains set the step sizes.
-    Latents are in units of the prior's standard deviation. The start is p(z) if q has no density at a given z. Over all test images:
+    Estimator: a lower bound, since E w = p(x). One trajectory of {LEAPFROG} leapfrog steps per temperature; pilot chains set the step
+    sizes. Latents are in units of the prior's standard deviation. The start is p(z) if q has no density at a given z. Over all test images:
     log_likelihood plus the mean difference to L_K over the annealed images.
     Sample size: `annealed_images` (100), `chains` (16), `temperatures` (1000); options `start` and `schedule`.
     Fails: too low if the chains move too fast for the posterior, which annealing_gap shows. Absent unless latents fill R^Z: on spheres and
@@ -189,7 +189,8 @@ def approximation_gap(e: Evaluation) -> float:
     """log p(x) by annealing, minus the ELBO with the best diagonal Gaussian q for each image
 
     Formula: log p(x) - ELBO[q*], q* the diagonal Gaussian of highest ELBO for that image.
-    Estimator: `local_steps` (300) Adam steps of 16 samples on mean and log scale of q from the encoder's; evaluated on 1000 new samples.
+    Estimator: `local_steps` (300) Adam steps of {DRAWS} samples on mean and log scale of q from the encoder's; evaluated on {FINAL_DRAWS}
+    new samples.
     Sample size: `annealed_images` (100).
     Fails: too low by what annealing misses; too high if the optimisation has not converged. Absent unless q is a diagonal Gaussian, the
     family over which it optimises.
@@ -203,7 +204,7 @@ def amortization_gap(e: Evaluation) -> float:
     """the ELBO with the best diagonal Gaussian q for each image, minus the ELBO with the encoder's q
 
     Formula: ELBO[q*] - ELBO[q].
-    Estimator: as for approximation_gap; both from the same 1000 samples (on a CPU).
+    Estimator: as for approximation_gap; both from the same {FINAL_DRAWS} samples (on a CPU).
     Sample size: `annealed_images` (100).
     Fails: too low if the optimisation of q* has not converged. Absent unless q is a diagonal Gaussian.
     Reference: Cremer, Li & Duvenaud 2018.

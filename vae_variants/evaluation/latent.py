@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vae_variants.evaluation.evaluation import Evaluation, spread
 from vae_variants.evaluation.metrics import Skip, metric
+from vae_variants.evaluation.units import ACTIVE, SAMPLES  # noqa: F401  (in the texts)
 from vae_variants.models.base import Encoder, Euclidean, GaussianPosterior, ScoredPosterior
 
 IMAGES = 10_000  # test images at most, where all pairs of them are looked at
@@ -25,9 +26,9 @@ PRECISION = 1e-6  # nats: what the expanded square of a difference may lose
 def active_units(e: Evaluation) -> float:
     """latent units of whose variance more than 1 % is due to the test image
 
-    Formula: number of units j with Var_x(E_q[z_j | x]) > 0.01 Var(z_j), Var(z_j) = Var_x(E_q[z_j | x]) + E_x Var_q(z_j | x).
+    Formula: number of units j with Var_x(E_q[z_j | x]) > {ACTIVE} Var(z_j), Var(z_j) = Var_x(E_q[z_j | x]) + E_x Var_q(z_j | x).
     Estimator: variance, with 1/N, over test images in the model's own pixels. Mean and variance of a diagonal Gaussian q are exact; those
-    of any other come from 16 samples of q, without bias.
+    of any other come from {SAMPLES} samples of q, without bias.
     Sample size: all test images.
     Fails: the threshold decides unless variances are far above or far below it, as is usual. The decoder may ignore an active unit. Absent
     without q(z|x) on R^Z: a deterministic encoder has no variance to compare with.
@@ -102,7 +103,7 @@ def mutual_information(e: Evaluation) -> float:
     Formula: I_q(x; z) = E_x E_q(z|x)[log q(z | x) - log q(z)], q(z) = E_x q(z | x).
     Estimator: mean_i log q(z_i | x_i) / ((1/N) sum_j q(z_i | x_j)), one sample z_i for each of N images, including j = i, in float64. Its
     expectation is at most I, and equals I if the N images are the whole population.
-    Sample size: all test images, at most 10 000; at most 2000 if q is no diagonal Gaussian.
+    Sample size: all test images, at most {IMAGES}; at most {SCORED} if q is no diagonal Gaussian.
     Fails: saturates within about a nat of log N; there it only says that I is at least that. Absent if q has no density at a given z, as
     after an autoregressive flow.
     Reference: Hoffman & Johnson 2016, ELBO surgery; van den Oord et al. 2018, Representation Learning with Contrastive Predictive Coding.
@@ -147,7 +148,7 @@ def total_correlation(e: Evaluation) -> float:
 
     Formula: E_q(z)[log q(z) - sum_j log q(z_j)], q(z) = E_x q(z | x) and q(z_j) its marginals.
     Estimator: q(z) is the mixture of q(z | x) over N test images, for which the mean over samples z of it is unbiased, in float64.
-    Sample size: at most 10 000 images in the mixture, 500 samples z.
+    Sample size: at most {IMAGES} images in the mixture, {CORRELATED} samples z.
     Fails: the mixture of few images is N separate bumps, whose units depend on each other. If mutual_information is near
     information_ceiling, the value is too high, by up to I - log N; compare models only below that. Absent unless q is a diagonal Gaussian:
     the marginals of any other have no closed form.
@@ -180,7 +181,7 @@ def clustering_score(e: Evaluation) -> float:
     Formula: (I(u; v) - E I) / (mean(H(u), H(v)) - E I) of classes u and clusters v, E I the expectation over random labellings of the
     same sizes: 0 by chance, 1 if they agree.
     Estimator: k-means with as many clusters as classes, best of 4 fixed starts, on standardised active latents of grey images.
-    Sample size: at most 2000 test images at equal distances.
+    Sample size: at most {CLUSTERED} test images at equal distances.
     Fails: k-means finds round clusters of similar size and misses other shapes. Standardising weighs all units equally.
     Reference: Vinh, Epps & Bailey 2010, Information Theoretic Measures for Clusterings Comparison.
     """

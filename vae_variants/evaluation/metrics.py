@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
+from typing import Any
 
 from vae_variants.evaluation.evaluation import Evaluation
 from vae_variants.isolation import Snapshot
@@ -98,6 +99,16 @@ def labelled_notes(text: str) -> dict[str, str]:
     return found
 
 
+def with_constants(text: str, known: Mapping[str, Any]) -> str:
+    """The text with the values of the constants that it names."""
+
+    def value(found: re.Match[str]) -> str:
+        number = known[found[1]]
+        return f"{number:g}" if number < 10_000 else f"{number:_}".replace("_", " ")
+
+    return re.sub(r"\{([A-Z][A-Z_]+)\}", value, text)
+
+
 def metric(
     *,
     needs: tuple[type, ...] = (),
@@ -110,7 +121,7 @@ def metric(
 ) -> Callable[[Callable[[Evaluation], float]], Callable[[Evaluation], float]]:
     """Decorator that registers a function of an `Evaluation` as a metric.
 
-    The first line of the docstring is the description; labelled paragraphs are its `NOTES`.
+    The first line of the docstring is the description; labelled paragraphs are its `NOTES`. `{LIMIT}` stands for a constant of the module.
 
     Args:
         needs, kind, applies, published: As in `Metric`.
@@ -127,7 +138,7 @@ def metric(
         raise ValueError(f"better is one of {BETTER}, kind one of {KINDS}")
 
     def register(fn: Callable[[Evaluation], float]) -> Callable[[Evaluation], float]:
-        text, key = inspect.getdoc(fn) or "", name or fn.__name__
+        text, key = with_constants(inspect.getdoc(fn) or "", fn.__globals__), name or fn.__name__
         first, notes = text.split("\n")[0], labelled_notes(text)
         found = Metric(key, fn, needs, unit, better, kind, applies, first, notes, published or key, fn.__module__)
         METRICS.add(found, name=key, source=fn)

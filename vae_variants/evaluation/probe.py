@@ -113,9 +113,9 @@ def probe_accuracy(e: Evaluation) -> float:
     Formula: share of test images whose class is argmax_c (w_c . s(z) + b_c), with s(z) = (z - mean) / std over the training images;
     w and b minimise C sum_i -log softmax(w s(z_i) + b)_{y_i} + |w|^2 / 2.
     Estimator: latents of grey images (a VAE's posterior mean) without inactive units. L-BFGS to a largest derivative of 1e-5. C runs from
-    10^-4 to 10^4 in powers of 10, warm-started, until two in a row (from 0.1 on) do not improve the validation accuracy, or a fit does not
-    converge; ties go to the higher log-probability. One last fit uses training and validation images with that C.
-    Sample size: at most 10 000 training images and all validation images to choose C; all of both for the last fit. With 10 000 test
+    10^-4 to 10^4 in powers of 10, warm-started, until two in a row (from {WEAK} on) do not improve the validation accuracy, or a fit does
+    not converge; ties go to the higher log-probability. One last fit uses training and validation images with that C.
+    Sample size: at most {SEARCH} training images and all validation images to choose C; all of both for the last fit. With 10 000 test
     images and an accuracy of 0.9, the standard error is 0.003.
     Fails: meaningless alone: compare it with raw pixels, PCA and a random encoder of as many units. Latents of different size cannot be
     compared. C may be slightly too small for all images. Without an active unit it is the share of the most frequent training class.

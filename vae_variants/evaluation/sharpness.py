@@ -73,8 +73,11 @@ def filtered(images: Tensor, shape: tuple[int, int, int]) -> float:
 
 @lru_cache(maxsize=4)
 def calibration(dataset: Dataset, median: bool = False) -> tuple[float, ...]:
-    """Median sharpness of the real test images after each blur of `SIGMAS` pixels, then a median filter if `median`."""
-    real, measure = real_images(dataset), filtered if median else typical
+    """Median sharpness of the real test images after each blur of `SIGMAS` pixels, then a median filter if `median`.
+
+    Images that are light on average are blurred as negatives: zeros around them would be a sharp frame.
+    """
+    real, measure = real_images(dataset.on_dark), filtered if median else typical
     return tuple(accumulate((measure(blurred(real, dataset.shape, sigma), dataset.shape) for sigma in SIGMAS), min))
 
 
@@ -116,8 +119,8 @@ def sharpness_ratio(e: Evaluation) -> float:
 
     Formula: median sharpness of samples / median sharpness of real images.
     Estimator: both medians over images.
-    Sample size: the preset's number of generated images (1000), and at most 1000 test images.
-    Fails: as sharpness. Above 1.5 the report calls it noise: no real image is that much sharper, but binarised ones are.
+    Sample size: the preset's number of generated images (1000), and at most {REAL} test images.
+    Fails: as sharpness. Above {SHARPEST} the report calls it noise: no real image is that much sharper, but binarised ones are.
     Reference: none
     """
     return sharpness(e) / calibration(e.dataset)[0]
@@ -128,8 +131,10 @@ def blur_sigma(e: Evaluation) -> float:
     """the Gaussian blur that makes real test images as unsharp as the samples; 3 means 3 or more
 
     Formula: max(s1, s2): real images blurred by s1 are as sharp as the samples, and by s2 if a 3x3 median filter is applied to both.
-    Estimator: sharpness of real images blurred by 0, 0.1, ..., 3 pixels, interpolated linearly in its logarithm.
-    Sample size: the preset's number of generated images (1000), and at most 1000 test images. Values under 0.4 become 0 as unresolved.
+    Estimator: sharpness of real images, in zeros, blurred by 0, 0.1, ..., 3 pixels, interpolated linearly in its logarithm. If real images
+    are light on average, their negatives are blurred.
+    Sample size: the preset's number of generated images (1000), and at most {REAL} test images. Values under {RESOLVED} become 0 as
+    unresolved.
     Fails: noise on blurred images lowers s1 but hardly s2; 1 pixel with noise of 0.1 still gives 0.8 to 0.9. Binarised samples look sharp
     by both; only sharpness_ratio reveals them. Low contrast counts as blur.
     Reference: none
@@ -145,9 +150,9 @@ def noise_ratio(e: Evaluation) -> float:
 
     Formula: (sharpness after / before the filter, samples) / (the same of real images).
     Estimator: medians over images of each sharpness.
-    Sample size: the preset's number of generated images (1000), and at most 1000 test images.
-    Fails: blur raises it and can hide weak noise. Noise in blocks of 2x2 or larger passes, and so do small binarised images. Below 0.81 the
-    report calls the sharpness noise.
+    Sample size: the preset's number of generated images (1000), and at most {REAL} test images.
+    Fails: blur raises it and can hide weak noise. Noise in blocks of 2x2 or larger passes, and so do small binarised images. Below {NOISE}
+    the report calls the sharpness noise.
     Reference: none
     """
     check(e)
@@ -183,7 +188,7 @@ def reconstruction_sharpness_ratio(e: Evaluation) -> float:
 
     Formula: median sharpness of decoder means at the latents of grey test images / median sharpness of those images.
     Estimator: medians over images; reconstructions are clamped to [0, 1].
-    Sample size: all test images, against at most 1000 of them.
+    Sample size: all test images, against at most {REAL} of them.
     Fails: as sharpness; a model that reconstructs with noise can reach 1.
     Reference: none
     """

@@ -125,7 +125,7 @@ def timing(unit: str, better: str, applies: Callable[[Evaluation], bool]) -> Cal
             def value(e: Evaluation, method: Method = method) -> float:
                 return measure(e, method)
 
-            value.__doc__ = (measure.__doc__ or "").format(doing=method.doing, one=method.one)
+            value.__doc__ = (measure.__doc__ or "").replace("{doing}", method.doing).replace("{one}", method.one)
             metric(needs=(method.need,), unit=unit, better=better, applies=applies, name=f"{name}_{measure.__name__}")(value)
 
     return register
@@ -133,13 +133,13 @@ def timing(unit: str, better: str, applies: Callable[[Evaluation], bool]) -> Cal
 
 @timing("images/s", "higher", trained)
 def images_per_second(e: Evaluation, method: Method) -> float:
-    """throughput of {doing}, in batches of 100
+    """throughput of {doing}, in batches of {BATCH}
 
     Formula: images / seconds of one call.
-    Estimator: median over at least 3 calls in 0.05 s, after one warm-up call; GPU calls are synchronised. Measured again, up to 3 times
-    in all, if calls differ widely or single images are faster, as while another program runs.
-    Sample size: calls of 100 images by one seed; of the first 100 test images for encoding.
-    Fails: holds for this machine, its load and this batch size. A call over 5 s is timed once.
+    Estimator: median over at least 3 calls in 0.05 s, after one warm-up call; GPU calls are synchronised. Measured again, up to {TRIES}
+    times in all, if calls differ widely or single images are faster, as while another program runs.
+    Sample size: calls of {BATCH} images by one seed; of the first {BATCH} test images for encoding.
+    Fails: holds for this machine, its load and this batch size. A call over {SLOW} s is timed once.
     Reference: none
     """
     batch = min(BATCH, len(e.test)) if method.need is Encoder else BATCH

@@ -82,7 +82,7 @@ class Cluster(Engine):
         before, files = store.get(run.spec, run.key), store.packed(store.folder(run.spec, run.key), {})
         if self.settings.fresh:  # only with files of this attempt
             files = {name: files[name] for name in task.returned & set(files)}
-        settings = self.settings._replace(store=Store(""), fresh=False)
+        settings = self.settings._replace(store=Store("", self.settings.store.latest), fresh=False)
         remote = RemoteTask(run, settings, files, before, self.plugin_texts, self.capacity, self.cpus, self.auto_memory, run.spec.code)
         task.times += 1
         task.stream = self.remote.remote(remote, self.images[run.spec.dataset, run.spec.fidelity])

@@ -142,11 +142,14 @@ class Workers(Engine):
     def collect(self, tasks: list[Worker]) -> Iterator[tuple[Worker, Record]]:
         ready = wait([worker.pipe for worker in tasks], TICK)
         for worker in list(tasks):
-            match worker.receive() if worker.pipe in ready else worker.exceeded():
-                case Losses() as found:
-                    self.watcher.losses(worker.run.spec, found)
-                case (int(done), int(of)):
-                    self.watcher.epoch(worker.run.spec, done, of)
+            found = worker.receive() if worker.pipe in ready else None
+            if isinstance(found, Losses):
+                self.watcher.losses(worker.run.spec, found)
+                found = None
+            elif isinstance(found, tuple) and not isinstance(found, Failure):
+                self.watcher.epoch(worker.run.spec, *found)
+                found = None
+            match found or worker.exceeded():  # a limit holds although there is always news
                 case UserError() as error:
                     raise error
                 case Record() as record:

@@ -97,7 +97,7 @@ def write_record(
         seconds=round(seconds, 3),
         code=spec.code,
         **parts,
-    )
+    ).after(settings.store.latest)
     if write:
         settings.store.put(settings.store.folder(spec, run.key), record)
     else:

@@ -18,6 +18,7 @@ from torch import Tensor
 from vae_variants.registry import UserError
 
 SEALED = re.compile(r',\n "digest": "([0-9a-f]{64})"\n}\n', re.ASCII)
+TRIES = 20  # to write a file
 BLANK = "0" * 64  # stands for the digest of a tensor file while that digest is computed
 LOCKLESS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 DAMAGE = (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError)  # raised by `unpacked`
@@ -90,19 +91,25 @@ def read_file(path: Path) -> bytes | None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Writes all of `content` or nothing: temporary name, fsync, rename, fsync of the folder."""
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    """Writes all of `content` or nothing: temporary name, fsync, rename, fsync of the folder.
+
+    Where locks have no effect, another command may take the temporary file for one that was left behind. Then it is written again.
+    """
     with store_errors("write", path):
-        try:
-            with open(temporary, "xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-            sync_folder(path.parent)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        for left in reversed(range(TRIES)):
+            temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+            try:
+                with open(temporary, "xb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, path)
+                sync_folder(path.parent)
+                return
+            except OSError as error:
+                temporary.unlink(missing_ok=True)
+                if not (left and isinstance(error, FileNotFoundError)):
+                    raise
 
 
 def set_aside(path: Path, reason: str) -> None:
@@ -152,10 +159,10 @@ def unpacked(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     return load(content), {k: v for k, v in metadata.items() if k not in ("digest", "sealed")}
 
 
-def header_matches(path: Path, **expected: str) -> bool:
-    """Whether the metadata of a tensor file contain `expected`. Reads the header only."""
+def metadata_of(path: Path) -> dict[str, str]:
+    """The metadata of a tensor file, empty if it is none. Reads the header only."""
     try:
         with safe_open(path, "pt") as file:
-            return expected.items() <= (file.metadata() or {}).items()
+            return dict(file.metadata() or {})
     except (OSError, SafetensorError):
-        return False
+        return {}

@@ -52,7 +52,8 @@ def run_all(
     keys = [spec.key() for spec in specs]  # loads the data: a download happens once, before any child process
     exact = {key: store.get(spec, key) for spec, key in zip(specs, keys, strict=True)}
     missing = {spec.identity: prepared(spec.dataset, spec.fidelity).digest for spec, key in zip(specs, keys, strict=True) if not exact[key]}
-    of_older_code = store.newest(missing, missing) if missing else {}
+    due = missing or any(is_due(record, retry) for record in exact.values() if record)
+    of_older_code = store.newest(missing, missing) if due else {}  # which also tells the order of new records
     records, pending = dict[str, Record](), dict[str, PendingRun]()
     for spec, key in zip(specs, keys, strict=True):
         own = exact[key]
@@ -69,6 +70,7 @@ def run_all(
         for found in made:
             if found is not None:
                 records[found.key] = found
+                store.latest = max(store.latest, found.order)
                 watcher.end(pending[found.key].spec, found, False)
     return [records[key] for key in keys]
 

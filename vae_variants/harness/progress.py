@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from vae_variants.harness.engines import Engine, InProcess
 from vae_variants.harness.protocols import Watcher
 from vae_variants.harness.record import Record
 from vae_variants.harness.spec import RunSpec, prepared
 from vae_variants.models.base import MODELS, MeanSampler
+from vae_variants.registry import visible
 
-out = Console(width=None if sys.stdout.isatty() else 240, highlight=False, markup=False)  # labels have brackets
 HEADLINES = {  # metric -> column, short enough for 80 characters in all
     "elbo": "ELBO",
     "log_likelihood": "log p(x)",
@@ -24,6 +26,19 @@ HEADLINES = {  # metric -> column, short enough for 80 characters in all
     "sharpness_ratio": "sharp",
     "probe_accuracy": "probe",
 }
+
+
+class Terminal(Console):
+    """A console on which no text can control the terminal. Labels have brackets, so that there is no markup."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(visible(text), **options)
+
+
+out = Terminal(width=None if sys.stdout.isatty() else 240)
 
 
 class Log(Watcher):
@@ -36,7 +51,7 @@ class Log(Watcher):
 
     def __init__(self, specs: Sequence[RunSpec], engine: Engine | None = None) -> None:
         self.engine, self.first, self.told_of_waiting = engine, True, False
-        self.console = Console(file=sys.stderr, highlight=False, markup=False, soft_wrap=True, quiet=self.quiet)
+        self.console = Terminal(file=sys.stderr, soft_wrap=True, quiet=self.quiet)
         self.total, self.number, self.done = len(specs), 0, 0.0
         self.running: dict[str, tuple[str, float]] = {}  # identity -> description, and how much of its work is done
         left = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
@@ -72,7 +87,7 @@ class Log(Watcher):
 
     def update(self, description: str | None = None) -> None:
         completed = self.done + sum(work for _, work in self.running.values())
-        self.progress.update(self.task, completed=completed, description=description)
+        self.progress.update(self.task, completed=completed, description=description and visible(description))
 
     def end(self, spec: RunSpec, record: Record, reused: bool) -> None:
         self.number, self.done = self.number + 1, self.done + spec.work

@@ -60,7 +60,7 @@ def make_remotely(task: RemoteTask, images: Dataset) -> Iterator[tuple[tuple[int
     if task.run.spec.code != task.code:
         raise UserError(f"code differs on {socket.gethostname()}: install the same vae-variants and plug-ins as on this machine there")
     with tempfile.TemporaryDirectory(dir=scratch()) as root:
-        store, seen, last, told = Store(Path(root) / "runs"), dict[str, float](), LastEpoch(), time.monotonic()
+        store, seen, last, told = Store(Path(root) / "runs", task.settings.store.latest), dict[str, float](), LastEpoch(), time.monotonic()
         folder = store.folder(task.run.spec, task.run.key)
         if task.before is not None:  # how often it was interrupted counts
             store.put(folder, task.before)

@@ -184,29 +184,29 @@ def train(training: Training, run: PendingRun, settings: Settings, watcher: Watc
         watcher.epoch(spec, training.epoch, epochs)
         watcher.losses(spec, Losses(training.epoch, curves))
     saved, pending = time.perf_counter(), dict[str, torch.Tensor]()
-
-    def state_now() -> dict[str, torch.Tensor]:
-        return training.state() | {f"curves/{name}": torch.tensor(rows, dtype=torch.float64) for name, rows in curves.items()}
+    end = math.inf if settings.timeout is None else saved + settings.timeout - sum(training.seconds)
 
     def keep(state: dict[str, torch.Tensor]) -> None:
         nonlocal saved, pending
-        save_tensors(path, state, key=run.key, identity=spec.identity)
+        rows = {f"curves/{name}": torch.tensor(found[: int(state["epoch"])], dtype=torch.float64) for name, found in curves.items()}
+        save_tensors(path, state | rows, key=run.key, identity=spec.identity)
         saved, pending = time.perf_counter(), {}
 
     def after_step() -> None:
-        if time.perf_counter() - saved > CHECKPOINT_SECONDS:
-            keep(state_now())
+        now = time.perf_counter()
+        if now - saved > CHECKPOINT_SECONDS or now > end:
+            keep(training.state())
+        if now > end:
+            raise TimedOut(f"training took longer than {settings.timeout:g} s")
 
     try:
         while training.players and training.epoch < epochs and len(training.diverged) < len(spec.seeds):
             found = training.run_epoch(after_step)
             for name, row in found.items():
                 curves.setdefault(name, []).append(row)
-            pending = {name: tensor.clone() for name, tensor in state_now().items()}
+            pending = {name: tensor.clone() for name, tensor in training.state().items()}
             watcher.epoch(spec, training.epoch, epochs)
             watcher.losses(spec, Losses(training.epoch, {name: [row] for name, row in found.items()}))
-            if settings.timeout is not None and sum(training.seconds) > settings.timeout:
-                raise TimedOut(f"training took longer than {settings.timeout:g} s")
             age = time.perf_counter() - saved
             if age > (CHECKPOINT_SECONDS / 6 if training.epoch == epochs else CHECKPOINT_SECONDS):
                 keep(pending)

@@ -3,12 +3,14 @@
 import copy
 import hashlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from vae_variants.components import foreign_files
 from vae_variants.datasets import DATASETS, Dataset, load_dataset, version
+from vae_variants.datasets.builtin import absent
 from vae_variants.datasets.dataset import handed_out
 from vae_variants.evaluation import fidelity
 from vae_variants.harness.fingerprint import fingerprint
@@ -43,7 +45,7 @@ class RunSpec:
     def label(self) -> str:
         return self.configuration.label
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """Everything that decides the numbers, except the content of the images and the code."""
         found = {"schema": MEANING, "values": identifying(self.configuration.values), "dataset": self.dataset}
@@ -104,6 +106,15 @@ def look_again(names: Iterable[str]) -> None:
     if any(seen.get(name) != now for name, now in found.items()):
         prepared.cache_clear()
     seen.update(found)
+
+
+def digest_today(dataset: str, fidelity_name: str) -> str | None:
+    """Digest of the data as it lies on disk today. None if it cannot be read. Downloads nothing."""
+    with suppress(UserError):
+        if not absent(dataset.partition("?")[0]):
+            look_again([dataset])
+            return prepared(dataset, fidelity_name).digest
+    return None
 
 
 def receive_dataset(spec: RunSpec, dataset: Dataset) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,17 @@ from torch import Tensor
 from typing_extensions import TypedDict  # pydantic refuses that of `typing` before Python 3.12
 
 from vae_variants.harness.files import (
-    header_matches,
     load_tensors,
     load_with_metadata,
     make_folder,
+    metadata_of,
     read_file,
     replace_file,
     seal,
     set_aside,
     unseal,
 )  # fmt: skip
-from vae_variants.harness.record import NewerSchema, Record, identity_of
+from vae_variants.harness.record import NewerSchema, Record, beginning_of
 from vae_variants.harness.spec import RunSpec
 from vae_variants.harness.validation import Int, first_error, parse_json
 from vae_variants.registry import UserError, user_path
@@ -58,14 +59,17 @@ def named(shown: str, whole: str) -> str:
     """`shown` as part of a file name, with a short digest of `whole` unless it says all of that."""
     name = slug(shown)
     told = re.sub(r"[?,:]", "-", whole) == name
-    return name if told else f"{name[:73]}-{hashlib.sha256(os.fsencode(whole)).hexdigest()[:6]}"
+    return name if told else f"{name[:69]}-{hashlib.sha256(os.fsencode(whole)).hexdigest()[:10]}"
 
 
 class Store:
-    """Run folders `ROOT/<data set>/<label>-<key>/`. The label is for people; the key identifies the run."""
+    """Run folders `ROOT/<data set>/<label>-<key>/`. The label is for people; the key identifies the run.
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = user_path(root)
+    `latest` is the greatest order of a record that was seen here. A new record gets a greater one.
+    """
+
+    def __init__(self, root: str | Path, latest: int = 0) -> None:
+        self.root, self.latest = user_path(root), latest
 
     def locate(self, spec: RunSpec, key: str) -> Path:
         """The run's folder, whether it exists or not."""
@@ -115,11 +119,13 @@ class Store:
             raise UserError(f"{str(path)!r} is {error}: update vae-variants, or name another folder with --runs") from error
         return record if record is not None and record.key == key and record.identity == spec.identity else None
 
-    def epochs_done(self, spec: RunSpec) -> int:
-        """Epochs in the checkpoint of an interrupted run. Needs no data."""
-        paths = (self.root / slug(spec.dataset)).glob(f"*/{CHECKPOINT}")
-        states = [load_tensors(path) for path in paths if header_matches(path, identity=spec.identity)]
-        return max((int(state["epoch"]) for state in states if state is not None and "epoch" in state), default=0)
+    def epochs_done(self, specs: Iterable[RunSpec]) -> Counter[str]:
+        """Epochs in the checkpoint of each interrupted run, by identity. Needs no data."""
+        wanted, found = {spec.identity: slug(spec.dataset) for spec in specs}, Counter[str]()
+        for path in (path for name in sorted(set(wanted.values())) for path in self.root.glob(f"{name}/*/{CHECKPOINT}")):
+            if (identity := metadata_of(path).get("identity", "")) in wanted and (state := load_tensors(path)) and "epoch" in state:
+                found[identity] = max(found[identity], int(state["epoch"]))
+        return found
 
     def trained(self, spec: RunSpec, key: str, training_key: str, code: str = "") -> tuple[dict[str, Tensor], dict[str, str]] | None:
         """Models of this run, or else the latest ones of another run that shares its training: tensors and metadata.
@@ -129,27 +135,24 @@ class Store:
         wanted = {"training": training_key, **({"code": code} if code else {})}
         own = self.locate(spec, key) / MODEL
         others = sorted((self.root / slug(spec.dataset)).glob(f"*/{MODEL}"), key=modified, reverse=True)
-        paths = (own, *(path for path in others if header_matches(path, **wanted)))
+        paths = (own, *(path for path in others if wanted.items() <= metadata_of(path).items()))
         found = (load_with_metadata(path, **wanted) for path in paths)
         return next((state for state in found if state is not None), None)
 
     def newest(self, wanted: Iterable[str], digests: Mapping[str, str] | None = None) -> dict[str, tuple[Path, Record]]:
-        """For each identity in `wanted`, its folder and record: the latest one of today's code, or else the latest one.
+        """For each identity in `wanted`, its folder and record: the newest one of today's code, or else the newest one.
 
         `digests` maps an identity to the digest of its data, if that is known.
         """
-        found = {}
-        for identity, known in self.candidates(wanted).items():
-            wanted_digest = (digests or {}).get(identity)
-            if fitting := [pair for pair in known if wanted_digest in (None, pair[1].dataset["digest"])]:
-                found[identity] = max(fitting, key=lambda pair: (pair[1].current, pair[1].started))
-        return found
+        return newest_of(self.candidates(wanted), digests or {})
 
     def candidates(self, wanted: Iterable[str]) -> dict[str, list[tuple[Path, Record]]]:
         """For each identity in `wanted`, every folder and record. Other records are not read beyond their beginning."""
         identities, found = set(wanted), dict[str, list[tuple[Path, Record]]]()
         for path in sorted(self.root.glob(f"*/*/{RECORD}")):
-            if (glimpse := beginning(path)) is not None and glimpse not in identities:
+            glimpse, order = beginning(path)
+            self.latest = max(self.latest, order)
+            if glimpse is not None and glimpse not in identities:
                 continue
             record = self.read(path)
             if record is not None and (identity := record.identity) in identities:
@@ -206,13 +209,23 @@ class Store:
         return found[0]
 
 
-def beginning(path: Path) -> str | None:
-    """Identity of a record from the beginning of its file; None if that does not tell."""
+def newest_of(known: Mapping[str, list[tuple[Path, Record]]], digests: Mapping[str, str]) -> dict[str, tuple[Path, Record]]:
+    """The newest of the `candidates` of each identity; see `Store.newest`."""
+    found = {}
+    for identity, pairs in known.items():
+        if fitting := [pair for pair in pairs if digests.get(identity) in (None, pair[1].dataset["digest"])]:
+            found[identity] = fitting[0] if len(fitting) == 1 else max(fitting, key=lambda pair: (pair[1].current, pair[1].age))
+    return found
+
+
+def beginning(path: Path) -> tuple[str | None, int]:
+    """Identity and order of a record from the beginning of its file. If that does not tell: None, and the time of the file."""
     try:
         with open(path, encoding="utf-8") as file:
-            return identity_of(file.read(BEGINNING))
+            identity, order = beginning_of(file.read(BEGINNING))
+            return identity, int(os.fstat(file.fileno()).st_mtime * 1e6) if order is None else order
     except (OSError, UnicodeDecodeError):
-        return None
+        return None, 0
 
 
 def modified(path: Path) -> float:

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from vae_variants import isolation
 from vae_variants.datasets import Dataset
@@ -43,6 +43,7 @@ from vae_variants.registry import UserError
 SPAWN = multiprocessing.get_context("spawn")
 NUMBERS = itertools.count()
 GRACE = 10.0  # seconds that a process has to end by itself
+PAUSE = 0.1  # seconds between two looks at the memory of a run
 FRAMES = 12  # of a traceback
 START = 120.0  # seconds that a run has to begin, at least, if its time is limited
 OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT}  # signals that others send
@@ -107,7 +108,7 @@ class Worker:
         self.job = Job(run, settings, code, prepared(spec.dataset, spec.fidelity).digest, jobs, threads, images, partial, record)
         self.started, self.epochs, self.kills = datetime.now(UTC), (0, 0), out_of_memory_kills()
         self.began: float | None = None
-        self.given = self.looked = time.monotonic()
+        self.given = self.looked = self.weighed = time.monotonic()
         with suppress(OSError):  # the child is dead; `receive` says how it died
             self.pipe.send(self.job)
 
@@ -140,7 +141,7 @@ class Worker:
     def exceeded(self) -> Failure | None:
         """Ends a child that takes more than it may; also notices one that died while a process it started holds the pipe."""
         now, timeout, memory = self.now(), self.job.settings.timeout, self.job.settings.memory
-        if self.process.exitcode is not None and not self.pipe.poll():
+        if self.died() and not self.pipe.poll():
             return self.gone()
         if timeout is not None:
             least = max(timeout, START)
@@ -148,39 +149,56 @@ class Worker:
                 return self.too_long(f"did not begin within {least:g} s")
             if self.began is not None and now - self.began > timeout:
                 return self.too_long(f"took longer than {timeout:g} s")
-        if memory is not None and (used := resident_bytes(self.process.pid or 0)) > memory:
-            return self.end(Failure("oom", f"took {format_bytes(used)} of memory; {format_bytes(memory)} are allowed"))
+        if memory is not None and now >= self.weighed + PAUSE:
+            self.weighed = now
+            if (used := resident_bytes(self.process.pid or 0)) > memory:
+                return self.end(Failure("oom", f"took {format_bytes(used)} of memory; {format_bytes(memory)} are allowed"))
         return None
 
     def too_long(self, reason: str) -> Failure:
-        os.kill(self.process.pid or 0, signal.SIGUSR1)  # the child writes its traceback
-        time.sleep(0.2)
+        if self.known():
+            os.kill(self.process.pid or 0, signal.SIGUSR1)  # the child writes its traceback
+            time.sleep(0.2)
         return self.end(Failure("timeout", reason))
 
     def gone(self) -> Failure | None:
         """How a child ended that closed its pipe. One that had died before it began this run is replaced without a failure."""
-        code = self.wait(time.monotonic() + GRACE)
+        died = self.wait(time.monotonic() + GRACE)
+        self.kill()
         if self.runs_made and self.began is None:
             self.end(Failure("", ""))
             self.spawn()
             self.give(self.run, self.job.settings, self.job.jobs, self.job.threads, self.job.record)
             return None
-        if code is None:
+        if not died or (code := self.process.exitcode) is None:
             return self.end(Failure("error", "the process of this run closed its files and went on"))
         return self.end(failure_of_exit(code, out_of_memory_kills() > self.kills))
 
-    def wait(self, until: float) -> int | None:
-        """The exit code, or None at the time `until`. (`Process.join` hangs if the child has closed its descriptors.)"""
-        while self.process.exitcode is None and time.monotonic() < until:
+    def known(self) -> bool:
+        """Whether the process id is still that of the child: it runs, or nobody has asked how it ended."""
+        return state(self.process) != "forgotten"
+
+    def died(self) -> bool:
+        """Whether the child has ended. Does not ask how, so that its process id stays its own."""
+        return state(self.process) != "runs"
+
+    def wait(self, until: float) -> bool:
+        """Whether the child has ended by the time `until`. (`Process.join` hangs if the child has closed its descriptors.)"""
+        while not (died := self.died()) and time.monotonic() < until:
             time.sleep(0.01)
-        return self.process.exitcode
+        return died
+
+    def kill(self) -> None:
+        """Kills the child and what it has started."""
+        if self.known():  # else another program may have the number by now
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid or 0, signal.SIGKILL)
+        self.process.kill()
+        end_marked(self.mark)
 
     def end(self, failure: Failure) -> Failure:
         """Kills the child and what it has started, and adds its last words to the failure."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid or 0, signal.SIGKILL)
-        self.process.kill()
-        end_marked(self.mark)
+        self.kill()
         self.process.join()
         self.pipe.close()
         if self.last_words.closed:  # it was ended before
@@ -188,6 +206,17 @@ class Worker:
         with self.last_words as words:
             words.seek(0)
             return failure._replace(traceback=failure.traceback or innermost_frames(words.read()))
+
+
+def state(process: multiprocessing.process.BaseProcess) -> Literal["runs", "ended", "forgotten"]:
+    """Whether a child runs, has ended, or has also been asked how: then the system may give its number to another program."""
+    if (peek := getattr(os, "waitid", None)) is None:  # macOS before Python 3.13
+        return "runs" if process.exitcode is None else "forgotten"
+    try:
+        found = peek(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return "forgotten"
+    return "runs" if found is None else "ended"
 
 
 def failure_of_exit(code: int, memory: bool = False) -> Failure:

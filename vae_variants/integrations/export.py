@@ -61,7 +61,7 @@ def find_run(name: str, store: Store, dataset: str | None = None, seed: int | No
     if len({r.identity for r in runs}) > 1:
         how = "choose by --dataset, or name one" if len({r.dataset["name"] for r in runs}) > 1 else "name one"
         raise UserError(f"{len(runs)} runs are called {name!r}; {how} by its key: {'; '.join(told_apart(runs))}")
-    return max(found, key=lambda item: item[1].started)
+    return max(found, key=lambda item: item[1].age)
 
 
 def told_apart(records: Sequence[Record]) -> list[str]:

@@ -63,6 +63,10 @@ def sampler(obj: Any) -> str:
     return class_fault(obj, LatentSampler) or options_fault(obj, ("latent",))
 
 
+def owns_texts(owns: Any) -> bool:
+    return isinstance(owns, tuple) and len(owns) > 0 and all(isinstance(start, str) for start in owns)
+
+
 @MODELS.validator
 def model(obj: Any) -> str:
     if fault := class_fault(obj, Model):
@@ -74,8 +78,8 @@ def model(obj: Any) -> str:
         return f"does not say whether its log_prob is exact; write exact = True, or False for a bound, in class {name}"
     if not isinstance(obj.players, tuple) or not all(isinstance(player, Player) for player in obj.players):
         return f"has players that are none; write players = (Player(), ...) in class {name}"
-    if wrong := [player.prefix for player in obj.players if not isinstance(player.prefix, str)]:
-        return f"has a player with the prefix {wrong[0]!r}; give one text that begins the names of its parameters, such as 'generator.'"
+    if wrong := [player.owns for player in obj.players if not owns_texts(player.owns)]:
+        return f"has a player that owns {wrong[0]!r}; give a tuple of texts that begin the names of its parameters, such as ('generator.',)"
     if absent := [player.loss for player in obj.players if not callable(getattr(obj, player.loss, None))]:
         return f"has no method {absent[0]!r}, which a player minimises; write def {absent[0]}(self, x, t) in class {name}"
     return options_fault(obj, ("shape", *(part.key for part in parts() if part.build and takes(obj, part.key))))

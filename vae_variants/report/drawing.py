@@ -175,15 +175,16 @@ def limits(
     return (10 ** (low - room), 10 ** (high + room)) if log else (low - room, high + room)
 
 
-def scale(ax: Axes, way: str, ends: tuple[float, float], log: bool = False, most: int = 5, name: str = "") -> None:
-    """Limits, ticks, numbers and name of the axis `x` or `y`."""
+def scale(ax: Axes, way: str, ends: tuple[float, float], log: bool = False, most: int = 5, name: str = "", whole: bool = False) -> None:
+    """Limits, ticks, numbers and name of the axis `x` or `y`; ticks at whole numbers if `whole`."""
     axis = ax.xaxis if way == "x" else ax.yaxis
     if log:
         getattr(ax, f"set_{way}scale")("log")
     getattr(ax, f"set_{way}lim")(*ends)
     decades = math.log10(ends[1] / ends[0]) if log else 0.0
     subs = (1, 2, 5) if decades < 1.6 else (1, 3) if decades < 2.2 else (1,)
-    axis.set_major_locator(LogLocator(subs=subs) if log else MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
+    even = MaxNLocator(most if not log else 3, steps=[1, 2, 2.5, 5, 10], integer=whole)
+    axis.set_major_locator(LogLocator(subs=subs) if decades > 0.7 else even)
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(ShortNumbers(log))
     axis.set_label_text(name, fontsize=SIZE, color=MUTED)

@@ -1,7 +1,7 @@
 """Pictures of every variant beside each other: samples, reconstructions, traversals, and planes of latents."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ SHOWN = 400  # test images on a plane
 CLASSES = 2 * len(COLOURS)  # that can be told apart
 TILE = 112.0  # points of a tile
 ROWS = 200.0  # points of the images of a row
+KEY_ROW, INDENT = 12.0, 11.0  # points of a row of the key of classes, and before a name in it
 
 
 def affordable(choices: Sequence[int], size: int, variants: int) -> int:
@@ -102,7 +103,8 @@ def points(ax: Axes, entry: Entry) -> None:
         x, y = found[classes == c].T
         short = np.stack([x, x + 1e-3 * span, np.full_like(x, np.nan)], 1).ravel()  # a dot is a line of no length, in few letters of SVG
         ink: dict[str, Any] = {"color": COLOURS[c % len(COLOURS)], "linewidth": 3.0, "alpha": 0.85, "label": f"class {c}"}
-        ax.plot(short, np.repeat(y, 3), snap=False, **ink, **cap(c))
+        dots = ax.plot(short, np.repeat(y, 3), snap=False, **ink, **cap(c))
+        mark("", f"class {class_name(entry, c)}", dots if labels is not None else ())
     shares = (
         [f"{100 * share:.0f} %" for share in entry.pictures["latent_share"].tolist()] if "latent_share" in entry.pictures else ["z₁", "z₂"]
     )
@@ -123,22 +125,31 @@ def plane(entry: Entry, width: float) -> Part:
     return Part(entry.label, described, partial(points, entry=entry), width - 2, width, 1, 1, 18, entry.label)
 
 
+def class_name(entry: Entry, c: int) -> str:
+    """The name of a class, or its number if the record has no name."""
+    names = entry.record.dataset.get("class_names", [])
+    return names[c] if 0 <= c < len(names) else str(c)
+
+
 def class_key(group: Sequence[Entry]) -> list[Part]:
     """Which class has which colour and shape; empty without classes, and with more than can be told apart."""
-    seen = sorted({int(c) for e in group if "latent_labels" in e.pictures for c in e.pictures["latent_labels"][:SHOWN].tolist()})
-    if not seen or max(seen) >= CLASSES:
+    found = {int(c): e for e in group if "latent_labels" in e.pictures for c in e.pictures["latent_labels"][:SHOWN].tolist()}
+    if not found or max(found) >= CLASSES:
         return []
-    return [Part("classes", f"{len(seen)} classes", partial(draw_key, seen=seen), 12.0 * (len(seen) + 1) // 2, TILE, 4, 0, 4)]
+    names = {c: class_name(found[c], c) for c in sorted(found)}
+    columns = 1 if max(map(width_of, names.values())) > TILE / 2 - INDENT else 2
+    rows = -(-len(names) // columns)
+    draw = partial(draw_key, names=names, rows=rows, width=TILE / columns)
+    return [Part("classes", f"{len(names)} classes: {', '.join(names.values())}", draw, KEY_ROW * rows, TILE, 0, 0, 4)]
 
 
-def draw_key(ax: Axes, seen: Sequence[int]) -> None:
+def draw_key(ax: Axes, names: Mapping[int, str], rows: int, width: float) -> None:
     ax.axis("off")
-    rows = (len(seen) + 1) // 2
-    ax.set(xlim=(0, 2), ylim=(rows - 0.5, -0.5))
-    for i, c in enumerate(seen):
-        x, y = divmod(i, rows)
+    ax.set(xlim=(0, TILE), ylim=(rows - 0.5, -0.5))
+    for i, (c, name) in enumerate(names.items()):
+        x, y = i // rows * width + 4, i % rows
         ax.plot([x, x + 0.01], [y, y], snap=False, linewidth=5, color=COLOURS[c % len(COLOURS)], clip_on=False, **cap(c))
-        write(ax, x + 0.12, y, str(c), va="center_baseline")
+        write(ax, x + INDENT - 4, y, shortened(name, width - INDENT), va="center_baseline")
 
 
 def latent_plane(shown: Sequence[Entry]) -> Figure | None:

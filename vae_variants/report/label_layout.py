@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -13,6 +14,7 @@ from scipy.optimize import isotonic_regression
 from vae_variants.report.drawing import MUTED, in_points, width_of, write
 
 HEIGHT, MARK = 10.0, 4.0  # points of a label, and half of what a mark takes
+CLOSE = 4  # rings that are close to a mark
 RINGS = ((6.5, 8), (15.0, 16), (25.0, 16), (38.0, 24), (56.0, 24), (80.0, 32), (110.0, 48))  # distance from the mark, directions
 
 Point = tuple[float, float]
@@ -45,7 +47,7 @@ def beside(
         return not any(other.contains(*p) for other in (*boxes, *marks[:i], *marks[i + 1 :]) for p in way)
 
     for i, ((x, y), width) in enumerate(zip(points, widths, strict=True)):
-        rings = RINGS[: 2 if near and near[i] else None]
+        rings = RINGS[: CLOSE if near and near[i] else None]
         tries = (placed(x, y, width, far, 2 * math.pi * turn / turns) for far, turns in rings for turn in range(turns))
         ways = ((box, [] if math.dist(end(box, x, y), (x, y)) < 9 else leader(box, x, y)) for box in tries)
         box, way = next(((box, way) for box, way in ways if free(box, way, i)), (None, []))
@@ -74,7 +76,7 @@ def leader(box: Bbox, x: float, y: float) -> list[Point]:
 
 
 def labelled(
-    ax: Axes, points: Sequence[Point], words: Sequence[str], near: Sequence[bool], others: Sequence[Sequence[Point]] = ()
+    ax: Axes, points: Sequence[Point], words: Sequence[str], near: Sequence[bool], others: Sequence[Sequence[Point]] = (), **look: Any
 ) -> list[list[Artist]]:
     """Labels beside points of an axes whose limits are set, with lines to those further away; nothing where there is no room.
 
@@ -93,5 +95,5 @@ def labelled(
             found[-1] += ax.plot(*back.transform([(x, y), end(box, x, y)]).T, color=MUTED, linewidth=0.6)
         if box is not None:
             left, middle = back.transform((box.x0, (box.y0 + box.y1) / 2))
-            found[-1].append(write(ax, left, middle, word, va="center"))
+            found[-1].append(write(ax, left, middle, word, va="center", **look))
     return found

@@ -75,7 +75,7 @@ def draw_lines(ax: Axes, name: str, found: Sequence[Line], log: bool, ticks: Tic
         held = [*without_worst(last, "higher"), statistics.median(begun), max(held)]
     spans = [v for line in found if line.dots for _, p in line.points for v in ends(p) or ()]
     across = [x for line in found for x, _ in line.points] + [x for x, _ in more]
-    scale(ax, "x", limits(across, log=log, margin=0.02), log, name=name)
+    scale(ax, "x", limits(across, log=log, margin=0.02), log, name=name, whole=all(float(x).is_integer() for x in across))
     scale(ax, "y", limits(held, extra=spans, margin=0.06))
     if ticks:
         ax.set_xticks([x for x, _ in ticks], [words for _, words in ticks])

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -22,6 +23,7 @@ HEIGHT, EDGE = 215.0, 12.0
 LONGEST = 100.0  # points of a label
 COSTS = {"train_seconds": "training time", "sample_images_per_second": "speed of sampling", "parameters": "parameters"}
 LEVELS = 6  # lines of constant ELBO, about
+BACKED: dict[str, Any] = {"bbox": {"facecolor": PAPER, "linewidth": 0, "pad": 1}}  # of a text that hides lines below it
 
 Located = Sequence[tuple[Entry, Interval, Interval]]
 
@@ -49,7 +51,7 @@ def frame(ax: Axes, found: Located, better: str, name: str, log: bool = False) -
     scale(ax, "y", limits([b.mean for _, _, b in found], better, margin=0.08))
 
 
-def scatter(ax: Axes, found: Located, x: str, y: str, first: set[str], lines: Sequence[Sequence[Point]] = ()) -> None:
+def scatter(ax: Axes, found: Located, x: str, y: str, first: set[str], lines: Sequence[Sequence[Point]] = (), **text: Any) -> None:
     """Intervals, marks and labels in axes whose limits are set. The keys in `first` choose their labels' places first, off the `lines`.
 
     What is outside stands at the edge, and its label has an arrow.
@@ -66,7 +68,7 @@ def scatter(ax: Axes, found: Located, x: str, y: str, first: set[str], lines: Se
         up = [[(a.mean, v) for v in np.clip(span, low, high)] for span in [ends(b)] if span and not arrow]
         whiskers.append([*across, *up])
     words = [shortened(e.label, LONGEST) + arrow for (e, _, _), arrow in zip(order, arrows, strict=True)]
-    labels = labelled(ax, spots, words, near, [*lines, *(line for own in whiskers for line in own)])
+    labels = labelled(ax, spots, words, near, [*lines, *(line for own in whiskers for line in own)], **text)
     for i, (entry, a, b) in reversed(list(enumerate(order))):
         ink = look(entry)["color"]
         own: list[Artist] = [line for each in whiskers[i] for line in ax.plot(*np.transpose(each), color=ink, linewidth=0.8, alpha=0.6)]
@@ -128,12 +130,11 @@ def draw_levels(ax: Axes, found: Located) -> None:
     """Dotted lines of constant ELBO, each with its value at the edge, then the variants."""
     frame(ax, found, "lower", "rate KL(q(z|x) ‖ p(z)), nats")
     (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
-    taken = list[list[Point]]()
+    taken, wide, bottom = list[list[Point]](), 0.12 * (right - left), low + 0.03 * (high - low)
     for level in MaxNLocator(LEVELS).tick_values(left + low, right + high):
-        ax.plot([left, right], [level - left, level - right], color=MUTED, linewidth=0.8, linestyle=(0, (1.5, 3)), label="level")
-        x, y = (right, level - right) if low <= level - right <= high else (level - low, low)
-        if left < x <= right and y < high:
-            backed = {"bbox": {"facecolor": PAPER, "linewidth": 0, "pad": 1}}
-            write(ax, x, y, f"{0.0 - level:g} ".replace("-", "−"), fontsize=7.5, color=MUTED, ha="right", va="center", **backed)
-            taken.append([(x - 0.12 * (right - left), y), (x, y)])
-    scatter(ax, found, "rate", "distortion", {found[0][0].record.key}, taken)
+        ax.plot([left, right], [level - left, level - right], color=MUTED, linewidth=0.8, linestyle=(0, (1.5, 3)), label="level", zorder=1)
+        x, y = (right, level - right) if level - right > bottom else (level - bottom, bottom)
+        if left + wide < x and y < high + low - bottom:
+            write(ax, x, y, f"{0.0 - level:g} ".replace("-", "−"), fontsize=7.5, color=MUTED, ha="right", va="center", **BACKED)
+            taken.append([(x - wide, y), (x, y)])
+    scatter(ax, found, "rate", "distortion", {found[0][0].record.key}, taken, **BACKED)

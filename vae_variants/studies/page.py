@@ -71,8 +71,8 @@ def place(record: StudyRecord) -> str:
 
 def stem(record: StudyRecord) -> str:
     """Start of the names of all files about one study on one data set with one preset."""
-    data, text = record.dataset["name"], place(record)
-    return f"{slug(text.replace(data, named(data, data), 1) if ':' in data else text)}-{slug(record.name)}"
+    text = "-".join([record.dataset["name"], *([record.fidelity] if record.fidelity != "full" else []), record.name])
+    return named(text, text)
 
 
 def tried(record: StudyRecord) -> str:

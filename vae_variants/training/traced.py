@@ -1,7 +1,7 @@
 """Gradients of a player's loss for all members, as a list of tensor operations that is traced once."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -26,7 +26,8 @@ class Gradient:
 
     The first call traces the step to a list of tensor operations, without the cost of vmap and autograd in later calls. On a GPU the list
     becomes one CUDA graph. A model whose operations depend on values, or that is called member by member, is not traced; `how` names
-    the way that was chosen. If a step of the whole stack might need over half of the free memory, a few members go at a time. Returned tensors are valid until the next call.
+    the way that was chosen. If a step of the whole stack might need over half of the free memory, a few members go at a time. Returned
+    tensors are valid until the next call.
     """
 
     def __init__(self, population: Population, player: Player, precision: str = "fp32", trace: bool = True) -> None:
@@ -114,7 +115,7 @@ class Gradient:
                     seed_by_member(loss, generators)
                     self.how = "traced"
                     if graph:
-                        captured = Captured(loss, mine, rest, x, t)
+                        captured = Captured(loss, mine, rest, x, t, generators)
                         self.how = "CUDA graph"
                         return captured
                 except RuntimeError as error:
@@ -132,7 +133,9 @@ class Gradient:
 class Captured:
     """The operations of `loss` as one CUDA graph: one launch per step instead of one per operation."""
 
-    def __init__(self, loss: Loss, mine: list[Tensor], rest: dict[str, Tensor], x: Tensor, t: Tensor) -> None:
+    def __init__(
+        self, loss: Loss, mine: list[Tensor], rest: dict[str, Tensor], x: Tensor, t: Tensor, generators: Sequence[torch.Generator]
+    ) -> None:
         self.x, self.t, self.graph = x.clone(), t.clone(), torch.cuda.CUDAGraph()
         side = torch.cuda.Stream(x.device)
         side.wait_stream(torch.cuda.current_stream(x.device))
@@ -140,6 +143,8 @@ class Captured:
             for _ in range(3):  # first calls allocate memory, which a graph must not
                 loss(mine, rest, self.x, self.t)
         torch.cuda.current_stream(x.device).wait_stream(side)
+        for generator in generators:
+            self.graph.register_generator_state(generator)
         with torch.cuda.graph(self.graph):
             self.found = loss(mine, rest, self.x, self.t)
 

@@ -1,0 +1,51 @@
+"""How long the runs of a plan take, as far as records of such runs tell."""
+
+from collections.abc import Mapping, Sequence
+
+from vae_variants.datasets import Dataset
+from vae_variants.evaluation import fidelity
+from vae_variants.harness import Record, RunSpec, Store
+from vae_variants.harness.spec import identifying
+from vae_variants.harness.store import RECORD, modified, slug
+from vae_variants.variants import canonical
+
+LARGE = 0.2  # share of the work from which a run is named
+
+
+def duration(specs: Sequence[RunSpec], data: Mapping[tuple[str, str], Dataset], store: Store, device_type: str) -> str:
+    """One line: the time of these runs, and which take most of it. `data` maps data set and preset to what runs see, if it is there."""
+    known = [s for spec in specs if (s := known_seconds(spec, data.get((spec.dataset, spec.fidelity)), store, device_type)) is not None]
+    such = f"in {str(store.root)!r} of the same configuration, data size, preset and kind of device"
+    less = f"{len(specs) - len(known)} of {len(specs)} runs have no known time (no record {such})"
+    rest = less if len(known) < len(specs) else f"from records {such}"
+    total = f"about {in_words(sum(known))}, one run after another" if known else "unknown"
+    work = sum(spec.work for spec in specs)
+    most = [f"{spec.label} {100 * spec.work / work:.0f} %" for spec in sorted(specs, key=lambda s: -s.work) if spec.work > LARGE * work]
+    shares = f"; most decoder passes of training are those of {', '.join(most)}" if most and len(specs) > 1 else ""
+    return f"time: {total}; {rest}{shares}"
+
+
+def known_seconds(spec: RunSpec, data: Dataset | None, store: Store, device_type: str) -> float | None:
+    """Seconds of the newest such run, for as many seeds as here; None without a record of one."""
+    paths = store.root.glob(f"*/{slug(spec.label)}-{'?' * 12}/{RECORD}") if data else ()
+    records = (store.read(path) for path in sorted(paths, key=modified, reverse=True))
+    such = (r for r in records if r is not None and data is not None and alike(r, spec, data, device_type))
+    return next((taken(r) * len(spec.seeds) / len(r.seeds) for r in such), None)
+
+
+def alike(record: Record, spec: RunSpec, data: Dataset, device_type: str) -> bool:
+    """Whether a finished run differs at most in seeds, in the content of its images, and in its code."""
+    values = (canonical(identifying(v)) for v in (record.values, spec.configuration.values))
+    size = record.dataset["shape"] == list(data.shape) and record.dataset["sizes"] == data.sizes
+    same = size and record.fidelity == fidelity(spec.fidelity).name and record.environment.get("device_type") == device_type
+    return record.ok and same and len(set(values)) == 1
+
+
+def taken(record: Record) -> float:
+    """Seconds of a whole run; one that found its models trained took less than their epochs."""
+    training = sum(record.epoch_seconds)
+    return record.seconds if record.seconds > training else record.seconds + training
+
+
+def in_words(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

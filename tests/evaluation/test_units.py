@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,11 +17,13 @@ from vae_variants.evaluation import FIDELITIES, METRICS, Evaluation
 from vae_variants.evaluation.gap import annealed, local
 from vae_variants.evaluation.latent import log_aggregate, log_mixture
 from vae_variants.evaluation.units import Variance, variance
+from vae_variants.harness.measured import score
 from vae_variants.harness.pictures import pictures
 from vae_variants.models.likelihoods import Bernoulli
 from vae_variants.models.posteriors import C, Drawn, Scored
 from vae_variants.models.priors import Prior
 from vae_variants.models.vae import VAE
+from vae_variants.variants import build
 
 SCALE = 0.05
 
@@ -110,6 +113,18 @@ def test_a_plane_spans_the_models_own_prior(digits: Dataset) -> None:
     for unit in z.mT:
         assert [unit.min().item(), unit.max().item()] == pytest.approx(reach.tolist(), abs=0.005)
     assert z[0, 0] < z[-1, 0] and z[0, 1] > z[-1, 1], "right is up in z1, up is up in z2"
+
+
+@pytest.mark.parametrize(("selector", "units"), [("vae[latent=4]", 4), ("vae-categorical[categories=4]", 0), ("mine", 0)])
+def test_units_have_a_kl_of_their_own_if_the_kl_is_a_sum_over_them(selector: str, units: int, digits: Dataset) -> None:
+    model = VAE(digits.shape, Bernoulli(), prior=Narrow(4), latent=4, hidden=(8,)) if selector == "mine" else build(selector, digits)
+    e = Evaluation(model.eval().requires_grad_(False), digits.subset(100, 40), 0, FIDELITIES["smoke"])
+    found: dict = {"rows": [], "series": {}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vae_variants.harness.measured.evaluate", lambda *_: [])
+        patch.setattr("vae_variants.harness.measured.classifier", lambda *_: (SimpleNamespace(digest=""), 0.0))
+        score(e, found)
+    assert [len(each) for each in found["series"].get("kl_units", {}).values()] == [units] * (units > 0)
 
 
 def test_a_unit_is_active_by_its_share_of_the_variance():

@@ -3,6 +3,7 @@
 
 from vae_variants.checks import (
     dataset,
+    latent,
     likelihood,
     metric,
     model,

@@ -37,10 +37,13 @@ def evaluations(
 
 
 def score(e: Evaluation, found: dict[str, Any]) -> None:
-    """Adds the figures of one model to the parts of a record: `rows`, without a plug-in's metrics, `series` and `classifier`."""
+    """Adds the figures of one model to the parts of a record: `rows`, without a plug-in's metrics, `series` and `classifier`.
+
+    A KL that is no sum over latent units has no series of them.
+    """
     own = [m for name, m in METRICS.items() if name not in METRICS.foreign]
     found["rows"] += [{"seed": e.seed, **asdict(value)} for value in evaluate(e, own)]
-    if isinstance(e.model, LatentVariable) and all(map(math.isfinite, units := e.elbo.rate_units.tolist())):
+    if isinstance(e.model, LatentVariable) and e.elbo.by_unit and all(map(math.isfinite, units := e.elbo.rate_units.tolist())):
         found["series"].setdefault("kl_units", {})[str(e.seed)] = [round(v, 6) for v in units]
     if isinstance(e.model, MeanSampler) and e.dataset.labels is not None:
         model, accuracy = classifier(e.dataset, e.fidelity.classifier_steps)

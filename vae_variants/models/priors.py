@@ -46,6 +46,10 @@ class Prior(nn.Module, ABC):
     def log_prob(self, z: Tensor, q: Q) -> Tensor:
         """z (..., Z) -> (...) nats."""
 
+    def quantile(self, u: Tensor) -> Tensor | None:
+        """The quantiles (Q, Z) of each unit at the probabilities u (Q,), in closed form; None if there is none."""
+        return None
+
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
         """Takes from the training images x (N, D) what it needs; by default nothing."""
@@ -83,6 +87,9 @@ class StandardNormal(Prior):
 
     def log_prob(self, z: Tensor, q: Q) -> Tensor:
         return (-0.5 * z.square() - C).sum(-1)
+
+    def quantile(self, u: Tensor) -> Tensor:
+        return torch.special.ndtri(u)[:, None].expand(-1, self.latent)
 
 
 @closed_kl(StandardNormal, Diagonal)

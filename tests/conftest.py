@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from vae_variants import isolation
 from vae_variants.datasets import Dataset, load_dataset, split
 from vae_variants.plugins import load_plugins
 
@@ -58,3 +59,9 @@ def tiny() -> Dataset:
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def unchanged_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that foreign code has changed makes no more runs: what one test's plug-in changed and was undone is not the next test's."""
+    monkeypatch.setattr(isolation, "changed", [])

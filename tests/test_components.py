@@ -136,9 +136,9 @@ def test_a_new_kind_of_part_is_in_identity_fingerprint_and_card(toys: Path) -> N
 def test_a_new_kind_of_part_is_in_the_commands(toys: Path, call_app: Callable[..., str]) -> None:
     listed = json.loads(call_app("list", "toy-parts", "--json", "--plugin", "toys.py"))
     assert [entry["name"] for entry in listed] == ["plain", "scaled"]
-    call_app("new", "toy_part", "mine")
-    assert "toy-part 'mine'" in call_app("check", "mine.py")
-    assert [outcome.state for outcome in outcomes("toy-part", "mine")] == ["passed"]
+    call_app("new", "toy_part", "my_toy_part")
+    assert "toy-part 'my-toy-part'" in call_app("check", "my_toy_part.py")
+    assert [outcome.state for outcome in outcomes("toy-part", "my-toy-part")] == ["passed"]
 
 
 def test_every_kind_has_a_registry_a_description_and_a_validator() -> None:

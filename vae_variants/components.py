@@ -82,7 +82,7 @@ SMOKE = "--plugin {file} --seeds 2 --fidelity smoke"
 ROWS = (
     Kind("variant", "variants"),
     Kind("data set", "datasets", "dataset.py", "random rectangles", f"run vae-bernoulli --dataset {{name}} {SMOKE}"),
-    Kind("metric", "metrics", "metric.py", "the largest error of a pixel", "bench digits --plugin {file} --fidelity smoke --retry scores"),
+    Kind("metric", "metrics", "metric.py", "the mean error of a pixel", "bench digits --plugin {file} --fidelity smoke --retry scores"),
     Part("likelihood", "likelihoods", "likelihood.py", "a logistic density", f'run "vae[likelihood={{name}}]" vae-gaussian {SMOKE}',
          default="bernoulli", build=call),
     Part("objective", "objectives", "objective.py", "Renyi's bound", f'run "vae[objective={{name}},samples=8]" vae-bernoulli {SMOKE}',

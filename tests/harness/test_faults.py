@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ import pytest
 import torch
 
 from tests.harness.test_runner import CPU, figures, spec
+from tests.harness.test_store_bound import Backwards
 from vae_variants.harness import Store, run_all, runner
 from vae_variants.harness.engines import Workers
 from vae_variants.harness.limits import ceiling, parse_memory
@@ -122,17 +122,9 @@ def test_a_seed_that_is_no_number_in_epoch_3_leaves_the_other_four_as_they_are(t
 
 
 def test_a_clock_that_jumps_back_a_day_changes_nothing(tmp_path, monkeypatch):
-    class Jumping(datetime):
-        turn = 0
-
-        @classmethod
-        def now(cls, tz=None):
-            Jumping.turn += 1
-            return datetime.now(tz) - timedelta(days=Jumping.turn)
-
     chosen = [spec(f"vae[hidden=8,latent={latent},epochs=2]") for latent in (2, 3)]
     before = run_all(chosen, Store(tmp_path / "before"), CPU)
-    monkeypatch.setattr(runner, "datetime", Jumping)
+    monkeypatch.setattr(runner, "datetime", Backwards)
     monkeypatch.setattr("time.time", lambda: 0.0)
     store = Store(tmp_path / "after")
     after = run_all(chosen, store, CPU, timeout=100.0)

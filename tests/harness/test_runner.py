@@ -176,7 +176,7 @@ def test_a_seed_that_diverges_is_one_failed_row(tmp_path, monkeypatch):
 def test_a_run_over_its_time_is_a_timeout(tmp_path):
     record = run_all([spec("vae[hidden=8,epochs=2]")], Store(tmp_path), device=CPU, timeout=1e-6)[0]
     assert set(record.status.values()) == {"timeout"}
-    assert "1 of 2 epochs" in record.reason["0"]
+    assert "0 of 2 epochs" in record.reason["0"]  # it is looked at after each step
 
 
 def test_a_model_can_be_loaded_and_gives_the_figures_of_its_record(done, digits):

@@ -278,7 +278,9 @@ def test_data_that_have_changed_since_the_start_stop_the_command(tmp_path, monke
     monkeypatch.setattr(worker.faulthandler, "register", lambda *_, **__: None)
     pipe.send(worker.Job(run, Settings(Store("runs"), CPU), chosen.code, digest, 1, torch.get_num_threads(), None))
     worker.work(other, tmp_path, (), other)
+    assert pipe.poll(100)
     assert pipe.recv() is None
+    assert pipe.poll(100)
     assert "plain.npz' has changed since this command was started" in str(pipe.recv())
     assert list(Store("runs").records()) == []
     forget()

@@ -43,7 +43,7 @@ def identifying(values: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run. Its seeds train together, so the tuple of seeds is the unit of reproducibility."""
+    """One run. Its seeds train together, except those that another run has trained; each depends on its seed alone."""
 
     configuration: Configuration
     dataset: str
@@ -80,9 +80,13 @@ class RunSpec:
         """Fingerprint of the sources that can change the trained models."""
         return fingerprint(self.configuration.values, evaluation=False)
 
-    def training_key(self) -> str:
-        """SHA-256 of what decides the trained models, whatever is measured on them: runs that share it share their models."""
-        return self._digest(canonical({"training": TRAINING, "values": identifying(self.configuration.values), "seeds": list(self.seeds)}))
+    def training_key(self, together: bool = True) -> str:
+        """SHA-256 of what decides the trained models, whatever is measured on them: runs that share it share their models.
+
+        Without `together` the seeds do not count: runs share the models of the seeds that they have in common.
+        """
+        seeds = {"seeds": list(self.seeds)} if together else {}
+        return self._digest(canonical({"training": TRAINING, "values": identifying(self.configuration.values), **seeds}))
 
     def _digest(self, text: str) -> str:
         return hashlib.sha256(f"{text}|{prepared(self.dataset, self.fidelity).digest}".encode()).hexdigest()

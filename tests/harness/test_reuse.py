@@ -96,6 +96,14 @@ def test_seeds_that_come_later_are_trained_alone_and_give_what_all_together_give
         torch.testing.assert_close(torch.tensor(fewer.curves[name]), torch.tensor(rows)[[4, 0]], rtol=1e-4, atol=1e-5)
 
 
+def test_seeds_of_another_recipe_are_trained(tmp_path, monkeypatch) -> None:
+    store = Store(tmp_path)
+    run_all([spec()], store, device=CPU)
+    monkeypatch.setattr(runner, "train", without_loss)
+    with pytest.raises(pytest.fail.Exception):
+        run_all([spec("vae[hidden=8,latent=2,epochs=2,lr=0.1]", seeds=(0,))], store, device=CPU)
+
+
 def test_seeds_that_come_later_are_resumed_where_they_were_interrupted(tmp_path, monkeypatch) -> None:
     store = Store(tmp_path)
     run_all([spec()], store, device=CPU)

@@ -27,12 +27,12 @@ def model() -> Generator:
 
 
 def codes() -> Tensor:
-    """(CODES, Z) of two Gaussians with correlated units, whose scales differ a hundredfold."""
+    """(CODES, Z) of two Gaussians, one nine times as frequent, with correlated units whose scales differ a hundredfold."""
     generator = torch.Generator().manual_seed(3)
     noise = torch.randn(CODES, Z, dtype=torch.float64, generator=generator)
     root = torch.tensor([[1.0, 0, 0], [0.8, 0.6, 0], [-0.5, 0.3, 0.8]], dtype=torch.float64)
-    second = torch.rand(CODES, 1, generator=generator) < 0.3
-    z = noise @ root.mT + torch.where(second, torch.tensor([2.0, 0, -1], dtype=torch.float64), 0.0)
+    second = torch.rand(CODES, 1, generator=generator) < 0.1
+    z = noise @ root.mT + torch.where(second, torch.tensor([4.0, 0, -2], dtype=torch.float64), 0.0)
     return z * torch.tensor([0.1, 1, 10], dtype=torch.float64) + 5
 
 
@@ -68,7 +68,7 @@ def drawn_well(sampler: LatentSampler, what: str) -> None:
 
 @check("sampler")
 def draws_follow_the_latents(name: str) -> None:
-    """After fit() its samples have mean and covariance of the latents: two Gaussians with correlated units of different scales."""
+    """After fit() its samples have mean and covariance of the latents: two unequal Gaussians with correlated units of different scales."""
     sampler, z = fitted(SAMPLERS[name], 1), codes()
     drawn_well(sampler, "draw(6) after fit()")
     with torch.no_grad():

@@ -232,7 +232,7 @@ def test_low_precision_trains_nearly_the_same(digits: Dataset) -> None:
         training = Training(Population(lambda: build(chosen, digits), (0, 1)), data, Recipe(10, 100, precision=name), "key")
         losses = [training.run_epoch()["train_loss"][0] for _ in range(10)]
         assert training.how == f"traced; {name}"
-        return losses, training.population.owned("")[0].detach()
+        return losses, training.population.owned(training.players[0])[0].detach()
 
     (plain, weights), (low, rough) = trained("fp32"), trained("bf16")
     assert low[-1] == pytest.approx(plain[-1], abs=0.3)

@@ -120,7 +120,7 @@ def train_and_evaluate(run: PendingRun, settings: Settings, watcher: Watcher, pa
     for seed, epoch in diverged.items():
         parts["status"][str(seed)], parts["reason"][str(seed)] = "diverged", f"the loss was not finite in epoch {epoch}"
     parts["rows"], parts["series"] = [], {}
-    for e in evaluations(training, dataset, spec.seeds, diverged, fidelity(spec.fidelity), device, held):
+    for e in evaluations(training, len(parts["epoch_seconds"]), dataset, spec.seeds, diverged, fidelity(spec.fidelity), device, held):
         score(e, parts)
         if "ok" not in parts["status"].values() and (shown := pictures(e)):
             save_tensors(settings.store.folder(spec, run.key) / PICTURES, shown, key=run.key)
@@ -233,7 +233,7 @@ def train(training: Training, run: PendingRun, settings: Settings, watcher: Watc
             raise TimedOut(f"training took longer than {settings.timeout:g} s")
 
     try:
-        while training.players and training.epoch < epochs and len(training.diverged) < len(seeds):
+        while not training.over and len(training.diverged) < len(seeds):
             found = training.run_epoch(after_step)
             for name, row in found.items():
                 curves.setdefault(name, []).append(row)
@@ -241,7 +241,7 @@ def train(training: Training, run: PendingRun, settings: Settings, watcher: Watc
             watcher.epoch(spec, training.epoch, epochs)
             tell(training.epoch, {name: [row] for name, row in found.items()})
             age = time.perf_counter() - saved
-            if age > (CHECKPOINT_SECONDS / 6 if training.epoch == epochs else CHECKPOINT_SECONDS):
+            if age > (CHECKPOINT_SECONDS / 6 if training.over else CHECKPOINT_SECONDS):
                 keep(pending)
     except (KeyboardInterrupt, TimedOut):
         if pending:

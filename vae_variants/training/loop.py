@@ -122,6 +122,11 @@ class Training:
         return curves
 
     @property
+    def over(self) -> bool:
+        """Whether nothing is left to train: all epochs are done, or the patience of each seed is at its end."""
+        return not self.players or self.epoch >= self.recipe.epochs or (self.best is not None and self.best.final)
+
+    @property
     def how(self) -> str:
         """How this process makes its steps (traced, stacked or member by member), and the precision."""
         ways = dict.fromkeys(gradient.how for gradient in self.gradients if gradient.how)
@@ -178,15 +183,14 @@ class Training:
 
     def validate_average(self) -> dict[str, list[float]]:
         """As `validate`, of the averaged weights if there are any. After the last epoch, the population has what is kept."""
-        last = self.epoch == self.recipe.epochs
         if self.average:
             self.average.swap()
         curves = self.validate()
         if self.best:
             self.best.update(curves)
-        if self.average and not last:
+        if self.average and not self.over:
             self.average.swap()
-        if self.best and last:
+        if self.best and self.over:
             self.best.restore()
         return curves
 
@@ -248,7 +252,7 @@ class Training:
 def fit(population: Population, data: Data, recipe: Recipe, key: str = "") -> Curves:
     """Trains all epochs -> curves: name -> (epochs, seeds)."""
     training, curves = Training(population, data, recipe, key), Curves()
-    while training.players and training.epoch < recipe.epochs:
+    while not training.over:
         for name, row in training.run_epoch().items():
             curves.setdefault(name, []).append(row)
     population.finish(training.train, training.diverged)

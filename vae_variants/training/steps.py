@@ -79,6 +79,11 @@ class Best:
             chosen = better.to(tensor.device)
             self.kept[name][chosen] = tensor[chosen]
 
+    @property
+    def final(self) -> bool:
+        """Whether no member can still become better."""
+        return bool((self.since >= self.patience).all())
+
     def restore(self) -> None:
         """Gives each member its best state."""
         self.population.restore(self.kept)

@@ -43,7 +43,7 @@ class Recipe:
     `lr_warm_up` is the share of training in which the rate rises linearly from 0.
     `average` is the decay of an exponential moving average of the weights, which is validated and kept in their place; 0 is none.
     `patience` keeps the weights of the best validation of each seed, and looks no further for it after so many epochs without a better
-    one; 0 keeps the last weights.
+    one. When no seed looks further, training ends. 0 keeps the last weights.
     """
 
     epochs: int = 30

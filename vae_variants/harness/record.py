@@ -46,15 +46,24 @@ class Row(TypedDict):
     reason: str
 
 
+@with_config(ConfigDict(extra="forbid"))
+class Sizes(TypedDict):
+    """The number of images of each split."""
+
+    train: Size
+    validation: Size
+    test: Size
+
+
 @with_config(ConfigDict(extra="allow"))
 class DatasetSummary(TypedDict):
-    """The data of a run. `shape` is (channels, height, width); `sizes` has the number of images of each split."""
+    """The data of a run. `shape` is (channels, height, width)."""
 
     name: str
     digest: Name
     shape: Annotated[list[Annotated[Size, Field(ge=1)]], Field(min_length=3, max_length=3)]
     levels: Size
-    sizes: dict[Name, Size]
+    sizes: Sizes
     classes: NotRequired[Size | None]
     class_names: NotRequired[list[Name]]  # of the first classes
     described: NotRequired[str]  # parts, classes, copies, and what was read, in words

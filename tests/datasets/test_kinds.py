@@ -294,6 +294,8 @@ BAD = {
     "names": ({"images": Z, "target": Z}, "it has images, target"),
     "x and x_test": ({"x": Z, "x_test": Z}, "x, x_test"),
     "no training images": ({"x_val": Z, "x_test": Z}, "x_val, x_test"),
+    "narrow": ({"x": Z[:, :1, :2]}, r"\(40, 1, 2\); it must be"),
+    "flat": ({"x": Z[:, :1]}, r"\(40, 1, 5\); it must be"),
     "sizes": ({"x_train": Z, "x_test": Z[:, 1:]}, "several shapes"),
 }
 
@@ -315,3 +317,9 @@ def test_only_a_regular_file_is_opened(tmp_path):
             archive(str(path))
     with pytest.raises(UserError, match="not a readable"):
         archive(str(tmp_path / "a.npy"))
+
+
+def test_a_folder_that_is_named_as_an_archive_is_not_looked_through(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "walk", lambda *_: pytest.fail("looked through"))
+    with pytest.raises(UserError, match="no file"):
+        load_dataset(f"npz:{tmp_path}")

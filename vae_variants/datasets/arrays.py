@@ -105,7 +105,7 @@ def channels_first(path: str, name: str, x: np.ndarray) -> np.ndarray:
     elif x.ndim == 4 and shape[3] in (1, 3):
         x = np.moveaxis(x, 3, 1)
     if x.ndim != 4 or x.shape[1] not in (1, 3) or min(x.shape[2:]) < SIDE:
-        alpha = "; leave the fourth channel out" if x.ndim == 4 and 4 in (shape[1], shape[3]) else ""
+        alpha = "; leave the fourth channel out" if len(shape) == 4 and 4 in (shape[1], shape[3]) else ""
         raise UserError(f"{what}; it must be (N, H, W), (N, C, H, W) or (N, H, W, C) with 1 or 3 channels{alpha}")
     return x
 

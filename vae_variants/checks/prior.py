@@ -8,13 +8,14 @@ from torch import Tensor
 
 from vae_variants.checks.base import Failed, Skipped, check, described
 from vae_variants.checks.fixtures import digits, gradient_reaches, model_of, provided, size, stacks_in_a_vae
+from vae_variants.components import takes
 from vae_variants.models.likelihoods import Support
 from vae_variants.models.posteriors import POSTERIORS, Conditional, Diagonal, Space
 from vae_variants.models.priors import PRIORS, Prior, Q, rule
 from vae_variants.training.population import Population
 
 SMALL = {"components": 4, "width": 8}  # options, for priors that have them
-Z, DRAWS = 2, 20_000
+Z, UNITS, DRAWS = 2, 3, 20_000  # latent units alone and in a VAE, and samples
 FINE, COARSE = 320, 8  # cells of each axis, to integrate and to count
 
 
@@ -32,7 +33,7 @@ def q_of(latent: int, pixels: int) -> Q:
 def made(name: str, latent: int = Z) -> tuple[Prior, Q]:
     """A small prior in float64 with some other than its first numbers, and a q(z | x)."""
     data = digits()
-    prior = PRIORS[name](**provided(PRIORS[name], data, {"latent": latent} | SMALL)).double()
+    prior = PRIORS[name](**provided(PRIORS[name], data, {"latent": latent, "categories": latent} | SMALL)).double()
     prior.initialise(data.as_(Support.UNIT).train.double())
     with torch.no_grad():
         for p in prior.parameters():
@@ -46,7 +47,9 @@ def selector(name: str) -> str:
     fit = [key for key, entry in POSTERIORS.items() if entry.space is prior.space and issubclass(entry.gives, prior.needs)]
     if not fit:
         raise Failed(f"lies in {prior.space.value} space, where no posterior does", "register a posterior, or write another space")
-    return f"vae[prior={name},posterior={fit[0]}]"
+    parts = {"prior": PRIORS[name], "posterior": POSTERIORS[fit[0]]}
+    categories = [f",{part}.categories={UNITS}" for part, entry in parts.items() if takes(entry, "categories")]
+    return f"vae[prior={name},posterior={fit[0]},latent={UNITS}{''.join(categories)}]"
 
 
 class Plane(NamedTuple):
@@ -82,7 +85,7 @@ def plane(prior: Prior, q: Q) -> Plane:
 def says_what_it_is(name: str) -> None:
     """It has a description, samples (n, Z), and one finite number log p(z) for each z."""
     described("prior", name)
-    prior, q = made(name, 3)
+    prior, q = made(name, UNITS)
     z = prior.sample(6, q)
     if tuple(z.shape) != (6, 3) or z.dtype is not torch.float64:
         found = f"sample(6) gives {size(tuple(z.shape))} of {z.dtype} for 3 units in float64, expected (6, 3)"

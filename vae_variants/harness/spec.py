@@ -32,13 +32,22 @@ ADDED_OPTIONS: dict[str, Any] = {
     "average": 0.0,
     "patience": 0,
 }
+ADDED_PARTS = {  # the same for parts of models, by the name of the model
+    "vae": {"prior": "normal", "posterior": "diagonal", "regularizer": "none", "sampler": "prior"},
+    "autoencoder": {"regularizer": "none", "sampler": "none"},
+}
 received: dict[tuple[str, str], Dataset] = {}  # (name, fidelity) -> data sent from another machine
 seen: dict[str, object] = {}  # name of a data set -> its version
 
 
+def added(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a configuration that were added after the first runs, at the values that those runs had."""
+    return (ADDED_OPTIONS if "epochs" in values else {}) | ADDED_PARTS.get(str(values.get("model")), {})
+
+
 def identifying(values: Mapping[str, Any]) -> dict[str, Any]:
     """The options that tell a run from others: all but added ones at the value that older runs had."""
-    return {key: value for key, value in values.items() if key not in ADDED_OPTIONS or value != ADDED_OPTIONS[key]}
+    return {key: value for key, value in values.items() if (key, value) not in added(values).items()}
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def likelihood(obj: Any) -> str:
 @REGULARIZERS.validator
 def term(obj: Any) -> str:
     if isinstance(obj, type):
-        return class_fault(obj, Term) or options_fault(obj, ())
+        return class_fault(obj, Term) or options_fault(obj, ("latent",) if takes(obj, "latent") else ())
     if not callable(obj):
         return "is not a function; write def name(d): ... of Draws"
     found = list(inspect.signature(obj).parameters.values())

@@ -105,9 +105,52 @@ NETWORKS.add(
     name="mine",
 )
 """
+POSTERIOR = '''
+import math
+import torch
+from vae_variants import POSTERIORS, PRIORS, Drawn, Posterior, Scored, closed_kl
+
+
+class Shifted(Scored):
+    """Independent normals, from means and log scales."""
+
+    def __init__(self, mean, log_scale):
+        self.mean, self.log_scale = mean, log_scale
+
+    def draw(self, k):
+        eps = torch.randn(k, *self.mean.shape, dtype=self.mean.dtype)
+        z = self.mean + self.log_scale.exp() * eps
+        return Drawn(z, self.log_prob(z))
+
+    def log_prob(self, z):
+        u = (z - self.mean) / self.log_scale.exp()
+        return (-0.5 * u.square() - self.log_scale - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def detached(self):
+        return Shifted(self.mean.detach(), self.log_scale.detach())
+
+
+@closed_kl(PRIORS["normal"], Shifted)
+def kl(p, q):
+    return 0.5 * (q.mean.square() + (2 * q.log_scale).exp() - 1) - q.log_scale
+
+
+@POSTERIORS.add
+class Mine(Posterior):
+    """Independent normals, once more."""
+
+    gives = Shifted
+
+    def __init__(self, latent: int) -> None:
+        super().__init__()
+        self.inputs = 2 * latent
+
+    def forward(self, h):
+        return Shifted(*h.chunk(2, -1))
+'''
 WHOLE = {
     "likelihood": LIKELIHOOD, "objective": OBJECTIVE, "model": MODEL, "metric": METRIC, "dataset": DATASET, "variant": VARIANT,
-    "network": NETWORK,
+    "network": NETWORK, "posterior": POSTERIOR,
 }  # fmt: skip
 
 BROKEN = [  # kind, what is written, what is written instead, the law, words of its line
@@ -163,6 +206,18 @@ BROKEN = [  # kind, what is written, what is written instead, the law, words of 
     ("variant", '"own"', '""', "says-what-it-is", "has no reference"),
     ("network", "math.prod(shape) * k", "math.prod(shape)", "shapes", "the decoder gives (4, 64) for (1, 8, 8), k = 2, expected (4, 128)"),
     ("network", "nn.Linear(8, n_out)", "nn.Linear(8, n_out), nn.Threshold(1e9, 0.0)", "can-be-stacked", "the gradient of the encoder does not reach 0.weight"),
+    ("posterior", ").sum(-1)\n\n    def detached", ")\n\n    def detached", "draws-samples-with-their-density", "has shape (1, 3, 3), expected (1, 3)"),
+    ("posterior", "gives = Shifted", "gives = __import__('vae_variants').Diagonal", "draws-samples-with-their-density", "where it says gives = Diagonal"),
+    ("posterior", "gives = Shifted", "gives, space = Shifted, __import__('vae_variants').Space.SPHERE", "samples-lie-in-its-space", "in Space.SPHERE"),
+    ("posterior", "return Drawn(z, self.log_prob(z))", "return Drawn(z, self.log_prob(z) + 1)", "scores-its-samples-alike", "by -1 to -1 nats; a constant"),
+    ("posterior", " - 0.5 * math.log(2 * math.pi)", "", "samples-follow-its-density", "which is log(2 pi) / 2 for each unit"),
+    ("posterior", "self.log_scale.exp() * eps", "(0.8 * self.log_scale).exp() * eps", "samples-follow-its-density", "E_q[f(z) / q(z)] = "),
+    ("posterior", "self.mean + self", "self.mean.detach() + self.detached()", "its-gradient-reaches-the-encoder", "the gradient of z does not reach the encoder"),
+    ("posterior", "2 * latent", "2 * latent + 2", "draws-samples-with-their-density", "expected (1, 3, 3)"),
+    ("posterior", "return Shifted(*h.chunk(2, -1))", "return Shifted(*h[:, :-1].chunk(2, -1))", "draws-samples-with-their-density", "raises "),
+    ("posterior", "return Shifted(self.mean.detach(), ", "return Shifted(self.mean, ", "detached-holds-its-parameters", "still has a gradient to the encoder"),
+    ("posterior", "return 0.5 * (q.mean", "return -0.5 * (q.mean", "its-closed-kl-is-that-of-its-samples", "where the mean of log q - log p over"),
+    ("posterior", "return Shifted(*h", "return Shifted(*(h if h.sum() > -1e9 else -h)", "can-be-stacked", "cannot be stacked (vmap)"),
 ]  # fmt: skip
 
 WRONG = [  # what cannot even be registered: kind, what is written, what instead, words

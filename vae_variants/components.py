@@ -14,7 +14,7 @@ from typing import Any
 from vae_variants.registry import Registry
 
 TEMPLATES = Path(__file__).parent / "cli" / "templates"
-PROVIDED = ("shape", "levels")  # constructor arguments that come from the data set, not from a configuration
+PROVIDED = ("shape", "levels", "n", "classes")  # constructor arguments that come from the data set, not from a configuration
 PLAIN = (bool, int, float, str, list, tuple)  # types of options that a selector can set
 
 
@@ -57,12 +57,16 @@ class Part(Kind):
     """A kind of part of a model: a model takes it if its constructor has an argument of this `key`.
 
     Args:
-        default: Name of the part if none is chosen. None: the default of the model's own argument.
+        default: Name of the part if none is chosen, unless the model's `usual` says another. None: the default of the model's argument.
         build: (entry, its options) -> the argument. None: the argument is the entry's name.
     """
 
     default: str | None = None
     build: Callable[[Any, Mapping[str, Any]], Any] | None = None
+
+    def usual(self, model: Any) -> str | None:
+        """Name of the part of `model` if none is chosen."""
+        return model.usual.get(self.key, self.default)
 
 
 def call(entry: Callable[..., Any], options: Mapping[str, Any]) -> Any:
@@ -70,7 +74,8 @@ def call(entry: Callable[..., Any], options: Mapping[str, Any]) -> Any:
 
 
 def bind(entry: Callable[..., Any], options: Mapping[str, Any]) -> Any:
-    return partial(entry, **options)
+    """A function with its options bound; an object of a class."""
+    return entry(**options) if isinstance(entry, type) else partial(entry, **options)
 
 
 SMOKE = "--plugin {file} --seeds 2 --fidelity smoke"
@@ -82,6 +87,14 @@ ROWS = (
          default="bernoulli", build=call),
     Part("objective", "objectives", "objective.py", "Renyi's bound", f'run "vae[objective={{name}},samples=8]" vae-bernoulli {SMOKE}',
          default="elbo", build=bind),
+    Part("prior", "priors", "prior.py", "Laplace distributions", f'run "vae[prior={{name}}]" vae-bernoulli {SMOKE}',
+         default="normal", build=call),
+    Part("posterior", "posteriors", "posterior.py", "Laplace distributions", f'run "vae[posterior={{name}}]" vae-bernoulli {SMOKE}',
+         default="diagonal", build=call),
+    Part("regularizer", "regularizers", "regularizer.py", "correlations", f'run "vae[regularizer={{name}}]" vae-bernoulli {SMOKE}',
+         default="none", build=bind),
+    Part("sampler", "samplers", "sampler.py", "one Gaussian", f'run "autoencoder[sampler={{name}}]" ae-gmm {SMOKE}',
+         default="prior", build=call),
     Kind("model", "models", "model.py", "a mixture of Bernoullis", f"run {{name}} vae-bernoulli {SMOKE}"),
     Part("network", "networks"),
     Kind("study", "studies", "study.py", "a claim about larger latents", f"study {{name}} {SMOKE}"),
@@ -109,14 +122,26 @@ def foreign_files(values: Mapping[str, Any]) -> list[str]:
 # -- what validators share ---------------------------------------------------------------------------------------------
 
 
+def signature(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The parameters of a function or constructor by name; where a class's `__init__` takes `**kwargs`, those of its bases too."""
+    found: dict[str, inspect.Parameter] = {}
+    own = [vars(cls)["__init__"] for cls in function.__mro__ if "__init__" in vars(cls)] if isinstance(function, type) else [function]
+    for one in own:
+        parameters = inspect.signature(one).parameters
+        found = {name: p for name, p in parameters.items() if name != "self" or one is function} | found
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            break
+    return found
+
+
 def parameters(function: Callable[..., Any]) -> dict[str, Any]:
     """Names and defaults of the options that a configuration may set on a constructor or function."""
-    found = inspect.signature(function).parameters.values()
+    found = signature(function).values()
     return {p.name: p.default for p in found if p.kind is not p.VAR_KEYWORD and p.default is not p.empty and p.name not in PROVIDED}
 
 
 def takes(function: Callable[..., Any], name: str) -> bool:
-    return name in inspect.signature(function).parameters
+    return name in signature(function)
 
 
 def class_fault(obj: Any, base: type) -> str:
@@ -132,13 +157,13 @@ def class_fault(obj: Any, base: type) -> str:
 def options_fault(obj: Callable[..., Any], given: tuple[str, ...]) -> str:
     """What is wrong with the options of a constructor or function whose other arguments are `given`."""
     try:
-        found = inspect.signature(obj).parameters
+        found = signature(obj)
     except (TypeError, ValueError):
         return "has no signature that can be read; write it as a plain function"
     bare = [p.name for p in found.values() if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     if missing := [name for name in given if name not in found]:
         return f"does not take {missing[0]!r}, which it is given; write it among the arguments"
-    if wrong := [name for name in bare if name not in given]:
+    if wrong := [name for name in bare if name not in (*given, *PROVIDED)]:
         return f"has an option {wrong[0]!r} without a default; write {wrong[0]}=..., since a selector may leave it out"
     for name, value in parameters(obj).items():
         if name not in given and not isinstance(value, PLAIN):

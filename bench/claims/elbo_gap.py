@@ -60,7 +60,7 @@ def linear_terms(model: LinearVAE, x: Tensor) -> Terms:
     centred = x - model.decoder.bias
     precision = torch.eye(w.shape[1], dtype=x.dtype) + w.mT @ w / v
     posterior = MultivariateNormal(torch.linalg.solve(precision, (centred @ w / v).mT).mT, precision_matrix=precision)
-    mean, scale = model.posterior(x)
+    mean, scale = model.moments(x)
     q = MultivariateNormal(mean, scale_tril=torch.diag_embed(scale))
     log_p = MultivariateNormal(model.decoder.bias, w @ w.mT + v * torch.eye(len(w), dtype=x.dtype)).log_prob(x)
     routes = (log_p - model.log_prob(x)).abs()
@@ -92,7 +92,7 @@ def plane_terms(model: VAE, x: Tensor, points: int = 200) -> Terms:
     a wider box, with the grid as the second route; E_q log p(x | z) by a grid around q, and KL(q || prior) in closed form.
     """
     rows = []
-    for image, mean, scale, grid in zip(x.split(1), *model.posterior(x), posterior_grids(model, x, points, points), strict=True):
+    for image, mean, scale, grid in zip(x.split(1), *model.moments(x), posterior_grids(model, x, points, points), strict=True):
         around = evaluated(model, image, mean - AROUND * scale, mean + AROUND * scale, FINE)
         z = around.latents()
         weight = log_normal(z, mean, scale).flatten().softmax(0)  # of q over its grid

@@ -219,7 +219,7 @@ def of_posteriors(lab: Lab, e: Evaluation) -> dict[str, Any]:
     model, x = e.model.double(), e.test[spread(len(e.test), lab.choose(smoke=10, quick=100, full=120))].double()
     assert isinstance(model, GaussianPosterior)
     grids = posterior_grids(model, x, *lab.choose(smoke=(80, 100), quick=(120, 100), full=(180, 140)))
-    mean, scale = model.posterior(x)
+    mean, scale = model.moments(x)
     masses = [modes(grid.log_posterior().numpy()) for grid in grids]
     top = np.array([mass[0] for mass in masses])
     kl = torch.stack([grid.kl(*q)[0] for grid, *q in zip(grids, mean, scale, strict=True)])
@@ -243,7 +243,7 @@ def of_posteriors(lab: Lab, e: Evaluation) -> dict[str, Any]:
 def of_units(code: str, name: str, e: Evaluation) -> list[dict[str, Any]]:
     """One row for each latent unit: how much its mean varies over test images, how wide q is, and its entropy below the prior's."""
     assert isinstance(e.model, GaussianPosterior)
-    parts = [e.model.posterior(x) for x in e.test.split(e.rows())]
+    parts = [e.model.moments(x) for x in e.test.split(e.rows())]
     mean, scale = (torch.cat(each).double() for each in zip(*parts, strict=True))
     found = pd.DataFrame(
         {

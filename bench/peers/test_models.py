@@ -33,7 +33,7 @@ def test_codes_reconstructions_and_elbo_are_the_same(trained) -> None:
     model, images = trained
     mine, x = copied(model), images[:100]
     theirs = model.encoder(x)
-    mean, deviation = mine.posterior(x)
+    mean, deviation = mine.moments(x)
     torch.testing.assert_close(mean, theirs.embedding)
     torch.testing.assert_close(deviation, (0.5 * theirs.log_covariance).exp())
     torch.testing.assert_close(mine.decode(mean), model.decoder(mean)["reconstruction"].flatten(1))

@@ -30,7 +30,20 @@ from vae_variants.evaluation import METRICS, metric
 from vae_variants.models.likelihoods import LIKELIHOODS, Likelihood, Support
 from vae_variants.models.base import MODELS, Density, Encoder, Model, Sampler
 from vae_variants.models.objectives import OBJECTIVES
+from vae_variants.models.priors import PRIORS, Prior
 from vae_variants.variants import VARIANTS, Variant
+
+
+@PRIORS.add
+class ToyWide(Prior):
+    """A normal distribution of standard deviation `wide`."""
+    def __init__(self, latent, wide: float = 1.5):
+        super().__init__(latent)
+        self.wide = wide
+    def sample(self, n, q):
+        return self.wide * torch.randn(n, self.latent, dtype=self.like.dtype, device=self.like.device)
+    def log_prob(self, z, q):
+        return torch.distributions.Normal(0.0, self.wide).log_prob(z).sum(-1)
 
 
 @LIKELIHOODS.add
@@ -88,7 +101,7 @@ VARIANTS.add(Variant("toy-variant", "a variant of toys alone", "nobody", {"model
              "objective": "toy-half", "samples": 4, "latent": 2, "hidden": [8]}), name="toy-variant")
 VARIANTS.add(Variant("toy-pixels", "independent pixels", "nobody", {"model": "toy-independent"}), name="toy-pixels")
 '''
-SUITE = 'dataset = "toy-squares"\nseeds = 2\n[[runs]]\nvariants = ["toy-variant", "toy-pixels"]\n'
+SUITE = 'dataset = "toy-squares"\nseeds = 2\n[[runs]]\nvariants = ["toy-variant", "toy-pixels", "vae[prior=toy-wide,wide=2,latent=2]"]\n'
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +130,7 @@ def program(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     ("kind", "name"),
     [
         ("likelihoods", "toy-laplace"), ("objectives", "toy-half"), ("models", "toy-independent"), ("metrics", "toy_metric"),
-        ("datasets", "toy-squares"), ("variants", "toy-variant"),
+        ("datasets", "toy-squares"), ("variants", "toy-variant"), ("priors", "toy-wide"),
     ],
 )  # fmt: skip
 def test_a_toy_is_in_list(kind, name, program):
@@ -144,6 +157,7 @@ def test_a_toy_is_in_the_laws(plugin):
     assert done.returncode == 0, done.stdout
     for law in (
         "likelihood-normalised-toy-laplace",
+        "prior-density-integrates-to-one-toy-wide",
         "objective-a-bound-when-training-ends-toy-half",
         "model-each-players-loss-reaches-each-of-its-parameters-toy-independent",
         "model-capabilities-keep-their-promises-toy-independent",
@@ -160,7 +174,8 @@ def test_a_toy_is_in_a_report(program, plugin):
     page = (plugin.parent / "reports" / "toys-smoke" / "README.md").read_text()
     assert "`toy-variant`" in page
     assert "toy_metric ↓ (toys)" in page
-    assert "likelihood=toy-laplace, objective=toy-half" in page
+    assert "`toy-variant` (likelihood toy-laplace, objective toy-half)" in page
+    assert "`vae[prior=toy-wide,wide=2,latent=2]` (prior toy-wide)" in page
 
 
 def test_the_study_of_the_documentation_runs(program, plugin):
@@ -264,7 +279,8 @@ def mine(e):
     other = keyed(text.format(need="Encoder").replace("return 1", "return 2"))
     assert none[0] == one[0] == other[0]
     assert len({none[1], one[1], other[1]}) == 3
-    assert keyed(text.format(need="Finished")) == none, "a VAE is not asked for what it cannot be"
+    odd = text.replace("import {need}\n", "import Capability\n\n\nclass Odd(metaclass=Capability):\n    pass\n").format(need="Odd")
+    assert keyed(odd) == none, "a VAE is not asked for what it cannot be"
 
 
 def test_plugins_of_one_name_are_modules_of_their_own(keyed, tmp_path):

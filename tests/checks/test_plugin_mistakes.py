@@ -46,9 +46,9 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
 
 def test_the_likelihood_of_the_readme_passes(call: Call) -> None:
     text = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
-    Path("laplace.py").write_text(next(code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "# laplace.py" in code))
-    result = call("check", "laplace.py")
-    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "laplace.py: 9 checks passed")
+    Path("secant.py").write_text(next(code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "# secant.py" in code))
+    result = call("check", "secant.py")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "secant.py: 9 checks passed")
 
 
 @pytest.mark.parametrize("kind", WHOLE)
@@ -258,17 +258,17 @@ def test_a_template_passes_its_check_and_runs(kind: str, call: Call) -> None:
     assert kind != "metric" or any('"my_metric"' in path.read_text() for path in Path("runs").glob("*/*/record.json"))
 
 
-@pytest.mark.parametrize("name", ["student-t", "studentT", "student_t.py"])
+@pytest.mark.parametrize("name", ["skew-normal", "skewNormal", "skew_normal.py"])
 def test_a_template_has_the_name_that_it_is_given(name: str, call: Call) -> None:
     assert call("new", "likelihood", name).exit_code == 0
-    text = Path("student_t.py").read_text()
-    assert "class StudentT(Likelihood)" in text
-    result = call("check", "student_t.py")
-    assert result.exit_code == 1 and "likelihood 'student-t'" in result.stdout
+    text = Path("skew_normal.py").read_text()
+    assert "class SkewNormal(Likelihood)" in text
+    result = call("check", "skew_normal.py")
+    assert result.exit_code == 1 and "likelihood 'skew-normal'" in result.stdout
     (line,) = [line for line in result.stdout.splitlines() if "FAILED" in line]
     assert line.split()[1] == "is-your-own" and "is the worked example still: a logistic density" in line
-    Path("student_t.py").write_text(text.replace("u = (x - h) / self.s", "u = (x - h) * (1 / self.s)"))
-    result = call("check", "student_t.py")
+    Path("skew_normal.py").write_text(text.replace("u = (x - h) / self.s", "u = (x - h) * (1 / self.s)"))
+    result = call("check", "skew_normal.py")
     assert result.exit_code == 0, result.output
 
 

@@ -175,7 +175,7 @@ def test_units_of_a_model(tiny: Dataset) -> None:
     model = VAE(tiny.shape, Bernoulli(), latent=3, hidden=(4,)).requires_grad_(False)
     model.encoder[-1].weight.mul_(3.0)
     e = Evaluation(model, tiny, 5, fidelity("smoke"))
-    mean, scale = (part.double() for part in model.posterior(e.test))
+    mean, scale = (part.double() for part in model.moments(e.test))
     for j, row in enumerate(of_units("2 units", "VAE", e)):
         assert (row["unit"], row["seed"]) == (j, 5)
         assert row["variance of the mean"] == pytest.approx((mean[:, j] - mean[:, j].mean()).square().mean().item(), rel=1e-6)

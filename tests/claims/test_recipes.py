@@ -26,18 +26,18 @@ OLD = {  # of runs made before there was `decay`: selector -> the configuration 
         '{"activation":"tanh","batch":100,"epochs":30,"hidden":[200,200],"latent":50,"likelihood":"bernoulli","lr":0.001,"model":"vae",'
         '"network":"mlp","objective":"elbo","samples":1}',
         "fd6f8239c0e97da7edb51a9d1d76ed1f19c2333e53254440230844986d1a4a46",
-        "372a54bb7be0a9ad874658e60c45925a2ebd6ae3f2886d72bf2311af7b2c1389",
+        "735e35af56a36b8e9c0361c634aabe83f63770a5ce7153a886983692f7b19a40",
     ),
     "iwae-8[activation=tanh,lr=0.001]": (
         '{"activation":"tanh","batch":100,"epochs":30,"hidden":[200,200],"latent":50,"likelihood":"bernoulli","lr":0.001,"model":"vae",'
         '"network":"mlp","objective":"iwae","samples":8}',
         "b5632a9654b386e5b1fbf99ae1be781dbb572dc1ecbc3468f19acb1eca59a9e2",
-        "0d6310171fce6c4cdc2ee7c9a123239c3768e3ad25eb7d9942551e91265ca010",
+        "6d48d952b5a78ec3fddfdd72d53bc0e1aad25741de42e82d548c48103715640c",
     ),
     "reference-pca-2": (
         '{"latent":2,"model":"pca"}',
         "6945b629986f43c34c2c69044080fe36ce704ab99b2c3be4002f93fa597431e4",
-        "3e08b96f939ffb11204e496859d4bb4e7e1854e4e5996c52ea82039e28d7bea5",
+        "ce841774a85f96cc8c7fe48b8145ca308cd59a161478cf3ac79c691d32bb945f",
     ),
 }
 

@@ -29,8 +29,9 @@ from bench.claims.one_sample.estimators import (
 )
 from vae_variants.checks.linear_gaussian import W1, W2, linear_vae
 from vae_variants.harness import Store
+from vae_variants.models.draws import Draws
 from vae_variants.models.likelihoods import Bernoulli, GaussianLearnt
-from vae_variants.models.objectives import OBJECTIVES, Draws
+from vae_variants.models.objectives import OBJECTIVES
 from vae_variants.models.vae import VAE
 from vae_variants.studies import Lab
 from vae_variants.training.batches import derive_seed

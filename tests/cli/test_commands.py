@@ -53,8 +53,8 @@ def test_the_grid_of_the_design_gives_four_finite_results(call):
         (("run", "vae-bernouli"), "did you mean 'vae-bernoulli'"),
         (("run", "vae[latnet=3]"), "did you mean 'latent'"),
         (
-            ("run", "vae[likelihood=laplace]"),
-            "gaussian, gaussian-learnt; if it is a plug-in's, give its file with --plugin FILE",
+            ("run", "vae[likelihood=secant]"),
+            "laplace, logistic-mixture, student-t; if it is a plug-in's, give its file with --plugin FILE",
         ),
         (("run", "vae[likelihood=gausian]"), "did you mean 'gaussian'? if it is a plug-in's, give its file with --plugin FILE"),
         (("run", "laplace-vae"), "if it is a plug-in's, give its file with --plugin FILE"),

@@ -245,7 +245,7 @@ def test_small_sets_without_labels_get_their_report_and_it_says_what_is_missing_
     assert {"samples", "reconstructions", "latent_size"} <= figures
     assert "labels" not in figures
     faults = page.split("## Failed or skipped\n")[1].split("\n## ")[0].strip().splitlines()
-    assert any("probe_accuracy: skipped: the data set has no labels" in line for line in faults)
+    assert any("probe_accuracy, clustering_score: skipped: the data set has no labels" in line for line in faults)
     assert len(faults) < 8
     assert "**Latents for classification.** No evidence: the data set has no labels." in page
     assert "Without labels there is no classifier" in page

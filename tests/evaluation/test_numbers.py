@@ -16,9 +16,11 @@ from vae_variants.evaluation import FIDELITIES, METRICS, Evaluation
 from vae_variants.harness import parse_seeds
 from vae_variants.harness.suites import load_suite
 from vae_variants.models.base import Density, Encoder, MeanSampler, Model
+from vae_variants.models.draws import Draws
 from vae_variants.models.gan import GAN
 from vae_variants.models.likelihoods import DiscretizedLogistic, Support
-from vae_variants.models.objectives import OBJECTIVES, Draws
+from vae_variants.models.objectives import OBJECTIVES
+from vae_variants.models.posteriors import Scored
 from vae_variants.registry import UserError
 from vae_variants.training.loop import Training
 from vae_variants.training.population import Population
@@ -26,6 +28,22 @@ from vae_variants.variants import build, configure
 from vae_variants.variants.recipe import Recipe
 
 SMOKE, CPU = FIDELITIES["smoke"], torch.device("cpu")
+
+
+class Given(Scored):
+    """A q of which the density of two draws of two images is known."""
+
+    def __init__(self, log_q):
+        self.log_q = log_q
+
+    def draw(self, k):
+        raise NotImplementedError
+
+    def log_prob(self, z):
+        return self.log_q
+
+    def detached(self):
+        return self
 
 
 def draws(t: float = 1.0) -> Draws:
@@ -39,8 +57,8 @@ def draws(t: float = 1.0) -> Draws:
         kl_units=kl_units,
         z=torch.zeros(2, 2, 2),
         t=torch.tensor(t),
-        log_qz_path=torch.tensor([[1.0, 0.5], [0.0, 2.0]]),
         gate=torch.zeros(2, 2),
+        q=Given(torch.tensor([[1.0, 0.5], [0.0, 2.0]])),
     )
 
 

@@ -68,7 +68,7 @@ def test_a_grid_is_refined_where_the_mass_is_and_nowhere_else() -> None:
     model.encoder = Fixed(-1.0, 0.5, math.log(0.01), math.log(0.01))
     x = torch.zeros(1, 5, dtype=torch.float64)
     low, high = torch.tensor([-1.3, -1.0], dtype=torch.float64), torch.tensor([1.5, 0.8], dtype=torch.float64)
-    mean, scale = (each[0] for each in model.posterior(x))
+    mean, scale = (each[0] for each in model.moments(x))
     assert evaluated(model, x, low, high, 150).coarseness(mean, scale) > 0.1  # steps of five standard deviations
     before, model.asked = model.asked, 0
     found = resolved(model, x, low, high, 150)

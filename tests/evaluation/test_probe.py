@@ -13,6 +13,7 @@ from vae_variants.datasets import Dataset
 from vae_variants.evaluation import FIDELITIES, METRICS, Evaluation, Skip, evaluate
 from vae_variants.evaluation import probe as probes
 from vae_variants.evaluation.probe import PENALTIES, few, logistic, probe, searched, usable
+from vae_variants.evaluation.units import Variance
 from vae_variants.models.references import PCA, Pixels
 from vae_variants.variants import build
 
@@ -73,6 +74,12 @@ def noisy_unit(digits: Dataset, units: int) -> Evaluation:
     for name, y in digits.labels.items():
         told = torch.nn.functional.one_hot(y, 10) + 0.4 * torch.randn(len(y), 10, generator=generator)
         e.codes[name] = torch.cat([told, 1e-2 * torch.randn(len(y), 300, generator=generator)[:, :units]], 1).double()
+    return of_unit_width(e)
+
+
+def of_unit_width(e: Evaluation) -> Evaluation:
+    """With codes that are the means of a q of variance 1."""
+    e.variances = {name: Variance(codes.var(0, correction=0), torch.ones(codes.shape[1])) for name, codes in e.codes.items()}
     return e
 
 
@@ -203,6 +210,7 @@ def test_a_warm_start_ends_where_a_cold_one_does(digits: Dataset):
 def test_without_a_unit_that_moves_the_probe_guesses_the_commonest_class(digits: Dataset):
     e = noisy_unit(digits, 1)
     e.codes = {name: codes[:, 10:] for name, codes in e.codes.items()}
+    of_unit_width(e)
     commonest = digits.labels["train"].bincount().argmax()
     assert not usable(e).any()
     assert probe(e) == pytest.approx((digits.labels["test"] == commonest).double().mean().item())

@@ -99,9 +99,9 @@ def test_the_cost_of_training(clock, monkeypatch, digits: Dataset):
             return super().loss(x, t)
 
     training = Training(Population(lambda: Slow(digits.shape), (0, 1)), digits.as_(Support.UNIT), Recipe(3, 100, 0.0), "")
-    before = training.population.owned("")[0].clone()
-    found = costs(training, 0.5, 0)
-    assert torch.equal(training.population.owned("")[0], before), "measuring leaves the population as it was"
+    before = training.population.owned(training.players[0])[0].clone()
+    found = costs(training, training.recipe.epochs, 0.5, 0)
+    assert torch.equal(training.population.owned(training.players[0])[0], before), "measuring leaves the population as it was"
     assert found["train_images_per_second"] == pytest.approx(2 * 100 / 0.1)
     assert found["train_seconds"] == pytest.approx(3 * 11 * 0.1)  # 11 steps of 100 in 1197 images
     assert found["train_product_share"] == pytest.approx(5e7 / 0.1 / 1e9)

@@ -9,10 +9,13 @@ import torch
 
 from tests.harness.test_runner import CPU, figures, spec
 from vae_variants.evaluation import FIDELITIES, METRICS, fidelity, metric
-from vae_variants.harness import RunSpec, Store, run_all
+from vae_variants.evaluation.speed import TIMINGS
+from vae_variants.harness import RunSpec, Store, run_all, runner
 from vae_variants.harness.files import save_tensors
+from vae_variants.harness.members import joined, split
 from vae_variants.harness.store import load_with_metadata
 from vae_variants.registry import UserError
+from vae_variants.training.loop import Training
 from vae_variants.variants import build
 
 
@@ -59,7 +62,83 @@ def test_runs_that_share_their_training_share_their_models(tmp_path, monkeypatch
         assert second.value("elbo", seed) == first.value("elbo", seed)
         assert second.value("bound_samples", seed) == 20
     with pytest.raises(pytest.fail.Exception):
-        run_all([spec(seeds=(1, 0))], store, device=CPU)
+        run_all([spec(seeds=(1, 2))], store, device=CPU)
+
+
+def values(record) -> dict[tuple[str, int], float]:
+    return {(r["metric"], r["seed"]): r["value"] for r in record.rows if not r["metric"].endswith(TIMINGS) and r["value"] is not None}
+
+
+@pytest.mark.parametrize(
+    "selector", ["vae[hidden=8,latent=2,epochs=2]", "gan[hidden=8,latent=2,epochs=2]", "ae-gmm[hidden=8,latent=2,epochs=2]"]
+)
+def test_seeds_that_come_later_are_trained_alone_and_give_what_all_together_give(tmp_path, monkeypatch, selector) -> None:
+    store, trained, real = Store(tmp_path / "a"), list[tuple[int, ...]](), runner.train
+
+    def train(training, *args):
+        trained.append(training.population.seeds)
+        return real(training, *args)
+
+    monkeypatch.setattr(runner, "train", train)
+    run_all([spec(selector, seeds=(0, 1, 2))], store, device=CPU)
+    (grown,) = run_all([spec(selector, seeds=(0, 1, 2, 3, 4))], store, device=CPU)
+    (fewer,) = run_all([spec(selector, seeds=(4, 0))], store, device=CPU)
+    assert trained == [(0, 1, 2), (3, 4)]
+    (whole,) = run_all([spec(selector, seeds=(0, 1, 2, 3, 4))], Store(tmp_path / "b"), device=CPU)
+    assert grown.key == whole.key
+    assert grown.trained["code"] == whole.trained["code"]
+    assert len(grown.epoch_seconds) == 2
+    wanted = values(whole)
+    assert values(grown) == pytest.approx(wanted, rel=1e-3, abs=1e-3)
+    assert values(fewer) == pytest.approx({k: v for k, v in wanted.items() if k[1] in (4, 0)}, rel=1e-3, abs=1e-3)
+    for name, rows in whole.curves.items():
+        torch.testing.assert_close(torch.tensor(grown.curves[name]), torch.tensor(rows), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(torch.tensor(fewer.curves[name]), torch.tensor(rows)[[4, 0]], rtol=1e-4, atol=1e-5)
+
+
+def test_seeds_of_another_recipe_are_trained(tmp_path, monkeypatch) -> None:
+    store = Store(tmp_path)
+    run_all([spec()], store, device=CPU)
+    monkeypatch.setattr(runner, "train", without_loss)
+    with pytest.raises(pytest.fail.Exception):
+        run_all([spec("vae[hidden=8,latent=2,epochs=2,lr=0.1]", seeds=(0,))], store, device=CPU)
+
+
+def test_seeds_that_come_later_are_resumed_where_they_were_interrupted(tmp_path, monkeypatch) -> None:
+    store = Store(tmp_path)
+    run_all([spec()], store, device=CPU)
+    epochs, monkeypatched = list[int](), Training.run_epoch
+
+    def run_epoch(self, *args):
+        if epochs == [0]:
+            raise KeyboardInterrupt
+        epochs.append(self.epoch)
+        return monkeypatched(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "run_epoch", run_epoch)
+        with pytest.raises(KeyboardInterrupt):
+            run_all([spec(seeds=(0, 1, 2))], store, device=CPU)
+        epochs.clear()
+        epochs.append(-1)
+        (resumed,) = run_all([spec(seeds=(0, 1, 2))], store, device=CPU)
+    assert epochs == [-1, 1]
+    assert [len(rows) for rows in resumed.curves["train_loss"]] == [2, 2, 2]
+
+
+def test_curves_of_a_training_that_ended_early_are_filled_up() -> None:
+    early = {"curves": {"train_loss": [[None]]}, "epoch_seconds": [1.0], "diverged": {"5": 1}, "trained": {}}
+    late = {"curves": {"train_loss": [[3.0, 2.0], [1.0, 0.0]]}, "epoch_seconds": [2.0, 2.5], "diverged": {}, "trained": {}}
+    members = split({"w": torch.tensor([[5.0]])}, early, [5]) | split({"w": torch.tensor([[7.0], [8.0]])}, late, [7, 8])
+    state, history = joined(members, [8, 5], {"code": "c"})
+    assert state["w"].tolist() == [[8], [5]]
+    wanted = {
+        "curves": {"train_loss": [[1.0, 0.0], [None, None]]},
+        "epoch_seconds": [3.0, 2.5],
+        "diverged": {"5": 1},
+        "trained": {"code": "c"},
+    }
+    assert history == wanted
 
 
 def test_a_metric_that_came_later_is_measured_on_the_models_that_there_are(tmp_path, monkeypatch) -> None:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from vae_variants.checks.linear_gaussian import W1, W2, draws, linear_vae
-from vae_variants.models.objectives import Draws, elbo, elbo_sampled, iwae
+from vae_variants.models.draws import Draws
+from vae_variants.models.objectives import elbo, elbo_sampled, iwae
 
 
 def test_the_fixtures_are_those_of_the_literature_of_this_project() -> None:

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from tests.models.test_bounds import given
 from vae_variants.checks.linear_gaussian import W1, W2, draws, linear_vae
+from vae_variants.models.draws import Draws
 from vae_variants.models.likelihoods import Bernoulli, ContinuousBernoulli, Gaussian, GaussianLearnt
-from vae_variants.models.objectives import Draws, elbo, elbo_sampled, iwae
+from vae_variants.models.objectives import elbo, elbo_sampled, iwae
 from vae_variants.models.vae import VAE
 
 F64 = {"dtype": torch.float64}
@@ -93,7 +94,7 @@ def test_ppca_has_its_posterior_of_which_the_weights_are_constant(weights, mean,
     centre = found @ torch.autograd.functional.jacobian(joint, zero)
     torch.testing.assert_close(found, torch.tensor(covariance, **F64), atol=1e-8, rtol=0)
     torch.testing.assert_close(centre, torch.tensor(mean, **F64), atol=1e-8, rtol=0)
-    torch.testing.assert_close(model.posterior(x)[0][0], centre)
+    torch.testing.assert_close(model.moments(x)[0][0], centre)
     z = torch.randn(100, 1, 2, **F64)  # with the full covariance the gap is 0, whatever z
     law = torch.distributions.MultivariateNormal(centre, found)
     log_w = (model.log_prior(z) + model.log_px(x, z) - law.log_prob(z)).squeeze(-1)
@@ -138,7 +139,7 @@ def test_a_trained_linear_vae_reaches_the_maximum_likelihood_of_ppca() -> None:
     w = model.decoder[0].weight.detach()
     assert torch.nn.functional.cosine_similarity(w[:, 0], w[:, 1], dim=0).abs() < 1e-4
     assert torch.linalg.svdvals(torch.linalg.qr(w)[0].mT @ vectors[:, :2]).min() > 1 - 1e-8  # cosine of the largest angle
-    variances = model.posterior(x)[1].square().detach()
+    variances = model.moments(x)[1].square().detach()
     expected = (noise / values[:2]).sort().values
     torch.testing.assert_close(variances.sort(-1).values, expected.expand(200, -1), atol=0, rtol=1e-3)
     assert model.likelihood.log_sigma.exp().square().item() == pytest.approx(noise.item(), rel=1e-5)

@@ -63,7 +63,7 @@ def test_values_of_stl_and_dreg_are_the_bounds() -> None:
 def test_the_dreg_gradient_is_its_formula() -> None:
     model, x = small_vae()
     d = model.infer(x, 5, ONE)
-    mu, s = model.posterior(x)
+    mu, s = model.moments(x)
     z = d.z.detach().requires_grad_()
     q = torch.distributions.Normal(mu.detach(), s.detach())
     log_w = model.log_px(x, z) + model.log_prior(z) - q.log_prob(z).sum(-1)
@@ -174,7 +174,7 @@ def test_the_signal_to_noise_of_gradients_goes_with_the_number_of_draws_as_in_ra
 
 def test_the_variance_of_the_elbo_is_that_between_images_and_that_of_draws_over_their_numbers() -> None:
     model, x, _ = linear_vae(W1)
-    w, s = model.decoder[0].weight.detach(), model.posterior(x)[1][0].detach()
+    w, s = model.decoder[0].weight.detach(), model.moments(x)[1][0].detach()
     scaled = w * s
     eye = torch.eye(5, **F64)
     rest = eye - w @ model.encoder[0].weight[:2].detach()  # of x - mu, after its posterior mean is taken away

@@ -207,8 +207,9 @@ def test_a_collapsed_encoder_has_no_active_unit() -> None:
     e, _ = linear_evaluation(W2)
     e.data = replace(e.data, test=torch.randn(500, 5, **F64))
     weight = e.model.encoder[0].weight.data[:2] / e.model.encode(e.data.test).std(0, correction=0)[:, None]
-    for spread, units in ((1.0, 2), (0.11, 2), (0.09, 0), (0.0, 0)):  # the threshold is a variance of 0.01
-        e.model.encoder[0].weight.data[:2] = weight * spread
+    width = e.model.moments(e.data.test)[1][0]
+    for spread, units in ((1.0, 2), (0.11, 2), (0.09, 0), (0.0, 0)):  # the threshold is 0.01 of the variance of a unit, 0.0101 of that of q
+        e.model.encoder[0].weight.data[:2] = weight * spread * width[:, None]
         assert METRICS["active_units"].fn(e) == units
 
 

@@ -15,6 +15,7 @@ from vae_variants.evaluation.sharpness import is_noise, laplacian_variance, medi
 from vae_variants.models.gan import GAN
 from vae_variants.models.likelihoods import Support
 from vae_variants.training.loop import Training
+from vae_variants.training.noise import stream
 from vae_variants.training.population import Population
 from vae_variants.variants import build, configure
 from vae_variants.variants.recipe import Recipe
@@ -124,18 +125,19 @@ def test_a_game_over_one_image_ends_with_the_penalty_and_goes_round_without() ->
 
 
 def test_stacked_seeds_have_the_losses_and_gradients_of_separate_ones() -> None:
-    population = Population(lambda: GAN(SHAPE, latent=2, hidden=(5,)).double(), (0, 1, 2), randomness="same")
+    population = Population(lambda: GAN(SHAPE, latent=2, hidden=(5,)).double(), (0, 1, 2))
     x = torch.stack([images(4), images(5)[1:], images(6)[2:]])
     t = torch.ones((), dtype=torch.float64)
-    for player in GAN.players:
-        torch.manual_seed(4)
+    for player in population.template.players:
+        population.reseed(4)
         together = population.call(player.loss, (0, None))(x, t)
-        names = [name for name in population.params if name.startswith(player.prefix)]
+        names = population.names(player)
+        population.reseed(4)
         gradients = torch.autograd.grad(together.sum(), [population.params[name] for name in names])
         for s, member in enumerate(population.members()):
             member.requires_grad_(True)
-            torch.manual_seed(4)
-            alone = member(player.loss, x[s], t)
+            with stream(population.generators[s]):
+                alone = member(player.loss, x[s], t)
             torch.testing.assert_close(together[s], alone, atol=1e-12, rtol=1e-10)
             own = dict(member.named_parameters())
             expected = torch.autograd.grad(alone, [own[name] for name in names])

@@ -15,6 +15,10 @@ ORACLES = {
     "continuous-bernoulli": lambda m, h: torch.distributions.ContinuousBernoulli(logits=h, lims=(0.4999, 0.5001)),
     "gaussian": lambda m, h: torch.distributions.Normal(h, m.sigma),
     "gaussian-learnt": lambda m, h: torch.distributions.Normal(h, m.log_sigma.exp()),
+    "gaussian-optimal": lambda m, h: torch.distributions.Normal(h, 0.6),
+    "gaussian-pixel": lambda m, h: torch.distributions.Normal(h[:, ::2], h[:, 1::2].exp() + m.floor),
+    "laplace": lambda m, h: torch.distributions.Laplace(h, math.exp(-0.7) / math.sqrt(2)),
+    "student-t": lambda m, h: torch.distributions.StudentT(m.df, h, math.exp(-0.7) * math.sqrt(3 / 5)),
 }
 
 
@@ -23,7 +27,9 @@ def test_a_likelihood_agrees_with_torch_distributions(name: str) -> None:
     likelihood = make(name)
     if name == "gaussian":
         likelihood = Gaussian(0.3)
-    if name == "gaussian-learnt":
+    if name == "gaussian-optimal":
+        likelihood.mse.fill_(0.36)
+    if name in ("gaussian-learnt", "laplace", "student-t"):
         torch.nn.init.constant_(likelihood.weight, -0.7)
     h = logits(likelihood, 50, pixels=3)
     x = likelihood.sample(h).detach()
@@ -50,6 +56,40 @@ def test_discretized_logistic_is_a_difference_of_cdfs() -> None:
         lower = torch.zeros(40) if j == 0 else ((x - 0.125 - location) / scale).sigmoid()
         found = likelihood.log_prob(h, torch.full((40, 1), x, dtype=torch.float64)).exp()
         torch.testing.assert_close(found, (upper - lower).double(), atol=1e-9, rtol=1e-5)
+
+
+def test_the_optimal_sigma_is_that_of_the_batch_in_training_and_a_constant_afterwards() -> None:
+    likelihood = LIKELIHOODS["gaussian-optimal"](memory=0.5).double()
+    h, x = torch.randn(2, 4, 6, dtype=torch.float64)
+    h.requires_grad_()
+    mse = (x - h).square().mean()
+    value = likelihood.log_prob(h, x).mean()
+    assert value.item() == pytest.approx(-3 * (1 + math.log(2 * math.pi * mse.item())))
+    (expected,) = torch.autograd.grad(-3 * mse.log(), h)
+    torch.testing.assert_close(torch.autograd.grad(value, h)[0], expected)
+    assert likelihood.mse.item() == pytest.approx(0.5 + 0.5 * mse.item())
+    likelihood.eval()
+    before = likelihood.mse.clone()
+    alone = torch.stack([likelihood.log_prob(h[i], x[i]) for i in range(4)])
+    torch.testing.assert_close(likelihood.log_prob(h, x), alone)
+    assert torch.equal(likelihood.mse, before)
+
+
+def test_a_mixture_of_logistics_sums_to_1_over_the_colours_of_a_place_and_couples_them() -> None:
+    likelihood = LIKELIHOODS["logistic-mixture"](shape=(3, 1, 2), levels=LEVELS, components=3).double()
+    assert likelihood.k == 12
+    h = 2.5 * torch.randn(1, 6 * 12, dtype=torch.float64)
+    level = torch.linspace(0, 1, LEVELS, dtype=torch.float64)
+    colours = torch.cartesian_prod(level, level, level)  # of the first place; the second is black
+    x = torch.stack([colours, torch.zeros_like(colours)], -1).flatten(1)
+    first = likelihood.log_prob(h.expand(len(x), -1), x).logsumexp(0)
+    other = likelihood.log_prob(h.expand(len(x), -1), x.unflatten(1, (3, 2)).flip(2).flatten(1)).logsumexp(0)
+    black = likelihood.log_prob(h, torch.zeros(1, 6, dtype=torch.float64))
+    torch.testing.assert_close(first + other, black[0])
+    drawn = likelihood.sample(h.expand(4000, -1))
+    p = (likelihood.log_prob(h.expand(len(x), -1), x) - first).exp()
+    counts = torch.stack([(drawn[:, ::2] - colour).abs().amax(-1) < 1e-6 for colour in colours]).sum(-1)
+    assert ((counts - 4000 * p).abs() < 5 * (4000 * p * (1 - p)).sqrt() + 1).all()
 
 
 def test_a_gaussian_of_sigma_one_has_its_constant() -> None:

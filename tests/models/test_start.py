@@ -34,7 +34,7 @@ def images(support: Support, n: int = 60) -> Tensor:
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_the_mean_of_a_decoder_that_starts_is_the_mean_image(name: str) -> None:
     cls = LIKELIHOODS[name]
-    likelihood = cls(**({"levels": LEVELS} if takes(cls, "levels") else {}))
+    likelihood = cls(**({"levels": LEVELS} if takes(cls, "levels") else {})).double()
     x = images(likelihood.support, 400)
     x = torch.cat([x, 1 - x], 1)  # always white as well
     h = likelihood.start(x)
@@ -109,6 +109,13 @@ def looks(name: str) -> bool:
     return not {"encoder", "discriminator"}.isdisjoint(name.split("."))
 
 
+LOCATIONS = {  # likelihood -> outputs per pixel, and which of them are locations
+    "discretized-logistic": (2, slice(0, 1)),
+    "gaussian-pixel": (2, slice(0, 1)),
+    "logistic-mixture": (15, slice(5, 10)),
+}
+
+
 def turned(name: str, tensor: Tensor, state: dict[str, Tensor], likelihood: str) -> Tensor:
     """First weights of what sees images and last weights of what makes them with the other sign; biases start from the data."""
     part, _, _ = name.rpartition(".")
@@ -120,12 +127,13 @@ def turned(name: str, tensor: Tensor, state: dict[str, Tensor], likelihood: str)
     own = [n for n in state if n.endswith("weight") and looks(n) == sees and "likelihood" not in n]
     if sees:
         return -tensor if name == own[0] else tensor
-    if part != own[-1].rpartition(".")[0] or (name.endswith("bias") and tensor.numel() in (64, 128, 64 * LEVELS)):
+    if part != own[-1].rpartition(".")[0] or (name.endswith("bias") and tensor.numel() in (64, 128, 64 * LEVELS, 64 * 15)):
         return tensor
-    if likelihood == "discretized-logistic":
-        tensor = tensor.clone()
-        tensor[:, ::2] *= -1  # locations, not scales
-        return tensor
+    if likelihood in LOCATIONS:
+        k, mine = LOCATIONS[likelihood]
+        tensor = tensor.clone().unflatten(1, (64, k))
+        tensor[:, :, mine] *= -1  # locations, not scales
+        return tensor.flatten(1, 2)
     return tensor.unflatten(1, (64, LEVELS)).flip(2).flatten(1, 2) if likelihood == "categorical" else -tensor
 
 

@@ -97,7 +97,7 @@ def test_variants_show_the_same_images_made_of_the_same_noise(small):
     assert (found[0]["originals"] == bytes_of(small.grey()[: len(found[0]["originals"])])).all()
     for e, shown in zip((one, other), found, strict=True):
         with one.noise("samples"):
-            z = one.model.prior(e.fidelity.image_samples)
+            z = one.model.draw_prior(e.fidelity.image_samples)
         with torch.no_grad():
             expected = bytes_of(e.model.decode(z))[: len(shown["samples"])]
         assert (expected.int() - shown["samples"].int()).abs().max() <= 1

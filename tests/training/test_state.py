@@ -182,7 +182,7 @@ class Sharing(Counting):
             Sharing.one.append(torch.optim.SGD(parameters, lr))
         return Sharing.one[0]
 
-    players = (Player("weight", optimizer=shared), Player("other", optimizer=shared))
+    players = (Player(("weight",), optimizer=shared), Player(("other",), optimizer=shared))
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
         super().__init__(shape)
@@ -195,6 +195,6 @@ def test_players_that_share_an_optimizer_are_refused_before_training(images: Dat
     assert "\n" not in str(error.value)
 
 
-def test_a_tuple_of_prefixes_is_refused_when_it_is_registered() -> None:
-    wrong = type("Wrong", (Counting,), {"players": (Player(("a.", "b.")),)})
-    assert "has a player with the prefix ('a.', 'b.'); give one text" in MODELS.fault(wrong)
+def test_a_text_in_place_of_a_tuple_is_refused_when_it_is_registered() -> None:
+    wrong = type("Wrong", (Counting,), {"players": (Player("a."),)})
+    assert "has a player that owns 'a.'; give a tuple of texts" in MODELS.fault(wrong)

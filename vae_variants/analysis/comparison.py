@@ -16,7 +16,7 @@ from vae_variants.analysis.soundness import Flaw, flaws, spoilt
 from vae_variants.analysis.statistics import LEAST_SEEDS, Interval, holm, interval, paired, t_test, welch
 from vae_variants.analysis.tables import COLUMNS, results
 from vae_variants.evaluation.speed import TIMINGS as CLOCKED
-from vae_variants.harness.spec import ADDED_OPTIONS
+from vae_variants.harness.spec import added
 
 # of results.csv, and what is known beside it, or "": digest of the data, options as `options_of`, fingerprint of the sources
 COMPARED = [*COLUMNS, "fidelity", "data", "options", "code"]
@@ -205,7 +205,7 @@ def altered(a: Run, b: Run) -> Iterator[Change]:
 def options(text: str) -> dict[str, str]:
     """Name -> value as text; a trained run gets the defaults of options that are younger than it."""
     found = dict(part.split("=", 1) for part in text.split(", ") if "=" in part)
-    return {**{key: short(value) for key, value in ADDED_OPTIONS.items()}, **found} if "epochs" in found else found
+    return {key: short(value) for key, value in added(found).items()} | found
 
 
 def judged(a: Run, b: Run, metric: str, devices: set[str]) -> Change | None:

@@ -190,10 +190,13 @@ def distinct(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def twins(entries: Sequence[Entry], metric: str) -> dict[str, str]:
-    """Label -> an earlier label with the same values, errors and options as far as both have them: one model under two names of models."""
+    """Label -> an earlier label with the same values, errors and options as far as both have them.
+
+    It is one model under two names, or with two samplers, which take no part in training.
+    """
     found, alike = dict[str, str](), dict[tuple[tuple[str, int, float], ...], list[Entry]]()
     for e in entries:
-        mine = {k: v for k, v in e.record.values.items() if k != "model"}
+        mine = {k: v for k, v in e.record.values.items() if k not in ("model", "sampler")}
         fine = (metric, "reconstruction_mse", "log_likelihood")  # an accuracy may be the same by chance
         earlier = alike.setdefault(tuple((m, *pair) for m in fine for pair in sorted(e.values(m).items())), [])
         same = (o.label for o in earlier if all(o.record.values[k] == v for k, v in mine.items() if k in o.record.values))

@@ -5,13 +5,14 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import vmap
 
 from vae_variants.checks.base import Failed
+from vae_variants.components import bind, takes
 from vae_variants.datasets import Dataset, load_dataset, split
 from vae_variants.datasets.dataset import handed_out
-from vae_variants.models.base import Model
+from vae_variants.models.base import Model, owned
 from vae_variants.models.likelihoods import Support
 from vae_variants.training.population import Population
 from vae_variants.variants import Configuration, build, configure
@@ -44,6 +45,12 @@ def configuration(selector: str) -> Configuration:
 
 def model_of(selector: str, dataset: Dataset) -> Model:
     return build(configuration(selector), dataset)
+
+
+def provided(entry: Callable[..., Any], dataset: Dataset, others: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that a part takes, of what a data set gives and of `others`."""
+    given = {"shape": dataset.shape, "levels": dataset.levels, "n": dataset.sizes["train"], "classes": len(dataset.classes or ())}
+    return {key: value for key, value in {**given, **others}.items() if takes(entry, key)}
 
 
 def members(selector: str, dataset: Dataset) -> tuple[Model, Tensor]:
@@ -87,10 +94,65 @@ def stacks(what: str, function: Callable[..., Tensor], arguments: tuple[Any, ...
         raise Failed(f"{what}gives other values stacked (vmap) than alone", fixes[1])
 
 
-def gradient_reaches(what: str, value: Tensor, parameters: Mapping[str, Tensor], fix: str) -> None:
-    """Raises `Failed` unless the gradient of `value`, called `what`, is finite and not 0 for each of the parameters."""
+def stacks_in_a_vae(selector: str) -> None:
+    """Raises `Failed` unless two seeds of a model, stacked, have the losses of each alone."""
+    data = digits()
+
+    def losses(seeds: tuple[int, ...]) -> Tensor:
+        population = Population(lambda: model_of(selector, data).double(), seeds)
+        x, t = data.as_(population.template.support).test.round().double(), torch.tensor(0.5, dtype=torch.float64)
+        population.initialise(x)
+        return population.call("loss", (None, None))(x, t)
+
+    try:  # one seed is called through vmap as well
+        alone, found = torch.cat([losses((0,)), losses((1,))]), losses((0, 1))
+    except RuntimeError as error:
+        fix = "use tensor operations alone: no .item(), no if on a value, nothing in place"
+        raise Failed(f"cannot be stacked (vmap): {' '.join(str(error).split())[:200]}", fix) from error
+    if not torch.allclose(found, alone, atol=1e-8):
+        raise Failed("gives other values stacked (vmap) than alone", "reduce over axes of (K, B) alone")
+
+
+def with_defaults(entry: Callable[..., Any], n: int, shape: tuple[int, int, int]) -> Any:
+    """An objective or a regularizer with its default options, in float64, for n training images of that shape and two latent units."""
+    given = {"n": n, "shape": shape, "levels": 4, "classes": 2, "latent": 2}
+    term = bind(entry, {key: value for key, value in given.items() if takes(entry, key)})
+    return term.double() if isinstance(term, nn.Module) else term
+
+
+def each_player_trains(selector: str, fix: str) -> None:
+    """Raises `Failed` unless the gradient of each player's loss reaches all of its parameters and is finite."""
+    data = digits()
+    model = model_of(selector, data)
+    parameters = dict(model.named_parameters())
+    for player, names in zip(model.players, owned(model.players, [*parameters]), strict=True):
+        value = model(player.loss, data.as_(model.support).test.round(), torch.tensor(0.5))
+        gradient_reaches("a VAE's loss" if player.loss == "loss" else player.loss, value, {name: parameters[name] for name in names}, fix)
+
+
+@torch.no_grad()
+def cancels(loss: Callable[[], Tensor], bias: Tensor) -> bool:
+    """Whether a bias drops out of a loss, as the last one of a critic whose outputs are subtracted: it is the same for any value of it."""
+    before, found = bias.clone(), list[Tensor]()
+    for shift in (0.0, 1.0, -3.0):
+        with torch.random.fork_rng(devices=[]):
+            bias.copy_(before + shift)
+            found.append(loss())
+    bias.copy_(before)
+    return all(torch.allclose(value, found[0], rtol=1e-4, atol=1e-5) for value in found)
+
+
+def gradient_reaches(
+    what: str, value: Tensor, parameters: Mapping[str, Tensor], fix: str, loss: Callable[[], Tensor] | None = None
+) -> None:
+    """Raises `Failed` unless the gradient of `value`, called `what`, is finite and not 0 for each of the parameters.
+
+    A bias of the last layer, of one number, may have none if it is used and drops out of `loss`, which gives `value` again.
+    """
     gradients = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
     for name, gradient in zip(parameters, gradients, strict=True):
+        if gradient is not None and gradient.numel() == 1 and loss and cancels(loss, parameters[name]):
+            continue
         if gradient is None or not gradient.abs().sum() > 0:
             raise Failed(f"the gradient of {what} does not reach {name}", fix)
         if not gradient.isfinite().all():

@@ -19,9 +19,10 @@ CONSTANTS = {"log 2": 2.0, "log(2 pi) / 2": math.sqrt(2 * math.pi), "log(2 pi)":
 
 
 def make(name: str) -> Likelihood:
-    """A likelihood with its default options, in float64, for images of `LEVELS` grey levels."""
+    """A likelihood with its default options, in float64 and evaluation mode, for grey images of `LEVELS` levels."""
     cls = LIKELIHOODS[name]
-    return cls(**({"levels": LEVELS} if takes(cls, "levels") else {})).double()
+    given = {"levels": LEVELS, "shape": (1, 1, 3), "n": 60, "classes": 2}
+    return cls(**{key: value for key, value in given.items() if takes(cls, key)}).double().eval()
 
 
 def logits(likelihood: Likelihood, n: int, pixels: int = 1) -> Tensor:

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from vae_variants.models.draws import Draws
 from vae_variants.models.likelihoods import Gaussian
-from vae_variants.models.objectives import Draws
 from vae_variants.models.vae import VAE
 
 W1: list[list[float]] = [[1.0, 0.5], [0.0, 1.0], [-1, 0.5], [0.5, -0.5], [0, 2]]

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,11 +15,11 @@ from vae_variants.models.base import (
     Coder,
     Density,
     Encoder,
-    GaussianPosterior,
     LatentVariable,
     MeanSampler,
     Model,
     Sampler,
+    owned,
 )
 from vae_variants.models.likelihoods import Support
 
@@ -54,24 +55,27 @@ def says_what_it_is(name: str) -> None:
 
 @check("model", first=True)
 def each_players_loss_reaches_each_of_its_parameters(name: str) -> None:
-    """Each player's loss is one number, with a finite gradient for all of its parameters, and each parameter is one player's."""
+    """Each player's loss is one number, with a finite gradient for all of its parameters, and each parameter is one player's.
+
+    The last bias of a critic may drop out of its loss.
+    """
     data = tiny()
     model = model_of(name, data)
     x = data.as_(model.support).test.round()
-    owned: set[str] = set()
-    for player in model.players:
-        mine = {n: p for n, p in model.named_parameters() if n.startswith(player.prefix)}
+    parameters = dict(model.named_parameters())
+    each = owned(model.players, [*parameters])
+    for player, names in zip(model.players, each, strict=True):
+        mine = {name: parameters[name] for name in names}
         if not mine:
-            raise Failed(f"player {player.prefix!r} owns no parameter", "its prefix begins the names of parameters, such as 'generator.'")
-        if owned & set(mine):
-            raise Failed(f"parameter {min(owned & set(mine))} is minimised by two players", "give players prefixes that are apart")
-        owned |= set(mine)
+            found = f"player {player.name!r} owns no parameter"
+            raise Failed(found, "`owns` has the beginnings of the names of its parameters, such as 'generator.'")
         value = model(player.loss, x, torch.ones(()))
         if tuple(value.shape) != ():
             raise Failed(f"{player.loss}() gives {size(tuple(value.shape))}, expected one number, ()", "end it with .mean() over the batch")
-        gradient_reaches(f"{player.loss}()", value, mine, "use it in the loss, make it a buffer, or remove it")
-    if model.players and (left := {n for n, _ in model.named_parameters()} - owned):
-        raise Failed(f"parameter {min(left)} is no player's", "let a player's prefix begin its name, or make it a buffer")
+        again = partial(model, player.loss, x, torch.ones(()))
+        gradient_reaches(f"{player.loss}()", value, mine, "use it in the loss, make it a buffer, or remove it", again)
+    if model.players and (left := set(parameters) - {name for names in each for name in names}):
+        raise Failed(f"parameter {min(left)} is no player's", "let what a player owns begin its name, or make it a buffer")
 
 
 @check("model")
@@ -135,11 +139,10 @@ def questions(model: Model, x: Tensor) -> dict[str, Callable[[], object]]:
     if isinstance(model, Density):
         found["log_prob()"] = lambda: model.log_prob(x)
     if isinstance(model, LatentVariable):
-        found |= {"infer()": lambda: model.infer(x, 2, t), "simulate()": lambda: model.simulate(3), "prior()": lambda: model.prior(3)}
+        found |= {"infer()": lambda: model.infer(x, 2, t), "simulate()": lambda: model.simulate(3)}
+        found |= {"draw_prior()": lambda: model.draw_prior(3), "conditional()": lambda: model.conditional(x)}
     if isinstance(model, ClosedElbo):
         found["bound()"] = lambda: model.bound(x)
-    if isinstance(model, GaussianPosterior):
-        found["posterior()"] = lambda: model.posterior(x)
     if isinstance(model, Encoder):
         found["encode()"] = lambda: model.encode(x)
     if isinstance(model, Coder):

@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vae_variants.checks.base import Failed, Skipped, check
-from vae_variants.checks.fixtures import digits, gradient_reaches, model_of, size, stacks
+from vae_variants.checks.fixtures import each_player_trains, size, stacks_in_a_vae, with_defaults
 from vae_variants.checks.linear_gaussian import W1, draws, linear_vae
-from vae_variants.models.objectives import OBJECTIVES, Draws
+from vae_variants.models.draws import Draws
+from vae_variants.models.objectives import OBJECTIVES, Objective, says
 
 IMAGES = 20_000
 K_IS = "in d.log_px, d.log_pz, d.log_qz and d.log_w the first axis has the K samples, the last the B images"
@@ -29,6 +31,11 @@ SLIPS: dict[str, Callable[[Draws], Tensor]] = {  # what to write -> an objective
 }
 
 
+def built(name: str, images: int) -> Objective:
+    """The objective with its default options, for so many training images like those of the linear model."""
+    return with_defaults(OBJECTIVES[name], images, shape=(1, 1, 5))
+
+
 def off_the_posterior(images: int, k: int) -> tuple[Draws, float]:
     """Samples of a q that is not the posterior, for a model with known log p(x), and log p(x)."""
     model, x, exact = linear_vae(W1)
@@ -41,7 +48,7 @@ def off_the_posterior(images: int, k: int) -> tuple[Draws, float]:
 def one_number_for_each_image(name: str) -> None:
     """It gives (B,) for samples (K, B)."""
     for k in (1, 3):
-        value = OBJECTIVES[name](off_the_posterior(5, k)[0])
+        value = built(name, 5)(off_the_posterior(5, k)[0])
         if not isinstance(value, Tensor):
             raise Failed(f"gives {type(value).__name__}, expected a tensor of shape (5,)", "return a tensor")
         if (found := tuple(value.shape)) != (5,):
@@ -54,11 +61,11 @@ def one_number_for_each_image(name: str) -> None:
 @check("objective")
 def a_bound_when_training_ends(name: str) -> None:
     """At t = 1 it is minus a lower bound on log p(x), on a linear-Gaussian model whose log p(x) is known."""
-    if not getattr(OBJECTIVES[name], "bound", True):
+    if not says(OBJECTIVES[name], "bound"):
         raise Skipped("it says that it is no bound (bound = False); a report's bounds are the evaluator's own, and its card says so")
     for k in (1, 8):
         d, exact = off_the_posterior(IMAGES, k)
-        value = -OBJECTIVES[name](d)
+        value = -built(name, IMAGES)(d)
         if not value.isfinite().all():
             raise Failed(f"is {value[~value.isfinite()][0].item()} where log p(x) is {exact:.4f}", "see that it is finite")
         error = value.std().item() / math.sqrt(IMAGES)
@@ -73,9 +80,11 @@ def a_bound_when_training_ends(name: str) -> None:
 @check("objective")
 def better_draws_cost_less(name: str) -> None:
     """It falls if log p(x | z) rises."""
+    if not says(OBJECTIVES[name], "density"):
+        raise Skipped("it says that its reconstruction error is no log density (density = False)")
     d, _ = off_the_posterior(5, 3)
     log_px = d.log_px.clone().requires_grad_()
-    value = OBJECTIVES[name](d._replace(log_px=log_px))
+    value = built(name, 5)(d._replace(log_px=log_px))
     if not value.requires_grad:
         raise Failed("has no gradient with respect to log p(x | z)", "use d.log_px or d.log_w, without .detach()")
     (gradient,) = torch.autograd.grad(value.sum(), log_px)
@@ -86,10 +95,15 @@ def better_draws_cost_less(name: str) -> None:
 @check("objective")
 def finite_far_out(name: str) -> None:
     """It and its gradient are finite where weights differ by thousands of nats, as at the beginning of training."""
+    if not says(OBJECTIVES[name], "density"):
+        raise Skipped("it says that its reconstruction error is no log density (density = False)")
     d, _ = off_the_posterior(5, 4)
+    assert d.model is not None
+    d.model.float()
     log_px = (-4000.0 - 800.0 * torch.arange(20.0).reshape(4, 5)).requires_grad_()
-    d = d._replace(**{field: part.float() for field, part in d._asdict().items()} | {"log_px": log_px})
-    value = OBJECTIVES[name](d)
+    parts: dict[str, Any] = {field: part.float() for field, part in d._asdict().items() if isinstance(part, Tensor)}
+    d = d._replace(**parts | {"log_px": log_px})
+    value = built(name, 5)(d)
     (gradient,) = torch.autograd.grad(value.sum(), log_px)
     for what, found in (("it is", value), ("its gradient is", gradient)):
         if not (good := found.isfinite()).all():
@@ -100,17 +114,10 @@ def finite_far_out(name: str) -> None:
 @check("objective")
 def can_be_stacked(name: str) -> None:
     """It can be mapped over seeds that train together (torch.func.vmap)."""
-    d, objective = off_the_posterior(5, 3)[0], OBJECTIVES[name]
-    stacked = tuple(torch.stack([part, part]) for part in d if part is not None)
-    alone = torch.stack([objective(d), objective(d)])
-    fixes = ("use tensor operations alone: no .item(), no if on a value, nothing in place", "reduce over axes of (K, B) alone")
-    stacks("", lambda *parts: objective(Draws(*parts)), stacked, alone, fixes)
+    stacks_in_a_vae(f"vae[objective={name},samples=3]")
 
 
 @check("objective")
 def trains(name: str) -> None:
-    """A VAE takes a step by it: the gradient reaches every parameter and is finite."""
-    data = digits()
-    model = model_of(f"vae[objective={name},samples=3]", data)
-    loss = model("loss", data.as_(model.support).test.round(), torch.tensor(0.5))
-    gradient_reaches("a VAE's loss", loss, dict(model.named_parameters()), "use d.log_px for the decoder, d.kl or d.log_w for the encoder")
+    """A VAE takes a step by it: the gradient of each player reaches all of its parameters and is finite."""
+    each_player_trains(f"vae[objective={name},samples=3]", "use d.log_px for the decoder, d.kl or d.log_w for the encoder")

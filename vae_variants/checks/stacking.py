@@ -18,11 +18,11 @@ def seeds_train_apart(selector: str, traced: bool) -> None:
     images, recipe = data.as_(chosen.support), Recipe(FEW if traced else 1, 10, 1e-2)
 
     def trained(seeds: tuple[int, ...]) -> dict[str, Tensor]:
-        population = Population(lambda: build(chosen, data).double(), seeds, randomness="same")
+        population = Population(lambda: build(chosen, data).double(), seeds)
         training = Training(population, images, recipe, "key")
         for step, x in enumerate(training.batches()):
             for i in range(len(training.players)):
-                torch.manual_seed(100 * step + i)
+                population.reseed(step, i)
                 training.turn(i, x.double(), torch.tensor(0.5, dtype=torch.float64))
         return {name: tensor.clone() for name, tensor in population.state().items()}
 

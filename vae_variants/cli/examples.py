@@ -33,7 +33,7 @@ EXAMPLES = {
         "vae-variants export vae-bernoulli --to onnx --seed 1 --output onnx",
         "vae-variants export vae-bernoulli --to codes --output codes.csv",
     ),
-    "new": ("vae-variants new likelihood student_t", "vae-variants new metric"),
+    "new": ("vae-variants new likelihood skew_normal", "vae-variants new metric"),
 }
 
 

@@ -21,7 +21,7 @@ def kinds() -> dict[str, Kind]:
 @guarded
 def new(
     kind: Annotated[str, argument(f"Kind: {', '.join(kinds())}", tuple(kinds()))],
-    name: Annotated[str | None, argument("Name of the component and its file, e.g. student_t", show_default="my_KIND")] = None,
+    name: Annotated[str | None, argument("Name of the component and its file, e.g. skew_normal", show_default="my_KIND")] = None,
 ) -> None:
     """Write a working plug-in as a template.
 

@@ -39,7 +39,7 @@ what, how = partial(option, panel="What to run"), partial(option, panel="Where a
 flag = partial(option, metavar="")
 
 DATASET = "Data set, e.g. digits, mnist, npz:FILE, images:FOLDER. All: vae-variants list datasets"
-SEEDS = "Seeds, which train together: a count, or a list, e.g. 0,3,7"
+SEEDS = "Seeds, which train together: a count, or a list, e.g. 0,3,7. Those that another run has trained are taken from it"
 FIDELITY = (
     "Preset: full; thorough (adds annealing, takes 5000 posterior samples); quick (10 epochs, 10000 images at most); "
     'smoke (2 epochs, 400 images). Its options go in brackets, e.g. "thorough[chains=32]"'

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from vae_variants.datasets import Data, Dataset
-from vae_variants.evaluation import weights
+from vae_variants.evaluation import units, weights
 from vae_variants.evaluation.features import classifier
 from vae_variants.evaluation.fidelities import Fidelity
-from vae_variants.models.base import ClosedElbo, Coder, Decoder, Density, Encoder, LatentVariable, MeanSampler, Model
+from vae_variants.models.base import ClosedElbo, Coder, Decoder, Density, Encoder, Euclidean, LatentVariable, MeanSampler, Model
 from vae_variants.training.batches import derive_seed, fork_rng
 from vae_variants.training.precision import precision
 
+UNITS_OF = 10_000  # grey images at most, for the variance of the latent units
 LEVELS = (1, 10, 100, 1000)  # numbers of samples for which the bound is kept
 IMAGES = 25  # per chunk of the bound
 ELEMENTS = 2**21  # numbers per tensor in a chunk: 8 MiB in float32, about a cache
@@ -33,12 +34,18 @@ class Elbo:
 
     rate: Tensor
     distortion: Tensor
-    rate_units: Tensor  # (Z,) rate of each latent unit, mean over the images
+    rate_units: Tensor  # (U,) rate of each latent unit, mean over the images; one number if the KL is no sum over units
+    latent: int  # Z, the number of latent units
     variance: Tensor  # (N,) Monte-Carlo variance of their sum, nats^2; 0 without samples
 
     @property
     def value(self) -> Tensor:
         return -self.rate - self.distortion
+
+    @property
+    def by_unit(self) -> bool:
+        """Whether the KL is a sum over latent units."""
+        return len(self.rate_units) == self.latent
 
 
 @dataclass(frozen=True)
@@ -106,16 +113,16 @@ class Evaluation:
         assert isinstance(self.model, LatentVariable)
         if isinstance(self.model, ClosedElbo):
             return self.closed_elbo
-        k, t, parts, units = self.fidelity.elbo_samples, torch.ones((), device=self.device), [], []
+        k, t, parts, terms = self.fidelity.elbo_samples, torch.ones((), device=self.device), [], []
         with self.noise("elbo"):
             for x in self.test.split(self.rows(k)):
                 draws = self.model.infer(x, k, t)
                 log_px = draws.log_px.double()
                 noisy = log_px if self.model.closed_kl else draws.log_w.double()
                 parts.append(torch.stack([draws.kl.double(), -log_px.mean(0), noisy.var(0) / k]).cpu())
-                units.append(draws.kl_units.double().sum(0).cpu())
+                terms.append(draws.kl_units.double().sum(0).cpu())
         rate, distortion, variance = torch.cat(parts, -1)
-        return Elbo(rate, distortion, torch.stack(units).sum(0) / len(self.test), variance)
+        return Elbo(rate, distortion, torch.stack(terms).sum(0) / len(self.test), draws.z.shape[-1], variance)
 
     @cached_property
     def precise(self) -> Model:
@@ -124,15 +131,15 @@ class Evaluation:
 
     @cached_property
     def closed_elbo(self) -> Elbo:
-        model, t, parts, units = self.precise, torch.ones((), device=self.device), [], []
+        model, t, parts, terms = self.precise, torch.ones((), device=self.device), [], []
         assert isinstance(model, ClosedElbo)
         with self.noise("elbo"):
             for x in self.test.double().split(self.rows()):
                 draws = model.infer(x, 1, t)
                 parts.append(torch.stack([draws.kl, -model.bound(x) - draws.kl]).cpu())
-                units.append(draws.kl_units.sum(0).cpu())
+                terms.append(draws.kl_units.sum(0).cpu())
         rate, distortion = torch.cat(parts, -1)
-        return Elbo(rate, distortion, torch.stack(units).sum(0) / len(self.test), torch.zeros_like(rate))
+        return Elbo(rate, distortion, torch.stack(terms).sum(0) / len(self.test), draws.z.shape[-1], torch.zeros_like(rate))
 
     @cached_property
     def bound(self) -> Bound:
@@ -173,6 +180,22 @@ class Evaluation:
     def codes(self) -> dict[str, Tensor]:
         """split -> latents (N, Z) float64 of the grey images; every encoder sees the same images."""
         return {name: self.encoded(self.dataset.grey(name)) for name in self.dataset.sizes}
+
+    def variance(self, images: Tensor) -> units.Variance:
+        """Of the latent units of a model with q(z | x), over images (N, D)."""
+        assert isinstance(self.model, LatentVariable)
+        with self.noise("units"):
+            return units.variance(self.model, [x.to(self.device) for x in images.split(self.rows())])
+
+    @cached_property
+    def variances(self) -> dict[str, units.Variance]:
+        """split -> variance of the latent units over its grey images, at most 10 000 at equal distances."""
+        splits = {name: self.dataset.grey(name) for name in ("train", "test")}
+        return {name: self.variance(x[spread(len(x), UNITS_OF)]) for name, x in splits.items()}
+
+    def varying(self, split: str) -> Tensor:
+        """(Z,) which units vary with the grey images of "train" or "test": active ones, or without a Euclidean q those not constant."""
+        return self.variances[split].active if isinstance(self.model, Euclidean) else units.varying(self.codes[split])
 
     @cached_property
     def reconstructions(self) -> Tensor:

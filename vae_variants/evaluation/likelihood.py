@@ -47,8 +47,8 @@ def elbo(e: Evaluation) -> float:
 def rate(e: Evaluation) -> float:
     """KL(q(z|x) || p(z)), mean over the test images
 
-    Formula: for a Gaussian q, sum_j (mu_j^2 + s_j^2 - 1) / 2 - log s_j.
-    Estimator: closed form, without samples; from the samples of the ELBO for a model that has none (`closed_kl = False`).
+    Formula: E_q[log q(z|x) - log p(z)]; for a diagonal Gaussian q and p(z) = N(0, I), sum_j (mu_j^2 + s_j^2 - 1) / 2 - log s_j.
+    Estimator: closed form, without samples, if there is one for the pair of q and p; else from the samples of the ELBO: see the kind.
     Sample size: all test images.
     Fails: measures what the latents cost, not what they encode. Near 0 the posterior has collapsed.
     Reference: Alemi et al. 2018, Fixing a Broken ELBO.

@@ -86,7 +86,7 @@ def located(model: Model, x: Tensor, points: int) -> tuple[Tensor, Tensor]:
     8 standard deviations. A mode beyond the rim that has no mass there is not seen.
     """
     assert isinstance(model, GaussianPosterior)
-    mean, scale = model.posterior(x)
+    mean, scale = model.moments(x)
     low, high = mean - REACH * scale, mean + REACH * scale
     reach = max(4.0, low.abs().max().item(), high.abs().max().item())
     step, reach, wide = 2 * reach / (points - 1), 1.5 * reach, True
@@ -114,7 +114,7 @@ def evaluated(model: Model, x: Tensor, low: Tensor, high: Tensor, points: int) -
 def resolved(model: Model, x: Tensor, low: Tensor, high: Tensor, points: int) -> PosteriorGrid:
     """As `evaluated`, with steps that are halved until `coarseness` is below 0.001 nat or a side has 2000 points."""
     assert isinstance(model, GaussianPosterior)
-    mean, scale = model.posterior(x)
+    mean, scale = model.moments(x)
     grid = evaluated(model, x, low, high, points)
     while 2 * grid.side - 1 <= MOST and grid.coarseness(mean[0], scale[0]) > CLOSE:
         grid = refined(model, x, grid, log_normal(grid.latents(), mean, scale))

@@ -11,9 +11,8 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from vae_variants.evaluation.evaluation import Evaluation, spread
-from vae_variants.evaluation.latent import active
 from vae_variants.evaluation.metrics import Skip, metric
-from vae_variants.models.base import Encoder, GaussianPosterior
+from vae_variants.models.base import Encoder
 from vae_variants.training.batches import derive_seed
 
 if TYPE_CHECKING:
@@ -73,10 +72,8 @@ def searched(x: np.ndarray, y: np.ndarray, held_out: tuple[np.ndarray, np.ndarra
 
 
 def usable(e: Evaluation) -> np.ndarray:
-    """Units to standardise: the active ones of a Gaussian posterior, else those that are not constant."""
-    codes = e.codes["train"]
-    keep = active(codes) if isinstance(e.model, GaussianPosterior) else codes.var(0) > 1e-8
-    return keep.numpy()
+    """Units to standardise: the active ones of a model with q(z | x), else those that are not constant."""
+    return e.varying("train").numpy()
 
 
 def few(e: Evaluation, k: int) -> np.ndarray:
@@ -157,9 +154,10 @@ for _k in BUDGETS:
 def probe_codes(e: Evaluation) -> float:
     """units that the probe uses: active ones of a VAE on grey training images, else those that are not constant
 
-    Formula: number of units j with Var_x(z_j) > 0.01 for a model with a Gaussian posterior, 10^-8 for any other.
-    Estimator: variance of the latents of grey training images.
-    Sample size: all training images.
+    Formula: number of units j with Var_x(E_q[z_j | x]) > 0.01 Var(z_j) for a model with q(z|x) on R^Z; for any other Var_x(z_j) > 10^-7 of
+    the largest variance of a unit.
+    Estimator: as of active_units, on grey training images. No scale of the latents is assumed.
+    Sample size: at most 10 000 training images; all of them without q(z|x).
     Fails: may differ from active_units, since a model of binary pixels was not trained on grey images. The threshold is a convention.
     Reference: Burda et al. 2016, Importance Weighted Autoencoders (the threshold).
     """

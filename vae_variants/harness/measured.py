@@ -26,38 +26,52 @@ MEASUREMENT_SECONDS = 4  # times the preset's seconds for one throughput: a trai
 
 
 def evaluations(
-    training: Training, dataset: Dataset, seeds: Sequence[int], diverged: Container[int], level: Fidelity, device: torch.device, held: int
+    training: Training,
+    epochs: int,
+    dataset: Dataset,
+    seeds: Sequence[int],
+    diverged: Container[int],
+    level: Fidelity,
+    device: torch.device,
+    held: int,
 ) -> Iterator[Evaluation]:
-    """An evaluation of each trained model not `diverged`; `held` is `allocated` before there were models, in bytes."""
+    """An evaluation of each trained model not `diverged`.
+
+    `epochs` were trained; `held` is `allocated` before there were models, in bytes.
+    """
     alive = [seed for seed in seeds if seed not in diverged]
-    cost = costs(training, level.timing_seconds * MEASUREMENT_SECONDS, held) if alive and training.players else {}
+    cost = costs(training, epochs, level.timing_seconds * MEASUREMENT_SECONDS, held) if alive and training.players else {}
     for seed, member in zip(seeds, training.population.members(), strict=True):
         if seed in alive:
             yield Evaluation(member, dataset, seed, level, device, cost)
 
 
 def score(e: Evaluation, found: dict[str, Any]) -> None:
-    """Adds the figures of one model to the parts of a record: `rows`, without a plug-in's metrics, `series` and `classifier`."""
+    """Adds the figures of one model to the parts of a record: `rows`, without a plug-in's metrics, `series` and `classifier`.
+
+    A KL that is no sum over latent units has no series of them.
+    """
     own = [m for name, m in METRICS.items() if name not in METRICS.foreign]
     found["rows"] += [{"seed": e.seed, **asdict(value)} for value in evaluate(e, own)]
-    if isinstance(e.model, LatentVariable) and all(map(math.isfinite, units := e.elbo.rate_units.tolist())):
+    if isinstance(e.model, LatentVariable) and e.elbo.by_unit and all(map(math.isfinite, units := e.elbo.rate_units.tolist())):
         found["series"].setdefault("kl_units", {})[str(e.seed)] = [round(v, 6) for v in units]
     if isinstance(e.model, MeanSampler) and e.dataset.labels is not None:
         model, accuracy = classifier(e.dataset, e.fidelity.classifier_steps)
         found["classifier"] = {"digest": model.digest, "test_accuracy": accuracy}
 
 
-def costs(training: Training, budget: float, held: int) -> dict[str, float]:
-    """Throughput, its share of the machine's rate and peak memory of single steps, less the `held` bytes, and what all of them take so.
+def costs(training: Training, epochs: int, budget: float, held: int) -> dict[str, float]:
+    """Throughput, its share of the machine's rate and peak memory of single steps, less the `held` bytes, and what all `epochs` take so.
 
     Leaves the population as it was.
     """
     population, trained = training.population, {name: tensor.clone() for name, tensor in training.population.state().items()}
     reset_peak_memory(population.device)
-    throughput = training.images_per_second(budget)
+    with population.trial():
+        throughput = training.images_per_second(budget)
     peak = peak_memory(population.device) - held
     population.restore(trained)
-    images, step = training.recipe.epochs * training.steps * training.batch * len(population), training.batch * len(population)
+    images, step = epochs * training.steps * training.batch * len(population), training.batch * len(population)
     share = step_flops(training) * throughput / step / product_rate(population.device, training.recipe.precision)
     return {
         "train_images_per_second": throughput,

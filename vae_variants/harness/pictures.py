@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from vae_variants.evaluation import Evaluation
-from vae_variants.models.base import Coder, Encoder, GaussianPosterior, LatentVariable, MeanSampler, Sampler
+from vae_variants.evaluation.units import euclidean, quantiles
+from vae_variants.models.base import Coder, Encoder, MeanSampler, Sampler
 
 SAMPLES, PAIRS, POINTS, GRID = 36, 10, 2000, 15
 PROJECTED = 500  # test images whose latents are projected to two dimensions
@@ -21,7 +22,8 @@ def pictures(e: Evaluation) -> dict[str, Tensor]:
 
     Returns:
         `samples` (n, D), noise-free if the model can; `originals` and `reconstructions` (n, D); what `plane` and `traversal`
-        return; with a latent space of two dimensions `latent_grid` (GRID^2, D), decoded at quantiles of the prior. Images are uint8.
+        return; with latents that fill the plane `latent_grid` (GRID^2, D), decoded at the quantiles of each unit under the prior, or
+        under the sampler of a model without one. Images are uint8.
     """
     found: dict[str, Tensor] = {}
     if isinstance(e.model, MeanSampler):
@@ -38,12 +40,22 @@ def pictures(e: Evaluation) -> dict[str, Tensor]:
             found |= plane(e, codes)
         if codes.isfinite().all() and isinstance(e.model, Coder):
             found |= traversal(e, codes)
-        if codes.shape[1] == 2 and isinstance(e.model, Coder) and isinstance(e.model, MeanSampler):
-            q = torch.special.ndtri((torch.arange(GRID, device=e.device) + 0.5) / GRID)
-            z = torch.stack([q.repeat(GRID), -q.repeat_interleave(GRID)], -1)  # right is up in z1, up is up in z2
-            with e.noise("pictures"):
-                found["latent_grid"] = bytes_of(e.model.decode(z))
+        if codes.shape[1] == 2:
+            found |= latent_grid(e)
     return found
+
+
+def latent_grid(e: Evaluation) -> dict[str, Tensor]:
+    """What the decoder makes of a plane of latents. Empty on spheres and simplices, and for a model that draws no latents."""
+    if not (isinstance(e.model, Coder) and isinstance(e.model, MeanSampler) and euclidean(e.model)):
+        return {}
+    with e.noise("latent plane"):
+        q = quantiles(e.model, (torch.arange(GRID, device=e.device) + 0.5) / GRID)
+    if q is None:
+        return {}
+    z = torch.stack([q[:, 0].repeat(GRID), q[:, 1].flip(0).repeat_interleave(GRID)], -1)  # right is up in z1, up is up in z2
+    with e.noise("pictures"):
+        return {"latent_grid": bytes_of(e.model.decode(z))}
 
 
 def plane(e: Evaluation, codes: Tensor) -> dict[str, Tensor]:
@@ -67,13 +79,13 @@ def plane(e: Evaluation, codes: Tensor) -> dict[str, Tensor]:
 
 
 def traversal(e: Evaluation, codes: Tensor) -> dict[str, Tensor]:
-    """Decodes the latents of the first test image, moved along one unit at a time. Empty for discrete latents.
+    """Decodes the latents of the first test image, moved along one unit at a time. Empty unless latents fill R^Z.
 
     Returns:
         `traversal` (units * len(STEPS), D) and `traversal_units` (units,): the units with the largest variance.
     """
     assert isinstance(e.model, Coder)
-    if isinstance(e.model, LatentVariable) and not isinstance(e.model, GaussianPosterior):
+    if not euclidean(e.model):
         return {}
     with e.noise("pictures"):
         z = e.model.encode(e.dataset.grey()[:1].to(e.device))

@@ -16,7 +16,7 @@ from vae_variants.components import chosen
 from vae_variants.harness.files import seal, unseal
 from vae_variants.harness.fingerprint import fingerprint
 from vae_variants.harness.migrate import MEANING, SCHEMA, microseconds, migrate
-from vae_variants.harness.spec import ADDED_OPTIONS, identifying
+from vae_variants.harness.spec import added, identifying
 from vae_variants.harness.validation import Int, Name, Number, Scalar, Size, first_error, parse_json
 from vae_variants.registry import UserError
 from vae_variants.variants import Configuration, canonical
@@ -258,7 +258,7 @@ def at_once(body: str) -> Record | None:
             record = adapter().validate_json(body)
             loose = [row for row in record.rows if len(row) > len(Row.__annotations__)], record.dataset, record.failure, record.classifier
             json.dumps((*loose, record.environment, record.trained), allow_nan=False)  # parts that may have unknown members
-            return record if "epochs" not in record.values or ADDED_OPTIONS.keys() <= record.values.keys() else None
+            return record if added(record.values).keys() <= record.values.keys() else None
     return None
 
 
@@ -275,10 +275,9 @@ def step_by_step(body: str, sealed: bool) -> Record:
         raise ValueError(f"a record of schema {schema} with {min(newer)!r}, which schema 3 added")
     try:
         found = migrate(found)
-        if "epochs" in found["values"]:  # a trained model, which used the defaults of options added since
-            found["values"] = {**ADDED_OPTIONS, **found["values"]}
+        found["values"] = {**added(found["values"]), **found["values"]}  # it used the defaults of options added since
         return adapter().validate_python(found)
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, AttributeError) as error:
         raise ValueError("a record without values") from error
     except ValidationError as error:
         raise ValueError(f"not a record: {first_error(error)}") from error

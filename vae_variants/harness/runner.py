@@ -19,6 +19,7 @@ from vae_variants.harness.failures import TimedOut, add_failure, classified, wri
 from vae_variants.harness.files import StoreError, load_tensors, save_tensors
 from vae_variants.harness.locks import PendingRun
 from vae_variants.harness.measured import COSTS, allocated, evaluations, score
+from vae_variants.harness.members import History, joined, split
 from vae_variants.harness.pictures import pictures
 from vae_variants.harness.protocols import LastEpoch, Losses, Settings, Watcher, Watchers
 from vae_variants.harness.record import Record
@@ -119,7 +120,7 @@ def train_and_evaluate(run: PendingRun, settings: Settings, watcher: Watcher, pa
     for seed, epoch in diverged.items():
         parts["status"][str(seed)], parts["reason"][str(seed)] = "diverged", f"the loss was not finite in epoch {epoch}"
     parts["rows"], parts["series"] = [], {}
-    for e in evaluations(training, dataset, spec.seeds, diverged, fidelity(spec.fidelity), device, held):
+    for e in evaluations(training, len(parts["epoch_seconds"]), dataset, spec.seeds, diverged, fidelity(spec.fidelity), device, held):
         score(e, parts)
         if "ok" not in parts["status"].values() and (shown := pictures(e)):
             save_tensors(settings.store.folder(spec, run.key) / PICTURES, shown, key=run.key)
@@ -127,8 +128,8 @@ def train_and_evaluate(run: PendingRun, settings: Settings, watcher: Watcher, pa
     return training
 
 
-def trained(training: Training, run: PendingRun, settings: Settings, watcher: Watcher) -> dict[str, Any]:
-    """Trains the population of `training`, or restores it from this run or another one that shares its training.
+def trained(training: Training, run: PendingRun, settings: Settings, watcher: Watcher) -> History:
+    """Trains the population of `training`, or restores it from this run or others that share its training or seeds of it.
 
     Returns:
         The history of the training: `curves`, `epoch_seconds`, `diverged` and `trained` (where it was trained).
@@ -141,23 +142,49 @@ def trained(training: Training, run: PendingRun, settings: Settings, watcher: Wa
     if known is not None and shapes(known[0]) == shapes(population.state()):  # else the model's code has changed
         state, metadata = known
         population.restore({name: tensor.to(population.device) for name, tensor in state.items()})
-        history: dict[str, Any] = json.loads(metadata["history"])
+        history: History = json.loads(metadata["history"])
         code = metadata.get("code", "")
         history.setdefault("trained", {})["code"] = code
         if metadata.get("key") == key:
             return history
     else:
-        curves = train(training, run, settings, watcher)
-        population.finish(training.train, training.diverged)
-        history = {
-            "curves": {name: by_seed(rows) for name, rows in curves.items()},
-            "epoch_seconds": [round(s, 4) for s in training.seconds],
-            "diverged": {str(seed): epoch for seed, epoch in training.diverged.items()},
-            "trained": {**environment(population.device), "step": training.how, "lr": training.rate, "code": code},
-        }
+        history = completed(training, run, settings, watcher)
     if state := population.state():
         path = store.folder(spec, key) / MODEL
-        save_tensors(path, state, key=key, training=training_key, code=code, history=json.dumps(history))
+        shared = spec.training_key(together=False)
+        told = {"seeds": json.dumps(spec.seeds), "history": json.dumps(history)}
+        save_tensors(path, state, key=key, training=training_key, shared=shared, code=code, **told)
+    return history
+
+
+def completed(training: Training, run: PendingRun, settings: Settings, watcher: Watcher) -> History:
+    """Trains the seeds that no run has trained with this recipe and code, and takes the others from the runs that have.
+
+    Returns:
+        The history of all seeds; see `trained`.
+    """
+    spec, population, device = run.spec, training.population, training.population.device
+    members = {} if settings.fresh else settings.store.members(spec, shared=spec.training_key(together=False), code=spec.training_code)
+    wanted = {name: tensor.shape[1:] for name, tensor in population.state().items()}
+    members = {seed: member for seed, member in members.items() if shapes(member.state) == wanted}
+    rest, where = tuple(seed for seed in spec.seeds if seed not in members), dict[str, Any]()
+    if rest:
+        alone = not members
+        part = training if alone else set_up(spec.configuration, prepared(spec.dataset, spec.fidelity), rest, device)
+        curves = train(part, run, settings, watcher)
+        part.population.finish(part.train, part.diverged)
+        history: History = {
+            "curves": {name: by_seed(rows) for name, rows in curves.items()},
+            "epoch_seconds": [round(s, 4) for s in part.seconds],
+            "diverged": {str(seed): epoch for seed, epoch in part.diverged.items()},
+            "trained": {**environment(device), "step": part.how, "lr": part.rate, "code": spec.training_code},
+        }
+        if alone:
+            return history
+        members |= split({name: tensor.cpu() for name, tensor in part.population.state().items()}, history, rest)
+        where = history["trained"]
+    state, history = joined(members, spec.seeds, where or members[spec.seeds[-1]].history["trained"])
+    population.restore({name: tensor.to(device) for name, tensor in state.items()})
     return history
 
 
@@ -178,18 +205,24 @@ def train(training: Training, run: PendingRun, settings: Settings, watcher: Watc
     """
     spec, curves, epochs = run.spec, dict[str, list[list[float]]](), training.recipe.epochs
     path: Path = settings.store.folder(spec, run.key) / CHECKPOINT
-    if (state := load_tensors(path, key=run.key)) is not None:
+
+    def tell(done: int, rows: dict[str, list[list[float]]]) -> None:
+        if seeds == spec.seeds:  # else the record tells of all seeds at the end
+            watcher.losses(spec, Losses(done, rows))
+
+    seeds = training.population.seeds
+    if (state := load_tensors(path, key=run.key, seeds=json.dumps(seeds))) is not None:
         curves = {name.removeprefix("curves/"): t.tolist() for name, t in state.items() if name.startswith("curves/")}
         training.restore({name: t for name, t in state.items() if not name.startswith("curves/")})
         watcher.epoch(spec, training.epoch, epochs)
-        watcher.losses(spec, Losses(training.epoch, curves))
+        tell(training.epoch, curves)
     saved, pending = time.perf_counter(), dict[str, torch.Tensor]()
     end = math.inf if settings.timeout is None else saved + settings.timeout - sum(training.seconds)
 
     def keep(state: dict[str, torch.Tensor]) -> None:
         nonlocal saved, pending
         rows = {f"curves/{name}": torch.tensor(found[: int(state["epoch"])], dtype=torch.float64) for name, found in curves.items()}
-        save_tensors(path, state | rows, key=run.key, identity=spec.identity)
+        save_tensors(path, state | rows, key=run.key, identity=spec.identity, seeds=json.dumps(seeds))
         saved, pending = time.perf_counter(), {}
 
     def after_step() -> None:
@@ -200,15 +233,15 @@ def train(training: Training, run: PendingRun, settings: Settings, watcher: Watc
             raise TimedOut(f"training took longer than {settings.timeout:g} s")
 
     try:
-        while training.players and training.epoch < epochs and len(training.diverged) < len(spec.seeds):
+        while not training.over and len(training.diverged) < len(seeds):
             found = training.run_epoch(after_step)
             for name, row in found.items():
                 curves.setdefault(name, []).append(row)
             pending = {name: tensor.clone() for name, tensor in training.state().items()}
             watcher.epoch(spec, training.epoch, epochs)
-            watcher.losses(spec, Losses(training.epoch, {name: [row] for name, row in found.items()}))
+            tell(training.epoch, {name: [row] for name, row in found.items()})
             age = time.perf_counter() - saved
-            if age > (CHECKPOINT_SECONDS / 6 if training.epoch == epochs else CHECKPOINT_SECONDS):
+            if age > (CHECKPOINT_SECONDS / 6 if training.over else CHECKPOINT_SECONDS):
                 keep(pending)
     except (KeyboardInterrupt, TimedOut):
         if pending:

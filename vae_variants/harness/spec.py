@@ -20,21 +20,39 @@ from vae_variants.variants import Configuration, canonical, convert
 from vae_variants.variants.recipe import Recipe
 
 MOST_SEEDS = 1000
-TRAINING = 2  # version of the trained models; raise it after a change of how everything trains
+TRAINING = 3  # version of the trained models; raise it after a change of how everything trains
 # options added after the first runs, with what those runs did: at these values they change no key
-ADDED_OPTIONS: dict[str, Any] = {"decay": "constant", "precision": "fp32"}
+ADDED_OPTIONS: dict[str, Any] = {
+    "decay": "constant",
+    "precision": "fp32",
+    "optimizer": "adam",
+    "weight_decay": 0.0,
+    "clip": 0.0,
+    "lr_warm_up": 0.0,
+    "average": 0.0,
+    "patience": 0,
+}
+ADDED_PARTS = {  # the same for parts of models, by the name of the model
+    "vae": {"prior": "normal", "posterior": "diagonal", "regularizer": "none", "sampler": "prior"},
+    "autoencoder": {"regularizer": "none", "sampler": "none"},
+}
 received: dict[tuple[str, str], Dataset] = {}  # (name, fidelity) -> data sent from another machine
 seen: dict[str, object] = {}  # name of a data set -> its version
 
 
+def added(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a configuration that were added after the first runs, at the values that those runs had."""
+    return (ADDED_OPTIONS if "epochs" in values else {}) | ADDED_PARTS.get(str(values.get("model")), {})
+
+
 def identifying(values: Mapping[str, Any]) -> dict[str, Any]:
     """The options that tell a run from others: all but added ones at the value that older runs had."""
-    return {key: value for key, value in values.items() if key not in ADDED_OPTIONS or value != ADDED_OPTIONS[key]}
+    return {key: value for key, value in values.items() if (key, value) not in added(values).items()}
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run. Its seeds train together, so the tuple of seeds is the unit of reproducibility."""
+    """One run. Its seeds train together, except those that another run has trained; each depends on its seed alone."""
 
     configuration: Configuration
     dataset: str
@@ -71,9 +89,13 @@ class RunSpec:
         """Fingerprint of the sources that can change the trained models."""
         return fingerprint(self.configuration.values, evaluation=False)
 
-    def training_key(self) -> str:
-        """SHA-256 of what decides the trained models, whatever is measured on them: runs that share it share their models."""
-        return self._digest(canonical({"training": TRAINING, "values": identifying(self.configuration.values), "seeds": list(self.seeds)}))
+    def training_key(self, together: bool = True) -> str:
+        """SHA-256 of what decides the trained models, whatever is measured on them: runs that share it share their models.
+
+        Without `together` the seeds do not count: runs share the models of the seeds that they have in common.
+        """
+        seeds = {"seeds": list(self.seeds)} if together else {}
+        return self._digest(canonical({"training": TRAINING, "values": identifying(self.configuration.values), **seeds}))
 
     def _digest(self, text: str) -> str:
         return hashlib.sha256(f"{text}|{prepared(self.dataset, self.fidelity).digest}".encode()).hexdigest()

@@ -24,6 +24,7 @@ from vae_variants.harness.files import (
     set_aside,
     unseal,
 )  # fmt: skip
+from vae_variants.harness.members import Member, split
 from vae_variants.harness.record import NewerSchema, Record, beginning_of
 from vae_variants.harness.spec import RunSpec
 from vae_variants.harness.validation import Int, first_error, parse_json
@@ -138,6 +139,18 @@ class Store:
         paths = (own, *(path for path in others if wanted.items() <= metadata_of(path).items()))
         found = (load_with_metadata(path, **wanted) for path in paths)
         return next((state for state in found if state is not None), None)
+
+    def members(self, spec: RunSpec, **wanted: str) -> dict[int, Member]:
+        """The seeds of `spec` that other runs have trained; of several, the one that was trained last. `wanted` are metadata of theirs."""
+        found = dict[int, Member]()
+        for path in sorted((self.root / slug(spec.dataset)).glob(f"*/{MODEL}"), key=modified, reverse=True):
+            if wanted.items() <= metadata_of(path).items() and (loaded := load_with_metadata(path, **wanted)) is not None:
+                state, metadata = loaded
+                members = split(state, json.loads(metadata["history"]), json.loads(metadata["seeds"]))
+                found = {seed: member for seed, member in members.items() if seed in spec.seeds} | found
+            if len(found) == len(spec.seeds):
+                break
+        return found
 
     def newest(self, wanted: Iterable[str], digests: Mapping[str, str] | None = None) -> dict[str, tuple[Path, Record]]:
         """For each identity in `wanted`, its folder and record: the newest one of today's code, or else the newest one.

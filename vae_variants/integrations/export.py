@@ -78,7 +78,7 @@ def told_apart(records: Sequence[Record]) -> list[str]:
 
 def write_model(model: Model, record: Record, seed: int, path: Path) -> None:
     """Write the state of one seed's model, with what `read_model` needs as JSON in the metadata."""
-    dataset = {key: record.dataset[key] for key in ("name", "digest", "shape", "levels")}
+    dataset = {key: record.dataset[key] for key in ("name", "digest", "shape", "levels", "sizes", "classes") if key in record.dataset}
     configuration = {"label": record.label, "values": record.values, "dataset": dataset, "seed": seed}
     origin = {"support": record.support, "fidelity": record.fidelity, "run": record.key, "code": record.code}
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}  # tied weights share memory
@@ -109,7 +109,8 @@ def rebuilt(label: str, values: dict[str, Any], dataset: dict[str, Any]) -> Mode
         if kind.key in values and values[kind.key] not in kind.registry:
             fix = "if it is a plug-in's, give its file: load(..., plugin=FILE), or --plugin FILE of a command"
             raise UserError(f"{label!r} was trained with the {kind.name} {values[kind.key]!r}, which is not registered; {fix}")
-    like = SimpleNamespace(shape=tuple(dataset["shape"]), levels=dataset["levels"])
+    counts = {"sizes": dataset.get("sizes", {"train": 0}), "classes": range(dataset.get("classes") or 0)}  # earlier files have neither
+    like = SimpleNamespace(shape=tuple(dataset["shape"]), levels=dataset["levels"], **counts)
     return build(Configuration(label, values), cast(Dataset, like))
 
 

@@ -35,12 +35,18 @@ FIX = "let the plug-in restore what it sets"
 WATCHED = 100  # rows whose loss is computed after each epoch, to notice training that diverges
 
 
+def alike(shape: tuple[int, int, int], n: int) -> Dataset:
+    """What a model needs to know of n training images."""
+    return cast(Dataset, SimpleNamespace(shape=tuple(shape), levels=LEVELS, sizes={"train": n}, classes=None))
+
+
 def can(*capabilities: type) -> Callable[[VAETransformer], bool]:
-    """Condition for `available_if`: the selector's model has one of these capabilities."""
+    """Condition for `available_if`: the model, or an untrained one of the selector, has one of these capabilities."""
 
     def check(self: VAETransformer) -> bool:
         try:
-            return issubclass(MODELS[self.configuration().values["model"]], capabilities)
+            found = getattr(self, "model_", None) or build(self.configuration(), alike(self.shape or (1, 8, 8), 1))
+            return isinstance(found, capabilities)
         except UserError as error:
             raise AttributeError(str(error)) from error
 
@@ -110,7 +116,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             self._learn_scale(X)
             support = configuration.support
             data = Data(support, x := self._seen(X, support).float(), x[:WATCHED], x[:WATCHED], dynamic=support is Support.BINARY)
-            like = cast(Dataset, SimpleNamespace(shape=tuple(shape), levels=LEVELS))
+            like = alike(shape, len(X))
             with unchanged("training", FIX) if foreign_files(configuration.values) else nullcontext():
                 population = Population(lambda: build(configuration, like), (self._seed(),), device)
                 self.curves_ = {name: [row[0] for row in rows] for name, rows in fit(population, data, configuration.recipe).items()}

@@ -1,7 +1,26 @@
 """Models and their parts, a file for each family; importing registers."""
 # ruff: noqa: F401
 
-from vae_variants.models import autoencoder, categorical, fvbn, gan, linear, made, references, vae
+from vae_variants.models import (
+    autoencoder,
+    bounds,
+    categorical,
+    critics,
+    fitted_samplers,
+    flows,
+    fvbn,
+    gan,
+    linear,
+    logistic_mixture,
+    made,
+    perceptual,
+    prior_flows,
+    real_likelihoods,
+    references,
+    relaxed,
+    spherical,
+    vae,
+)
 from vae_variants.models import validation as _validation
 from vae_variants.models.base import (
     MODELS,
@@ -9,18 +28,59 @@ from vae_variants.models.base import (
     DataDependent,
     Density,
     Encoder,
+    Euclidean,
     GaussianPosterior,
+    Generative,
     LatentVariable,
     MeanSampler,
     Model,
     Player,
     Sampler,
+    ScoredPosterior,
 )
+from vae_variants.models.draws import Draws
 from vae_variants.models.likelihoods import LIKELIHOODS, Likelihood, Support
 from vae_variants.models.networks import NETWORKS, Network
-from vae_variants.models.objectives import OBJECTIVES, Draws
+from vae_variants.models.objectives import OBJECTIVES, Term
+from vae_variants.models.posteriors import POSTERIORS, Conditional, Diagonal, Drawn, Posterior, Scored, Space
+from vae_variants.models.priors import PRIORS, Prior, closed_kl
+from vae_variants.models.regularizers import REGULARIZERS
+from vae_variants.models.samplers import SAMPLERS, LatentSampler
 
 __all__ = [
-    "LIKELIHOODS", "MODELS", "NETWORKS", "OBJECTIVES", "Coder", "DataDependent", "Density", "Draws", "Encoder", "GaussianPosterior",
-    "LatentVariable", "Likelihood", "MeanSampler", "Model", "Network", "Player", "Sampler", "Support",
+    "LIKELIHOODS",
+    "MODELS",
+    "NETWORKS",
+    "OBJECTIVES",
+    "POSTERIORS",
+    "PRIORS",
+    "REGULARIZERS",
+    "SAMPLERS",
+    "Coder",
+    "Conditional",
+    "DataDependent",
+    "Density",
+    "Diagonal",
+    "Drawn",
+    "Draws",
+    "Encoder",
+    "Euclidean",
+    "GaussianPosterior",
+    "Generative",
+    "LatentSampler",
+    "LatentVariable",
+    "Likelihood",
+    "MeanSampler",
+    "Model",
+    "Network",
+    "Player",
+    "Posterior",
+    "Prior",
+    "Sampler",
+    "Scored",
+    "ScoredPosterior",
+    "Space",
+    "Support",
+    "Term",
+    "closed_kl",
 ]  # fmt: skip

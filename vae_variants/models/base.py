@@ -1,26 +1,52 @@
 """The base class of models, and the capabilities that decide which metrics apply."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
+from abc import ABC, ABCMeta, abstractmethod
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from vae_variants.models.draws import Draws
 from vae_variants.models.likelihoods import Likelihood, Support
-from vae_variants.models.objectives import Draws
+from vae_variants.models.posteriors import Conditional, Diagonal, Space
 from vae_variants.registry import Registry
 
 
 class Player(NamedTuple):
-    """Minimises the method `loss` over the parameters whose names start with `prefix`.
+    """Minimises the method `loss` over the parameters that it owns.
 
-    Training is a game of n players: one for a likelihood or a bound, two for a GAN. If `optimizer` is None, the recipe's is used.
+    Training is a game of n players: one for a likelihood or a bound, two for a GAN. In each turn a player takes `steps` steps, the first
+    on the batch of the turn, each other one on a fresh batch.
+
+    Attributes:
+        owns: Beginnings of the names of its parameters. A parameter belongs to the player with the longest that fits.
+        loss: A method of the model, or of one of its modules: see `Model.forward`.
+        steps: Steps a turn.
+        rate: Its learning rate over that of the recipe.
+        optimizer: A name such as `adam-0.5`, or (parameters, learning rate) -> optimiser. None: the recipe's.
     """
 
-    prefix: str = ""
+    owns: tuple[str, ...] = ("",)
     loss: str = "loss"
-    optimizer: Callable[[list[Tensor], float], torch.optim.Optimizer] | None = None  # (parameters, learning rate)
+    steps: int = 1
+    rate: float = 1.0
+    optimizer: str | Callable[[list[Tensor], float], torch.optim.Optimizer] | None = None
+
+    @property
+    def name(self) -> str:
+        """The first of what it owns, such as `discriminator`; empty for all the rest."""
+        return self.owns[0].rstrip(".")
+
+
+def owned(players: tuple[Player, ...], names: list[str]) -> list[list[str]]:
+    """Which of the names of parameters belong to each player."""
+    found: list[list[str]] = [[] for _ in players]
+    for name in names:
+        fits = [(len(start), i) for i, player in enumerate(players) for start in player.owns if name.startswith(start)]
+        if fits:
+            found[max(fits)[1]].append(name)
+    return found
 
 
 class Model(nn.Module, ABC):
@@ -35,21 +61,40 @@ class Model(nn.Module, ABC):
 
     Attributes:
         players: Who is trained; empty if nothing is.
+        usual: The names of its parts if none are chosen, where they are not everybody's.
         support: The space of the images that the model describes.
         shape: (channels, height, width).
+        without: Capabilities of its class that this model lacks: see `lose`.
     """
 
-    players: ClassVar[tuple[Player, ...]] = (Player(),)  # none: nothing to train
+    players: tuple[Player, ...] = (Player(),)  # none: nothing to train
     stackable: ClassVar[bool] = True
+    usual: ClassVar[Mapping[str, str]] = {}
     support: Support
     shape: tuple[int, int, int]
+    without: tuple[type, ...] = ()
 
     def forward(self, method: str, *args: Any) -> Any:
         """Dispatch by name, because `torch.func.functional_call` only calls forward()."""
         return getattr(self, method)(*args)
 
+    def lose(self, *capabilities: type) -> None:
+        """Says that this model lacks capabilities of its class, and those derived from them: `isinstance` is false for them from now on.
 
-class Sampler(ABC):
+        A model made of parts has what its parts give: without a density of q at any z it is no `ScoredPosterior`.
+        """
+        bases = [base for base in type(self).__mro__ if isinstance(base, Capability) and not issubclass(base, Model)]
+        self.without += tuple(base for base in bases if issubclass(base, capabilities))
+
+
+class Capability(ABCMeta):
+    """The class of capabilities: `isinstance(model, capability)` is false for one that the model has lost."""
+
+    def __instancecheck__(cls, obj: object) -> bool:
+        return super().__instancecheck__(obj) and cls not in getattr(obj, "without", ())
+
+
+class Sampler(metaclass=Capability):
     """Samples images from the model."""
 
     @abstractmethod
@@ -57,7 +102,7 @@ class Sampler(ABC):
         """n -> images (n, D) in the model's support."""
 
 
-class MeanSampler(ABC):
+class MeanSampler(metaclass=Capability):
     """Generates noise-free grey images: decoder means at samples of the prior, or the output of an implicit generator."""
 
     @abstractmethod
@@ -65,7 +110,7 @@ class MeanSampler(ABC):
         """n -> images (n, D) in [0, 1]; a Gaussian mean may lie slightly outside."""
 
 
-class Density(ABC):
+class Density(metaclass=Capability):
     """Has log p(x), exact or as a lower bound."""
 
     exact: ClassVar[bool]
@@ -75,22 +120,32 @@ class Density(ABC):
         """x (B, D) -> (B,) nats; if `exact` is false, a lower bound in expectation from one sample."""
 
 
-class LatentVariable(ABC):
-    """Has a prior, an approximate posterior and a likelihood.
-
-    Attributes:
-        closed_kl: Whether `kl` of `infer` is the closed form. If false, it is an estimate from the K samples.
-    """
-
-    closed_kl: ClassVar[bool] = True
+class Generative(metaclass=Capability):
+    """Has a prior p(z)."""
 
     @abstractmethod
-    def prior(self, n: int) -> Tensor:
+    def draw_prior(self, n: int) -> Tensor:
         """n -> samples (n, Z) of p(z)."""
 
     @abstractmethod
     def log_prior(self, z: Tensor) -> Tensor:
         """z (..., Z) -> (...) nats."""
+
+
+class LatentVariable(Generative):
+    """Has a prior, an approximate posterior and a likelihood.
+
+    Attributes:
+        closed_kl: Whether `kl` of `infer` is the closed form. If false, it is an estimate from the K samples.
+        space: Where the latents lie.
+    """
+
+    closed_kl: bool = True
+    space: Space = Space.REAL
+
+    @abstractmethod
+    def conditional(self, x: Tensor) -> Conditional:
+        """q(z | x) of x (B, D)."""
 
     @abstractmethod
     def simulate(self, n: int) -> tuple[Tensor, Tensor]:
@@ -109,15 +164,25 @@ class ClosedElbo(LatentVariable):
         """The exact ELBO of x (B, D): (B,) nats."""
 
 
-class GaussianPosterior(LatentVariable):
-    """q(z | x) is a diagonal Gaussian, and log p(x, z) has a gradient in z."""
-
-    @abstractmethod
-    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, D) -> mean and standard deviation (B, Z)."""
+class Euclidean(LatentVariable):
+    """Latents fill R^Z, and log p(x, z) has a gradient in z."""
 
 
-class Encoder(ABC):
+class ScoredPosterior(LatentVariable):
+    """q(z | x) has a density at any z: `conditional` gives a `Scored`."""
+
+
+class GaussianPosterior(ScoredPosterior, Euclidean):
+    """q(z | x) is a diagonal Gaussian: `conditional` gives a `Diagonal`."""
+
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, D) -> mean and standard deviation of q(z | x), both (B, Z)."""
+        q = self.conditional(x)
+        assert isinstance(q, Diagonal)
+        return q.mean, q.scale
+
+
+class Encoder(metaclass=Capability):
     """Maps an image to a latent vector of fixed length."""
 
     @abstractmethod
@@ -133,7 +198,7 @@ class Coder(Encoder):
         """z (B, Z) -> (B, D), the mean of p(x | z)."""
 
 
-class Decoder(ABC):
+class Decoder(metaclass=Capability):
     """Has log p(x | z) for any z."""
 
     likelihood: Likelihood
@@ -143,7 +208,7 @@ class Decoder(ABC):
         """x (B, D), z (..., B, Z) -> (..., B) nats."""
 
 
-class DataDependent(ABC):
+class DataDependent(metaclass=Capability):
     """Takes something from the training images in closed form, before (or instead of) training."""
 
     @abstractmethod
@@ -151,7 +216,7 @@ class DataDependent(ABC):
         """Fills parameters and buffers from the training images x (N, D). If the model is stackable, shapes stay unchanged."""
 
 
-class Finished(ABC):
+class Finished(metaclass=Capability):
     """Takes one more step after training, in closed form or by another method."""
 
     @abstractmethod

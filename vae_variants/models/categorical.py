@@ -2,20 +2,62 @@
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from vae_variants.models.base import MODELS, ClosedElbo
+from vae_variants.models.base import MODELS, ClosedElbo, ScoredPosterior
+from vae_variants.models.draws import Draws
 from vae_variants.models.latent import LatentModel
 from vae_variants.models.likelihoods import Likelihood
 from vae_variants.models.networks import decoder, encoder
-from vae_variants.models.objectives import Draws
+from vae_variants.models.posteriors import Drawn, Scored, Space
+from vae_variants.models.priors import Prior, Q, closed_kl
+
+
+class OneHot(Scored):
+    """A categorical distribution of one-hot vectors, from logits (B, C)."""
+
+    reparameterised = False
+
+    def __init__(self, logits: Tensor) -> None:
+        self.log_p = logits.log_softmax(-1)
+        self.mean = self.log_p.exp()
+
+    def draw(self, k: int) -> Drawn:
+        index = torch.multinomial(self.mean, k, replacement=True).mT  # (K, B)
+        z = torch.eye(self.mean.shape[-1], dtype=self.mean.dtype, device=self.mean.device)[index]
+        return Drawn(z, self.log_prob(z))
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        return (z * self.log_p).sum(-1)
+
+    def detached(self) -> Self:
+        return type(self)(self.log_p.detach())
+
+
+class UniformCode(Prior):
+    """Each of C one-hot vectors with probability 1 / C."""
+
+    space = Space.SIMPLEX
+
+    def sample(self, n: int, q: Q) -> Tensor:
+        codes = torch.eye(self.latent, dtype=self.like.dtype, device=self.like.device)
+        return codes[torch.randint(self.latent, (n,), device=self.like.device)]
+
+    def log_prob(self, z: Tensor, q: Q) -> Tensor:
+        return z.new_full(z.shape[:-1], -math.log(self.latent))
+
+
+@closed_kl(UniformCode, OneHot)
+def kl_of_code(p: UniformCode, q: OneHot) -> Tensor:
+    """sum_c q_c (log q_c + log C): (B, 1)."""
+    return (q.mean * (q.log_p + math.log(p.latent))).sum(-1, keepdim=True)
 
 
 @MODELS.add
-class CategoricalVAE(LatentModel, ClosedElbo):
+class CategoricalVAE(LatentModel, ClosedElbo, ScoredPosterior):
     """z in {1..C} with p(z) = 1/C, q(z | x) = softmax(encoder(x)), p(x | z) = likelihood(decoder(z)), z as a one-hot vector.
 
     Trained on the exact ELBO, sum_z q(z | x) (log p(x, z) - log q(z | x)). log p(x) = log sum_z p(x, z); the gap is
@@ -24,6 +66,7 @@ class CategoricalVAE(LatentModel, ClosedElbo):
 
     exact: ClassVar[bool] = True
     codes: Tensor
+    prior: UniformCode
 
     def __init__(
         self,
@@ -40,11 +83,15 @@ class CategoricalVAE(LatentModel, ClosedElbo):
         self.decoder = decoder(network, categories, shape, likelihood.k, hidden, activation)
         self.likelihood, self.shape, self.support = likelihood, shape, likelihood.support
         self.register_buffer("codes", torch.eye(categories), persistent=False)
+        self.compose(UniformCode(categories), OneHot, Space.SIMPLEX)
+
+    def each_code(self, x: Tensor) -> Tensor:
+        """x (B, D) -> log p(x | z) of each code z, (B, C) nats."""
+        return super().log_px(x.unsqueeze(-2), self.codes)
 
     def enumerate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, D) -> log q(z | x) and log p(x, z), both (B, C) nats."""
-        log_px = super().log_px(x.unsqueeze(-2), self.codes)
-        return self.encoder(x).log_softmax(-1), log_px - math.log(len(self.codes))
+        return self.conditional(x).log_p, self.each_code(x) - math.log(len(self.codes))
 
     def bound(self, x: Tensor) -> Tensor:
         """The exact ELBO of x (B, D): (B,) nats."""
@@ -57,34 +104,20 @@ class CategoricalVAE(LatentModel, ClosedElbo):
     def log_prob(self, x: Tensor) -> Tensor:
         return self.enumerate(x)[1].logsumexp(-1)
 
-    def prior(self, n: int) -> Tensor:
-        return self.codes[torch.randint(len(self.codes), (n,), device=self.codes.device)]
-
-    def log_prior(self, z: Tensor) -> Tensor:
-        return z.new_full(z.shape[:-1], -math.log(len(self.codes)))
+    def conditional(self, x: Tensor) -> OneHot:
+        return OneHot(self.encoder(x))
 
     def infer(self, x: Tensor, k: int, t: Tensor) -> Draws:
-        log_q, joint = self.enumerate(x)
-        index = torch.multinomial(log_q.exp(), k, replacement=True)  # (B, K)
-        kl = (log_q.exp() * (log_q + math.log(len(self.codes)))).sum(-1)
-        z = self.codes[index.mT]
-        log_pz = self.log_prior(z)
-        return Draws(
-            log_px=joint.gather(-1, index).mT - log_pz,
-            log_pz=log_pz,
-            log_qz=log_q.gather(-1, index).mT,
-            kl=kl,
-            kl_units=kl.unsqueeze(-1),  # of the one latent variable
-            z=z,
-            t=t,
-        )
+        """As of `LatentModel`, with one decoding of each code for all images."""
+        q, log_px = self.conditional(x), self.each_code(x)
+        z, log_q = q.draw(k)
+        log_px = (z * log_px).sum(-1)
+        units = kl_of_code(self.prior, q)
+        return Draws(log_px, self.log_prior(z), log_q, units.sum(-1), units, z, t, q=q, x=x, model=self)
 
     def log_px(self, x: Tensor, z: Tensor) -> Tensor:
         """z one-hot, or probabilities of the categories: log sum_c z_c p(x | c)."""
-        return (super().log_px(x.unsqueeze(-2), self.codes) + z.log()).logsumexp(-1)
-
-    def encode(self, x: Tensor) -> Tensor:
-        return self.encoder(x).softmax(-1)
+        return (self.each_code(x) + z.log()).logsumexp(-1)
 
     def decode(self, z: Tensor) -> Tensor:
         """Probabilities z (B, C) of the categories -> the mean of x under them, (B, D)."""

@@ -1,7 +1,6 @@
 """The generative adversarial network."""
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +10,6 @@ from torch.func import grad
 from vae_variants.models.base import MODELS, DataDependent, MeanSampler, Model, Player, Sampler
 from vae_variants.models.likelihoods import Bernoulli, Support
 from vae_variants.models.networks import decoder, encoder, start
-
-
-def adam(parameters: list[Tensor], lr: float) -> torch.optim.Optimizer:
-    return torch.optim.Adam(parameters, lr=lr, betas=(0.5, 0.999), fused=True)
 
 
 @MODELS.add(name="gan")
@@ -30,7 +25,10 @@ class GAN(Model, Sampler, MeanSampler, DataDependent):
     pixels in [-1, 1]. Adam has beta_1 = 0.5 (Radford et al. 2016). The generator equals a VAE's decoder of the same options.
     """
 
-    players: ClassVar[tuple[Player, ...]] = (Player("discriminator.", "discriminator_loss", adam), Player("generator.", "loss", adam))
+    players: tuple[Player, ...] = (
+        Player(("discriminator.",), "discriminator_loss", optimizer="adam-0.5"),
+        Player(("generator.",), "loss", optimizer="adam-0.5"),
+    )
     support = Support.UNIT
 
     def __init__(

@@ -1,9 +1,8 @@
 """What models with an encoder, a decoder and a likelihood share."""
 
-import math
 from abc import abstractmethod
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from vae_variants.models.base import (
@@ -11,16 +10,23 @@ from vae_variants.models.base import (
     DataDependent,
     Decoder,
     Density,
+    Euclidean,
+    Finished,
     GaussianPosterior,
     LatentVariable,
     MeanSampler,
     Model,
     Sampler,
+    ScoredPosterior,
 )
+from vae_variants.models.draws import Draws, gated
 from vae_variants.models.networks import start
-from vae_variants.models.objectives import Draws, gated
-
-C = 0.5 * math.log(2 * math.pi)
+from vae_variants.models.objectives import Objective, Term, says
+from vae_variants.models.posteriors import Conditional, Diagonal, Scored, Space
+from vae_variants.models.priors import Prior, rule
+from vae_variants.models.regularizers import Regularizer
+from vae_variants.models.samplers import CODES, LatentSampler
+from vae_variants.registry import UserError
 
 
 class EncoderDecoder(Model, Coder, Decoder, DataDependent):
@@ -37,7 +43,7 @@ class EncoderDecoder(Model, Coder, Decoder, DataDependent):
 
     def outputs(self, z: Tensor) -> Tensor:
         """z (..., Z) -> the decoder's outputs (..., k * D)."""
-        return self.decoder(z)
+        return self.decoder(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
 
     def log_px(self, x: Tensor, z: Tensor) -> Tensor:
         return self.likelihood.log_prob(self.outputs(z), x)
@@ -46,61 +52,123 @@ class EncoderDecoder(Model, Coder, Decoder, DataDependent):
         return self.likelihood.mean(self.outputs(z))
 
 
-class LatentModel(EncoderDecoder, Sampler, MeanSampler, Density, LatentVariable):
-    """Base class of models with a prior p(z)."""
-
-    def simulate(self, n: int) -> tuple[Tensor, Tensor]:
-        z = self.prior(n)
-        return self.likelihood.sample(self.outputs(z)), z
-
-    def sample(self, n: int) -> Tensor:
-        return self.simulate(n)[0]
-
-    def sample_mean(self, n: int) -> Tensor:
-        return self.decode(self.prior(n))
-
-
-class GaussianModel(LatentModel, GaussianPosterior):
-    """Base class of models with p(z) = N(0, I) and q(z | x) = N(mu(x), diag s(x)^2), z of `latent` units."""
-
-    latent: int
+class Generator(EncoderDecoder, Sampler, MeanSampler):
+    """Base class of models that decode latents of their own."""
 
     @abstractmethod
-    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, D) -> mu and log s of q(z | x), both (B, Z)."""
+    def latents(self, n: int) -> Tensor:
+        """n latents (n, Z)."""
 
-    def prior(self, n: int) -> Tensor:
-        like = next(self.decoder.parameters())
-        return torch.randn(n, self.latent, dtype=like.dtype, device=like.device)
+    def sample(self, n: int) -> Tensor:
+        return self.likelihood.sample(self.outputs(self.latents(n)))
 
-    def log_prior(self, z: Tensor) -> Tensor:
-        return (-0.5 * z.square() - C).sum(-1)
+    def sample_mean(self, n: int) -> Tensor:
+        return self.decode(self.latents(n))
 
-    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        mu, log_s = self.moments(x)
-        return mu, log_s.exp()
+
+class LatentModel(Generator, Density, LatentVariable):
+    """Base class of models with p(x, z) = p(z) p(x | z) and q(z | x)."""
+
+    prior: Prior
+    gives: type[Conditional]
+
+    def compose(self, prior: Prior, gives: type[Conditional], space: Space = Space.REAL, categories: int = 0) -> None:
+        """Takes a prior, for a q(z | x) of class `gives` in `space`, and loses the capabilities that these do not give.
+
+        Raises:
+            UserError: If their latents lie in different spaces or in vectors of other numbers of `categories`, or the prior needs a
+                density that q has not.
+        """
+        if not issubclass(gives, prior.needs):
+            raise UserError("this prior needs the density of q(z | x) at any z, which this posterior has not; write posterior=diagonal")
+        if prior.space is not space:
+            raise UserError(f"the prior's latents lie in {prior.space.value} space, those of q(z | x) in {space.value}; choose a pair")
+        if prior.categories != categories:
+            found = f"the prior's latents are vectors of {prior.categories} probabilities, those of q(z | x) of {categories}"
+            raise UserError(f"{found}; give prior.categories and posterior.categories the same value")
+        self.prior, self.gives, self.space = prior, gives, space
+        self.closed_kl = rule(type(prior), gives) is not None
+        held: dict[type, bool] = {
+            GaussianPosterior: issubclass(gives, Diagonal),
+            ScoredPosterior: issubclass(gives, Scored),
+            Euclidean: space is Space.REAL,
+            LatentVariable: gives.density,
+            Density: gives.density,
+        }
+        self.lose(*(capability for capability, has in held.items() if not has))
+
+    def initialise(self, x: Tensor) -> None:
+        super().initialise(x)
+        self.prior.initialise(x)
 
     def encode(self, x: Tensor) -> Tensor:
-        return self.moments(x)[0]
+        return self.conditional(x).mean
+
+    def draw_prior(self, n: int) -> Tensor:
+        return self.prior.sample(n, self.conditional)
+
+    def latents(self, n: int) -> Tensor:
+        return self.draw_prior(n)
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        return self.prior.log_prob(z, self.conditional)
+
+    def simulate(self, n: int) -> tuple[Tensor, Tensor]:
+        z = self.draw_prior(n)
+        return self.likelihood.sample(self.outputs(z)), z
 
     def infer(self, x: Tensor, k: int, t: Tensor) -> Draws:
-        mu, log_s = self.moments(x)
-        eps = torch.randn(k, *mu.shape, dtype=mu.dtype, device=mu.device)
-        z, gate = gated(mu + log_s.exp() * eps)
-        kl = kl_units(mu, log_s)
-        return Draws(
-            log_px=self.log_px(x, z),
-            log_pz=self.log_prior(z),
-            log_qz=(-0.5 * eps.square() - log_s - C).sum(-1),
-            kl=kl.sum(-1),
-            kl_units=kl,
-            z=z,
-            t=t,
-            log_qz_path=(-0.5 * ((z - mu.detach()) * (-log_s.detach()).exp()).square() - log_s.detach() - C).sum(-1),
-            gate=gate,
-        )
+        q = self.conditional(x)
+        z, log_q = q.draw(k)
+        z, gate = gated(z) if q.reparameterised else (z, None)
+        outputs = self.outputs(z)
+        log_px, log_p = self.likelihood.log_prob(outputs, x), self.log_prior(z)
+        closed = rule(type(self.prior), self.gives)
+        units = closed(self.prior, q) if closed else (log_q - log_p).mean(0).unsqueeze(-1)
+        return Draws(log_px, log_p, log_q, units.sum(-1), units, z, t, gate, q, x, outputs, self)
 
 
-def kl_units(mu: Tensor, log_s: Tensor) -> Tensor:
-    """KL(N(mu, s^2) || N(0, 1)) of each latent unit, nats."""
-    return 0.5 * (mu.square() + (2 * log_s).exp() - 1) - log_s
+class Composite(Generator, Finished):
+    """Base class of models that minimise an objective and a regularizer of their `draws`, and decode what a sampler draws."""
+
+    objective: Objective
+    regularizer: Regularizer
+    sampler: LatentSampler
+
+    def assemble(self, objective: Objective, regularizer: Regularizer, sampler: LatentSampler) -> None:
+        """Takes these parts, whose players then train too, and loses the capabilities that they do not give.
+
+        Raises:
+            UserError: If the sampler draws in another space than that of the latents.
+        """
+        space = getattr(self, "space", Space.REAL)
+        if sampler.space not in (None, space):
+            raise UserError(f"this sampler draws in {sampler.space.value} space, but the latents lie in {space.value}; write sampler=prior")
+        self.objective, self.regularizer, self.sampler = objective, regularizer, sampler
+        self.players += tuple(player for term in (objective, regularizer) if isinstance(term, Term) for player in term.players)
+        self.lose(*([] if sampler.fits else [Finished]), *([] if sampler.samples else [Sampler, MeanSampler]))
+        if not says(objective, "density"):
+            self.lose(Density, LatentVariable)
+
+    @abstractmethod
+    def draws(self, x: Tensor, t: Tensor) -> Draws:
+        """What the objective is a function of, for images x (B, D) at the fraction t () of training."""
+
+    def forward(self, method: str, *args: Any) -> Any:
+        """As of `Model`. A method of an objective or a regularizer, such as `regularizer.critic_loss`, is given the draws."""
+        part, _, name = method.rpartition(".")
+        if not part:
+            return super().forward(method, *args)
+        term, d = self.get_submodule(part), self.draws(*args)
+        value = getattr(term, name)(d).mean()
+        return value + self.regularizer(d).mean() if isinstance(term, Term) and name in term.regularized else value
+
+    def loss(self, x: Tensor, t: Tensor) -> Tensor:
+        d = self.draws(x, t)
+        return self.objective(d).mean() + self.regularizer(d).mean()
+
+    def latents(self, n: int) -> Tensor:
+        return self.sampler.draw(n, self)
+
+    def finish(self, x: Tensor) -> None:
+        self.sampler.fit(self.encode(x[:CODES]))

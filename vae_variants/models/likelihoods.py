@@ -96,7 +96,7 @@ def spread(x: Tensor) -> Tensor:
 
 
 class ConstantScale(Likelihood):
-    """Base class of Gaussian likelihoods with one standard deviation for all pixels."""
+    """Base class of densities about h on the real line with one standard deviation for all pixels."""
 
     support, k = Support.REAL, 1
 
@@ -180,9 +180,8 @@ class Gaussian(ConstantScale):
         return h + self.sigma * torch.randn_like(h)
 
 
-@LIKELIHOODS.add
-class GaussianLearnt(ConstantScale):
-    """One learnt standard deviation shared by all pixels (sigma-VAE: Rybkin, Daniilidis & Levine 2021)."""
+class LearntScale(ConstantScale):
+    """Base class of densities with one learnt standard deviation."""
 
     pace: Tensor
 
@@ -200,18 +199,23 @@ class GaussianLearnt(ConstantScale):
     def scale(self) -> Tensor:
         return self.log_sigma.exp()
 
+    @torch.no_grad()
+    def start(self, x: Tensor) -> Tensor:
+        self.pace.fill_(slowdown(x.shape[1]))
+        self.weight.copy_(spread(x).log() / self.pace)
+        return super().start(x)
+
+
+@LIKELIHOODS.add
+class GaussianLearnt(LearntScale):
+    """One learnt standard deviation shared by all pixels (sigma-VAE: Rybkin, Daniilidis & Levine 2021)."""
+
     def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
         constant = x.shape[-1] * (self.log_sigma + 0.5 * math.log(2 * math.pi))
         return -0.5 * (-2 * self.log_sigma).exp() * (x - h).square().sum(-1) - constant
 
     def sample(self, h: Tensor) -> Tensor:
         return h + self.log_sigma.exp() * torch.randn_like(h)
-
-    @torch.no_grad()
-    def start(self, x: Tensor) -> Tensor:
-        self.pace.fill_(slowdown(x.shape[1]))
-        self.weight.copy_(spread(x).log() / self.pace)
-        return super().start(x)
 
 
 @LIKELIHOODS.add

@@ -6,14 +6,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from vae_variants.models.base import MODELS, ClosedElbo
-from vae_variants.models.latent import C, GaussianModel, kl_units
+from vae_variants.models.base import MODELS, ClosedElbo, GaussianPosterior
+from vae_variants.models.latent import LatentModel
 from vae_variants.models.likelihoods import GaussianLearnt, Support
 from vae_variants.models.networks import start
+from vae_variants.models.posteriors import C, Diagonal
+from vae_variants.models.priors import StandardNormal, kl_units
 
 
 @MODELS.add(name="linear-vae")
-class LinearVAE(GaussianModel, ClosedElbo):
+class LinearVAE(LatentModel, ClosedElbo, GaussianPosterior):
     """p(z) = N(0, I), p(x | z) = N(W z + b, sigma^2 I), q(z | x) = N(A (x - m) + c, diag s^2); W, b, sigma, A, c, s are learnt; m is
     the mean training image.
 
@@ -26,6 +28,7 @@ class LinearVAE(GaussianModel, ClosedElbo):
     encoder: nn.Linear
     decoder: nn.Linear
     likelihood: GaussianLearnt
+    prior: StandardNormal
     centre: Tensor
 
     def __init__(self, shape: tuple[int, int, int], *, latent: int = 20) -> None:
@@ -35,23 +38,24 @@ class LinearVAE(GaussianModel, ClosedElbo):
         self.log_scale = nn.Parameter(torch.zeros(latent))
         self.register_buffer("centre", torch.zeros(dim))
         self.likelihood, self.shape, self.latent = GaussianLearnt(), shape, latent
+        self.compose(StandardNormal(latent), Diagonal)
 
     def initialise(self, x: Tensor) -> None:
         self.centre.copy_(x.mean(0))
         start(self.encoder, self.decoder, self.centre, self.likelihood.start(x))
 
-    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def conditional(self, x: Tensor) -> Diagonal:
         mean = self.encoder(x - self.centre)
-        return mean, self.log_scale.expand_as(mean)
+        return Diagonal(mean, self.log_scale.expand_as(mean))
 
     def bound(self, x: Tensor) -> Tensor:
         """The exact ELBO of x (B, D): (B,) nats.
 
         E_q |x - W z - b|^2 = |x - W mu - b|^2 + sum_j s_j^2 |w_j|^2.
         """
-        mean = self.encoder(x - self.centre)
+        q = self.conditional(x)
         spread = ((2 * self.log_scale).exp() * self.decoder.weight.square().sum(0)).sum()
-        return self.log_px(x, mean) - 0.5 * spread / self.likelihood.scale.square() - kl_units(mean, self.log_scale).sum(-1)
+        return self.log_px(x, q.mean) - 0.5 * spread / self.likelihood.scale.square() - kl_units(self.prior, q).sum(-1)
 
     def loss(self, x: Tensor, t: Tensor) -> Tensor:
         return -self.bound(x).mean()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vae_variants.models.ancestral import ancestral
 from vae_variants.models.base import MODELS, DataDependent, Density, Model, Sampler
 from vae_variants.models.likelihoods import Bernoulli, Support
+from vae_variants.models.masked import degrees
 from vae_variants.models.numerics import cross_entropy
 
 
@@ -39,12 +40,12 @@ class MADE(Model, Sampler, Density, DataDependent):
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         ranks = torch.stack([torch.arange(dim), *(torch.randperm(dim) for _ in range(orders - 1))])
         self.register_buffer("ranks", ranks)  # (R, D) position of each pixel in the order
-        degrees = [torch.arange(width) * max(dim - 1, 1) // width for width in hidden]  # evenly over 0..D-2
-        self.ready = [torch.searchsorted(degree, torch.arange(dim + 1)).tolist() for degree in degrees]  # units per degree below i
-        for i, (before, after) in enumerate(pairwise(degrees)):
+        seen = [degrees(width, dim) for width in hidden]
+        self.ready = [torch.searchsorted(degree, torch.arange(dim + 1)).tolist() for degree in seen]  # units per degree below i
+        for i, (before, after) in enumerate(pairwise(seen)):
             self.register_buffer(f"mask_{i + 1}", (after[:, None] >= before).float())
-        self.register_buffer("mask_in", (degrees[0][:, None] >= ranks[:, None, :]).float())  # (R, H, D)
-        self.register_buffer("mask_out", (ranks[:, :, None] > degrees[-1]).float())  # (R, D, H)
+        self.register_buffer("mask_in", (seen[0][:, None] >= ranks[:, None, :]).float())  # (R, H, D)
+        self.register_buffer("mask_out", (ranks[:, :, None] > seen[-1]).float())  # (R, D, H)
         self.register_buffer("centre", torch.zeros(dim))
 
     @torch.no_grad()

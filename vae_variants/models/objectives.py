@@ -1,73 +1,44 @@
 """Objectives: bounds on log p(x) and their gradient estimators, each a function of `Draws`."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from vae_variants.models.base import Player
+from vae_variants.models.divergences import beside_prior, mmd
+from vae_variants.models.draws import Draws
 from vae_variants.registry import Registry, UserError
 
-
-class Draws(NamedTuple):
-    """K samples z ~ q(z | x) for each of B images: the input of every objective. Nats."""
-
-    log_px: Tensor  # (K, B) log p(x | z)
-    log_pz: Tensor  # (K, B) log p(z)
-    log_qz: Tensor  # (K, B) log q(z | x)
-    kl: Tensor  # (B,) KL(q(z | x) || p(z)) in closed form, or estimated if the model says closed_kl = False
-    kl_units: Tensor  # (B, Z) its terms, one per latent unit
-    z: Tensor  # (K, B, Z)
-    t: Tensor  # () fraction of training done, in [0, 1]
-    log_qz_path: Tensor | None = None  # (K, B) log_qz with q's parameters held constant in it: its gradient goes through z alone
-    gate: Tensor | None = None  # (K, B) zeros: see `gated`
-
-    @property
-    def log_w(self) -> Tensor:
-        """log p(x, z) - log q(z | x), (K, B)."""
-        return self.log_px + self.log_pz - self.log_qz
-
-    @property
-    def log_w_path(self) -> Tensor:
-        """`log_w` whose gradient reaches the encoder through z alone, without the score of q. Raises `UserError` without one."""
-        if self.log_qz_path is None:
-            raise UserError("this objective needs a reparameterised z, and this model has none; use elbo, iwae or another objective")
-        return self.log_px + self.log_pz - self.log_qz_path
-
-
-class Gate(torch.autograd.Function):
-    @staticmethod
-    def forward(z: Tensor) -> tuple[Tensor, Tensor]:
-        return z.view_as(z), z.new_zeros(z.shape[:-1])
-
-    @staticmethod
-    def setup_context(ctx: Any, *_: Any) -> None:
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def backward(_: Any, to_z: Tensor | None, to_gate: Tensor | None) -> Tensor | None:
-        if to_z is None or to_gate is None:
-            return to_z
-        total = to_gate.sum(-2, keepdim=True)
-        return to_z * (to_gate / total.masked_fill(total == 0, 1.0)).unsqueeze(-1)
-
-    @staticmethod
-    def vmap(_: Any, in_dims: tuple[int], z: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
-        return Gate.apply(z.movedim(in_dims[0], 0)), (0, 0)
-
-
-def gated(z: Tensor) -> tuple[Tensor, Tensor]:
-    """z (K, B, Z) -> z, and zeros (K, B) whose gradient scales the gradient of each sample of z.
-
-    If an objective adds sum_k a_k gate_k, which is 0, then the gradient that returns to z_k is multiplied by a_k / sum_j a_j; the decoder's
-    gradient is not. Weights that are known only after decoding thus reach the encoder in one backward pass. Without the gate, gradients
-    are unchanged.
-    """
-    return Gate.apply(z)
-
-
 Objective = Callable[[Draws], Tensor]  # -> (B,) to be minimised, nats
+
+
+class Term(nn.Module, ABC):
+    """Base class of an objective or a regularizer with parameters or buffers of its own, such as a critic. Others are functions.
+
+    Attributes:
+        players: Who trains beside the model: each names what it owns and its loss by their full names in the model, such as
+            `Player(("regularizer.critic.",), "regularizer.critic_loss")`; the loss is a method `Draws` -> (B,) or ().
+        regularized: Losses, of an objective's players that train parts of the model, to which the regularizer is added.
+    """
+
+    players: tuple[Player, ...] = ()
+    regularized: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def forward(self, d: Draws) -> Tensor:
+        """What the model minimises: (B,), or () for a regularizer of the batch."""
+
+
+def says(term: Any, name: str) -> bool:
+    """Whether a function or class says `name = False` of itself: `bound`, or `density` for a loss that is no log density."""
+    return bool(getattr(term.func if isinstance(term, partial) else term, name, True))
+
+
 OBJECTIVES: Registry[Callable[..., Tensor]] = Registry("objective")
 
 
@@ -127,6 +98,55 @@ def warm_up(d: Draws, warm_up: float = 0.3) -> Tensor:
     return (d.t / warm_up).clamp(max=1.0) * d.kl - d.log_px.mean(0)
 
 
+@OBJECTIVES.add
+def cyclical(d: Draws, cycles: int = 4, ramp: float = 0.5) -> Tensor:
+    """-ELBO whose KL weight rises from 0 to 1 in each of `cycles` equal parts of training (Fu et al. 2019).
+
+    In each part it rises linearly over the first `ramp` of the part and stays 1; at t = 0 it is 0, and at t = 1, the end, it is 1.
+    """
+    place = d.t * cycles
+    place = torch.where(d.t < 1, place - place.floor(), 1.0)
+    return (place / ramp).clamp(max=1.0) * d.kl - d.log_px.mean(0)
+
+
+@OBJECTIVES.add
+def capacity(d: Draws, gamma: float = 30.0, capacity: float = 25.0) -> Tensor:
+    """gamma |KL - C(t)| - (1/K) sum_k log p(x | z_k), where C(t) = `capacity` t rises through training (Burgess et al. 2018).
+
+    KL is the mean over the batch. C is in nats.
+    """
+    return gamma * (d.kl.mean() - capacity * d.t).abs() - d.log_px.mean(0)
+
+
+capacity.bound = False  # type: ignore[attr-defined]
+
+
+@OBJECTIVES.add
+def renyi(d: Draws, alpha: float = 0.5) -> Tensor:
+    """-(Renyi's bound of order `alpha`): log((1/K) sum_k w_k^(1 - alpha)) / (alpha - 1) (Li & Turner 2016).
+
+    alpha = 0 is `iwae`. For alpha > 0 the estimate from K samples stays below log p(x) in expectation.
+
+    Raises:
+        UserError: If alpha = 1, whose limit is the ELBO.
+    """
+    if alpha == 1:
+        raise UserError("Renyi's bound of order alpha=1 is the ELBO; use objective=elbo, or another alpha")
+    return (((1 - alpha) * d.log_w).logsumexp(0) - math.log(len(d.log_w))) / (alpha - 1)
+
+
+@OBJECTIVES.add
+def info(d: Draws, alpha: float = 0.5, strength: float = 5.0, kernel: str = "imq") -> Tensor:
+    """-(1/K) sum_k log p(x | z_k) + (1 - alpha) KL + (alpha + strength - 1) MMD(q(z), p(z)): InfoVAE (Zhao, Song & Ermon 2019).
+
+    `strength` is the paper's lambda. The MMD of the batch is `regularizer=mmd`'s. alpha = 0 and strength = 1 is the ELBO, alpha = 1 WAE.
+    """
+    return (1 - alpha) * d.kl + (alpha + strength - 1) * mmd(*beside_prior(d), kernel) - d.log_px.mean(0)
+
+
+info.bound = False  # type: ignore[attr-defined]
+
+
 @OBJECTIVES.add(name="free-bits")
 def free_bits(d: Draws, free_bits: float = 0.25) -> Tensor:
     """-ELBO in which each latent unit's batch-mean KL costs at least `free_bits` nats (Kingma et al. 2016, sec. on free bits).
@@ -134,3 +154,12 @@ def free_bits(d: Draws, free_bits: float = 0.25) -> Tensor:
     sum_j max(free_bits, mean_b KL_bj) - (1/K) sum_k log p(x | z_k): units below the floor have no incentive to collapse.
     """
     return d.kl_units.mean(0).clamp(min=free_bits).sum() - d.log_px.mean(0)
+
+
+@OBJECTIVES.add
+def reconstruction(d: Draws) -> Tensor:
+    """-(1/K) sum_k log p(x | z_k), without a KL: a regularizer keeps the latents near the prior (WAE, RAE)."""
+    return -d.log_px.mean(0)
+
+
+reconstruction.bound = reconstruction.density = False  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ from vae_variants.models.networks import encoder
 class RealData(Model, Sampler, MeanSampler, DataDependent):
     """Random training images: the sharpness of a perfect sampler."""
 
-    players: ClassVar[tuple[Player, ...]] = ()
+    players: tuple[Player, ...] = ()
     stackable: ClassVar[bool] = False
     support = Support.UNIT
 
@@ -39,7 +39,7 @@ class RealData(Model, Sampler, MeanSampler, DataDependent):
 class PCA(Model, Coder, DataDependent):
     """Projection on the first `latent` principal components: the best linear code in squared error."""
 
-    players: ClassVar[tuple[Player, ...]] = ()
+    players: tuple[Player, ...] = ()
     stackable: ClassVar[bool] = False
     support = Support.REAL
     components: Tensor
@@ -73,7 +73,7 @@ class PCA(Model, Coder, DataDependent):
 class Pixels(Model, Encoder):
     """Raw pixels as latents."""
 
-    players: ClassVar[tuple[Player, ...]] = ()
+    players: tuple[Player, ...] = ()
     stackable: ClassVar[bool] = False
     support = Support.REAL
 
@@ -89,7 +89,7 @@ class Pixels(Model, Encoder):
 class RandomEncoder(Model, Encoder, DataDependent):
     """An untrained encoder: what the architecture alone gives."""
 
-    players: ClassVar[tuple[Player, ...]] = ()
+    players: tuple[Player, ...] = ()
     support = Support.REAL
 
     def __init__(
@@ -116,7 +116,7 @@ class RandomEncoder(Model, Encoder, DataDependent):
 class RandomProjection(Model, Encoder):
     """Latents z = A x / sqrt(latent) with A of independent standard normal numbers."""
 
-    players: ClassVar[tuple[Player, ...]] = ()
+    players: tuple[Player, ...] = ()
     support = Support.REAL
     projection: Tensor
 

@@ -1,22 +1,28 @@
-"""The variational autoencoder: diagonal Gaussian q(z | x), standard normal p(z), any likelihood and objective."""
+"""The variational autoencoder, made of parts."""
 
 from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor
 
-from vae_variants.models.base import MODELS
-from vae_variants.models.latent import GaussianModel
+from vae_variants.models.base import MODELS, GaussianPosterior
+from vae_variants.models.draws import Draws
+from vae_variants.models.latent import Composite, LatentModel
 from vae_variants.models.likelihoods import Likelihood
 from vae_variants.models.networks import decoder, encoder
 from vae_variants.models.objectives import Objective, elbo, elbo_sampled
+from vae_variants.models.posteriors import Conditional, DiagonalNormal, Posterior
+from vae_variants.models.priors import Prior, StandardNormal
+from vae_variants.models.regularizers import Regularizer, none
+from vae_variants.models.samplers import LatentSampler, PriorSampler
 
 
 @MODELS.add
-class VAE(GaussianModel):
+class VAE(Composite, LatentModel, GaussianPosterior):
     """Variational autoencoder (Kingma & Welling 2014), trained by `objective` from `samples` samples of z per image.
 
-    q(z | x) = N(mu(x), diag s(x)^2), p(z) = N(0, I) with `latent` units, p(x | z) = likelihood(decoder(z)).
+    q(z | x) = posterior(encoder(x)) with `latent` units, p(z) = prior, p(x | z) = likelihood(decoder(z)). After training, images are
+    decoded from what `sampler` draws. By default q is a diagonal Gaussian and p(z) = N(0, I).
     """
 
     exact: ClassVar[bool] = False
@@ -26,6 +32,10 @@ class VAE(GaussianModel):
         shape: tuple[int, int, int],
         likelihood: Likelihood,
         objective: Objective = elbo,
+        prior: Prior | None = None,
+        posterior: Posterior | None = None,
+        regularizer: Regularizer = none,
+        sampler: LatentSampler | None = None,
         *,
         latent: int = 50,
         samples: int = 1,
@@ -34,20 +44,19 @@ class VAE(GaussianModel):
         activation: str = "silu",
     ) -> None:
         super().__init__()
-        self.encoder = encoder(network, shape, 2 * latent, hidden, activation)
+        self.posterior = posterior or DiagonalNormal(latent)
+        self.encoder = encoder(network, shape, self.posterior.inputs, hidden, activation)
         self.decoder = decoder(network, latent, shape, likelihood.k, hidden, activation)
-        self.likelihood, self.objective = likelihood, objective
+        self.likelihood = likelihood
         self.shape, self.latent, self.samples, self.support = shape, latent, samples, likelihood.support
+        self.compose(prior or StandardNormal(latent), self.posterior.gives, self.posterior.space, self.posterior.categories)
+        self.assemble(objective, regularizer, sampler or PriorSampler(latent))
 
-    def outputs(self, z: Tensor) -> Tensor:
-        return self.decoder(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
+    def conditional(self, x: Tensor) -> Conditional:
+        return self.posterior(self.encoder(x))
 
-    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        mu, log_s = self.encoder(x).chunk(2, -1)
-        return mu, log_s
-
-    def loss(self, x: Tensor, t: Tensor) -> Tensor:
-        return self.objective(self.infer(x, self.samples, t)).mean()
+    def draws(self, x: Tensor, t: Tensor) -> Draws:
+        return self.infer(x, self.samples, t)
 
     def log_prob(self, x: Tensor) -> Tensor:
         return -elbo_sampled(self.infer(x, 1, x.new_ones(())))

@@ -7,7 +7,11 @@ from vae_variants.components import class_fault, options_fault, parts, takes
 from vae_variants.models.base import MODELS, Density, Model, Player
 from vae_variants.models.likelihoods import LIKELIHOODS, Likelihood, Support
 from vae_variants.models.networks import NETWORKS, Network
-from vae_variants.models.objectives import OBJECTIVES
+from vae_variants.models.objectives import OBJECTIVES, Term
+from vae_variants.models.posteriors import POSTERIORS, Conditional, Posterior
+from vae_variants.models.priors import PRIORS, Prior
+from vae_variants.models.regularizers import REGULARIZERS
+from vae_variants.models.samplers import SAMPLERS, LatentSampler
 
 SUPPORTS = ", ".join(f"Support.{support.name}" for support in Support)
 
@@ -27,13 +31,40 @@ def likelihood(obj: Any) -> str:
 
 
 @OBJECTIVES.validator
-def objective(obj: Any) -> str:
+@REGULARIZERS.validator
+def term(obj: Any) -> str:
+    if isinstance(obj, type):
+        return class_fault(obj, Term) or options_fault(obj, ("latent",) if takes(obj, "latent") else ())
     if not callable(obj):
         return "is not a function; write def name(d): ... of Draws"
     found = list(inspect.signature(obj).parameters.values())
     if not found or found[0].default is not inspect.Parameter.empty:
         return "takes no Draws; write def name(d, option=1.0): ..."
     return options_fault(obj, (found[0].name,))
+
+
+@PRIORS.validator
+def prior(obj: Any) -> str:
+    return class_fault(obj, Prior) or options_fault(obj, ("latent",))
+
+
+@POSTERIORS.validator
+def posterior(obj: Any) -> str:
+    if fault := class_fault(obj, Posterior):
+        return fault
+    gives = getattr(obj, "gives", None)
+    if not (isinstance(gives, type) and issubclass(gives, Conditional)):
+        return f"does not say what it gives; write gives = Diagonal, or another class derived from Conditional, in class {obj.__name__}"
+    return options_fault(obj, ("latent",))
+
+
+@SAMPLERS.validator
+def sampler(obj: Any) -> str:
+    return class_fault(obj, LatentSampler) or options_fault(obj, ("latent",))
+
+
+def owns_texts(owns: Any) -> bool:
+    return isinstance(owns, tuple) and len(owns) > 0 and all(isinstance(start, str) for start in owns)
 
 
 @MODELS.validator
@@ -47,8 +78,8 @@ def model(obj: Any) -> str:
         return f"does not say whether its log_prob is exact; write exact = True, or False for a bound, in class {name}"
     if not isinstance(obj.players, tuple) or not all(isinstance(player, Player) for player in obj.players):
         return f"has players that are none; write players = (Player(), ...) in class {name}"
-    if wrong := [player.prefix for player in obj.players if not isinstance(player.prefix, str)]:
-        return f"has a player with the prefix {wrong[0]!r}; give one text that begins the names of its parameters, such as 'generator.'"
+    if wrong := [player.owns for player in obj.players if not owns_texts(player.owns)]:
+        return f"has a player that owns {wrong[0]!r}; give a tuple of texts that begin the names of its parameters, such as ('generator.',)"
     if absent := [player.loss for player in obj.players if not callable(getattr(obj, player.loss, None))]:
         return f"has no method {absent[0]!r}, which a player minimises; write def {absent[0]}(self, x, t) in class {name}"
     return options_fault(obj, ("shape", *(part.key for part in parts() if part.build and takes(obj, part.key))))

@@ -33,15 +33,17 @@ CAPTIONS = {
     "samples": "Samples of every variant from the first seed; noise-free (decoder means) if the model has a decoder. Variants with as many "
     "latent units share the noise.",
     "reconstructions": "The same test images (first row) after encoding and decoding, first seed.",
-    "traversals": "The latents of the first test image, in the middle, moved by −3 to 3 standard deviations along one latent unit a row, "
-    "those that vary most on top; first seed. An inactive unit changes nothing.",
+    "traversals": "The latents of the first test image, in the middle, moved along one latent unit a row by −3 to 3 standard deviations "
+    "of its latents over test images, those that vary most on top; first seed. An inactive unit changes nothing.",
     "labels": "Accuracy of the linear probe by the number of labels, best on top: mean over seeds and 95 % interval. The smallest dot is "
     "for 10 labelled images of each class, then 100 and 1000, if so many exist; the largest is for all.",
     "latent_size": "Effect of the number of latent units on the bound and on the accuracy of the linear probe.",
-    "latent_plane": "The plane of two latent units: posterior means of test images by class, and decoder means over the prior's quantiles.",
+    "latent_plane": "The plane of two latent units: posterior means of test images by class, and decoder means at the quantiles of each "
+    "unit under the model's own prior, or under its sampler if it has no prior. Latents on a sphere or a simplex have no such plane.",
     "latent_components": "The first test images on the first two principal components of their latents, by class, first seed, with the "
     "share of the variance of each. Components have no common scale: compare how classes lie, not where.",
-    "latent_units": "KL of each latent unit, largest first, mean over seeds. Grey cells are inactive units.",
+    "latent_units": "KL of each latent unit, largest first, mean over seeds. Grey cells are inactive units. Variants whose KL is no sum "
+    "over latent units are left out.",
 }
 
 

@@ -81,7 +81,7 @@ def cell(ax: Axes, i: int, j: int, row: Entry, column: Entry) -> None:
 
 def latent_units(shown: Sequence[Entry]) -> Figure | None:
     """KL of each latent unit, largest first: mean over seeds of the sorted profiles; a row of cells for each variant."""
-    group = [e for e in distinct(shown) if e.record.series.get("kl_units")]
+    group = [e for e in distinct(shown) if by_unit(e)]
     if not group:
         return None
     profiles = [np.mean([sorted(u, reverse=True) for u in e.record.series["kl_units"].values()], axis=0)[:UNITS] for e in group]
@@ -89,6 +89,12 @@ def latent_units(shown: Sequence[Entry]) -> Figure | None:
     described = f"{len(group)} variants, a row of cells for each: the darker, the more nats. Grey cells are inactive units."
     draw = partial(draw_units, group=group, profiles=profiles)
     return compose([Part("KL of each latent unit, nats", described, draw, SIDE * (len(group) + 1.4), 600, name, 4, 2)], 1)
+
+
+def by_unit(entry: Entry) -> bool:
+    """Whether a record has the KL of latent units; older ones had a single number for a KL that is no sum over them."""
+    units = entry.record.series.get("kl_units", {}).values()
+    return bool(units) and (max(map(len, units)) > 1 or entry.record.values.get("latent") == 1)
 
 
 def draw_units(ax: Axes, group: Sequence[Entry], profiles: Sequence[np.ndarray]) -> None:

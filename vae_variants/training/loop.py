@@ -12,12 +12,13 @@ from torch import Tensor
 
 from vae_variants.datasets.dataset import Data
 from vae_variants.models.base import Density, Player
-from vae_variants.registry import UserError
-from vae_variants.training.batches import batches, derive_seed, fork_rng
+from vae_variants.registry import UserError, closest
+from vae_variants.training.batches import batches, fork_rng
 from vae_variants.training.population import Population
 from vae_variants.training.precision import has_effect, precision
+from vae_variants.training.steps import Average, Best, clipped
 from vae_variants.training.traced import Gradient
-from vae_variants.variants.recipe import DECAYS, Recipe
+from vae_variants.variants.recipe import DECAYS, OPTIMIZERS, Recipe
 
 FEW = 100  # steps; tracing costs more than it saves below
 VALIDATION, VALIDATION_BATCH = 1000, 250  # images, and images per call
@@ -25,15 +26,21 @@ VALIDATION, VALIDATION_BATCH = 1000, 250  # images, and images per call
 Curves = dict[str, list[list[float]]]  # name -> (epochs, seeds)
 
 
-def adam(parameters: list[Tensor], lr: float) -> torch.optim.Optimizer:
-    return torch.optim.Adam(parameters, lr=lr, fused=True)
+def optimizer_of(player: Player, recipe: Recipe, parameters: list[Tensor], lr: float) -> torch.optim.Optimizer:
+    """The optimiser of a player. Raises `UserError` for an unknown name."""
+    chosen = player.optimizer or recipe.optimizer
+    if isinstance(chosen, str):
+        if chosen not in OPTIMIZERS:
+            raise UserError(closest("optimizer", chosen, OPTIMIZERS))
+        return OPTIMIZERS[chosen](parameters, lr=lr)
+    return chosen(parameters, lr)
 
 
 class Training:
     """Trains a population epoch by epoch; its state can be saved and restored between any two steps.
 
-    The order of images and their binarisation depend on (`key`, seed, epoch), the noise of the steps on (`key`, seeds, epoch). Neither
-    depends on the model, so variants are paired, and an epoch can be repeated from its number.
+    The order of images, their binarisation and the noise of the steps depend on (`key`, seed, epoch). None depends on the model, so
+    variants are paired, and an epoch can be repeated from its number; none depends on the seeds that train beside it.
 
     Raises:
         UserError: If a player owns no parameter, or its optimizer has others than the player.
@@ -42,7 +49,8 @@ class Training:
     def __init__(self, population: Population, data: Data, recipe: Recipe, key: str = "") -> None:
         self.population, self.data, self.recipe, self.key = population, data, recipe, key
         self.epoch, self.seconds, self.diverged = 0, list[float](), dict[int, int]()
-        self.losses, self.spent, self.noise = list[Tensor](), 0.0, list[Tensor]()  # of the current epoch
+        self.losses, self.spent = list[Tensor](), 0.0  # of the current epoch
+        self.noise: Tensor | None = None  # of an epoch that was interrupted
         self.train = data.train.to(population.device)
         self.validation = data.validation[:VALIDATION].to(population.device)
         self.batch = min(recipe.batch, len(self.train))
@@ -50,22 +58,31 @@ class Training:
         population.initialise(self.train)
         self.rate = recipe.rate(self.train.shape[1])
         self.players: tuple[Player, ...] = population.template.players
-        self.parameters = [population.owned(player.prefix) for player in self.players]
+        self.parameters = [population.owned(player) for player in self.players]
         for player, owned in zip(self.players, self.parameters, strict=True):
             if not owned:
-                raise UserError(f"player {player.prefix!r} of {type(population.template).__name__} owns no parameter")
-        self.optimizers = [(p.optimizer or adam)(owned, self.rate) for p, owned in zip(self.players, self.parameters, strict=True)]
+                raise UserError(f"player {player.name!r} of {type(population.template).__name__} owns no parameter")
+        self.optimizers = [optimizer_of(p, recipe, own, self.rate * p.rate) for p, own in zip(self.players, self.parameters, strict=True)]
         for player, owned, optimizer in zip(self.players, self.parameters, self.optimizers, strict=True):
             if {id(p) for group in optimizer.param_groups for p in group["params"]} != set(map(id, owned)):
-                found = f"the optimizer of player {player.prefix!r} of {type(population.template).__name__} has not the player's parameters"
+                found = f"the optimizer of player {player.name!r} of {type(population.template).__name__} has not the player's parameters"
                 raise UserError(f"{found}; let its function return a new optimizer of the parameters that it is given")
         self.rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         trace = recipe.epochs * self.steps > FEW
         self.gradients = [Gradient(population, player, recipe.precision, trace) for player in self.players]
+        self.average = Average([p for owned in self.parameters for p in owned], recipe.average) if recipe.average else None
+        self.best = Best(population, recipe.patience) if recipe.patience else None
 
-    def batches(self) -> Iterator[Tensor]:
-        """(S, B, D) for each remaining step of this epoch."""
-        return batches(self.train, self.data.dynamic, self.population.seeds, self.batch, self.key, self.epoch, len(self.losses))
+    def batches(self, key: str = "") -> Iterator[Tensor]:
+        """(S, B, D) for each remaining turn of this epoch; another `key` gives batches in another order."""
+        key = f"{self.key}/{key}" if key else self.key
+        return batches(self.train, self.data.dynamic, self.population.seeds, self.batch, key, self.epoch, len(self.losses))
+
+    def turns(self) -> Iterator[list[list[Tensor]]]:
+        """For each remaining turn, the batches (S, B, D) of each player: the turn's, then a fresh one for each further step."""
+        fresh = [[self.batches(f"{p.name}/{step}") for step in range(1, p.steps)] for p in self.players]
+        for x in self.batches():
+            yield [[x, *map(next, streams)] for streams in fresh]
 
     def run_epoch(self, after: Callable[[], None] = lambda: None) -> dict[str, list[float]]:
         """Trains to the end of the current epoch and validates; calls `after` after each step, which may take the `state()`.
@@ -79,31 +96,35 @@ class Training:
         if not self.players:
             raise UserError(f"{type(self.population.template).__name__} has nothing to train")
         with fork_rng(self.population.device):
-            torch.manual_seed(derive_seed("noise", self.key, self.population.seeds, self.epoch))
-            if self.noise:  # of a restored state
-                torch.set_rng_state(self.noise[0])
-                if self.population.device.type == "cuda":
-                    torch.cuda.set_rng_state(self.noise[1], self.population.device)
+            if self.noise is None:
+                self.population.reseed(self.key, self.epoch)
+            else:  # of a restored state
+                self.population.noise, self.noise = self.noise, None
             begin, first, before = time.perf_counter(), len(self.losses), self.spent
             done = [(self.epoch + step / self.steps) / self.recipe.epochs for step in range(self.steps)]
             times = torch.tensor(done, device=self.population.device)  # in one copy: one per step would synchronise
             with precision(self.recipe.precision):
-                for fraction, t, x in zip(done[first:], times[first:], self.batches(), strict=True):
+                for fraction, t, batches in zip(done[first:], times[first:], self.turns(), strict=True):
                     self.slow_down(fraction)
-                    self.losses.append(torch.stack([self.turn(i, x, t) for i in range(len(self.players))]))
+                    self.losses.append(self.play(batches, t))
                     self.spent = before + time.perf_counter() - begin
                     after()
             means = torch.stack(self.losses).mean(0)
-            names = [f"train_{p.prefix.rstrip('.')}_loss" if p.prefix else "train_loss" for p in self.players]
+            names = [f"train_{p.name}_loss" if p.name else "train_loss" for p in self.players]
             curves = {name: row.tolist() for name, row in zip(names, means, strict=True)}  # synchronises
             self.seconds.append(before + time.perf_counter() - begin)
-            self.losses, self.spent, self.noise = [], 0.0, []
+            self.losses, self.spent = [], 0.0
             self.epoch += 1
-            curves |= self.validate()
+            curves |= self.validate_average()
         for s, seed in enumerate(self.population.seeds):
             if not all(math.isfinite(curve[s]) for curve in curves.values()):
                 self.diverged.setdefault(seed, self.epoch)
         return curves
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to train: all epochs are done, or the patience of each seed is at its end."""
+        return not self.players or self.epoch >= self.recipe.epochs or (self.best is not None and self.best.final)
 
     @property
     def how(self) -> str:
@@ -116,6 +137,8 @@ class Training:
     def slow_down(self, done: float) -> None:
         """Sets the learning rates after the fraction `done` of training; they depend on it alone, so a resumed run has the same."""
         factor = DECAYS[self.recipe.decay](done)
+        if warm := self.recipe.lr_warm_up:
+            factor *= min(1.0, (done + 1 / (self.recipe.epochs * self.steps)) / warm)
         for optimizer, rates in zip(self.optimizers, self.rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
@@ -126,26 +149,50 @@ class Training:
             raise UserError(f"{type(self.population.template).__name__} has nothing to train")
         device, times, t = self.population.device, list[float](), torch.zeros((), device=self.population.device)
         with fork_rng(device), precision(self.recipe.precision):
-            stream = itertools.chain.from_iterable(self.batches() for _ in itertools.count())
+            stream = itertools.chain.from_iterable(self.turns() for _ in itertools.count())
             while True:
                 begin = time.perf_counter()
-                x = next(stream)
-                for i in range(len(self.players)):
-                    self.turn(i, x, t)
+                self.play(next(stream), t)
                 if device.type == "cuda":
                     torch.cuda.synchronize(device)
                 times.append(time.perf_counter() - begin)
                 if len(times) > 3 + 3 and sum(times[3:]) > budget:
                     return len(self.population) * self.batch / statistics.median(times[3:])
 
+    def play(self, batches: list[list[Tensor]], t: Tensor) -> Tensor:
+        """One turn of all players on their batches -> the mean loss of each over its steps (P, S)."""
+        found = torch.stack([torch.stack([self.turn(i, x, t) for x in mine]).mean(0) for i, mine in enumerate(batches)])
+        if self.average:
+            self.average.update()
+        return found
+
     def turn(self, i: int, x: Tensor, t: Tensor) -> Tensor:
         """One step of player i -> its loss (S,)."""
         value, gradients = self.gradients[i](x, t)
+        if self.recipe.clip:
+            gradients = clipped(gradients, self.recipe.clip, len(self.population.models))
+        if self.recipe.weight_decay:
+            for group in self.optimizers[i].param_groups:
+                with torch.no_grad():
+                    torch._foreach_mul_(group["params"], 1 - group["lr"] * self.recipe.weight_decay)
         for parameter, found in zip(self.parameters[i], gradients, strict=True):
             parameter.grad = found
         self.optimizers[i].step()
         self.optimizers[i].zero_grad()
         return value
+
+    def validate_average(self) -> dict[str, list[float]]:
+        """As `validate`, of the averaged weights if there are any. After the last epoch, the population has what is kept."""
+        if self.average:
+            self.average.swap()
+        curves = self.validate()
+        if self.best:
+            self.best.update(curves)
+        if self.average and not self.over:
+            self.average.swap()
+        if self.best and self.over:
+            self.best.restore()
+        return curves
 
     @torch.no_grad()
     def validate(self) -> dict[str, list[float]]:
@@ -174,11 +221,11 @@ class Training:
                 found |= {f"optimizer/{i}/{j}/{name}": torch.as_tensor(value) for name, value in entry.items()}
         found["epoch"] = torch.tensor(self.epoch)
         found["seconds"] = torch.tensor(self.seconds, dtype=torch.float64)
+        found |= {f"average/{j}": mean for j, mean in enumerate(self.average.state())} if self.average else {}
+        found |= {f"best/{name}": tensor for name, tensor in self.best.state().items()} if self.best else {}
         found["diverged"] = torch.tensor(list(self.diverged.items()), dtype=torch.int64).reshape(-1, 2)
         if self.losses:
-            found |= {"losses": torch.stack(self.losses), "spent": torch.tensor(self.spent), "noise/0": torch.get_rng_state()}
-            if self.population.device.type == "cuda":
-                found["noise/1"] = torch.cuda.get_rng_state(self.population.device)
+            found |= {"losses": torch.stack(self.losses), "spent": torch.tensor(self.spent), "noise": self.population.noise}
         return found
 
     def restore(self, state: dict[str, Tensor]) -> None:
@@ -191,17 +238,21 @@ class Training:
                     _, _, j, name = key.split("/")
                     entries.setdefault(int(j), {})[name] = tensor
             optimizer.load_state_dict({**optimizer.state_dict(), "state": entries})
+        if self.average:
+            self.average.take([state[f"average/{j}"] for j in range(len(self.average.state()))])
+        if self.best:
+            self.best.take({name.removeprefix("best/"): tensor for name, tensor in state.items() if name.startswith("best/")})
         self.epoch, self.seconds = int(state["epoch"]), state["seconds"].tolist()
         self.diverged = {int(seed): int(epoch) for seed, epoch in state["diverged"].tolist()}
         if "losses" in state:
             self.losses, self.spent = list(state["losses"].to(self.population.device)), float(state["spent"])
-            self.noise = [state[name] for name in ("noise/0", "noise/1") if name in state]
+            self.noise = state["noise"]
 
 
 def fit(population: Population, data: Data, recipe: Recipe, key: str = "") -> Curves:
     """Trains all epochs -> curves: name -> (epochs, seeds)."""
     training, curves = Training(population, data, recipe, key), Curves()
-    while training.players and training.epoch < recipe.epochs:
+    while not training.over:
         for name, row in training.run_epoch().items():
             curves.setdefault(name, []).append(row)
     population.finish(training.train, training.diverged)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
-from vae_variants.models.base import DataDependent, Finished, Model
+from vae_variants.models.base import DataDependent, Finished, Model, Player, owned
 from vae_variants.training.batches import derive_seed, fork_rng
+from vae_variants.training.noise import PerSeed, stream
 
 
 def first_names(model: Model) -> dict[str, str]:
@@ -18,28 +19,33 @@ def first_names(model: Model) -> dict[str, str]:
     return {name: first.setdefault(id(tensor), name) for name, tensor in model.state_dict(keep_vars=True).items()}
 
 
+@contextmanager
+def seeded(*parts: object) -> Iterator[None]:
+    """A context in which the global random stream begins with a seed for one purpose; afterwards it is as before."""
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(*parts))
+        yield
+
+
 class Population:
     """S copies of one model, initialised from S seeds, with parameters stacked on a leading axis of length S.
 
     `torch.func.vmap` calls a method for all members at once. A model with `stackable = False` is called member by member instead, behind
-    the same interface. The initialisation depends on each member's seed; noise inside a call comes from one stream, so the tuple of seeds
-    is the unit of reproducibility.
+    the same interface. Everything that a member draws depends on its own seed alone: its initialisation, and the noise inside a call.
 
     Args:
         build: Returns a new model.
         seeds: One per member.
         device: Where the members live.
-        randomness: "different" noise for each member, or the "same".
     """
 
-    def __init__(
-        self, build: Callable[[], Model], seeds: Sequence[int], device: torch.device | str = "cpu", randomness: str = "different"
-    ) -> None:
-        self.seeds, self.device, self.randomness = tuple(seeds), torch.device(device), randomness
+    def __init__(self, build: Callable[[], Model], seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
+        self.seeds, self.device = tuple(seeds), torch.device(device)
+        self.generators = [torch.Generator(self.device) for _ in self.seeds]
+        self.reseed()
         models = []
         for seed in self.seeds:
-            with torch.random.fork_rng():
-                torch.manual_seed(derive_seed("init", seed))
+            with seeded("init", seed):
                 models.append(build().to(self.device))
         self.template = models[0]
         self.models = [] if self.template.stackable else models
@@ -51,31 +57,60 @@ class Population:
     def __len__(self) -> int:
         return len(self.seeds)
 
+    def reseed(self, *parts: object) -> None:
+        """Begins the noise of each member anew, as a function of its seed and of `parts`."""
+        for generator, seed in zip(self.generators, self.seeds, strict=True):
+            generator.manual_seed(derive_seed("noise", *parts, seed))
+
+    @property
+    def noise(self) -> Tensor:
+        """(S, n) the states of the members' streams of noise."""
+        return torch.stack([generator.get_state() for generator in self.generators])
+
+    @noise.setter
+    def noise(self, states: Tensor) -> None:
+        for generator, state in zip(self.generators, states, strict=True):
+            generator.set_state(state.clone())  # it reads from the beginning of the storage
+
     def call(self, method: str, in_dims: tuple[int | None, ...]) -> Callable[..., Tensor]:
         """`method` of every member -> (S, ...); `in_dims` is 0 for an argument with one slice per member, None if all share it."""
         if self.models:
 
             def each(*args: Tensor) -> Tensor:
                 slices = [[a if d is None else a[s] for a, d in zip(args, in_dims, strict=True)] for s in range(len(self))]
-                return torch.stack([model(method, *args) for model, args in zip(self.models, slices, strict=True)])
+                found = []
+                for model, generator, mine in zip(self.models, self.generators, slices, strict=True):
+                    with stream(generator):
+                        found.append(model(method, *mine))
+                return torch.stack(found)
 
             return each
 
         stacked = self.stacked(method, in_dims)
-        return lambda *args: stacked(self.params | self.buffers, *args)
+
+        def together(*args: Tensor) -> Tensor:
+            with PerSeed(self.generators):
+                return stacked(self.params | self.buffers, *args)
+
+        return together
 
     def stacked(self, method: str, in_dims: tuple[int | None, ...]) -> Callable[..., Tensor]:
-        """`call` as a function of the state too: stacked parameters and buffers by name."""
+        """`call` as a function of the state too: stacked parameters and buffers by name. Its noise is not that of the members yet."""
 
         def one(state: dict[str, Tensor], *args: Tensor) -> Tensor:
             return functional_call(self.template, state, (method, *args))
 
-        return vmap(one, in_dims=(0, *in_dims), randomness=self.randomness)
+        return vmap(one, in_dims=(0, *in_dims), randomness="different")
 
-    def owned(self, prefix: str) -> list[Tensor]:
-        """The parameters of all members whose names start with `prefix`."""
+    def names(self, player: Player) -> list[str]:
+        """Of the parameters that a player owns."""
+        players = self.template.players
+        return owned(players, [name for name, _ in self.template.named_parameters()])[players.index(player)]
+
+    def owned(self, player: Player) -> list[Tensor]:
+        """The parameters of all members that a player owns."""
         sources = [dict[str, Tensor](m.named_parameters()) for m in self.models] or [self.params]
-        return [p for source in sources for name, p in source.items() if name.startswith(prefix)]
+        return [source[name] for source in sources for name in self.names(player)]
 
     @contextmanager
     def trial(self, training: bool = True) -> Iterator[None]:
@@ -89,13 +124,14 @@ class Population:
         def buffers() -> list[Tensor]:  # a model may have replaced some
             return [*self.buffers.values(), *(buffer for model in self.models for buffer in model.buffers())]
 
-        modes, kept = [module.training for module in modules], [buffer.clone() for buffer in buffers()]
+        modes, kept, noise = [module.training for module in modules], [buffer.clone() for buffer in buffers()], self.noise
         try:
             for module in modules:
                 module.train(training)
             with fork_rng(self.device):
                 yield
         finally:
+            self.noise = noise
             for module, mode in zip(modules, modes, strict=True):
                 module.train(mode)
             with torch.no_grad():
@@ -107,8 +143,9 @@ class Population:
         """Passes the training images x (N, D) to each member of a `DataDependent` model."""
         if isinstance(self.template, DataDependent):
             members = self.models or list(self.members())
-            for member in members:
-                member.initialise(x)  # type: ignore[operator]
+            for seed, member in zip(self.seeds, members, strict=True):
+                with seeded("start", seed):
+                    member.initialise(x)  # type: ignore[operator]
             if not self.models:
                 self.restack(members)
 

@@ -53,18 +53,21 @@ class Products(TorchDispatchMode):
 
 
 def step_flops(training: Training) -> int:
-    """Additions and multiplications of all products and convolutions in one step of all players and members.
+    """Additions and multiplications of all products and convolutions in one turn of all players and members.
 
     Leaves the population and the random streams unchanged.
     """
     population, device = training.population, training.population.device
     x, t = next(training.batches()), torch.zeros((), device=device)
-    with population.trial(), Products() as counter:
+    total = 0
+    with population.trial():
         for player in training.players:
             gradient = Gradient(population, player, training.recipe.precision, trace=False)
-            if population.models:
-                gradient(x, t)
-            else:
-                loss, mine, rest = gradient.loss(slice(0, 1))
-                loss(mine, rest, x[:1], t)
-    return int(counter.total) * (1 if population.models else len(population))
+            with Products() as counter:
+                if population.models:
+                    gradient(x, t)
+                else:
+                    loss, mine, rest = gradient.loss(slice(0, 1))
+                    loss(mine, rest, x[:1], t)
+            total += int(counter.total) * player.steps
+    return total * (1 if population.models else len(population))

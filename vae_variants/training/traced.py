@@ -1,7 +1,7 @@
 """Gradients of a player's loss for all members, as a list of tensor operations that is traced once."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from vae_variants.memory import allocations, available
 from vae_variants.models.base import Player
 from vae_variants.training.graphs import round_factors, simplify
+from vae_variants.training.noise import PerSeed, seed_by_member
 from vae_variants.training.population import Population
 from vae_variants.training.precision import autocast, casts
 
@@ -21,12 +22,12 @@ Loss = Callable[[list[Tensor], dict[str, Tensor], Tensor, Tensor], tuple[Tensor,
 
 
 class Gradient:
-    """x (S, B, D), t () -> the loss of each member (S,), and its gradients in the order of `population.owned(player.prefix)`.
+    """x (S, B, D), t () -> the loss of each member (S,), and its gradients in the order of `population.owned(player)`.
 
     The first call traces the step to a list of tensor operations, without the cost of vmap and autograd in later calls. On a GPU the list
     becomes one CUDA graph. A model whose operations depend on values, or that is called member by member, is not traced; `how` names
-    the way that was chosen. If a step of the whole stack might need over half of the free memory, a few members go at a time, with other
-    noise. Returned tensors are valid until the next call.
+    the way that was chosen. If a step of the whole stack might need over half of the free memory, a few members go at a time. Returned
+    tensors are valid until the next call.
     """
 
     def __init__(self, population: Population, player: Player, precision: str = "fp32", trace: bool = True) -> None:
@@ -42,7 +43,7 @@ class Gradient:
     def separate(self) -> Step:
         """Member by member."""
         self.how = "member by member"
-        owned, loss = self.population.owned(self.player.prefix), self.population.call(self.player.loss, (0, None))
+        owned, loss = self.population.owned(self.player), self.population.call(self.player.loss, (0, None))
 
         def each(x: Tensor, t: Tensor) -> tuple[Tensor, list[Tensor]]:
             with autocast(self.precision, x.device):
@@ -79,7 +80,7 @@ class Gradient:
     def loss(self, part: slice) -> tuple[Loss, list[Tensor], dict[str, Tensor]]:
         """Losses and gradients of some members as a function, and its first arguments: the player's parameters, and all other state."""
         state = {name: tensor.detach()[part] for name, tensor in (self.population.params | self.population.buffers).items()}
-        names = [name for name in self.population.params if name.startswith(self.player.prefix)]
+        names = self.population.names(self.player)
         mine, rest = [state.pop(name) for name in names], state
 
         def total(mine: list[Tensor], rest: dict[str, Tensor], x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,6 +96,7 @@ class Gradient:
     def part(self, x: Tensor, t: Tensor, members: slice, graph: bool = False) -> Step:
         """The step of some members."""
         found, mine, rest = self.loss(members)
+        generators = self.population.generators[members]
 
         def cast(*arguments: Any) -> tuple[Tensor, list[Tensor]]:
             with autocast(self.precision, x.device):
@@ -110,20 +112,30 @@ class Gradient:
                     simplify(loss)
                     if on_cpu and casts(self.precision, x.device):
                         round_factors(loss)
+                    seed_by_member(loss, generators)
                     self.how = "traced"
                     if graph:
-                        captured = Captured(loss, mine, rest, x, t)
+                        captured = Captured(loss, mine, rest, x, t, generators)
                         self.how = "CUDA graph"
                         return captured
                 except RuntimeError as error:
                     self.how += f" ({str(error).splitlines()[0][:200]})"
-        return lambda x, t: loss(mine, rest, x, t)
+        if loss is not cast:
+            return lambda x, t: loss(mine, rest, x, t)
+
+        def step(x: Tensor, t: Tensor) -> tuple[Tensor, list[Tensor]]:
+            with PerSeed(generators):
+                return cast(mine, rest, x, t)
+
+        return step
 
 
 class Captured:
     """The operations of `loss` as one CUDA graph: one launch per step instead of one per operation."""
 
-    def __init__(self, loss: Loss, mine: list[Tensor], rest: dict[str, Tensor], x: Tensor, t: Tensor) -> None:
+    def __init__(
+        self, loss: Loss, mine: list[Tensor], rest: dict[str, Tensor], x: Tensor, t: Tensor, generators: Sequence[torch.Generator]
+    ) -> None:
         self.x, self.t, self.graph = x.clone(), t.clone(), torch.cuda.CUDAGraph()
         side = torch.cuda.Stream(x.device)
         side.wait_stream(torch.cuda.current_stream(x.device))
@@ -131,6 +143,8 @@ class Captured:
             for _ in range(3):  # first calls allocate memory, which a graph must not
                 loss(mine, rest, self.x, self.t)
         torch.cuda.current_stream(x.device).wait_stream(side)
+        for generator in generators:
+            self.graph.register_generator_state(generator)
         with torch.cuda.graph(self.graph):
             self.found = loss(mine, rest, self.x, self.t)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from vae_variants.models.base import MODELS, Model
 from vae_variants.models.likelihoods import LIKELIHOODS, Support
 from vae_variants.models.networks import ACTIVATIONS
 from vae_variants.registry import UserError, closest
-from vae_variants.variants.recipe import AUTO, DECAYS, PRECISIONS, Recipe
+from vae_variants.variants.recipe import AUTO, DECAYS, OPTIMIZERS, PRECISIONS, Recipe
 
 if TYPE_CHECKING:
     from vae_variants.datasets import Dataset
@@ -30,7 +31,8 @@ class Configuration:
 
     @property
     def recipe(self) -> Recipe:
-        return Recipe(**{f.name: self.values[f.name] for f in fields(Recipe) if f.name in self.values})
+        found = {f.name: self.values.get(f.name, self.values.get(f"recipe.{f.name}")) for f in fields(Recipe)}
+        return Recipe(**{name: value for name, value in found.items() if value is not None})
 
     @property
     def support(self) -> Support:
@@ -43,40 +45,56 @@ class Configuration:
         return replace(self, values=complete({**self.values, **known}))
 
 
+def options_of(entry: Any) -> dict[str, Any]:
+    """Names and defaults of the options of a part; none if it is a plain value."""
+    return parameters(entry) if callable(entry) else {}
+
+
+def owners(model: type[Model], named: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Owner -> names and defaults of its options: `recipe`, `model`, and each part that the model takes, of which `named` are chosen."""
+    own = parameters(model)
+    names = {part.key: str(named.get(part.key, part.usual(model) or own[part.key])) for part in parts() if takes(model, part.key)}
+    found = {"recipe": {f.name: f.default for f in fields(Recipe)} if model.players else {}, "model": own | names}
+    return found | {part.key: options_of(part.registry[names[part.key]]) for part in parts() if part.key in names}
+
+
+def keys_of(options: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+    """(owner, option) -> its key in a configuration: the option's name, or `owner.option` where another owner has one of that name."""
+    count = Counter(name for mine in options.values() for name in mine)
+    return {(owner, name): name if count[name] == 1 else f"{owner}.{name}" for owner, mine in options.items() for name in mine}
+
+
 def complete(given: Mapping[str, Any]) -> dict[str, Any]:
     """`given` with the default of every other option of its recipe, model and parts.
+
+    An option may be written `owner.option`, and must be where two owners have one of that name.
 
     Raises:
         UserError: A key that none of them knows, or a value that is not valid; names the choices.
     """
     model = MODELS[given["model"]]
-    values: dict[str, Any] = {"model": given["model"]}
-    if model.players:
-        values |= {f.name: f.default for f in fields(Recipe)}
-    arguments = parameters(model)
-    taken = [part for part in parts() if takes(model, part.key)]
-    for part in taken:
-        name = str(given.get(part.key, part.default or arguments[part.key]))
-        if part.default:
-            values[part.key] = name
-            arguments.pop(part.key, None)
-        arguments |= options_of(part.registry[name])
-    values |= arguments
+    options = owners(model, {part.key: given[part.key] for part in parts() if part.key in given})
+    keys = keys_of(options)
+    values = {"model": given["model"]} | {key: options[owner][name] for (owner, name), key in keys.items()}
+    long = {f"{owner}.{name}": key for (owner, name), key in keys.items()}
     for key, value in given.items():
-        if key not in values:
-            homes = [f"{part.key}={name}" for part in taken for name, entry in part.registry.items() if key in options_of(entry)]
-            hint = f"; {key!r} is an option of {' or '.join(homes)}" if homes else ""
-            raise UserError(f"{closest('option', key, values)} (of model {given['model']!r}){hint}")
-        values[key] = str(value) if any(key == kind.key for kind in chosen()) else convert(key, value, values[key])
-    for key, choices in (("activation", [*ACTIVATIONS]), ("decay", [*DECAYS]), ("precision", [*PRECISIONS])):
+        known = long.get(key, key)
+        if known not in values:
+            raise UserError(unknown(key, given["model"], values, [*options]))
+        values[known] = str(value) if any(known == kind.key for kind in chosen()) else convert(known, value, values[known])
+    for key, choices in (("activation", [*ACTIVATIONS]), ("decay", [*DECAYS]), ("precision", [*PRECISIONS]), ("optimizer", [*OPTIMIZERS])):
         if values.get(key, choices[0]) not in choices:
             raise UserError(closest(key, values[key], choices))
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
-def options_of(entry: Any) -> dict[str, Any]:
-    """Names and defaults of the options of a part; none if it is a plain value."""
-    return parameters(entry) if callable(entry) else {}
+def unknown(key: str, model: str, values: Mapping[str, Any], taken: Collection[str]) -> str:
+    """One line for a key that a configuration does not have."""
+    if same := sorted(known for known in values if known.endswith(f".{key}")):
+        return f"option {key!r} of model {model!r} is ambiguous; write {' or '.join(same)}"
+    homes = [f"{part.key}={name}" for part in parts() if part.key in taken for name, e in part.registry.items() if key in options_of(e)]
+    hint = f"; {key!r} is an option of {' or '.join(homes)}" if homes else ""
+    return f"{closest('option', key, values)} (of model {model!r}){hint}"
 
 
 def convert(key: str, value: Any, like: Any) -> Any:
@@ -95,10 +113,15 @@ def convert(key: str, value: Any, like: Any) -> Any:
             ok = True
         elif isinstance(like, int):
             result = int(value)
-            ok = float(value) == result and (result > 0 or (key == "epochs" and result == 0))
+            ok = float(value) == result and (result > 0 or (key in ("epochs", "patience") and result == 0))
         elif isinstance(like, float):
             result = float(value)
-            ok = math.isfinite(result) and result >= 0 and not (result == 0 and key in ("lr", "sigma", "warm_up"))
+            ok = (
+                math.isfinite(result)
+                and result >= 0
+                and not (result == 0 and key in ("lr", "sigma", "warm_up"))
+                and not (result >= 1 and key in ("lr_warm_up", "average"))
+            )
         else:
             result, ok = str(value), True
     except (TypeError, ValueError, KeyError, OverflowError):
@@ -112,19 +135,25 @@ def convert(key: str, value: Any, like: Any) -> Any:
 
 
 def build_model(configuration: Configuration, dataset: Dataset) -> Model:
-    """An untrained model of one configuration, for images of the data set's shape and grey levels."""
+    """An untrained model of one configuration.
+
+    Model and parts get what they name of the data set: `shape`, `levels`, the number `n` of training images and that of `classes` (0
+    without labels). Parts also get the model's `latent`.
+    """
     values, model = configuration.values, MODELS[configuration.values["model"]]
-    built = [part for part in parts() if part.build and part.key in values]
+    built = {part.key: part for part in parts() if part.build and part.key in values}
+    options = owners(model, {key: values[key] for key in built})
+    keys = keys_of(options)
+    given = {"shape": dataset.shape, "levels": dataset.levels, "n": dataset.sizes["train"], "classes": len(dataset.classes or ())}
 
-    def arguments(function: Callable[..., Any]) -> dict[str, Any]:
-        plain = {k: values[k] for k in parameters(function) if k in values and all(part.key != k for part in built)}
-        return plain | ({"levels": dataset.levels} if takes(function, "levels") else {})
+    def arguments(owner: str, function: Callable[..., Any]) -> dict[str, Any]:
+        chosen = {name: values[keys[owner, name]] for name in options[owner] if name not in built}
+        provided = given if owner == "model" else given | {"latent": values.get(keys.get(("model", "latent"), ""), 0)}
+        return {name: value for name, value in provided.items() if takes(function, name)} | chosen
 
-    extra: dict[str, Any] = {}
-    for part in built:
-        entry = part.registry[values[part.key]]
-        extra[part.key] = part.build(entry, arguments(entry))  # type: ignore[misc]
-    return model(dataset.shape, **extra, **arguments(model))
+    entries = {key: part.registry[values[key]] for key, part in built.items()}
+    extra = {key: part.build(entries[key], arguments(key, entries[key])) for key, part in built.items()}  # type: ignore[misc]
+    return model(**extra, **arguments("model", model))
 
 
 def canonical(values: Mapping[str, Any]) -> str:

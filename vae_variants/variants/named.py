@@ -50,7 +50,7 @@ MADE = "Germain et al. 2015, MADE, arXiv:1502.03509"
 _add("ae", "autoencoder with 20 codes, squared error", "Hinton & Salakhutdinov 2006, Science 313:504",
      model="autoencoder", likelihood="gaussian", latent=20)
 _add("ae-gmm", "the same, and a mixture of 10 Gaussians on its codes to draw from", "Ghosh et al. 2020, RAE, arXiv:1903.12436",
-     model="autoencoder-mixture", likelihood="gaussian", latent=20)
+     model="autoencoder", sampler="gaussian-mixture", likelihood="gaussian", latent=20)
 _add("vae-bernoulli", "VAE, sigmoid decoder on binarised pixels: the baseline", KINGMA, model="vae")
 _add("vae-gaussian", "VAE, Gaussian decoder of constant standard deviation 1 (squared error)", KINGMA,
      model="vae", likelihood="gaussian", sigma=1.0)
@@ -86,3 +86,92 @@ for _latent in (2, 5, 10, 20, 50):
 _add("reference-pixels", "raw pixels as the code", "", model="pixels")
 _add("reference-random-projection", "Gaussian random projection to 20 codes", "", model="random-projection", latent=20)
 _add("reference-random-encoder", "untrained encoder with 20 codes", "", model="random-encoder", latent=20)
+
+# -- priors and samplers -----------------------------------------------------------------------------------------------
+
+VAMP = "Tomczak & Welling 2018, VAE with a VampPrior, arXiv:1705.07120"
+EXEMPLAR = "Norouzi, Fleet & Norouzi 2020, Exemplar VAE, arXiv:2004.04795"
+REALNVP = "Dinh, Sohl-Dickstein & Bengio 2017, Density estimation using Real NVP, arXiv:1605.08803"
+MAF = "Papamakarios, Pavlakou & Murray 2017, Masked autoregressive flow, arXiv:1705.07057"
+TWO_STAGE = "Dai & Wipf 2019, Diagnosing and enhancing VAE models, arXiv:1903.05789"
+
+_add("vae-mixture-prior", "prior of 10 learnt Gaussians", VAMP, model="vae", prior="mixture")
+_add("vae-vamp", "prior that is the mean posterior of 100 learnt pseudo-inputs", VAMP, model="vae", prior="vamp")
+_add("vae-exemplar", "prior that is the mean posterior of 500 training images", EXEMPLAR, model="vae", prior="exemplar")
+_add("vae-realnvp-prior", "prior that is a flow of 4 affine couplings", REALNVP, model="vae", prior="realnvp")
+_add("vae-maf-prior", "prior that is a flow of 2 masked autoregressive layers", MAF, model="vae", prior="maf")
+_add("ae-maf", "the autoencoder, and a masked autoregressive flow on its latents to sample from", MAF,
+     model="autoencoder", sampler="maf", likelihood="gaussian", latent=20)
+_add("ae-two-stage", "the autoencoder, and a second VAE of its latents to sample from", TWO_STAGE,
+     model="autoencoder", sampler="second-stage", likelihood="gaussian", latent=20)
+_add("vae-two-stage", "VAE, Gaussian decoder with one learnt standard deviation, and a second VAE of its latents to sample from", TWO_STAGE,
+     model="vae", sampler="second-stage", likelihood="gaussian-learnt")
+_add("vae-full", "Gaussian posterior with a full covariance matrix", KINGMA, model="vae", posterior="full")
+_add("vae-planar", "posterior moved by 8 planar flows", "Rezende & Mohamed 2015, Normalizing flows, arXiv:1505.05770",
+     model="vae", posterior="planar")
+_add("vae-radial", "posterior moved by 8 radial flows", "Rezende & Mohamed 2015, Normalizing flows, arXiv:1505.05770",
+     model="vae", posterior="radial")
+_add("vae-sylvester", "posterior moved by 4 Sylvester flows of 8 columns", "van den Berg et al. 2018, Sylvester flows, arXiv:1803.05649",
+     model="vae", posterior="sylvester")
+_add("vae-iaf", "posterior moved by 2 inverse autoregressive flows", IAF, model="vae", posterior="iaf")
+_add("vae-spherical", "10 latent units on the sphere: power spherical posterior, uniform prior",
+     "De Cao & Aziz 2020, The power spherical distribution, arXiv:2006.04437; Davidson et al. 2018, arXiv:1804.00891",
+     model="vae", posterior="power-spherical", prior="sphere", latent=10)
+_add("vae-gumbel", "20 relaxed one-hot vectors of 10 categories",
+     "Jang et al. 2017, Gumbel-softmax, arXiv:1611.01144; Maddison et al. 2017, The Concrete distribution",
+     model="vae", posterior="gumbel-softmax", prior="concrete", latent=200)
+
+# objectives, regularizers and likelihoods
+RAINFORTH = "Rainforth et al. 2018, Tighter variational bounds are not necessarily better, arXiv:1802.04537"
+KUMAR = "Kumar, Sattigeri & Balakrishnan 2018, DIP-VAE, arXiv:1711.00848"
+GHOSH = "Ghosh et al. 2020, RAE, arXiv:1903.12436"
+_add("miwae-8x8", "mean of 8 importance-weighted bounds with 8 samples each", RAINFORTH,
+     model="vae", objective="miwae", groups=8, samples=64)
+_add("piwae-8x8", "encoder trained by 8 bounds with 8 samples each, decoder by the bound with 64", RAINFORTH,
+     model="vae", objective="piwae", groups=8, samples=64)
+_add("ciwae-64", "half the ELBO and half the importance-weighted bound with 64 samples", RAINFORTH,
+     model="vae", objective="ciwae", samples=64)
+_add("vae-renyi", "Renyi's bound of order 0.5 with 8 samples", "Li & Turner 2016, Renyi divergence variational inference, NeurIPS",
+     model="vae", objective="renyi", samples=8)
+_add("vae-capacity", "KL held near a capacity that rises to 25 nats", "Burgess et al. 2018, Understanding disentangling, arXiv:1804.03599",
+     model="vae", objective="capacity")
+_add("vae-cyclical", "KL weight rising from 0 to 1 four times", "Fu et al. 2019, Cyclical annealing schedule, arXiv:1903.10145",
+     model="vae", objective="cyclical")
+_add("beta-tc-vae", "total correlation of the latents weighted by 6", "Chen et al. 2018, beta-TCVAE, arXiv:1802.04942",
+     model="vae", regularizer="tc")
+_add("dip-vae-i", "covariance of posterior means drawn to the identity", KUMAR, model="vae", regularizer="dip")
+_add("dip-vae-ii", "covariance of the latents drawn to the identity", KUMAR, model="vae", regularizer="dip", kind="ii", diagonal=10.0)
+_add("info-vae", "part of the KL exchanged for a maximum mean discrepancy", "Zhao, Song & Ermon 2019, InfoVAE, arXiv:1706.02262",
+     model="vae", objective="info")
+_add("wae-mmd", "deterministic encoder, latents drawn to the prior by a maximum mean discrepancy",
+     "Tolstikhin et al. 2018, Wasserstein auto-encoders, arXiv:1711.01558",
+     model="vae", posterior="point", objective="reconstruction", regularizer="mmd", likelihood="gaussian")
+_add("sliced-wae", "the same by a sliced Wasserstein distance", "Kolouri et al. 2019, Sliced-Wasserstein autoencoder, arXiv:1804.01947",
+     model="vae", posterior="point", objective="reconstruction", regularizer="sliced", likelihood="gaussian")
+_add("factor-vae", "total correlation of the latents by a critic", "Kim & Mnih 2018, Disentangling by factorising, arXiv:1802.05983",
+     model="vae", regularizer="factor")
+_add("aae", "deterministic encoder, latents drawn to the prior by a critic",
+     "Makhzani et al. 2016, Adversarial autoencoders, arXiv:1511.05644",
+     model="vae", posterior="point", objective="reconstruction", regularizer="adversarial", likelihood="gaussian")
+_add("vae-log-cosh", "log cosh of the error in place of a log density", "Chen et al. 2019, Log hyperbolic cosine loss, OpenReview",
+     model="vae", objective="log-cosh")
+_add("vae-ms-ssim", "structural similarity in place of a log density",
+     "Snell et al. 2017, Learning to generate images with perceptual similarity metrics, arXiv:1511.06409",
+     model="vae", objective="ms-ssim")
+_add("rae-l2", "autoencoder with decay of latents and decoder, mixture of Gaussians to draw from", GHOSH,
+     model="autoencoder", sampler="gaussian-mixture", likelihood="gaussian", regularizer="l2", shrink=1e-4)
+_add("rae-gp", "autoencoder with a penalty on the decoder's gradient, mixture of Gaussians to draw from", GHOSH,
+     model="autoencoder", sampler="gaussian-mixture", likelihood="gaussian", regularizer="gradient-penalty")
+_add("rae-sn", "autoencoder with a penalty on the decoder's spectral norms, mixture of Gaussians to draw from", GHOSH,
+     model="autoencoder", sampler="gaussian-mixture", likelihood="gaussian", regularizer="spectral")
+_add("vae-laplace", "VAE, Laplace decoder with one learnt scale", KINGMA, model="vae", likelihood="laplace")
+_add("vae-student-t", "VAE, Student's t decoder with 5 degrees of freedom and one learnt scale",
+     "Takahashi et al. 2018, Student-t variational autoencoder, IJCAI", model="vae", likelihood="student-t")
+_add("vae-gaussian-pixel", "VAE, Gaussian decoder with a standard deviation for each pixel", KINGMA,
+     model="vae", likelihood="gaussian-pixel")
+_add("vae-gaussian-optimal", "VAE, Gaussian decoder whose variance is the mean squared error", RYBKIN,
+     model="vae", likelihood="gaussian-optimal")
+_add("vae-logistic-mixture", "VAE, mixture of discretized logistics over the stored grey levels", SALIMANS,
+     model="vae", likelihood="logistic-mixture")
+_add("vae-gan", "reconstruction in the hidden features of a critic on images, which also judges samples",
+     "Larsen et al. 2016, Autoencoding beyond pixels, arXiv:1512.09300", model="vae", objective="vae-gan", likelihood="gaussian", lr=1e-3)

@@ -3,6 +3,9 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+
+import torch
 
 from vae_variants.models.numerics import slowdown
 
@@ -17,17 +20,30 @@ PRECISIONS = {
     "bf16": "factors of products rounded to 7 bits of mantissa, on a CPU or GPU that multiplies bfloat16",
 }
 
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {  # name -> (parameters, learning rate) -> optimiser
+    "adam": partial(torch.optim.Adam, fused=True),
+    "adam-0.5": partial(torch.optim.Adam, betas=(0.5, 0.999), fused=True),  # of GANs (Radford et al. 2016)
+    "sgd": partial(torch.optim.SGD, momentum=0.9),
+    "rmsprop": torch.optim.RMSprop,
+}
 
 AUTO = "auto"  # the learning rate by the number of pixels
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Training options: epochs, images per step and seed, learning rate of Adam.
+    """Training options: epochs, images per step and seed, learning rate.
 
     `lr="auto"` is 0.01 for images of up to 64 numbers, such as the digits, and falls with the cube root of that number: see `rate`.
     `decay="cosine"` lowers the rate to 0: lr (1 + cos(pi n / N)) / 2 in step n = 0 .. N - 1 (Loshchilov & Hutter 2017, without restarts).
     `precision` is one of `PRECISIONS` and concerns matrix products in training.
+    `optimizer` is one of `OPTIMIZERS`; a player may have its own.
+    `weight_decay` shrinks all weights by the factor 1 - rate * weight_decay before each step (decoupled: Loshchilov & Hutter 2019).
+    `clip` is the largest Euclidean norm of the gradient of a player, seed by seed; 0 is no limit.
+    `lr_warm_up` is the share of training in which the rate rises linearly from 0.
+    `average` is the decay of an exponential moving average of the weights, which is validated and kept in their place; 0 is none.
+    `patience` keeps the weights of the best validation of each seed, and looks no further for it after so many epochs without a better
+    one. When no seed looks further, training ends. 0 keeps the last weights.
     """
 
     epochs: int = 30
@@ -35,6 +51,12 @@ class Recipe:
     lr: float | str = AUTO
     decay: str = "constant"
     precision: str = "fp32"
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    clip: float = 0.0
+    lr_warm_up: float = 0.0
+    average: float = 0.0
+    patience: int = 0
 
     def rate(self, pixels: int) -> float:
         """The learning rate for images of so many numbers, channels included: `lr`, or 0.01 / max(1, cbrt(pixels / 64)).

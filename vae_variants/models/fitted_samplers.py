@@ -1,0 +1,139 @@
+"""Samplers that are trained on the latents of training images: a flow, and a second VAE."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from vae_variants.models.likelihoods import GaussianLearnt
+from vae_variants.models.networks import layers
+from vae_variants.models.posteriors import Diagonal, Space
+from vae_variants.models.prior_flows import Flow, masked_autoregressive
+from vae_variants.models.priors import StandardNormal, kl_units
+from vae_variants.models.samplers import SAMPLERS, LatentSampler
+
+if TYPE_CHECKING:
+    from vae_variants.models.latent import Generator
+
+BATCH, RATE = 256, 5e-3
+LEAST = 1e-6  # standard deviation of a unit
+
+
+def held(module: nn.Module) -> nn.Module:
+    """The module with buffers in the place of its parameters."""
+    for each in module.modules():
+        for name, parameter in list(each.named_parameters(recurse=False)):
+            delattr(each, name)
+            each.register_buffer(name, parameter.detach().clone())
+    return module
+
+
+class TrainedSampler(LatentSampler):
+    """Base class of samplers with a network that Adam fits to standardised latents, in so many `steps` from a fixed seed.
+
+    The numbers of the network are buffers, because no player of the model trains them.
+    """
+
+    space = Space.REAL
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, latent: int, steps: int) -> None:
+        super().__init__(latent)
+        self.steps = steps
+        self.register_buffer("centre", torch.zeros(latent))
+        self.register_buffer("spread", torch.ones(latent))
+        self.network = held(self.build())
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """A new network."""
+
+    @abstractmethod
+    def loss(self, network: nn.Module, z: Tensor) -> Tensor:
+        """What the network minimises on standardised latents z (B, Z): (B,) nats."""
+
+    @abstractmethod
+    def standardised(self, u: Tensor) -> Tensor:
+        """Standardised latents (n, Z) from standard normal noise u (n, Z)."""
+
+    def fit(self, codes: Tensor) -> None:
+        self.centre.copy_(codes.mean(0))
+        self.spread.copy_(codes.std(0, correction=0).clamp(min=LEAST))
+        z = ((codes - self.centre) / self.spread).detach()
+        with torch.enable_grad(), torch.random.fork_rng([z.device] if z.is_cuda else []):
+            torch.manual_seed(0)
+            network = self.build().to(z)
+            optimizer = torch.optim.Adam(network.parameters(), lr=RATE, fused=True)
+            decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps)
+            for _ in range(self.steps):
+                optimizer.zero_grad()
+                self.loss(network, z[torch.randint(len(z), (BATCH,), device=z.device)]).mean().backward()
+                nn.utils.clip_grad_norm_(network.parameters(), 10.0)
+                optimizer.step()
+                decay.step()
+        self.network.load_state_dict(network.state_dict())
+
+    def draw(self, n: int, model: Generator) -> Tensor:
+        u = torch.randn(n, self.latent, dtype=self.centre.dtype, device=self.centre.device)
+        return self.centre + self.spread * self.standardised(u)
+
+
+@SAMPLERS.add(name="maf")
+class MAFSampler(TrainedSampler):
+    """A masked autoregressive flow of `flows` layers, fitted to the latents by maximum likelihood (Papamakarios et al. 2017)."""
+
+    def __init__(self, latent: int, *, flows: int = 2, width: int = 100, steps: int = 1000) -> None:
+        self.flows, self.width = flows, width
+        super().__init__(latent, steps)
+
+    def build(self) -> nn.Module:
+        return masked_autoregressive(self.latent, self.flows, self.width)
+
+    def loss(self, network: nn.Module, z: Tensor) -> Tensor:
+        return -cast(Flow, network).log_prob(z)
+
+    def standardised(self, u: Tensor) -> Tensor:
+        return cast(Flow, self.network).inverse(u)
+
+
+class SecondStage(nn.Module):
+    """A VAE of latents z (B, Z): q(u | z) a diagonal Gaussian, p(u) = N(0, I), p(z | u) a Gaussian with one learnt standard deviation."""
+
+    def __init__(self, latent: int, width: int) -> None:
+        super().__init__()
+        self.encoder = layers([latent, width, width, 2 * latent], "silu")
+        self.decoder = layers([latent, width, width, latent], "silu")
+        self.likelihood = GaussianLearnt()
+        self.prior = StandardNormal(latent)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """-ELBO, (B,) nats."""
+        q = Diagonal(*self.encoder(z).chunk(2, -1))
+        u = q.draw(1).z[0]
+        return kl_units(self.prior, q).sum(-1) - self.likelihood.log_prob(self.decoder(u), z)
+
+    def sample(self, u: Tensor) -> Tensor:
+        """z ~ p(z | u), (n, Z)."""
+        return self.likelihood.sample(self.decoder(u))
+
+
+@SAMPLERS.add(name="second-stage")
+class SecondStageSampler(TrainedSampler):
+    """A second VAE, of the latents: u ~ N(0, I), z ~ p(z | u), with networks of two layers of `width` units (Dai & Wipf 2019)."""
+
+    def __init__(self, latent: int, *, width: int = 100, steps: int = 1000) -> None:
+        self.width = width
+        super().__init__(latent, steps)
+
+    def build(self) -> nn.Module:
+        return SecondStage(self.latent, self.width)
+
+    def loss(self, network: nn.Module, z: Tensor) -> Tensor:
+        return cast(Tensor, network(z))
+
+    def standardised(self, u: Tensor) -> Tensor:
+        return cast(SecondStage, self.network).sample(u)

@@ -140,19 +140,7 @@ def test_a_toy_is_in_list(kind, name, program):
 
 def test_a_toy_is_in_the_laws(plugin):
     laws = Path(__file__).with_name("test_checks.py")
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        str(laws),
-        "--plugin",
-        str(plugin),
-        "-k",
-        "toy",
-        "-vv",
-        "-p",
-        "no:cacheprovider",
-    ]
+    command = [sys.executable, "-m", "pytest", str(laws), "--plugin", str(plugin), *["-k", "toy", "-vv", "-p", "no:cacheprovider"]]
     done = subprocess.run(command, cwd=laws.parents[2], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     for law in (

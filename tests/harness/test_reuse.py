@@ -107,13 +107,13 @@ def test_seeds_of_another_recipe_are_trained(tmp_path, monkeypatch) -> None:
 def test_seeds_that_come_later_are_resumed_where_they_were_interrupted(tmp_path, monkeypatch) -> None:
     store = Store(tmp_path)
     run_all([spec()], store, device=CPU)
-    epochs, monkeypatched = list[int](), Training.run_epoch
+    epochs, real = list[int](), Training.run_epoch
 
     def run_epoch(self, *args):
         if epochs == [0]:
             raise KeyboardInterrupt
         epochs.append(self.epoch)
-        return monkeypatched(self, *args)
+        return real(self, *args)
 
     with monkeypatch.context() as patch:
         patch.setattr(Training, "run_epoch", run_epoch)

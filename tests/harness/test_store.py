@@ -207,7 +207,7 @@ CHANGES = [  # file, what stands there, what would: whether training, and whethe
     ("cli/app.py", "no_args_is_help=True", "no_args_is_help=False", False, False),
     ("harness/runner.py", "CHECKPOINT_SECONDS = 30.0", "CHECKPOINT_SECONDS = 60.0", False, False),
     ("datasets/own.py", "FEWEST = 30", "FEWEST = 40", False, False),
-    ("variants/named.py", "model=\"gan\", lr=1e-3", "model=\"gan\", lr=2e-3", False, False),
+    ("variants/families/adversarial.py", "model=\"gan\", lr=1e-3", "model=\"gan\", lr=2e-3", False, False),
     ("models/gan.py", "return ", "return 2 * ", False, False),
     ("models/vae.py", "return ", "return 2 * ", True, True),
     ("training/batches.py", "MANY = 2**17", "MANY = 2**18", True, True),

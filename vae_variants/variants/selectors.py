@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vae_variants.models.base import MODELS, Model
 from vae_variants.registry import UserError, closest
 from vae_variants.variants.configurations import Configuration, build_model, complete
-from vae_variants.variants.named import VARIANTS, Variant
+from vae_variants.variants.variant import VARIANTS, Variant
 
 if TYPE_CHECKING:
     from vae_variants.datasets import Dataset

@@ -1,0 +1,29 @@
+"""The named variants as data, one module a family."""
+
+from vae_variants.variants.families import (
+    adversarial,
+    autoencoders,
+    autoregressive,
+    baselines,
+    bounds,
+    likelihoods,
+    objectives,
+    posteriors,
+    priors,
+    references,
+    regularized,
+)
+
+__all__ = [
+    "adversarial",
+    "autoencoders",
+    "autoregressive",
+    "baselines",
+    "bounds",
+    "likelihoods",
+    "objectives",
+    "posteriors",
+    "priors",
+    "references",
+    "regularized",
+]

@@ -1,0 +1,13 @@
+"""What is not trained: bounds of the scale of other rows."""
+
+from vae_variants.variants.variant import family
+
+add = family("reference")
+
+# fmt: off
+add("reference-data", "real training images, as if sampled", "", model="real-data")
+for _latent in (2, 5, 10, 20, 50):
+    add(f"reference-pca-{_latent}", f"{_latent} principal components", "Pearson 1901", model="pca", latent=_latent)
+add("reference-pixels", "raw pixels as the code", "", model="pixels")
+add("reference-random-projection", "Gaussian random projection to 20 codes", "", model="random-projection", latent=20)
+add("reference-random-encoder", "untrained encoder with 20 codes", "", model="random-encoder", latent=20)

@@ -10,6 +10,7 @@ from vae_variants.models import (
     flows,
     fvbn,
     gan,
+    labelled,
     linear,
     logistic_mixture,
     made,
@@ -24,6 +25,7 @@ from vae_variants.models import (
 from vae_variants.models import validation as _validation
 from vae_variants.models.base import (
     MODELS,
+    Classifier,
     Coder,
     DataDependent,
     Density,
@@ -56,6 +58,7 @@ __all__ = [
     "PRIORS",
     "REGULARIZERS",
     "SAMPLERS",
+    "Classifier",
     "Coder",
     "Conditional",
     "DataDependent",

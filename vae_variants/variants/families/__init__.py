@@ -10,6 +10,7 @@ from vae_variants.variants.families import (
     objectives,
     posteriors,
     priors,
+    quantized,
     references,
     regularized,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "objectives",
     "posteriors",
     "priors",
+    "quantized",
     "references",
     "regularized",
 ]

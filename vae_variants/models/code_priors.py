@@ -65,7 +65,7 @@ class MaskedPrior(CodePrior):
     which is held out, are kept. A sample takes one pass for each symbol.
     """
 
-    def __init__(self, symbols: int, codes: int, *, features: int = 128, steps: int = 1000) -> None:
+    def __init__(self, symbols: int, codes: int, *, features: int = 64, steps: int = 500) -> None:
         super().__init__(symbols, codes)
         self.features, self.steps = features, steps
         self.network = held(self.build())

@@ -12,6 +12,8 @@ from vae_variants.models import (
     flows,
     fvbn,
     gan,
+    grid_networks,
+    labelled,
     linear,
     logistic_mixture,
     made,
@@ -28,6 +30,7 @@ from vae_variants.models import (
 from vae_variants.models import validation as _validation
 from vae_variants.models.base import (
     MODELS,
+    Classifier,
     Coded,
     Coder,
     DataDependent,
@@ -65,6 +68,7 @@ __all__ = [
     "QUANTIZERS",
     "REGULARIZERS",
     "SAMPLERS",
+    "Classifier",
     "CodePrior",
     "Coded",
     "Coder",

@@ -17,13 +17,14 @@ class Space(enum.Enum):
     """Where a latent lies; prior and posterior must agree.
 
     `REAL` is R^Z, `SPHERE` the unit sphere in it, `SIMPLEX` vectors of probabilities, one for each group of units, `MIXED` a
-    one-hot class beside R^Z.
+    one-hot class beside R^Z, `CODES` a finite set of code vectors.
     """
 
     REAL = "real"
     SPHERE = "sphere"
     SIMPLEX = "simplex"
     MIXED = "mixed"
+    CODES = "codes"
 
 
 class Drawn(NamedTuple):

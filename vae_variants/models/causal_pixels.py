@@ -1,0 +1,89 @@
+"""Images whose values depend on each other in raster order, by a causal network and any likelihood of a value."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from vae_variants.models.causal import CausalNetwork
+from vae_variants.models.likelihoods import Likelihood
+from vae_variants.models.logistic_mixture import LogisticMixture
+from vae_variants.models.networks import PixelMajor, Shape
+
+PLACES = 2**18  # of grids that are evaluated together
+AT_ONCE = 1024  # images that are sampled together
+
+
+class Builder(Protocol):
+    """Makes a network for so many planes of input and output in groups."""
+
+    def __call__(self, planes: int, outputs: int, groups: int) -> CausalNetwork: ...
+
+
+class CausalPixels(nn.Module):
+    """p(x) = prod_i p(x_i | h_i): places in raster order, channels in theirs, h_i outputs of a network that sees the values before i.
+
+    A `likelihood` that couples the channels of a place itself (`logistic-mixture` with three of them) is given outputs that see the places
+    before alone. The network sees images less the mean training image. Each output has a bias for each place, which starts at the mean
+    training image.
+
+    Args:
+        shape: (channels, height, width).
+        likelihood: Of a value given k outputs.
+        network: Makes the network.
+    """
+
+    centre: Tensor
+
+    def __init__(self, shape: Shape, likelihood: Likelihood, network: Builder) -> None:
+        super().__init__()
+        channels, height, width = shape
+        self.shape, self.likelihood = shape, likelihood
+        self.groups = 1 if isinstance(likelihood, LogisticMixture) and likelihood.coupled else channels
+        self.network = network(channels, channels * likelihood.k, self.groups)
+        self.flat = PixelMajor(channels, likelihood.k)
+        self.bias = nn.Parameter(torch.zeros(channels, height, width, likelihood.k))
+        self.register_buffer("centre", torch.zeros(shape))
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> None:
+        """Takes centre, bias and parameters of the likelihood from training images x (N, D)."""
+        self.centre.copy_(x.mean(0).view(self.shape))
+        self.bias.copy_(self.likelihood.start(x).view_as(self.bias))
+
+    def outputs(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """x (N, D), a grid of context (N, ., H, W) if the network takes one -> the likelihood's inputs (N, k * D)."""
+        return self.flat(self.network(x.unflatten(-1, self.shape) - self.centre, context)) + self.bias.flatten()
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """x (N, D) -> (N,) nats."""
+        size = max(1, PLACES // self.centre[0].numel())
+        contexts = [None] * len(x) if context is None else context.split(size)
+        parts = zip(x.split(size), contexts, strict=context is not None)
+        return torch.cat([self.likelihood.log_prob(self.outputs(part, given), part) for part, given in parts])
+
+    def sample(self, n: int, context: Tensor | None = None, *, kept: bool = True) -> Tensor:
+        """n images (n, D), value by value. With `kept` false, the same images from the same noise, by one pass for each value."""
+        return self._filled(n, context, self.likelihood.sample, kept=kept)
+
+    def mean(self, n: int, context: Tensor) -> Tensor:
+        """Images (n, D) whose values are their means given the means of the values before them: without noise, but not E[x | context]."""
+        return self._filled(n, context, self.likelihood.mean)
+
+    @torch.no_grad()
+    def _filled(self, n: int, context: Tensor | None, value: Callable[[Tensor], Tensor], *, kept: bool = True) -> Tensor:
+        each = self.shape[0] // self.groups  # channels of a group
+        found = list[Tensor]()
+        for start in range(0, n, AT_ONCE):
+            given = None if context is None else context[start : start + AT_ONCE]
+            x = self.centre.new_zeros(min(AT_ONCE, n - start), *self.shape)
+
+            def put(outputs: Tensor, row: int, column: int, group: int, x: Tensor = x) -> None:
+                mine = slice(group * each, (group + 1) * each)
+                h = outputs.unflatten(-1, (self.shape[0], -1))[:, mine] + self.bias[mine, row, column]
+                x[:, mine, row, column] = value(h.flatten(1)) - self.centre[mine, row, column]
+
+            self.network.walk(x, put, self.groups, given, kept=kept)
+            found.append((x + self.centre).flatten(1))
+        return torch.cat(found) if found else self.centre.new_zeros(0, self.centre.numel())

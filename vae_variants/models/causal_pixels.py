@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vae_variants.models.causal import CausalNetwork
 from vae_variants.models.likelihoods import Likelihood
 from vae_variants.models.logistic_mixture import LogisticMixture
-from vae_variants.models.networks import PixelMajor, Shape
+from vae_variants.models.networks import Shape
 
 PLACES = 2**18  # of grids that are evaluated together
 AT_ONCE = 1024  # images that are sampled together
@@ -42,23 +42,27 @@ class CausalPixels(nn.Module):
         self.shape, self.likelihood = shape, likelihood
         self.groups = 1 if isinstance(likelihood, LogisticMixture) and likelihood.coupled else channels
         self.network = network(channels, channels * likelihood.k, self.groups)
-        self.flat = PixelMajor(channels, likelihood.k)
         self.bias = nn.Parameter(torch.zeros(channels, height, width, likelihood.k))
-        self.register_buffer("centre", torch.zeros(shape))
+        self.register_buffer("centre", torch.zeros(height, width, channels))
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
         """Takes centre, bias and parameters of the likelihood from training images x (N, D)."""
-        self.centre.copy_(x.mean(0).view(self.shape))
+        self.centre.copy_(self.grid(x.mean(0)))
         self.bias.copy_(self.likelihood.start(x).view_as(self.bias))
 
+    def grid(self, x: Tensor) -> Tensor:
+        """x (..., D) -> (..., H, W, C)."""
+        return x.unflatten(-1, self.shape).movedim(-3, -1)
+
     def outputs(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """x (N, D), a grid of context (N, ., H, W) if the network takes one -> the likelihood's inputs (N, k * D)."""
-        return self.flat(self.network(x.unflatten(-1, self.shape) - self.centre, context)) + self.bias.flatten()
+        """x (N, D), a grid of context (N, H, W, .) if the network takes one -> the likelihood's inputs (N, k * D)."""
+        h = self.network(self.grid(x) - self.centre, context).unflatten(-1, (self.shape[0], -1))
+        return (h.movedim(-2, -4) + self.bias).flatten(-4)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """x (N, D) -> (N,) nats."""
-        size = max(1, PLACES // self.centre[0].numel())
+        size = max(1, PLACES // self.centre[..., 0].numel())
         contexts = [None] * len(x) if context is None else context.split(size)
         parts = zip(x.split(size), contexts, strict=context is not None)
         return torch.cat([self.likelihood.log_prob(self.outputs(part, given), part) for part, given in parts])
@@ -77,13 +81,13 @@ class CausalPixels(nn.Module):
         found = list[Tensor]()
         for start in range(0, n, AT_ONCE):
             given = None if context is None else context[start : start + AT_ONCE]
-            x = self.centre.new_zeros(min(AT_ONCE, n - start), *self.shape)
+            x = self.centre.new_zeros(min(AT_ONCE, n - start), *self.centre.shape)
 
             def put(outputs: Tensor, row: int, column: int, group: int, x: Tensor = x) -> None:
                 mine = slice(group * each, (group + 1) * each)
                 h = outputs.unflatten(-1, (self.shape[0], -1))[:, mine] + self.bias[mine, row, column]
-                x[:, mine, row, column] = value(h.flatten(1)) - self.centre[mine, row, column]
+                x[:, row, column, mine] = value(h.flatten(1)) - self.centre[row, column, mine]
 
             self.network.walk(x, put, self.groups, given, kept=kept)
-            found.append((x + self.centre).flatten(1))
+            found.append((x + self.centre).movedim(-1, 1).flatten(1))
         return torch.cat(found) if found else self.centre.new_zeros(0, self.centre.numel())

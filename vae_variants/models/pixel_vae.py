@@ -26,12 +26,12 @@ class DecodedPixels(Likelihood):
         super().__init__()
         self.support = likelihood.support  # type: ignore[misc]  # that of an object, not of the class
         self.k, self.shape = features, shape
-        stack = partial(MaskedStack, features=features, layers=layers, reach=kernel // 2, context=features * shape[0])
+        stack = partial(MaskedStack, features=features, layers=layers, kernel=kernel, context=features * shape[0])
         self.pixels = CausalPixels(shape, likelihood, stack)
 
     def context(self, h: Tensor) -> Tensor:
-        """h (..., k * D) -> grids (N, k * C, H, W)."""
-        return h.flatten(0, -2).unflatten(-1, (*self.shape, self.k)).movedim(-1, -3).flatten(-4, -3)
+        """h (..., k * D) -> grids (N, H, W, C * k)."""
+        return h.flatten(0, -2).unflatten(-1, (*self.shape, self.k)).movedim(1, 3).flatten(3)
 
     def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
         batch = h.shape[:-1]

@@ -49,7 +49,7 @@ class PixelCNN(Causal):
     """
 
     def __init__(self, shape: Shape, likelihood: Likelihood, *, features: int = 32, layers: int = 4, kernel: int = 7) -> None:
-        super().__init__(shape, likelihood, partial(MaskedStack, features=features, layers=layers, reach=kernel // 2))
+        super().__init__(shape, likelihood, partial(MaskedStack, features=features, layers=layers, kernel=kernel))
 
 
 @MODELS.add(name="gated-pixelcnn")
@@ -61,4 +61,4 @@ class GatedPixelCNN(Causal):
     """
 
     def __init__(self, shape: Shape, likelihood: Likelihood, *, features: int = 16, layers: int = 4, kernel: int = 7) -> None:
-        super().__init__(shape, likelihood, partial(GatedStack, features=features, layers=layers, reach=kernel // 2))
+        super().__init__(shape, likelihood, partial(GatedStack, features=features, layers=layers, kernel=kernel))

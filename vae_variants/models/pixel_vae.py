@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from vae_variants.models.base import MODELS
@@ -34,8 +35,8 @@ class DecodedPixels(Likelihood):
         return h.flatten(0, -2).unflatten(-1, (*self.shape, self.k)).movedim(1, 3).flatten(3)
 
     def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
-        batch = h.shape[:-1]
-        x = x.expand(*batch, x.shape[-1]).flatten(0, -2)
+        batch = torch.broadcast_shapes(h.shape[:-1], x.shape[:-1])
+        x, h = x.expand(*batch, -1).flatten(0, -2), h.expand(*batch, -1)
         return self.pixels.log_prob(x, self.context(h)).unflatten(0, batch)
 
     def sample(self, h: Tensor) -> Tensor:
@@ -55,7 +56,7 @@ class DecodedPixels(Likelihood):
 
 @MODELS.add(name="pixel-vae")
 class PixelVAE(VAE):
-    """A VAE with an autoregressive decoder: p(x | z) = prod_i p(x_i | x_<i, decoder(z)) (Gulrajani et al. 2017).
+    """A VAE with an autoregressive decoder: p(x | z) = prod_i p(x_i | x_<i, decoder(z)) (PixelVAE, Gulrajani et al. 2017).
 
     The decoder gives `features` numbers for each value. They join a small PixelCNN after its first convolution, whose kernel has `kernel`
     places; `layers` residual blocks with a kernel of 3 follow. A decoder that sees much of the image needs no z, and then the rate falls

@@ -130,7 +130,7 @@ class Stepwise(Whole):
         if conv.pointwise:
             return super().features(conv, h)
         if conv not in self.kept:
-            self.kept[conv] = conv.padded(h.new_zeros(len(h), *self.size, h.shape[-1]))
+            self.kept[conv] = conv.padded(h.new_zeros(h.shape[0], *self.size, h.shape[-1]))
         start = self.column + conv.left
         self.kept[conv][:, self.row + conv.up, start : start + self.width] = h[:, 0]
         return self.here(conv, self.kept[conv])

@@ -69,25 +69,25 @@ class CausalPixels(nn.Module):
 
     def sample(self, n: int, context: Tensor | None = None, *, kept: bool = True) -> Tensor:
         """n images (n, D), value by value. With `kept` false, the same images from the same noise, by one pass for each value."""
-        return self._filled(n, context, self.likelihood.sample, kept=kept)
+        found = [self.centre.new_zeros(0, self.centre.numel())]
+        for start in range(0, n, AT_ONCE):
+            given = None if context is None else context[start : start + AT_ONCE]
+            found.append(self._filled(min(AT_ONCE, n - start), given, self.likelihood.sample, kept=kept))
+        return torch.cat(found)
 
-    def mean(self, n: int, context: Tensor) -> Tensor:
+    def mean(self, context: Tensor) -> Tensor:
         """Images (n, D) whose values are their means given the means of the values before them: without noise, but not E[x | context]."""
-        return self._filled(n, context, self.likelihood.mean)
+        return self._filled(context.shape[0], context, self.likelihood.mean)
 
     @torch.no_grad()
     def _filled(self, n: int, context: Tensor | None, value: Callable[[Tensor], Tensor], *, kept: bool = True) -> Tensor:
         each = self.shape[0] // self.groups  # channels of a group
-        found = list[Tensor]()
-        for start in range(0, n, AT_ONCE):
-            given = None if context is None else context[start : start + AT_ONCE]
-            x = self.centre.new_zeros(min(AT_ONCE, n - start), *self.centre.shape)
+        x = self.centre.new_zeros(n, *self.centre.shape)
 
-            def put(outputs: Tensor, row: int, column: int, group: int, x: Tensor = x) -> None:
-                mine = slice(group * each, (group + 1) * each)
-                h = outputs.unflatten(-1, (self.shape[0], -1))[:, mine] + self.bias[mine, row, column]
-                x[:, row, column, mine] = value(h.flatten(1)) - self.centre[row, column, mine]
+        def put(outputs: Tensor, row: int, column: int, group: int) -> None:
+            mine = slice(group * each, (group + 1) * each)
+            h = outputs.unflatten(-1, (self.shape[0], -1))[:, mine] + self.bias[mine, row, column]
+            x[:, row, column, mine] = value(h.flatten(1)) - self.centre[row, column, mine]
 
-            self.network.walk(x, put, self.groups, given, kept=kept)
-            found.append((x + self.centre).movedim(-1, 1).flatten(1))
-        return torch.cat(found) if found else self.centre.new_zeros(0, self.centre.numel())
+        self.network.walk(x, put, self.groups, context, kept=kept)
+        return (x + self.centre).movedim(-1, 1).flatten(1)

@@ -45,8 +45,7 @@ class DecodedPixels(Likelihood):
 
     def mean(self, h: Tensor) -> Tensor:
         """Each value is its mean given h and the means of the values before it: without noise, but not E[x | h]; without gradient."""
-        context = self.context(h)
-        return self.pixels.mean(len(context), context).unflatten(0, h.shape[:-1])
+        return self.pixels.mean(self.context(h)).unflatten(0, h.shape[:-1])
 
     def start(self, x: Tensor) -> Tensor:
         """Zeros: the outputs of the network of pixels start at the mean training image."""

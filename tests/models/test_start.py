@@ -21,7 +21,21 @@ OPTIONS = {"hidden": [7], "latent": 3, "categories": 4, "orders": 2}
 SELECTORS = [
     *(f"vae[likelihood={name}]" for name in LIKELIHOODS),
     *("vae[objective=iwae,samples=4]", "vae[network=conv]", "ae", "ae[network=conv]", "ae-gmm", "vae-categorical", "vae-linear"),
-    *("gan", "gan[network=conv]", "fvbn", "made", "made-orders-8", "nade", "eonade", "pixelcnn", "gated-pixelcnn", "pixel-vae"),
+    *(
+        "conditional-vae",
+        "m2",
+        "vq-vae",
+        "gan",
+        "gan[network=conv]",
+        "fvbn",
+        "made",
+        "made-orders-8",
+        "nade",
+        "eonade",
+        "pixelcnn",
+        "gated-pixelcnn",
+        "pixel-vae",
+    ),
 ]
 
 
@@ -95,7 +109,7 @@ def test_a_network_without_a_bias_of_each_output_gets_one() -> None:
 
 def trained(selector: str, x: Tensor, mirrored: bool) -> tuple[list[dict[str, list[float]]], nn.Module, Tensor]:
     (chosen,) = configure(selector, OPTIONS)
-    data = Data(chosen.support, x, x[:20], x[:20], dynamic=False)
+    data = Data(chosen.support, x, x[:20], x[:20], dynamic=False, labels=torch.arange(len(x)) % 10, classes=10)
     population = Population(lambda: build(chosen, load_dataset("digits")).double(), (0,))
     training = Training(population, data, Recipe(2, 20), "key")
     if mirrored:
@@ -115,6 +129,8 @@ def looks(name: str) -> bool:
 
 
 SEES_OR_MAKES = {  # model -> its weights that see images, or make outputs of a value
+    "labelled-vae": {"encoder.0.weight", "classifier.0.weight", "decoder.2.weight"},
+    "quantized-vae": {"encoder.0.weight", "decoder.2.weight"},
     "nade": {"input_weight", "output_weight"},
     "eonade": {"input_weight", "output_weight"},
     "pixelcnn": {"pixels.network.first.weight", "pixels.network.last.weight"},

@@ -10,6 +10,7 @@ from vae_variants.models import (
     flows,
     fvbn,
     gan,
+    hierarchical,
     linear,
     logistic_mixture,
     made,
@@ -20,6 +21,7 @@ from vae_variants.models import (
     relaxed,
     spherical,
     vae,
+    vdvae,
 )
 from vae_variants.models import validation as _validation
 from vae_variants.models.base import (

@@ -21,7 +21,7 @@ from vae_variants.models.priors import Prior, Q
 from vae_variants.models.regularizers import Regularizer, none
 from vae_variants.models.samplers import PriorSampler
 
-WIDEST = 10.0  # nats: log scales are held within this distance of 0
+WIDEST = 7.0  # nats: log scales are held within this distance of 0
 WAYS = ("bottom-up", "top-down")  # of inference
 
 

@@ -13,7 +13,7 @@ from vae_variants.models.draws import Draws
 from vae_variants.models.hierarchical import divergence, gaussian
 from vae_variants.models.latent import Composite, LatentModel
 from vae_variants.models.likelihoods import Likelihood
-from vae_variants.models.networks import ACTIVATIONS, Bias, Centred, PixelMajor
+from vae_variants.models.networks import ACTIVATIONS, Bias, Centred
 from vae_variants.models.objectives import Objective, elbo, elbo_sampled
 from vae_variants.models.posteriors import Conditional, Diagonal, Drawn
 from vae_variants.models.priors import Prior, Q
@@ -25,8 +25,20 @@ SMALL = 0.1  # of the usual weights of the last layer of a prior: it starts near
 Grid = tuple[int, int]
 
 
+class Around(nn.Conv2d):
+    """A 3 x 3 convolution of features (N, h, w, C), with zeros around the grid."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__(channels, out, 3, padding=1)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return super().forward(h.movedim(-1, -3)).movedim(-3, -1)
+
+
 class Block(nn.Sequential):
-    """Activations and convolutions of kernels 1, 3, 3, 1, the inner ones a quarter as wide (Child 2021). Kernels are 1 on small grids.
+    """Activation, 3 x 3 convolution, activation, 1 x 1 convolution of features (N, h, w, C), with half as many channels inside.
+
+    On grids of up to two cells a side both are 1 x 1. (The blocks of Child 2021 have two convolutions more.)
 
     Args:
         widths: Channels of the input and of the output.
@@ -39,32 +51,35 @@ class Block(nn.Sequential):
     def __init__(self, widths: tuple[int, int], inner: int, grid: Grid, activation: str, scale: float = 1.0) -> None:
         if activation not in ACTIVATIONS:
             raise UserError(closest("activation", activation, ACTIVATIONS))
-        a, kernel = ACTIVATIONS[activation], 3 if min(grid) > 2 else 1
-        first, last = nn.Conv2d(widths[0], inner, 1), nn.Conv2d(inner, widths[1], 1)
-        middle = [nn.Conv2d(inner, inner, kernel, padding=kernel // 2) for _ in range(2)]
-        super().__init__(a(), first, a(), middle[0], a(), middle[1], a(), last)
+        a, first, last = ACTIVATIONS[activation], Around if min(grid) > 2 else nn.Linear, nn.Linear(inner, widths[1])
+        super().__init__(a(), first(widths[0], inner), a(), last)
         with torch.no_grad():
             last.weight.mul_(scale)
 
 
+def cells(h: Tensor, side: int) -> Tensor:
+    """(N, h, w, C) -> (N, ceil(h / side), ceil(w / side), side, side, C), with zeros beyond the grid."""
+    height, width = h.shape[-3:-1]
+    h = F.pad(h, (0, 0, 0, -width % side, 0, -height % side))
+    return h.unflatten(-2, (-1, side)).unflatten(-4, (-1, side)).transpose(-4, -3)
+
+
 class Upward(nn.Module):
-    """Images (B, C, H, W) -> features (B, width, h, w) of each grid, the finest first, by residual blocks and means over 2 x 2 cells."""
+    """Images (B, C, H, W) -> features (B, h, w, width) of each grid, the finest first, by residual blocks and means over 2 x 2 cells."""
 
     def __init__(self, channels: int, width: int, patch: int, blocks: Sequence[int], grids: Sequence[Grid], activation: str) -> None:
         super().__init__()
-        self.patch = patch
-        self.first = nn.Conv2d(channels, width, patch + 2, stride=patch, padding=1)
-        scale, inner = 1 / math.sqrt(sum(blocks)), max(1, width // 4)
+        self.patch, self.first = patch, nn.Linear(patch**2 * channels, width)
+        scale, inner = 1 / math.sqrt(sum(blocks)), max(1, width // 2)
         self.stages = nn.ModuleList(
             nn.ModuleList(Block((width, width), inner, grid, activation, scale) for _ in range(n))
             for n, grid in zip(blocks, grids, strict=True)
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        h = self.first(F.pad(x, (0, -x.shape[-1] % self.patch, 0, -x.shape[-2] % self.patch)))
-        found = list[Tensor]()
+        h, found = self.first(cells(x.movedim(-3, -1), self.patch).flatten(-3)), list[Tensor]()
         for i, stage in enumerate(self.stages):
-            h = F.avg_pool2d(h, 2, ceil_mode=True, count_include_pad=False) if i else h
+            h = cells(h, 2).mean((-3, -2)) if i else h
             for block in stage:  # type: ignore[union-attr]
                 h = h + block(h)
             found.append(h)
@@ -72,7 +87,7 @@ class Upward(nn.Module):
 
 
 class Passed(NamedTuple):
-    """What a top-down block is asked for: its number, its state h (N, width, height, width), and p(z) with means (N, Z_l)."""
+    """What a top-down block is asked for: its number, its state h (N, h, w, width), and p(z) with means (N, Z_l)."""
 
     number: int
     h: Tensor
@@ -85,35 +100,37 @@ class TopDown(nn.Module):
     def __init__(self, width: int, channels: int, grid: Grid, place: int, activation: str, scale: float) -> None:
         super().__init__()
         self.grid, self.place, self.units, self.channels = grid, place, channels * math.prod(grid), channels
-        inner = max(1, width // 4)
+        inner = max(1, width // 2)
         self.p = Block((width, 2 * channels + width), inner, grid, activation, SMALL)
         self.q = Block((2 * width, 2 * channels), inner, grid, activation)
-        self.project = nn.Conv2d(channels, width, 1)
+        self.project = nn.Linear(channels, width)
         self.rest = Block((width, width), inner, grid, activation, scale)
         with torch.no_grad():
             self.project.weight.mul_(scale)
 
+    @staticmethod
+    def gaussian(numbers: Tensor) -> Diagonal:
+        """Means and log scales (N, h, w, 2 channels) -> N(mean, diag scale^2) of z (N, h w channels)."""
+        return gaussian(torch.cat([each.flatten(1) for each in numbers.chunk(2, -1)], -1))
+
     def prior(self, h: Tensor) -> tuple[Diagonal, Tensor]:
         """h -> p(z) with means (N, Z_l), and h with what the prior adds."""
-        numbers, added = self.p(h).tensor_split([2 * self.channels], 1)
-        return gaussian(numbers.flatten(1)), h + added
+        numbers, added = self.p(h).tensor_split([2 * self.channels], -1)
+        return self.gaussian(numbers), h + added
 
     def posterior(self, h: Tensor, features: Tensor) -> Diagonal:
-        """h and the image's features, both (N, width, height, width) -> q(z) with means (N, Z_l)."""
-        return gaussian(self.q(torch.cat([h, features], 1)).flatten(1))
+        """h and the image's features, both (N, h, w, width) -> q(z) with means (N, Z_l)."""
+        return self.gaussian(self.q(torch.cat([h, features], -1)))
 
     def forward(self, h: Tensor, z: Tensor) -> Tensor:
-        h = h + self.project(z.unflatten(1, (self.channels, *self.grid)))
+        h = h + self.project(z.unflatten(-1, (*self.grid, self.channels)))
         return h + self.rest(h)
 
 
-def enlarged(h: Tensor, grid: Grid) -> Tensor:
-    """(N, C, h, w) -> (N, C, *grid): each cell becomes 2 x 2, cut to the grid."""
-    if tuple(h.shape[-2:]) == grid:
-        return h
-    n, c, height, width = h.shape
-    doubled = h[..., :, None, :, None].expand(n, c, height, 2, width, 2).reshape(n, c, 2 * height, 2 * width)
-    return doubled[..., : grid[0], : grid[1]]
+def enlarged(h: Tensor, side: int, size: Sequence[int]) -> Tensor:
+    """Cells (N, h, w, side, side, C) -> (N, *size, C): side by side, and cut to the size."""
+    joined = h.transpose(-4, -3).flatten(-3, -2).flatten(-4, -3)
+    return joined[..., : size[0], : size[1], :]
 
 
 class TopDownPrior(Prior):
@@ -124,16 +141,17 @@ class TopDownPrior(Prior):
 
     def __init__(self, width: int, channels: int, blocks: Sequence[int], grids: Sequence[Grid], activation: str) -> None:
         super().__init__(sum(n * channels * math.prod(grid) for n, grid in zip(blocks, grids, strict=True)))
-        self.start = nn.Parameter(torch.randn(1, width, *grids[-1]))
+        self.start = nn.Parameter(torch.randn(1, *grids[-1], width))
         places, scale = [place for place, n in enumerate(blocks) for _ in range(n)], 1 / math.sqrt(sum(blocks))
         self.blocks = nn.ModuleList(TopDown(width, channels, grids[place], place, activation, scale) for place in reversed(places))
         self.sizes = tuple(block.units for block in reversed(self.blocks))  # type: ignore[misc]
 
     def descend(self, rows: int, pick: Callable[[Passed], Tensor]) -> tuple[Tensor, list[Passed]]:
-        """The last state (rows, width, height, width), and what each block was asked, if `pick` gives each z (rows, Z_l)."""
+        """The last state (rows, h, w, width), and what each block was asked, if `pick` gives each z (rows, Z_l)."""
         h, found = self.start.expand(rows, *self.start.shape[1:]), list[Passed]()
         for number, block in enumerate(self.blocks):
-            h = enlarged(h, block.grid)  # type: ignore[arg-type]
+            if h.shape[1:3] != block.grid:
+                h = enlarged(h[..., None, None, :].expand(*h.shape[:3], 2, 2, -1), 2, block.grid)  # type: ignore[arg-type]
             p, rest = block.prior(h)  # type: ignore[operator]
             found.append(Passed(number, h, p))
             h = block(rest, pick(found[-1]))
@@ -208,15 +226,17 @@ class TopDownPosterior(Conditional):
         return Drawn(found.z.unflatten(0, (k, -1)), found.log_q.unflatten(0, (k, -1)))
 
 
-class Unpatched(nn.Module):
-    """(N, C patch^2, h, w) -> (N, C, height, width): each cell becomes patch x patch pixels, cut to the image."""
+class Pixels(nn.Module):
+    """(N, h, w, patch^2 C k) -> (N, C H W k), with the k outputs of a pixel adjacent."""
 
-    def __init__(self, patch: int, size: Sequence[int]) -> None:
+    def __init__(self, patch: int, shape: tuple[int, int, int], k: int) -> None:
         super().__init__()
-        self.patch, self.size = patch, tuple(size)
+        self.patch, self.shape, self.k = patch, shape, k
 
     def forward(self, h: Tensor) -> Tensor:
-        return F.pixel_shuffle(h, self.patch)[..., : self.size[0], : self.size[1]]
+        c, *size = self.shape
+        pixels = enlarged(h.unflatten(-1, (self.patch, self.patch, c * self.k)), self.patch, size)
+        return pixels.unflatten(-1, (c, self.k)).movedim(-2, -4).flatten(-4)
 
 
 @MODELS.add(name="vdvae")
@@ -242,7 +262,7 @@ class VDVAE(Composite, LatentModel, Euclidean, Layered):
         objective: Objective = elbo,
         regularizer: Regularizer = none,
         *,
-        blocks: Sequence[int] = (2, 2, 1),
+        blocks: Sequence[int] = (2, 1, 1),
         width: int = 32,
         channels: int = 4,
         patch: int = 2,
@@ -257,8 +277,8 @@ class VDVAE(Composite, LatentModel, Euclidean, Layered):
             grids.append((math.ceil(grids[-1][0] / 2), math.ceil(grids[-1][1] / 2)))
         upward = Upward(c, width, patch, blocks, grids, activation)
         self.encoder = Centred(nn.Sequential(nn.Unflatten(-1, shape), upward), math.prod(shape))
-        last = nn.Conv2d(width, c * likelihood.k * patch**2, 1, bias=False)
-        spread = (Unpatched(patch, size), PixelMajor(c, likelihood.k), Bias(math.prod(shape) * likelihood.k))
+        last = nn.Linear(width, patch**2 * c * likelihood.k, bias=False)
+        spread = (Pixels(patch, shape, likelihood.k), Bias(math.prod(shape) * likelihood.k))
         self.decoder = nn.Sequential(ACTIVATIONS[activation](), last, *spread)
         self.likelihood, self.shape, self.samples, self.support = likelihood, shape, samples, likelihood.support
         self.compose(TopDownPrior(width, channels, blocks, grids, activation), TopDownPosterior)

@@ -42,7 +42,7 @@ def linear(weight: Tensor, bias: Tensor, log_scale: Tensor) -> nn.Linear:
 def known(inference: str, off: float = 0.0) -> tuple[Hierarchical, MultivariateNormal]:
     """z2 ~ N(0, I), z1 = A z2 + SHIFT + S noise, x = W z1 + mu + noise, with the posterior for q; and the distribution of x.
 
-    The columns of W are orthogonal, so that the posterior is a chain of diagonal Gaussians. `off` is added to the means and log scales of q.
+    The columns of W are orthogonal, so that the posterior is a chain of diagonal Gaussians. `off` is added to means and log scales of q.
     """
     model = Hierarchical((1, 1, 5), Gaussian(math.sqrt(VARIANCE)), latents=(2, 2), hidden=(5,), inference=inference).double()
     w, mu = torch.tensor(W2, **F64), torch.tensor(MU, **F64)

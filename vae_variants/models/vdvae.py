@@ -127,7 +127,7 @@ class TopDown(nn.Module):
         return h + self.rest(h)
 
 
-def enlarged(h: Tensor, side: int, size: Sequence[int]) -> Tensor:
+def enlarged(h: Tensor, size: Sequence[int]) -> Tensor:
     """Cells (N, h, w, side, side, C) -> (N, *size, C): side by side, and cut to the size."""
     joined = h.transpose(-4, -3).flatten(-3, -2).flatten(-4, -3)
     return joined[..., : size[0], : size[1], :]
@@ -151,7 +151,7 @@ class TopDownPrior(Prior):
         h, found = self.start.expand(rows, *self.start.shape[1:]), list[Passed]()
         for number, block in enumerate(self.blocks):
             if h.shape[1:3] != block.grid:
-                h = enlarged(h[..., None, None, :].expand(*h.shape[:3], 2, 2, -1), 2, block.grid)  # type: ignore[arg-type]
+                h = enlarged(h[..., None, None, :].expand(*h.shape[:3], 2, 2, -1), block.grid)  # type: ignore[arg-type]
             p, rest = block.prior(h)  # type: ignore[operator]
             found.append(Passed(number, h, p))
             h = block(rest, pick(found[-1]))
@@ -235,7 +235,7 @@ class Pixels(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         c, *size = self.shape
-        pixels = enlarged(h.unflatten(-1, (self.patch, self.patch, c * self.k)), self.patch, size)
+        pixels = enlarged(h.unflatten(-1, (self.patch, self.patch, c * self.k)), size)
         return pixels.unflatten(-1, (c, self.k)).movedim(-2, -4).flatten(-4)
 
 

@@ -15,4 +15,5 @@ for _samples in (8, 50):
         model="hierarchical", objective="iwae", samples=_samples)
 add("ladder-vae", "three layers of latents inferred from the top down, KL weight rising from 0 to 1", SONDERBY,
     model="hierarchical", inference="top-down", latents=[32, 16, 8], objective="warm-up")
-add("vdvae", "convolutional: a grid of latents in each residual block, inferred from the top down", CHILD, model="vdvae", lr=3e-3)  # at 0.01 all layers collapse
+add("vdvae", "convolutional: a grid of latents in each residual block, inferred from the top down", CHILD,
+    model="vdvae", lr=3e-3)  # at 0.01 all layers collapse

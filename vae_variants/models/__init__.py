@@ -11,6 +11,7 @@ from vae_variants.models import (
     fvbn,
     gan,
     hierarchical,
+    labelled,
     linear,
     logistic_mixture,
     made,
@@ -26,6 +27,7 @@ from vae_variants.models import (
 from vae_variants.models import validation as _validation
 from vae_variants.models.base import (
     MODELS,
+    Classifier,
     Coder,
     DataDependent,
     Density,
@@ -58,6 +60,7 @@ __all__ = [
     "PRIORS",
     "REGULARIZERS",
     "SAMPLERS",
+    "Classifier",
     "Coder",
     "Conditional",
     "DataDependent",

@@ -13,6 +13,7 @@ from vae_variants.models import (
     fvbn,
     gan,
     grid_networks,
+    hierarchical,
     labelled,
     linear,
     logistic_mixture,
@@ -29,6 +30,7 @@ from vae_variants.models import (
     relaxed,
     spherical,
     vae,
+    vdvae,
 )
 from vae_variants.models import validation as _validation
 from vae_variants.models.base import (

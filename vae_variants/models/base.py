@@ -187,6 +187,16 @@ class Euclidean(LatentVariable):
     """Latents fill R^Z, and log p(x, z) has a gradient in z."""
 
 
+class Layered(LatentVariable):
+    """A latent vector is made of several layers, and `kl_units` of `infer` has a term for each of its units.
+
+    Attributes:
+        layers: The number of units of each layer, the one nearest to the image first.
+    """
+
+    layers: tuple[int, ...]
+
+
 class ScoredPosterior(LatentVariable):
     """q(z | x) has a density at any z: `conditional` gives a `Scored`."""
 

@@ -3,3 +3,34 @@
 
 from vae_variants.variants.families import baselines, likelihoods, bounds, objectives, regularized, priors, posteriors
 from vae_variants.variants.families import quantized, labelled, autoencoders, autoregressive, adversarial, references
+from vae_variants.variants.families import (
+    adversarial,
+    autoencoders,
+    autoregressive,
+    baselines,
+    bounds,
+    hierarchical,
+    labelled,
+    likelihoods,
+    objectives,
+    posteriors,
+    priors,
+    references,
+    regularized,
+)
+
+__all__ = [
+    "adversarial",
+    "autoencoders",
+    "autoregressive",
+    "baselines",
+    "bounds",
+    "hierarchical",
+    "labelled",
+    "likelihoods",
+    "objectives",
+    "posteriors",
+    "priors",
+    "references",
+    "regularized",
+]

@@ -10,6 +10,7 @@ from vae_variants.models import (
     flows,
     fvbn,
     gan,
+    hamiltonian,
     linear,
     logistic_mixture,
     made,

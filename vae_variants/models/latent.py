@@ -113,6 +113,10 @@ class LatentModel(Generator, Density, LatentVariable):
     def log_prior(self, z: Tensor) -> Tensor:
         return self.prior.log_prob(z, self.conditional)
 
+    def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x, z) of x (B, D) and z (..., B, Z): (..., B) nats."""
+        return self.log_prior(z) + self.log_px(x, z)
+
     def simulate(self, n: int) -> tuple[Tensor, Tensor]:
         z = self.draw_prior(n)
         return self.likelihood.sample(self.outputs(z)), z

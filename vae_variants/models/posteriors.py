@@ -3,6 +3,7 @@
 import enum
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple, Self
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from vae_variants.registry import Registry
 
 C = 0.5 * math.log(2 * math.pi)
+LogJoint = Callable[[Tensor], Tensor]  # z (..., B, Z) -> log p(x, z) of B images, (..., B) nats
 
 
 class Space(enum.Enum):
@@ -101,6 +103,10 @@ class Posterior(nn.Module, ABC):
     @abstractmethod
     def forward(self, h: Tensor) -> Conditional:
         """The encoder's outputs h (B, inputs) -> q(z | x)."""
+
+    def given(self, h: Tensor, log_joint: LogJoint) -> Conditional:
+        """`forward` for a posterior that also asks for log p(x, z) of the images whose h it sees; the others ignore it."""
+        return self(h)
 
 
 POSTERIORS: Registry[type[Posterior]] = Registry("posterior")

@@ -1,6 +1,7 @@
 """The variational autoencoder, made of parts."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar
 
 from torch import Tensor
@@ -53,7 +54,7 @@ class VAE(Composite, LatentModel, GaussianPosterior):
         self.assemble(objective, regularizer, sampler or PriorSampler(latent))
 
     def conditional(self, x: Tensor) -> Conditional:
-        return self.posterior(self.encoder(x))
+        return self.posterior.given(self.encoder(x), partial(self.log_joint, x))
 
     def draws(self, x: Tensor, t: Tensor) -> Draws:
         return self.infer(x, self.samples, t)

@@ -15,6 +15,7 @@ from vae_variants.models import (
     logistic_mixture,
     made,
     perceptual,
+    poincare,
     prior_flows,
     real_likelihoods,
     references,

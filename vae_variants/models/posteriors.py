@@ -18,11 +18,13 @@ LogJoint = Callable[[Tensor], Tensor]  # z (..., B, Z) -> log p(x, z) of B image
 class Space(enum.Enum):
     """Where a latent lies; prior and posterior must agree.
 
-    `REAL` is R^Z, `SPHERE` the unit sphere in it, `SIMPLEX` vectors of probabilities, one for each group of units.
+    `REAL` is R^Z, `SPHERE` the unit sphere in it, `BALL` the Poincaré ball, `SIMPLEX` vectors of probabilities, one for each group
+    of units.
     """
 
     REAL = "real"
     SPHERE = "sphere"
+    BALL = "hyperbolic"
     SIMPLEX = "simplex"
 
 
@@ -93,12 +95,14 @@ class Posterior(nn.Module, ABC):
         gives: The class of q(z | x); it decides which KL has a closed form and which metrics apply.
         space: Where z lies.
         categories: On the simplex, units in each vector of probabilities; 0: all of them.
+        curvature: In the ball, minus its curvature.
     """
 
     inputs: int
     gives: ClassVar[type[Conditional]]
     space: ClassVar[Space] = Space.REAL
     categories: int = 0
+    curvature: float = 0.0
 
     @abstractmethod
     def forward(self, h: Tensor) -> Conditional:

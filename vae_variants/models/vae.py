@@ -50,7 +50,8 @@ class VAE(Composite, LatentModel, GaussianPosterior):
         self.decoder = decoder(network, latent, shape, likelihood.k, hidden, activation)
         self.likelihood = likelihood
         self.shape, self.latent, self.samples, self.support = shape, latent, samples, likelihood.support
-        self.compose(prior or StandardNormal(latent), self.posterior.gives, self.posterior.space, self.posterior.categories)
+        shared = (self.posterior.space, self.posterior.categories, self.posterior.curvature)
+        self.compose(prior or StandardNormal(latent), self.posterior.gives, *shared)
         self.assemble(objective, regularizer, sampler or PriorSampler(latent))
 
     def conditional(self, x: Tensor) -> Conditional:

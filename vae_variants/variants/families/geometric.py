@@ -8,3 +8,6 @@ add = family("geometric")
 add("hvae", "posterior moved by 3 tempered leapfrog steps on -log p(x, z)",
     "Caterini, Doucet & Sejdinovic 2018, Hamiltonian Variational Auto-Encoder, arXiv:1805.11328",
     model="vae", posterior="hamiltonian")
+add("vae-poincare", "5 latent units in the Poincaré ball: wrapped normal posterior and prior",
+    "Mathieu et al. 2019, Continuous Hierarchical Representations with Poincaré VAEs, arXiv:1901.06033",
+    model="vae", posterior="wrapped-normal", prior="wrapped-normal", latent=5)

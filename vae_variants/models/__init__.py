@@ -20,6 +20,7 @@ from vae_variants.models import (
     real_likelihoods,
     references,
     relaxed,
+    riemannian,
     spherical,
     vae,
 )

@@ -168,7 +168,7 @@ class RiemannianVAE(VAE):
         self.schedule = Schedule(latent, leapfrog, step, largest, tempering, beta)
         self.temperature, self.floor, self.iterations = temperature, floor, iterations
         self.manifold, self.transitions = manifold, transitions
-        self.register_buffer("images", torch.zeros(min(centroids, n), math.prod(shape)))
+        self.register_buffer("images", torch.rand(min(centroids, n), math.prod(shape)))
         self.register_buffer("place", places(latent), persistent=False)
         self.compose(self.prior, Driven, Space.REAL)
 

@@ -19,13 +19,14 @@ class Space(enum.Enum):
     """Where a latent lies; prior and posterior must agree.
 
     `REAL` is R^Z, `SPHERE` the unit sphere in it, `BALL` the Poincaré ball, `SIMPLEX` vectors of probabilities, one for each group
-    of units.
+    of units, `MIXED` a one-hot class beside R^Z.
     """
 
     REAL = "real"
     SPHERE = "sphere"
     BALL = "hyperbolic"
     SIMPLEX = "simplex"
+    MIXED = "mixed"
 
 
 class Drawn(NamedTuple):

@@ -23,7 +23,14 @@ from vae_variants.variants import configure
 
 F64 = {"dtype": torch.float64}
 FLOWS = [Planar(4, flows=3), Radial(4, flows=3), Sylvester(4, flows=3, columns=2), Sylvester(3), InverseAutoregressive(4, flows=3, width=9)]
-TRACED = ["full", "sylvester,flows=1", "iaf", "power-spherical,prior=sphere", "gumbel-softmax,prior=concrete,latent=10"]
+TRACED = [
+    "full",
+    "hamiltonian,leapfrog=2",
+    "sylvester,flows=1",
+    "iaf",
+    "power-spherical,prior=sphere",
+    "gumbel-softmax,prior=concrete,latent=10",
+]
 
 
 def numbers(posterior: Posterior, images: int = 1, scale: float = 1.0) -> Tensor:
@@ -245,7 +252,7 @@ def of_linear(posterior: Posterior) -> tuple[VAE, Tensor, float]:
     return other, x, exact
 
 
-@pytest.mark.parametrize("name", ["full", "planar", "radial", "sylvester", "iaf"])
+@pytest.mark.parametrize("name", ["full", "planar", "radial", "sylvester", "iaf", "hamiltonian"])
 def test_bounds_stay_under_log_px(name: str) -> None:
     model, x, exact = of_linear(POSTERIORS[name](2))
     values = []

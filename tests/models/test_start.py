@@ -120,6 +120,7 @@ def trained(selector: str, x: Tensor, mirrored: bool) -> tuple[list[dict[str, li
             population.restore({name: -tensor if name in mine else tensor for name, tensor in state.items()})
         else:
             population.restore({name: turned(name, tensor, state, likelihood) for name, tensor in state.items()})
+        training = Training(population, data, Recipe(2, 20), "key")  # a codebook starts from what the encoder gives
     curves = [training.run_epoch(), training.run_epoch()]
     return curves, next(population.members()), x
 

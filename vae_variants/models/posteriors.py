@@ -18,10 +18,8 @@ LogJoint = Callable[[Tensor], Tensor]  # z (..., B, Z) -> log p(x, z) of B image
 class Space(enum.Enum):
     """Where a latent lies; prior and posterior must agree.
 
-    `REAL` is R^Z, `SPHERE` the unit sphere in it, `SIMPLEX` vectors of probabilities, one for each group of units, `MIXED` a
-    one-hot class beside R^Z, `CODES` a finite set of code vectors.
     `REAL` is R^Z, `SPHERE` the unit sphere in it, `BALL` the Poincaré ball, `SIMPLEX` vectors of probabilities, one for each group
-    of units, `MIXED` a one-hot class beside R^Z.
+    of units, `MIXED` a one-hot class beside R^Z, `CODES` a finite set of code vectors.
     """
 
     REAL = "real"

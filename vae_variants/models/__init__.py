@@ -3,6 +3,8 @@
 
 from vae_variants.models import (
     autoencoder,
+    avb,
+    bigan,
     bounds,
     categorical,
     critics,
@@ -10,6 +12,7 @@ from vae_variants.models import (
     flows,
     fvbn,
     gan,
+    introspective,
     linear,
     logistic_mixture,
     made,

@@ -27,7 +27,8 @@ LONGEST = 100  # characters of such a name
 class Data:
     """Images (N, D) as float32 in [0, 1], in one support.
 
-    If `dynamic`, `train` holds P(pixel = 1), to be binarised anew at every presentation.
+    If `dynamic`, `train` holds P(pixel = 1), to be binarised anew at every presentation. `labels` (N,) are the numbers of the `classes` of
+    the training images.
     """
 
     support: Support
@@ -35,6 +36,8 @@ class Data:
     validation: Tensor
     test: Tensor
     dynamic: bool
+    labels: Tensor | None = None
+    classes: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +110,9 @@ class Dataset:
                 if name != "train" or self.static:
                     generator = torch.Generator().manual_seed(BINARISATION_SEED + i)
                     parts[name] = (torch.rand(parts[name].shape, generator=generator) < parts[name]).float()
-        return handed_out(Data(support, **parts, dynamic=support is Support.BINARY and not self.static))
+        labels = None if self.labels is None else self.labels["train"]
+        dynamic = support is Support.BINARY and not self.static
+        return handed_out(Data(support, **parts, dynamic=dynamic, labels=labels, classes=len(self.classes or ())))
 
     def grey(self, name: str = "test") -> Tensor:
         """One split as float32 (N, D) in [0, 1], independent of the model's support."""

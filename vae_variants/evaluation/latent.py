@@ -9,9 +9,9 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from vae_variants.evaluation.evaluation import Evaluation, spread
-from vae_variants.evaluation.metrics import Skip, metric
+from vae_variants.evaluation.metrics import TOLD, Skip, metric
 from vae_variants.evaluation.units import ACTIVE, SAMPLES  # noqa: F401  (in the texts)
-from vae_variants.models.base import Encoder, Euclidean, GaussianPosterior, ScoredPosterior
+from vae_variants.models.base import Classifier, Encoder, Euclidean, GaussianPosterior, ScoredPosterior
 
 IMAGES = 10_000  # test images at most, where all pairs of them are looked at
 SCORED = 2000  # the same, if q is no diagonal Gaussian: its density is then asked for
@@ -190,6 +190,8 @@ def clustering_score(e: Evaluation) -> float:
 
     if e.dataset.labels is None:
         raise Skip("the data set has no labels")
+    if isinstance(e.model, Classifier):
+        raise Skip(TOLD)
     y = e.dataset.labels["test"][spread(len(e.test), CLUSTERED)].numpy()
     codes = e.codes["test"][spread(len(e.test), CLUSTERED)]
     keep = e.varying("test") & (codes.std(0) > 0)

@@ -20,6 +20,9 @@ NOTES = ("Formula", "Estimator", "Sample size", "Fails", "Reference")
 LABELS = "|".join(NOTES)
 
 
+TOLD = "the model was told labels of training images: see label_accuracy"
+
+
 class Skip(Exception):
     """Raised by a metric that does not apply here; the message is the reason."""
 

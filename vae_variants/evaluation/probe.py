@@ -11,8 +11,8 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from vae_variants.evaluation.evaluation import Evaluation, spread
-from vae_variants.evaluation.metrics import Skip, metric
-from vae_variants.models.base import Encoder
+from vae_variants.evaluation.metrics import TOLD, Skip, metric
+from vae_variants.models.base import Classifier, Encoder
 from vae_variants.training.batches import derive_seed
 
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ def probe(e: Evaluation, budget: int | None = None) -> float:
     """Test accuracy of the probe with `budget` training images per class; None takes all training and validation images."""
     if e.dataset.labels is None:
         raise Skip("the data set has no labels")
+    if isinstance(e.model, Classifier):
+        raise Skip(TOLD)
     y = {name: labels.numpy() for name, labels in e.dataset.labels.items()}
     keep = usable(e)
     for part in ("train", "test"):

@@ -13,6 +13,7 @@ from vae_variants.models import (
     fvbn,
     gan,
     introspective,
+    labelled,
     linear,
     logistic_mixture,
     made,
@@ -27,6 +28,7 @@ from vae_variants.models import (
 from vae_variants.models import validation as _validation
 from vae_variants.models.base import (
     MODELS,
+    Classifier,
     Coder,
     DataDependent,
     Density,
@@ -59,6 +61,7 @@ __all__ = [
     "PRIORS",
     "REGULARIZERS",
     "SAMPLERS",
+    "Classifier",
     "Coder",
     "Conditional",
     "DataDependent",

@@ -1,5 +1,6 @@
 """The base class of models, and the capabilities that decide which metrics apply."""
 
+import math
 from abc import ABC, ABCMeta, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
@@ -65,6 +66,7 @@ class Model(nn.Module, ABC):
         support: The space of the images that the model describes.
         shape: (channels, height, width).
         without: Capabilities of its class that this model lacks: see `lose`.
+        label_share: Share of the training images whose class the model is told: see `Classifier`.
     """
 
     players: tuple[Player, ...] = (Player(),)  # none: nothing to train
@@ -73,6 +75,7 @@ class Model(nn.Module, ABC):
     support: Support
     shape: tuple[int, int, int]
     without: tuple[type, ...] = ()
+    label_share: float = 0.0
 
     def forward(self, method: str, *args: Any) -> Any:
         """Dispatch by name, because `torch.func.functional_call` only calls forward()."""
@@ -206,6 +209,26 @@ class Decoder(metaclass=Capability):
     @abstractmethod
     def log_px(self, x: Tensor, z: Tensor) -> Tensor:
         """x (B, D), z (..., B, Z) -> (..., B) nats."""
+
+
+class Classifier(metaclass=Capability):
+    """Learns from labels, and tells the classes of images.
+
+    Its losses and `initialise` are given x (B, D + C): images, and beside them their classes, one-hot, or zeros for the images without a
+    label. No other method sees a label.
+    """
+
+    shape: tuple[int, int, int]
+    classes: int
+
+    def apart(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, D) or (B, D + C) -> images (B, D) and labels (B, C); without labels, zeros."""
+        images, labels = x.tensor_split([math.prod(self.shape)], -1)
+        return images, labels if labels.shape[-1] else x.new_zeros(*x.shape[:-1], self.classes)
+
+    @abstractmethod
+    def classify(self, x: Tensor) -> Tensor:
+        """x (B, D) -> probabilities of the classes (B, C)."""
 
 
 class DataDependent(metaclass=Capability):

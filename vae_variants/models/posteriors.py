@@ -16,12 +16,14 @@ C = 0.5 * math.log(2 * math.pi)
 class Space(enum.Enum):
     """Where a latent lies; prior and posterior must agree.
 
-    `REAL` is R^Z, `SPHERE` the unit sphere in it, `SIMPLEX` vectors of probabilities, one for each group of units.
+    `REAL` is R^Z, `SPHERE` the unit sphere in it, `SIMPLEX` vectors of probabilities, one for each group of units, `MIXED` a
+    one-hot class beside R^Z.
     """
 
     REAL = "real"
     SPHERE = "sphere"
     SIMPLEX = "simplex"
+    MIXED = "mixed"
 
 
 class Drawn(NamedTuple):

@@ -128,6 +128,11 @@ class MixturePrior(Prior):
     def log_prob(self, z: Tensor, q: Q) -> Tensor:
         return mixed(Diagonal(self.means, self.log_scales), self.logits.log_softmax(-1), z)
 
+    def shares(self, z: Tensor) -> Tensor:
+        """p(c | z), the probability of each component given z (..., Z): (..., C)."""
+        scores = Diagonal(self.means, self.log_scales).log_prob(z.unsqueeze(-2)) + self.logits.log_softmax(-1)
+        return scores.softmax(-1)
+
 
 class PosteriorMixture(Prior):
     """(1/C) sum_c q(z | u_c), the mean of the posteriors of C images `inputs` (C, D)."""

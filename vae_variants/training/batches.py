@@ -1,6 +1,7 @@
 """Batches of training images for several seeds at once, on the device that trains."""
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -22,8 +23,12 @@ def fork_rng(device: torch.device) -> AbstractContextManager[None]:
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
-def batches(images: Tensor, dynamic: bool, seeds: Sequence[int], size: int, key: str, epoch: int, start: int = 0) -> Iterator[Tensor]:
+def batches(
+    images: Tensor, dynamic: bool, seeds: Sequence[int], size: int, key: str, epoch: int, start: int = 0, labels: Tensor | None = None
+) -> Iterator[Tensor]:
     """Yields floor(N / size) batches (S, size, D) of images (N, D), with an own order and binarisation for each seed.
+
+    With `labels` (N, C), one-hot or zeros, batches are (S, size, D + C): images with their labels beside them.
 
     Both depend on (`key`, seed, epoch) alone. Gathering step by step is as fast as once per epoch, and needs no S copies of the images.
     `dynamic` images are binarised anew. Without the first `start` batches, the others are unchanged.
@@ -40,7 +45,22 @@ def batches(images: Tensor, dynamic: bool, seeds: Sequence[int], size: int, key:
         for step in range(start, len(images) // size):
             rows = order[:, step * size : (step + 1) * size]
             x = images.index_select(0, rows.flatten()).unflatten(0, rows.shape)
-            yield binarised(x, flips, pool) if dynamic else x
+            x = binarised(x, flips, pool) if dynamic else x
+            yield x if labels is None else torch.cat([x, labels.index_select(0, rows.flatten()).unflatten(0, rows.shape)], -1)
+
+
+def told(labels: Tensor, classes: int, share: float, key: str) -> Tensor:
+    """One-hot labels (N, C) of class numbers (N,), with zeros for all but a `share` of the images of each class, at least one.
+
+    Which images keep their label depends on `key` alone.
+    """
+    found = torch.zeros(len(labels), classes)
+    generator = torch.Generator().manual_seed(derive_seed("labels", key))
+    for label in range(classes):
+        rows = (labels == label).nonzero().squeeze(-1)
+        kept = rows[torch.randperm(len(rows), generator=generator)[: math.ceil(share * len(rows))]]
+        found[kept, label] = 1.0
+    return found
 
 
 def binarised(x: Tensor, generators: Sequence[torch.Generator], pool: ThreadPoolExecutor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from vae_variants.datasets.dataset import Data
 from vae_variants.models.base import Density, Player
 from vae_variants.registry import UserError, closest
-from vae_variants.training.batches import batches, fork_rng
+from vae_variants.training.batches import batches, fork_rng, told
 from vae_variants.training.population import Population
 from vae_variants.training.precision import has_effect, precision
 from vae_variants.training.steps import Average, Best, clipped
@@ -55,7 +55,8 @@ class Training:
         self.validation = data.validation[:VALIDATION].to(population.device)
         self.batch = min(recipe.batch, len(self.train))
         self.steps = len(self.train) // self.batch
-        population.initialise(self.train)
+        self.labels = self.told()
+        population.initialise(self.train if self.labels is None else torch.cat([self.train, self.labels], -1))
         self.rate = recipe.rate(self.train.shape[1])
         self.players: tuple[Player, ...] = population.template.players
         self.parameters = [population.owned(player) for player in self.players]
@@ -76,7 +77,16 @@ class Training:
     def batches(self, key: str = "") -> Iterator[Tensor]:
         """(S, B, D) for each remaining turn of this epoch; another `key` gives batches in another order."""
         key = f"{self.key}/{key}" if key else self.key
-        return batches(self.train, self.data.dynamic, self.population.seeds, self.batch, key, self.epoch, len(self.losses))
+        seeds, start = self.population.seeds, len(self.losses)
+        return batches(self.train, self.data.dynamic, seeds, self.batch, key, self.epoch, start, self.labels)
+
+    def told(self) -> Tensor | None:
+        """The labels (N, C) of the training images that the model is told; None if it learns without."""
+        share = self.population.template.label_share
+        if not share:
+            return None
+        assert self.data.labels is not None
+        return told(self.data.labels, self.data.classes, share, self.key).to(self.train)
 
     def turns(self) -> Iterator[list[list[Tensor]]]:
         """For each remaining turn, the batches (S, B, D) of each player: the turn's, then a fresh one for each further step."""

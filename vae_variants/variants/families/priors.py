@@ -11,6 +11,9 @@ REALNVP = "Dinh, Sohl-Dickstein & Bengio 2017, Density estimation using Real NVP
 
 # fmt: off
 add("vae-mixture-prior", "prior of 10 learnt Gaussians", VAMP, model="vae", prior="mixture")
+add("vade", "prior of 10 learnt Gaussians that cluster the images, after a warm-up in place of pretraining",
+    "Jiang et al. 2017, Variational deep embedding, arXiv:1611.05148",
+    model="vae", prior="mixture", objective="warm-up", latent=10)
 add("vae-vamp", "prior that is the mean posterior of 100 learnt pseudo-inputs", VAMP, model="vae", prior="vamp")
 add("vae-exemplar", "prior that is the mean posterior of 500 training images", EXEMPLAR, model="vae", prior="exemplar")
 add("vae-realnvp-prior", "prior that is a flow of 4 affine couplings", REALNVP, model="vae", prior="realnvp")

@@ -5,8 +5,8 @@ from vae_variants.variants.variant import family
 add = family("adversarial")
 
 # fmt: off
-add("gan", "non-saturating GAN on grey pixels, gradient penalty on real images",
-    "Goodfellow et al. 2014, arXiv:1406.2661; Mescheder et al. 2018, arXiv:1801.04406", model="gan", lr=1e-3, average=0.999)
+add("gan", "non-saturating GAN on grey pixels, gradient penalty on real images, averaged generator",
+    "Goodfellow et al. 2014, arXiv:1406.2661; Mescheder et al. 2018, arXiv:1801.04406", model="gan", lr=1e-3, average=0.999, penalty=1.0)
 add("wgan-gp", "GAN by the Wasserstein distance, gradient penalty between real and generated images, five critic steps",
     "Gulrajani et al. 2017, Improved training of Wasserstein GANs, arXiv:1704.00028",
     model="gan", loss="wgan-gp", penalty=10.0, critic_steps=5, lr=1e-3, average=0.999)
@@ -20,6 +20,6 @@ add("avb", "posterior without a density, KL by a critic, adaptive contrast",
     "Mescheder, Nowozin & Geiger 2017, Adversarial variational Bayes, arXiv:1701.04722",
     model="vae", objective="avb", posterior="implicit", lr=2e-3)
 add("soft-intro-vae", "VAE whose encoder is the critic of its decoder", "Daniel & Tamar 2021, Soft-IntroVAE, arXiv:2012.13253",
-    model="vae", objective="soft-intro-vae", likelihood="gaussian", sigma=0.1, lr=2e-3)
+    model="vae", objective="soft-intro-vae", likelihood="gaussian", sigma=0.25, lr=2e-3)
 add("vae-gan", "reconstruction in the hidden features of a critic on images, which also judges samples",
     "Larsen et al. 2016, Autoencoding beyond pixels, arXiv:1512.09300", model="vae", objective="vae-gan", likelihood="gaussian", lr=1e-3)

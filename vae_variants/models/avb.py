@@ -72,9 +72,9 @@ class AdversarialBayes(Term):
 
     The critic minimises softplus(-T(x, z)) for z ~ q(z | x) and softplus(T(x, z)) for z ~ r. At its optimum T = log q(z | x) / r(z).
 
-    - `contrast=false`: r is the prior, and the model minimises T(x, z) - log p(x | z) (algorithm 1 of the paper);
+    - `contrast=false`: r is the prior, and the model minimises T(x, z) - log p(x | z);
     - `contrast=true`: r(z | x) is the Gaussian with mean and scale of q(z | x), and the model minimises T(x, z) + log r(z | x) - log p(z) -
-      log p(x | z) (adaptive contrast, algorithm 2). The critic sees z less the mean, over the scale.
+      log p(x | z) (adaptive contrast). The critic sees z less the mean, over the scale.
 
     If q is `implicit`, the model has no nats. If it is `diagonal`, the critic estimates a KL that is known, and nats stay.
     """

@@ -39,8 +39,10 @@ GAMES: dict[str, Game] = {
     "wgan-gp": Game(lambda d: -d, lambda d: d, lambda d: -d, lambda d: d, "between"),
     # hinge (Lim & Ye 2017; Miyato et al. 2018)
     "hinge": Game(lambda d: F.relu(1 - d), lambda d: F.relu(1 + d), lambda d: -d, lambda d: d),
-    # least squares with the targets 1 and 0 (Mao et al. 2017, eq. 9)
-    "lsgan": Game(*(2 * (lambda d: 0.5 * (d - 1).square(), lambda d: 0.5 * d.square()))),
+    # least squares with the targets 1 and 0 (Mao et al. 2017)
+    "lsgan": Game(
+        lambda d: 0.5 * (d - 1).square(), lambda d: 0.5 * d.square(), lambda d: 0.5 * (d - 1).square(), lambda d: 0.5 * d.square()
+    ),
 }
 SLOPES = ("auto", "real", "between")
 
@@ -64,14 +66,14 @@ def logit_and_slope(critic: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tens
 
 
 def between(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
-    """(|grad d| - 1)^2 at u real + (1 - u) fake, u uniform: real, fake (B, D) -> (B,) (Gulrajani et al. 2017, eq. 3)."""
+    """(|grad d| - 1)^2 at u real + (1 - u) fake, u uniform: real, fake (B, D) -> (B,) (Gulrajani et al. 2017)."""
     u = torch.rand_like(real[..., :1])
     _, slope = logit_and_slope(critic, fake + u * (real - fake))
     return ((slope + 1e-12).sqrt() - 1).square()
 
 
 class SpectralNorm(nn.Module):
-    """W / s(W), s the largest singular value of the matrix W.flatten(1), by power iteration (Miyato et al. 2018, algorithm 1).
+    """W / s(W), s the largest singular value of the matrix W.flatten(1), by power iteration (Miyato et al. 2018).
 
     With v = W^T u / |W^T u|, s = |W v|, whose gradient holds v constant. `advance` makes u the direction of W v: one iteration a call.
     """

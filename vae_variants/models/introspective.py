@@ -52,7 +52,7 @@ class SoftIntro(Term):
     def forward(self, d: Draws) -> Tensor:
         model, outputs = self.outputs(d)
         outputs, of = outputs.detach(), model.likelihood
-        fake: Draws = model.infer(of.mean(outputs), 1, d.t)  # type: ignore[attr-defined]
+        fake: Draws = model.infer(of.mean(outputs), 1, d.t)  # type: ignore[operator]
         error = of.log_prob(outputs, of.mean(outputs)) - fake.log_px.squeeze(0)
         payoff = (-2 / self.pixels * (error + self.negative * fake.kl)).exp().mean()
         return (self.beta * d.kl - d.log_px.mean(0)) / self.pixels + 0.5 * payoff
@@ -61,6 +61,6 @@ class SoftIntro(Term):
         """What the decoder minimises, (B,)."""
         model, outputs = self.outputs(d)
         images = model.likelihood.mean(outputs)
-        fake: Draws = model.infer(images, 1, d.t)  # type: ignore[attr-defined]
+        fake: Draws = model.infer(images, 1, d.t)  # type: ignore[operator]
         again = model.log_px(images.detach(), fake.z.detach())
         return (self.beta * fake.kl.mean() - self.gamma * again.mean() - d.log_px.mean(0)) / self.pixels

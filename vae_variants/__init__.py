@@ -14,14 +14,18 @@ if TYPE_CHECKING:
     from vae_variants.evaluation import METRICS, Skip, evaluate, metric
     from vae_variants.harness import Record
     from vae_variants.models import (
+        CODE_PRIORS,
         LIKELIHOODS,
         MODELS,
         NETWORKS,
         OBJECTIVES,
         POSTERIORS,
         PRIORS,
+        QUANTIZERS,
         REGULARIZERS,
         SAMPLERS,
+        Coded,
+        CodePrior,
         Coder,
         Conditional,
         DataDependent,
@@ -42,6 +46,8 @@ if TYPE_CHECKING:
         Player,
         Posterior,
         Prior,
+        Quantized,
+        Quantizer,
         Sampler,
         Scored,
         ScoredPosterior,
@@ -55,6 +61,7 @@ if TYPE_CHECKING:
     from vae_variants.variants import VARIANTS, Variant, build, configure
 
 __all__ = [
+    "CODE_PRIORS",
     "DATASETS",
     "LIKELIHOODS",
     "METRICS",
@@ -63,10 +70,13 @@ __all__ = [
     "OBJECTIVES",
     "POSTERIORS",
     "PRIORS",
+    "QUANTIZERS",
     "REGULARIZERS",
     "SAMPLERS",
     "STUDIES",
     "VARIANTS",
+    "CodePrior",
+    "Coded",
     "Coder",
     "Conditional",
     "DataDependent",
@@ -90,6 +100,8 @@ __all__ = [
     "Player",
     "Posterior",
     "Prior",
+    "Quantized",
+    "Quantizer",
     "Record",
     "Sampler",
     "Scored",

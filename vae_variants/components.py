@@ -78,6 +78,11 @@ def bind(entry: Callable[..., Any], options: Mapping[str, Any]) -> Any:
     return entry(**options) if isinstance(entry, type) else partial(entry, **options)
 
 
+def later(entry: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    """A class with its options bound, for a model that knows its other arguments."""
+    return partial(entry, **options)
+
+
 SMOKE = "--plugin {file} --seeds 2 --fidelity smoke"
 ROWS = (
     Kind("variant", "variants"),
@@ -95,6 +100,8 @@ ROWS = (
          default="none", build=bind),
     Part("sampler", "samplers", "sampler.py", "one Gaussian", f'run "autoencoder[sampler={{name}}]" ae-gmm {SMOKE}',
          default="prior", build=call),
+    Part("quantizer", "quantizers", default="vq", build=call),
+    Part("code-prior", "code-priors", default="uniform", build=later),
     Kind("model", "models", "model.py", "a mixture of Bernoullis", f"run {{name}} vae-bernoulli {SMOKE}"),
     Part("network", "networks"),
     Kind("study", "studies", "study.py", "a claim about larger latents", f"study {{name}} {SMOKE}"),

@@ -133,7 +133,7 @@ def copied(model: nn.Module) -> VAE:
     for part in PARTS:
         weights[f"encoder.2.{part}"] = torch.cat([source[f"encoder.embedding.{part}"], 0.5 * source[f"encoder.log_var.{part}"]])
     found = ours_model()
-    found.load_state_dict(weights)
+    found.load_state_dict(found.state_dict() | weights)  # the encoder is not centred
     return found.eval().requires_grad_(False)
 
 

@@ -25,9 +25,12 @@ from vae_variants.evaluation import METRICS
 from vae_variants.evaluation.distance import prdc
 from vae_variants.evaluation.weights import log_mean_exp
 from vae_variants.models.base import Density, Model
+from vae_variants.models.chains import Chain
 from vae_variants.models.fvbn import FVBN
 from vae_variants.models.likelihoods import Bernoulli
 from vae_variants.models.made import MADE
+from vae_variants.models.nade import NADE, EoNADE
+from vae_variants.models.pixelcnn import GatedPixelCNN, PixelCNN
 
 F64 = {"dtype": torch.float64}
 
@@ -39,10 +42,15 @@ MADES = {
     "deep": partial(MADE, hidden=(12, 9, 7), orders=3),
     "orders": partial(MADE, hidden=(20,), orders=5),
 }
-EXACT = {**MADES, "fvbn": FVBN}
+CHAINS = {**MADES, "fvbn": FVBN, "nade": partial(NADE, hidden=(9, 7)), "eonade": partial(EoNADE, hidden=(9,), orders=3)}
+CAUSAL = {
+    "pixelcnn": partial(PixelCNN, likelihood=Bernoulli(), features=6, layers=2, kernel=3),
+    "gated-pixelcnn": partial(GatedPixelCNN, likelihood=Bernoulli(), features=6, layers=2, kernel=3),
+}
+EXACT = {**CHAINS, **CAUSAL}
 
 
-@pytest.mark.parametrize("build", MADES.values(), ids=MADES)
+@pytest.mark.parametrize("build", CHAINS.values(), ids=CHAINS)
 def test_the_cached_sampler_draws_what_the_naive_one_does(build) -> None:
     model = roughened(build((1, 2, 5)))
     drawn = []
@@ -66,12 +74,9 @@ def test_no_order_of_pixels_lets_one_see_itself_or_a_later_one(hidden) -> None:
 
 def chain(model: Model, x: Tensor) -> Tensor:
     """log p(x) as a product of conditionals, each from a pass that is shown noise in place of the pixels to come, (B,)."""
-    if isinstance(model, FVBN):
-        networks, ranks = [model.logits], torch.arange(x.shape[1])[None]
-    else:
-        assert isinstance(model, MADE)
-        networks = [partial(model.logits, mask_in=model.mask_in[r], mask_out=model.mask_out[r]) for r in range(model.orders)]
-        ranks = model.ranks
+    assert isinstance(model, Chain)
+    orders = getattr(model, "orders", 1)
+    networks, ranks = [partial(model.chain, r=r) for r in range(orders)], [model.order(r).argsort() for r in range(orders)]
     joints = []
     for network, rank in zip(networks, ranks, strict=True):
         total = torch.zeros(len(x), **F64)
@@ -83,7 +88,7 @@ def chain(model: Model, x: Tensor) -> Tensor:
     return log_mean_exp(torch.stack(joints))
 
 
-@pytest.mark.parametrize("build", EXACT.values(), ids=EXACT)
+@pytest.mark.parametrize("build", CHAINS.values(), ids=CHAINS)
 def test_the_density_of_a_sample_is_the_product_of_its_conditionals(build) -> None:
     model = roughened(build((1, 2, 5)))
     with torch.no_grad():

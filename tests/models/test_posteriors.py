@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vae_variants.checks.linear_gaussian import W1, draws, linear_vae
 from vae_variants.checks.stacking import seeds_train_apart
-from vae_variants.models.flows import Flow, InverseAutoregressive, Planar, Radial, Sylvester, Transformed
+from vae_variants.models.flows import LEAST, Flow, InverseAutoregressive, Planar, Radial, Sylvester, Transformed
 from vae_variants.models.objectives import elbo, iwae
 from vae_variants.models.posteriors import POSTERIORS, Full, FullNormal, Posterior
 from vae_variants.models.priors import StandardNormal, rule
@@ -23,7 +23,14 @@ from vae_variants.variants import configure
 
 F64 = {"dtype": torch.float64}
 FLOWS = [Planar(4, flows=3), Radial(4, flows=3), Sylvester(4, flows=3, columns=2), Sylvester(3), InverseAutoregressive(4, flows=3, width=9)]
-TRACED = ["full", "sylvester,flows=1", "iaf", "power-spherical,prior=sphere", "gumbel-softmax,prior=concrete,latent=10"]
+TRACED = [
+    "full",
+    "hamiltonian,leapfrog=2",
+    "sylvester,flows=1",
+    "iaf",
+    "power-spherical,prior=sphere",
+    "gumbel-softmax,prior=concrete,latent=10",
+]
 
 
 def numbers(posterior: Posterior, images: int = 1, scale: float = 1.0) -> Tensor:
@@ -49,6 +56,23 @@ def test_log_q_of_a_flow_is_the_change_of_variables(posterior: Flow, monkeypatch
     assert whole.square().sum().item() == pytest.approx(blocks.square().sum().item()), "samples and images do not depend on each other"
     torch.testing.assert_close(z, q.flow(start).z)
     torch.testing.assert_close(q.mean, q.flow(q.base.mean[None]).z[0])
+
+
+WORST = {  # encoder's numbers after mean and log scale for which z = 0 shrinks most in one step of four units, and how many directions do
+    "planar": (Planar(4, flows=1), [-100.0, 0, 0, 0, 1.0, 0, 0, 0, 0], 1),
+    "radial": (Radial(4, flows=1), [0.0, 0, 0, 0, 3.0, -200.0], 4),
+    "sylvester": (Sylvester(4, flows=1, columns=2), [1.0, 0, 0, 0, 0, 1, 0, 0, 50, 50, 0, -50, -50, 0, 0, 0], 2),
+}
+
+
+@pytest.mark.parametrize("name", WORST)
+def test_no_step_shrinks_a_direction_to_nothing(name: str) -> None:
+    posterior, worst, directions = WORST[name]
+    h = torch.cat([torch.zeros(8), torch.tensor(worst)])[None].requires_grad_()
+    log_det = posterior.float()(h).flow(torch.zeros(1, 1, 4)).log_det
+    assert log_det.item() == pytest.approx(directions * math.log(LEAST), abs=1e-3)
+    (gradient,) = torch.autograd.grad(log_det.sum(), h)
+    assert gradient.norm() < 10 / LEAST
 
 
 @pytest.mark.parametrize("make", [Planar, Radial, lambda n: Sylvester(n, columns=1), InverseAutoregressive], ids=["p", "r", "s", "i"])
@@ -228,7 +252,7 @@ def of_linear(posterior: Posterior) -> tuple[VAE, Tensor, float]:
     return other, x, exact
 
 
-@pytest.mark.parametrize("name", ["full", "planar", "radial", "sylvester", "iaf"])
+@pytest.mark.parametrize("name", ["full", "planar", "radial", "sylvester", "iaf", "hamiltonian"])
 def test_bounds_stay_under_log_px(name: str) -> None:
     model, x, exact = of_linear(POSTERIORS[name](2))
     values = []

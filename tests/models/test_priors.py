@@ -13,7 +13,7 @@ from vae_variants.models import priors
 from vae_variants.models.fitted_samplers import MAFSampler, SecondStageSampler
 from vae_variants.models.likelihoods import Bernoulli, Support
 from vae_variants.models.posteriors import Diagonal, PointPosterior, Space
-from vae_variants.models.prior_flows import Coupling, Flow, MAFPrior, RealNVPPrior, masked_autoregressive
+from vae_variants.models.prior_flows import Coupling, Flow, Inverted, MAFPrior, RealNVPPrior, masked_autoregressive
 from vae_variants.models.priors import PRIORS, ExemplarPrior, MixturePrior, StandardNormal, VampPrior
 from vae_variants.models.samplers import SAMPLERS, GaussianMixtureSampler
 from vae_variants.models.vae import VAE
@@ -92,6 +92,7 @@ FLOWS = {
     "coupling-reversed": lambda: Coupling(Z - 1, 8, reverse=True),
     "realnvp": lambda: RealNVPPrior(Z, flows=3, width=8).flow,
     "maf": lambda: MAFPrior(Z, flows=3, width=8).flow,
+    "iaf": lambda: Inverted(masked_autoregressive(Z, 2, 8)),
     "maf-of-one-unit": lambda: masked_autoregressive(1, 2, 8),
 }
 

@@ -21,7 +21,21 @@ OPTIONS = {"hidden": [7], "latent": 3, "categories": 4, "orders": 2}
 SELECTORS = [
     *(f"vae[likelihood={name}]" for name in LIKELIHOODS),
     *("vae[objective=iwae,samples=4]", "vae[network=conv]", "ae", "ae[network=conv]", "ae-gmm", "vae-categorical", "vae-linear"),
-    *("gan", "gan[network=conv]", "fvbn", "made", "made-orders-8"),
+    *(
+        "conditional-vae",
+        "m2",
+        "vq-vae",
+        "gan",
+        "gan[network=conv]",
+        "fvbn",
+        "made",
+        "made-orders-8",
+        "nade",
+        "eonade",
+        "pixelcnn",
+        "gated-pixelcnn",
+        "pixel-vae",
+    ),
 ]
 
 
@@ -95,12 +109,18 @@ def test_a_network_without_a_bias_of_each_output_gets_one() -> None:
 
 def trained(selector: str, x: Tensor, mirrored: bool) -> tuple[list[dict[str, list[float]]], nn.Module, Tensor]:
     (chosen,) = configure(selector, OPTIONS)
-    data = Data(chosen.support, x, x[:20], x[:20], dynamic=False)
+    data = Data(chosen.support, x, x[:20], x[:20], dynamic=False, labels=torch.arange(len(x)) % 10, classes=10)
     population = Population(lambda: build(chosen, load_dataset("digits")).double(), (0,))
     training = Training(population, data, Recipe(2, 20), "key")
     if mirrored:
         likelihood = chosen.values.get("likelihood", "")
-        population.restore({name: turned(name, tensor, population.state(), likelihood) for name, tensor in population.state().items()})
+        mine = SEES_OR_MAKES.get(chosen.values["model"])
+        state = population.state()
+        if mine:
+            population.restore({name: -tensor if name in mine else tensor for name, tensor in state.items()})
+        else:
+            population.restore({name: turned(name, tensor, state, likelihood) for name, tensor in state.items()})
+        training = Training(population, data, Recipe(2, 20), "key")  # a codebook starts from what the encoder gives
     curves = [training.run_epoch(), training.run_epoch()]
     return curves, next(population.members()), x
 
@@ -108,6 +128,16 @@ def trained(selector: str, x: Tensor, mirrored: bool) -> tuple[list[dict[str, li
 def looks(name: str) -> bool:
     return not {"encoder", "discriminator"}.isdisjoint(name.split("."))
 
+
+SEES_OR_MAKES = {  # model -> its weights that see images, or make outputs of a value
+    "labelled-vae": {"encoder.0.weight", "classifier.0.weight", "decoder.2.weight"},
+    "quantized-vae": {"encoder.0.weight", "decoder.2.weight"},
+    "nade": {"input_weight", "output_weight"},
+    "eonade": {"input_weight", "output_weight"},
+    "pixelcnn": {"pixels.network.first.weight", "pixels.network.last.weight"},
+    "gated-pixelcnn": {f"pixels.network.{name}.weight" for name in ("layers.0.vertical", "layers.0.horizontal", "last")},
+    "pixel-vae": {"encoder.0.weight", "likelihood.pixels.network.first.weight", "likelihood.pixels.network.last.weight"},
+}
 
 LOCATIONS = {  # likelihood -> outputs per pixel, and which of them are locations
     "discretized-logistic": (2, slice(0, 1)),

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.report.test_families import named
 from tests.report.test_page import entries, whole_page
+from vae_variants.analysis.cards import tags
 from vae_variants.analysis.entries import Entry
 from vae_variants.report.content import content
 from vae_variants.report.figures import drawings, plots
@@ -79,11 +81,11 @@ def test_rows_are_sorted_by_click_and_by_key_within_their_kind_of_pixels(opened)
     before, groups = rows(tab), tab.eval_on_selector_all("#overview tbody", "bodies => bodies.map(b => b.dataset.group)")
     button = tab.locator("#overview thead th[data-column=log_likelihood] button")
     button.click()
-    assert values(tab, 1) == sorted(values(tab, 1), reverse=True) != []
+    assert values(tab, 2) == sorted(values(tab, 2), reverse=True) != []
     assert tab.locator("#overview th[aria-sort=descending]").get_attribute("data-column") == "log_likelihood"
     assert tab.locator("#overview th[aria-sort=none]").count() == tab.locator("#overview thead th").count() - 1
     button.press("Enter")
-    assert values(tab, 1) == sorted(values(tab, 1))
+    assert values(tab, 2) == sorted(values(tab, 2))
     assert "Sorted by log p(x)\u00a0↑, ascending" in tab.locator(".tools [role=status]").inner_text()
     button.press("Space")
     assert rows(tab) == before
@@ -103,6 +105,8 @@ def test_rows_are_filtered_everywhere(opened, group):
     hidden = tab.eval_on_selector_all(".drawing [data-variant]", "e => e.filter(x => getComputedStyle(x).visibility === 'hidden').length")
     assert hidden == len(group) - len(wanted)
     assert f"{len(wanted)} of " in tab.locator(".tools [role=status]").inner_text()
+    tab.get_by_label("Filter").fill("no-likelihood")
+    assert set(rows(tab, "#overview")) == {e.label for e in group if "no-likelihood" in tags(e)} != set()
     tab.get_by_label("Filter").fill("")
     tab.locator("select[name=group]").select_option("real")
     assert set(rows(tab, "#overview")) == {e.label for e in group if e.record.support == "real" and e.interval("log_likelihood")}
@@ -251,3 +255,20 @@ def test_a_link_opens_what_it_leads_to_and_is_in_the_address(opened):
     assert "at=card-1" in tab.evaluate("location.hash")
     again = opened("#at=card-3")
     assert again.evaluate("document.activeElement.id") == "card-3"
+
+
+def test_rows_are_sorted_and_filtered_by_family(browser, tmp_path):
+    file = tmp_path / "report.html"
+    file.write_text(page(content("digits", named("digits"), "command")), encoding="utf-8")
+    tab = browser.new_page()
+    tab.goto(file.as_uri())
+    tab.locator("#overview thead th[data-column=family] button").click()
+    shown = [tab.locator(f"#overview tr[data-variant='{label}'] td.family").inner_text() for label in rows(tab)]
+    assert shown == ["baseline", "baseline", "bound", "prior"]
+    tab.get_by_label("Family").select_option("prior")
+    assert rows(tab, "#overview") == ["vae-vamp"] and "family=prior" in tab.evaluate("location.hash")
+    tab.reload()
+    assert rows(tab, "#overview") == ["vae-vamp"]
+    tab.get_by_role("button", name="Reset").click()
+    assert len(rows(tab, "#overview")) == 5 and tab.get_by_label("Family").input_value() == ""
+    tab.close()

@@ -11,6 +11,7 @@ from vae_variants.analysis.formatting import short
 from vae_variants.components import chosen, parts
 from vae_variants.registry import UserError
 from vae_variants.variants import Configuration, complete, configure
+from vae_variants.variants.published import PUBLISHED, Published
 
 # of an objective that says `bound = False`
 NO_BOUND = "No bound on log p(x), nor meant to be one: it trains, and every bound on this page is estimated alike for all variants."
@@ -82,6 +83,25 @@ def configured(entry: Entry) -> Configuration | None:
         return configure(entry.label)[0]
     except UserError:
         return None
+
+
+def family(entry: Entry) -> str:
+    """The family of the variant that an entry is of; empty if it is of none."""
+    known = configured(entry)
+    return known.family if known else ""
+
+
+def tags(entry: Entry) -> tuple[str, ...]:
+    """What an entry can be found by, beside its name: family, parts that are not the model's usual ones, kind of likelihood, flags."""
+    values, names = entry.record.values, {part.key for part in parts()}
+    chosen_parts = [value for key, value in differences(values) if key in names]
+    likelihood = {"exact": "exact", "lower-bound": "bound"}.get(entry.kind("log_likelihood"), "no-likelihood" if entry.rows else "failed")
+    return (*filter(None, [family(entry)]), str(values["model"]), *chosen_parts, likelihood, *(["flagged"] if entry.flaws else []))
+
+
+def published(entry: Entry) -> Published | None:
+    """The published figure of a variant as it is named, without other options, on this data set."""
+    return PUBLISHED.get((entry.label, entry.record.dataset["name"]))
 
 
 def differences(values: Mapping[str, Any]) -> list[tuple[str, str]]:

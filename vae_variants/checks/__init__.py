@@ -11,6 +11,7 @@ from vae_variants.checks import (
     objective,
     posterior,
     prior,
+    quantizer,
     regularizer,
     sampler,
     stacking,

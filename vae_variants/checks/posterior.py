@@ -10,13 +10,14 @@ from torch import Tensor
 from vae_variants.checks.base import Failed, Skipped, check
 from vae_variants.checks.fixtures import size, stacks_in_a_vae
 from vae_variants.components import takes
+from vae_variants.models.poincare import log_0, log_stretch
 from vae_variants.models.posteriors import POSTERIORS, C, Conditional, Posterior, Scored, Space
 from vae_variants.models.priors import PRIORS, rule
 from vae_variants.registry import UserError
 
 SIZES = (3, 4, 10)  # latent units; the first that a posterior accepts
 IMAGES, DRAWS = 3, 20_000
-PRIOR = {Space.REAL: "normal", Space.SPHERE: "sphere", Space.SIMPLEX: "concrete"}
+PRIOR = {Space.REAL: "normal", Space.SPHERE: "sphere", Space.BALL: "wrapped-normal", Space.SIMPLEX: "concrete"}
 CONSTANTS = {"log(2 pi) / 2": 0.5 * math.log(2 * math.pi), "log(2 pi)": math.log(2 * math.pi), "log 2": math.log(2), "1/2": 0.5}
 
 
@@ -86,6 +87,8 @@ def samples_lie_in_its_space(name: str) -> None:
     z = torch.cat([q.draw(500).z, q.mean.unsqueeze(0)]).detach()
     if posterior.space is Space.SPHERE and not torch.allclose(length := z.norm(dim=-1), torch.ones_like(length)):
         raise Failed(f"a z has length {length.max().item():.4g} in Space.SPHERE", "divide by the norm, or name the space in the class")
+    if posterior.space is Space.BALL and not (most := z.norm(dim=-1).max().item()) < 1 / math.sqrt(posterior.curvature):
+        raise Failed(f"a z has length {most:.4g} in Space.BALL", "keep samples inside the radius 1 / sqrt(self.curvature)")
     if posterior.space is Space.SIMPLEX:
         groups = z.unflatten(-1, (-1, posterior.categories or latent))
         if (groups < 0).any() or not torch.allclose(total := groups.sum(-1), torch.ones_like(total)):
@@ -132,7 +135,7 @@ def samples_follow_its_density(name: str) -> None:
 
 
 def narrow(z: Tensor, posterior: Posterior) -> Tensor:
-    """(N, Z) samples -> (N,) the log of a density among them: a Gaussian, on the sphere uniform in a cap."""
+    """(N, Z) samples -> (N,) the log of a density among them: a Gaussian, in the ball of `log_0`, on the sphere uniform in a cap."""
     if posterior.space is Space.SPHERE:
         units, cosine = z.shape[-1], z @ torch.nn.functional.normalize(z.mean(0), dim=0)
         least = cosine.mean().clamp(min=0.0)
@@ -140,6 +143,9 @@ def narrow(z: Tensor, posterior: Posterior) -> Tensor:
         surface = math.log(2) + 0.5 * units * math.log(math.pi) - math.lgamma(0.5 * units)
         return torch.where(cosine > least, -surface - math.log(share), -math.inf)
     jacobian = z.new_zeros(())
+    if posterior.space is Space.BALL:
+        z = log_0(z, posterior.curvature)
+        jacobian = -log_stretch(z, posterior.curvature)
     if posterior.space is Space.SIMPLEX:  # log ratios to the last probability
         log_z = z.unflatten(-1, (-1, posterior.categories or z.shape[-1])).log()
         z, jacobian = (log_z[..., :-1] - log_z[..., -1:]).flatten(-2), -log_z.sum((-2, -1))

@@ -17,7 +17,7 @@ WIDE = 140  # columns that a terminal needs for more than name and description
 def list_(
     kind: Annotated[str, argument(f"Kind: {', '.join(PLURALS)}", PLURALS)] = "variants",
     as_json: Json = False,
-    markdown: Annotated[bool, flag("Metrics as Markdown: the page METRICS.md", "--markdown")] = False,
+    markdown: Annotated[bool, flag("Metrics or variants as Markdown: the pages METRICS.md and docs/variants.md", "--markdown")] = False,
     plugin: Plugin = None,
 ) -> None:
     """List variants, data sets, metrics and other components.
@@ -33,12 +33,7 @@ def list_(
     if kind not in plurals:
         raise UserError(closest("kind", kind, plurals))
     if markdown:
-        if kind != "metrics":
-            raise UserError("--markdown is for metrics: vae-variants list metrics --markdown")
-        from vae_variants.evaluation import METRICS
-        from vae_variants.report.metrics_page import metrics_page  # imports pandas and matplotlib
-
-        print(metrics_page(METRICS.values()), end="")
+        print(page(kind), end="")
         return
     found = entries(kind, plurals[kind])
     if as_json:
@@ -55,6 +50,20 @@ def list_(
         out.print(table)
 
 
+def page(kind: str) -> str:
+    """The page of metrics or variants. Raises `UserError` for another kind."""
+    if kind == "metrics":
+        from vae_variants.evaluation import METRICS
+        from vae_variants.report.metrics_page import metrics_page  # imports pandas and matplotlib
+
+        return metrics_page(METRICS.values())
+    if kind == "variants":
+        from vae_variants.report.variants_page import variants_page
+
+        return variants_page()
+    raise UserError("--markdown is for metrics and variants: vae-variants list metrics --markdown")
+
+
 def entries(kind: str, name: str) -> list[dict[str, Any]]:
     """Name and description of each component of the kind with this plural and name, and what else belongs to it."""
     from vae_variants.harness import load_suite, suite_files
@@ -66,7 +75,7 @@ def entries(kind: str, name: str) -> list[dict[str, Any]]:
     for entry in found:
         component = registry[entry["name"]]
         if kind == "variants":
-            entry |= {"reference": component.reference, "config": dict(component.config)}
+            entry |= {"family": component.family, "reference": component.reference, "config": dict(component.config)}
         elif kind == "metrics":
             entry |= {"unit": component.unit, "better": component.better}
     return found

@@ -7,7 +7,9 @@ from vae_variants.evaluation import calibration as _calibration
 from vae_variants.evaluation import reconstruction as _reconstruction
 from vae_variants.evaluation import probe as _probe
 from vae_variants.evaluation import latent as _latent
+from vae_variants.evaluation import layers as _layers
 from vae_variants.evaluation import classes as _classes
+from vae_variants.evaluation import codes as _codes
 from vae_variants.evaluation import sharpness as _sharpness
 from vae_variants.evaluation import spectrum as _spectrum
 from vae_variants.evaluation import distance as _distance

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vae_variants.evaluation.evaluation import LEVELS, Evaluation
 from vae_variants.evaluation.metrics import Skip, metric
-from vae_variants.models.base import ClosedElbo, Density, LatentVariable, Model
+from vae_variants.models.base import ClosedElbo, Coded, Density, LatentVariable, Model
 
 
 def exact(model: Model) -> bool:
@@ -61,7 +61,7 @@ def distortion(e: Evaluation) -> float:
     """-E_q[log p(x|z)], mean over the test images
 
     Formula: -(1/K) sum_k log p(x | z_k), z_k from q(z|x).
-    Estimator: mean over samples, unbiased; without samples for linear-vae and categorical-vae, whose ELBO has a closed form.
+    Estimator: mean over samples, unbiased; without samples for linear-vae, categorical-vae and quantized-vae, whose ELBO has a closed form.
     Sample size: all test images, `elbo_samples` samples each (10).
     Fails: differs from reconstruction_nats, which uses the posterior mean and is lower.
     Reference: Alemi et al. 2018, Fixing a Broken ELBO.
@@ -70,7 +70,13 @@ def distortion(e: Evaluation) -> float:
 
 
 def is_bounded(e: Evaluation) -> bool:
-    return not exact(e.model)
+    """Whether more samples of q tighten the bound of log p(x)."""
+    return not exact(e.model) and varied(e)
+
+
+def varied(e: Evaluation) -> bool:
+    """Whether samples of q differ: those of a code do not."""
+    return not isinstance(e.model, Coded)
 
 
 def bounded(e: Evaluation) -> bool:
@@ -89,29 +95,33 @@ def over_all(e: Evaluation, some: Tensor) -> float:
 
 @metric(needs=(Density,), unit="nats", better="higher", kind=kind("exact", "lower-bound"), applies=bounded)
 def log_likelihood(e: Evaluation) -> float:
-    """exact log p(x) if the model has it, else the bound L_K with K = bound_samples; mean over the test images
+    """exact log p(x) if the model has it, else the bound L_K with K = bound_samples; mean over the test images; the ELBO of codes
 
     Formula: L_K = log (1/K) sum_k p(x, z_k) / q(z_k | x).
     Estimator: log-sum-exp of the K log weights in float64. If L_K is known for some images only, the ELBO carries it over to all: the mean
-    ELBO of all images plus the mean of L_K - L_1 over those, from the same samples.
+    ELBO of all images plus the mean of L_K - L_1 over those, from the same samples. The ELBO itself if q(z|x) is one code (`Coded`).
     Sample size: all test images if exact; else `bound_images` (1000) with `bound_samples` samples (1000; `thorough`: 5000).
     Fails: too low by about Var(w) / (2 K E(w)^2), and by more if the weights have a heavy tail (see pareto_bad). On binary MNIST this is
-    about a nat, so small differences between models can come from the bound.
+    about a nat, so small differences between models can come from the bound. For a model of codes too low by all that other codes of an
+    image add to p(x).
     Reference: Burda, Grosse & Salakhutdinov 2016, Importance Weighted Autoencoders.
     """
     if exact(e.model):
         return e.log_prob.mean().item()
+    if not varied(e):
+        return e.elbo.value.mean().item()
     return over_all(e, e.bound.value)
 
 
-@metric(needs=(LatentVariable, Density), unit="nats", better="none", kind=kind_of_gap)
+@metric(needs=(LatentVariable, Density), unit="nats", better="none", kind=kind_of_gap, applies=varied)
 def gap(e: Evaluation) -> float:
     """log p(x) - ELBO = KL(q(z|x) || p(z|x)), mean over the test images; a lower bound if log p(x) is bounded
 
     Formula: log_likelihood - elbo.
     Estimator: the difference of the two, over the same images.
     Sample size: those of the two.
-    Fails: a lower bound if log_likelihood is one. approximation_gap and amortization_gap split it.
+    Fails: a lower bound if log_likelihood is one. approximation_gap and amortization_gap split it. Absent if q(z|x) is one code, whose
+    log_likelihood is the ELBO.
     Reference: Cremer, Li & Duvenaud 2018, Inference Suboptimality in Variational Autoencoders.
     """
     return log_likelihood(e) - elbo(e)
@@ -164,7 +174,7 @@ for _k in LEVELS:
         unit="nats",
         better="higher",
         kind="lower-bound",
-        applies=lambda e, k=_k: k < e.fidelity.bound_samples,  # type: ignore[misc]
+        applies=lambda e, k=_k: varied(e) and k < e.fidelity.bound_samples,  # type: ignore[misc]
         name=f"bound_{_k}",
     )(bound_of(_k))
 

@@ -7,28 +7,42 @@ from vae_variants.models import (
     bigan,
     bounds,
     categorical,
+    code_priors,
+    codebooks,
     critics,
     fitted_samplers,
     flows,
     fvbn,
     gan,
+    grid_networks,
+    hamiltonian,
+    hierarchical,
     introspective,
     labelled,
     linear,
     logistic_mixture,
     made,
+    nade,
     perceptual,
+    pixel_vae,
+    pixelcnn,
+    poincare,
     prior_flows,
+    quantized,
+    quantizers,
     real_likelihoods,
     references,
     relaxed,
+    riemannian,
     spherical,
     vae,
+    vdvae,
 )
 from vae_variants.models import validation as _validation
 from vae_variants.models.base import (
     MODELS,
     Classifier,
+    Coded,
     Coder,
     DataDependent,
     Density,
@@ -43,25 +57,31 @@ from vae_variants.models.base import (
     Sampler,
     ScoredPosterior,
 )
+from vae_variants.models.code_priors import CODE_PRIORS, CodePrior
 from vae_variants.models.draws import Draws
 from vae_variants.models.likelihoods import LIKELIHOODS, Likelihood, Support
 from vae_variants.models.networks import NETWORKS, Network
 from vae_variants.models.objectives import OBJECTIVES, Term
 from vae_variants.models.posteriors import POSTERIORS, Conditional, Diagonal, Drawn, Posterior, Scored, Space
 from vae_variants.models.priors import PRIORS, Prior, closed_kl
+from vae_variants.models.quantizers import QUANTIZERS, Quantized, Quantizer
 from vae_variants.models.regularizers import REGULARIZERS
 from vae_variants.models.samplers import SAMPLERS, LatentSampler
 
 __all__ = [
+    "CODE_PRIORS",
     "LIKELIHOODS",
     "MODELS",
     "NETWORKS",
     "OBJECTIVES",
     "POSTERIORS",
     "PRIORS",
+    "QUANTIZERS",
     "REGULARIZERS",
     "SAMPLERS",
     "Classifier",
+    "CodePrior",
+    "Coded",
     "Coder",
     "Conditional",
     "DataDependent",
@@ -82,6 +102,8 @@ __all__ = [
     "Player",
     "Posterior",
     "Prior",
+    "Quantized",
+    "Quantizer",
     "Sampler",
     "Scored",
     "ScoredPosterior",

@@ -167,8 +167,34 @@ class ClosedElbo(LatentVariable):
         """The exact ELBO of x (B, D): (B,) nats."""
 
 
+class Coded(ClosedElbo):
+    """Latents are codes: q(z | x) has all mass at one sequence of symbols, so that more samples of it say nothing more.
+
+    Attributes:
+        codes: The size of the alphabet of a symbol.
+        depth: Symbols at each position; those of one level, at all positions, have one table of vectors.
+    """
+
+    codes: int
+    depth: int
+
+    @abstractmethod
+    def symbols(self, x: Tensor) -> Tensor:
+        """x (B, D) -> integers (B, S) from 0 to `codes` - 1: all symbols of a position, then those of the next."""
+
+
 class Euclidean(LatentVariable):
     """Latents fill R^Z, and log p(x, z) has a gradient in z."""
+
+
+class Layered(LatentVariable):
+    """A latent vector is made of several layers, and `kl_units` of `infer` has a term for each of its units.
+
+    Attributes:
+        layers: The number of units of each layer, the one nearest to the image first.
+    """
+
+    layers: tuple[int, ...]
 
 
 class ScoredPosterior(LatentVariable):

@@ -1,7 +1,5 @@
 """How far the latents of a batch are from samples of the prior, or from independent units: functions of samples."""
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -68,6 +66,20 @@ def sliced(z: Tensor, y: Tensor, directions: int = 50) -> Tensor:
     return ((z @ ways).sort(-2).values - (y @ ways).sort(-2).values).square().mean()
 
 
+def image_weights(z: Tensor, n: int, stratified: bool) -> Tensor:
+    """(B, B) the weights w_ij of the estimate sum_j w_ij q(z_i | x_j) of q(z_i), for z (K, B, Z) of a batch of `n` training images.
+
+    `stratified`: 1/N for the image itself, 1/M for M - 1 others, (N - M) / (N M) for the last other, with M = B - 1 (Chen et al. 2018,
+    appendix C.2; unbiased). Else 1 / (N B) for each (appendix C.1; biased).
+    """
+    b = z.shape[-2]
+    own = torch.eye(b, dtype=z.dtype, device=z.device)
+    if not stratified or b == 1:
+        return torch.full_like(own, 1 / (n * b))
+    m, last = b - 1, own.roll(1, 1)
+    return own / n + last * (max(n, b) - m) / (max(n, b) * m) + (1 - own - last) / m
+
+
 def total_correlation(z: Tensor, q: Diagonal, n: int, stratified: bool = False) -> Tensor:
     """KL(q(z) || prod_j q(z_j)) of the aggregate posterior, estimated from a batch of B of `n` training images (Chen et al. 2018).
 
@@ -75,20 +87,13 @@ def total_correlation(z: Tensor, q: Diagonal, n: int, stratified: bool = False) 
         z: (K, B, Z) samples of q.
         q: q(z | x) of the B images.
         n: The number N of training images.
-        stratified: Estimates q(z_i) by (1/N) q(z_i | x_i) + (1/M) sum of M - 1 others + (N - M) / (N M) of the last other, M = B - 1
-            (appendix C.2), else by 1 / (N B) sum_j q(z_i | x_j) (appendix C.1, biased).
+        stratified: See `image_weights`.
 
     Returns:
         (K, B) log q(z) - sum_j log q(z_j).
     """
     mean, log_scale = q.mean.unsqueeze(-3), q.log_scale.unsqueeze(-3)
     each = -0.5 * ((z.unsqueeze(-2) - mean) * (-log_scale).exp()).square() - log_scale - C  # (K, B, B, Z): z_i, x_j
-    b = z.shape[-2]
-    own = torch.eye(b, dtype=z.dtype, device=z.device)
-    if stratified and b > 1:
-        m, last = b - 1, own.roll(1, 1)
-        log_weight = (own / n + last * (max(n, b) - m) / (max(n, b) * m) + (1 - own - last) / m).log().unsqueeze(-1)
-    else:
-        log_weight = torch.full_like(own, -math.log(n * b)).unsqueeze(-1)
+    log_weight = image_weights(z, n, stratified).log().unsqueeze(-1)
     joint = (each.sum(-1) + log_weight.squeeze(-1)).logsumexp(-1)
     return joint - (each + log_weight).logsumexp(-2).sum(-1)

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from vae_variants.models.masked import MaskedNetwork
 from vae_variants.models.posteriors import POSTERIORS, Conditional, Diagonal, Drawn, Posterior, places, triangular
 
+LEAST = 0.01  # factor by which a step shrinks any direction: near 0, one gradient of log det could destroy a network
+
 
 class Moved(NamedTuple):
     """z (..., B, Z) after a flow, and log |det dz / dz_0| (..., B)."""
@@ -81,8 +83,8 @@ class Planar(Flow):
     """`flows` planar steps z + u tanh(w.z + b), with u, w, b from the encoder (Rezende & Mohamed 2015).
 
     det = 1 + (1 - tanh^2) w.u is positive because w.u > -1: u is the encoder's v plus (m(w.v) - w.v) w / |w|^2, with
-    m(a) = -1 + log(1 + e^(a + c)) (appendix A.1). The paper has c = 0. Here c = log(e - 1), so that m(0) = 0 and u stays finite as w
-    goes to 0.
+    m(a) = -1 + log(1 + e^a) in the paper (appendix A.1). Here m(a) = -1 + f + (1 - f) log(1 + e^(a + c)): c = log(e - 1) makes m(0) = 0,
+    so that u stays finite as w goes to 0, and f = 0.01 keeps det away from 0.
     """
 
     def __init__(self, latent: int, *, flows: int = 8) -> None:
@@ -95,7 +97,7 @@ class Planar(Flow):
     def step(v: Tensor, w: Tensor, b: Tensor) -> Callable[[Tensor], Moved]:
         """v, w (B, Z), b (B, 1)."""
         product = (w * v).sum(-1, keepdim=True)
-        stretch = F.softplus(product + math.log(math.e - 1))  # 1 + w.u
+        stretch = LEAST + (1 - LEAST) * F.softplus(product + math.log(math.e - 1))  # 1 + w.u
         u = v + (stretch - 1 - product) * w / w.square().sum(-1, keepdim=True).clamp(min=1e-12)
 
         def step(z: Tensor) -> Moved:
@@ -110,15 +112,16 @@ class Planar(Flow):
 class Radial(Flow):
     """`flows` radial steps z + beta (z - c) / (alpha + r), r = |z - c|, with c, alpha, beta from the encoder (Rezende & Mohamed 2015).
 
-    det = (1 + beta / (alpha + r))^(Z - 1) (1 + beta alpha / (alpha + r)^2). alpha > 0 and beta = s - alpha with s > 0 make both
-    factors positive and the step invertible (appendix A.2).
+    det = (1 + beta / (alpha + r))^(Z - 1) (1 + beta alpha / (alpha + r)^2). alpha > 0 and beta = s - alpha with s > 0.01 alpha make
+    both factors at least 0.01 and the step invertible (appendix A.2).
     """
 
     def __init__(self, latent: int, *, flows: int = 8) -> None:
         super().__init__(latent, flows, flows * (latent + 2))
 
     def steps(self, numbers: Tensor) -> list[Callable[[Tensor], Moved]]:
-        return [self.step(c, F.softplus(a), F.softplus(s)) for c, a, s in self.each(numbers, self.latent, 1, 1)]
+        parts = ((c, LEAST + F.softplus(a), F.softplus(s)) for c, a, s in self.each(numbers, self.latent, 1, 1))
+        return [self.step(c, alpha, LEAST * alpha + s) for c, alpha, s in parts]
 
     @staticmethod
     def step(c: Tensor, alpha: Tensor, s: Tensor) -> Callable[[Tensor], Moved]:
@@ -138,8 +141,9 @@ class Radial(Flow):
 class Sylvester(Flow):
     """`flows` Sylvester steps z + Q R tanh(S Q^T z + b), with Q, R, S, b from the encoder (van den Berg et al. 2018).
 
-    Q (Z, M) has M = `columns` orthonormal columns, at most Z of them. R and S are upper triangular with diagonals in (-1, 1), so that
-    det = prod_i (1 + tanh'_i S_ii R_ii) is positive. Q is the first M columns of a product of M Householder reflections.
+    Q (Z, M) has M = `columns` orthonormal columns, at most Z of them. R and S are upper triangular with diagonals under sqrt(0.99), so
+    that each factor of det = prod_i (1 + tanh'_i S_ii R_ii) is at least 0.01. Q is the first M columns of a product of M Householder
+    reflections.
     """
 
     place: Tensor
@@ -166,9 +170,9 @@ class Sylvester(Flow):
         return q
 
     def bounded(self, numbers: Tensor) -> Tensor:
-        """(..., M + M (M - 1) / 2) -> (..., M, M), upper triangular with a diagonal in (-1, 1)."""
+        """(..., M + M (M - 1) / 2) -> (..., M, M), upper triangular with a diagonal between -sqrt(0.99) and sqrt(0.99)."""
         diagonal, above = numbers.tensor_split([self.columns], -1)
-        return triangular(diagonal.tanh(), above, self.place)
+        return triangular(math.sqrt(1 - LEAST) * diagonal.tanh(), above, self.place)
 
     @staticmethod
     def step(q: Tensor, r: Tensor, s: Tensor, b: Tensor) -> Callable[[Tensor], Moved]:

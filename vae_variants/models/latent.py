@@ -72,12 +72,14 @@ class LatentModel(Generator, Density, LatentVariable):
     prior: Prior
     gives: type[Conditional]
 
-    def compose(self, prior: Prior, gives: type[Conditional], space: Space = Space.REAL, categories: int = 0) -> None:
+    def compose(
+        self, prior: Prior, gives: type[Conditional], space: Space = Space.REAL, categories: int = 0, curvature: float = 0.0
+    ) -> None:
         """Takes a prior, for a q(z | x) of class `gives` in `space`, and loses the capabilities that these do not give.
 
         Raises:
-            UserError: If their latents lie in different spaces or in vectors of other numbers of `categories`, or the prior needs a
-                density that q has not.
+            UserError: If their latents lie in different spaces, in vectors of other numbers of `categories` or in balls of other
+                `curvature`, or the prior needs a density that q has not.
         """
         if not issubclass(gives, prior.needs):
             raise UserError("this prior needs the density of q(z | x) at any z, which this posterior has not; write posterior=diagonal")
@@ -86,6 +88,9 @@ class LatentModel(Generator, Density, LatentVariable):
         if prior.categories != categories:
             found = f"the prior's latents are vectors of {prior.categories} probabilities, those of q(z | x) of {categories}"
             raise UserError(f"{found}; give prior.categories and posterior.categories the same value")
+        if prior.curvature != curvature:
+            found = f"the prior's latents have curvature={prior.curvature:g}, those of q(z | x) {curvature:g}"
+            raise UserError(f"{found}; give prior.curvature and posterior.curvature the same value")
         self.prior, self.gives, self.space = prior, gives, space
         self.closed_kl = rule(type(prior), gives) is not None
         held: dict[type, bool] = {
@@ -101,6 +106,9 @@ class LatentModel(Generator, Density, LatentVariable):
         super().initialise(x)
         self.prior.initialise(x)
 
+    def outputs(self, z: Tensor) -> Tensor:
+        return super().outputs(self.prior.chart(z))
+
     def encode(self, x: Tensor) -> Tensor:
         return self.conditional(x).mean
 
@@ -112,6 +120,10 @@ class LatentModel(Generator, Density, LatentVariable):
 
     def log_prior(self, z: Tensor) -> Tensor:
         return self.prior.log_prob(z, self.conditional)
+
+    def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x, z) of x (B, D) and z (..., B, Z): (..., B) nats."""
+        return self.log_prior(z) + self.log_px(x, z)
 
     def simulate(self, n: int) -> tuple[Tensor, Tensor]:
         z = self.draw_prior(n)

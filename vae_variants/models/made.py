@@ -1,23 +1,24 @@
 """The masked autoencoder for distribution estimation."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import ClassVar, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vae_variants.models.ancestral import ancestral
-from vae_variants.models.base import MODELS, DataDependent, Density, Model, Sampler
-from vae_variants.models.likelihoods import Bernoulli, Support
+from vae_variants.models.base import MODELS
+from vae_variants.models.chains import OrderMixture, random_ranks
+from vae_variants.models.likelihoods import Bernoulli
 from vae_variants.models.masked import degrees
 from vae_variants.models.numerics import cross_entropy
 
 
 @MODELS.add(name="made")
-class MADE(Model, Sampler, Density, DataDependent):
+class MADE(OrderMixture):
     """Autoregressive network whose masks let output i see only the pixels before i (Germain et al. 2015).
 
     With several `orders` the weights are shared, each batch trains one random order, and the model is the equal mixture of the orders:
@@ -25,28 +26,23 @@ class MADE(Model, Sampler, Density, DataDependent):
     others are random.
     """
 
-    exact: ClassVar[bool] = True
-    support = Support.BINARY
-    ranks: Tensor
     mask_in: Tensor
     mask_out: Tensor
-    centre: Tensor
 
     def __init__(self, shape: tuple[int, int, int], *, hidden: Sequence[int] = (500,), orders: int = 1) -> None:
-        super().__init__()
-        self.shape, self.orders, self.depth = shape, orders, len(hidden)
+        super().__init__(shape)
+        self.depth = len(hidden)
         dim = math.prod(shape)
         widths = [dim, *hidden, dim]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
-        ranks = torch.stack([torch.arange(dim), *(torch.randperm(dim) for _ in range(orders - 1))])
-        self.register_buffer("ranks", ranks)  # (R, D) position of each pixel in the order
+        ranks = random_ranks(dim, orders)
+        self.register_buffer("ranks", ranks)
         seen = [degrees(width, dim) for width in hidden]
         self.ready = [torch.searchsorted(degree, torch.arange(dim + 1)).tolist() for degree in seen]  # units per degree below i
         for i, (before, after) in enumerate(pairwise(seen)):
             self.register_buffer(f"mask_{i + 1}", (after[:, None] >= before).float())
         self.register_buffer("mask_in", (seen[0][:, None] >= ranks[:, None, :]).float())  # (R, H, D)
         self.register_buffer("mask_out", (ranks[:, :, None] > seen[-1]).float())  # (R, D, H)
-        self.register_buffer("centre", torch.zeros(dim))
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
@@ -66,45 +62,19 @@ class MADE(Model, Sampler, Density, DataDependent):
             weight = layer.weight * mask
             yield weight, layer.bias if i else layer.bias - weight @ self.centre
 
-    def _joint(self, x: Tensor, mask_in: Tensor, mask_out: Tensor) -> Tensor:
-        h = self.logits(x, mask_in, mask_out)
-        return -cross_entropy(h, x).sum(-1)
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        joints = [self._joint(x, self.mask_in[r], self.mask_out[r]) for r in range(self.orders)]
-        return torch.logsumexp(torch.stack(joints), 0) - math.log(self.orders)
+    def chain(self, x: Tensor, r: int = 0) -> Tensor:
+        return self.logits(x, self.mask_in[r], self.mask_out[r])
 
     def loss(self, x: Tensor, t: Tensor) -> Tensor:
         if self.orders == 1:
             return -self.log_prob(x).mean()
         r = torch.randint(self.orders, (1,), device=x.device)
-        return -self._joint(x, self.mask_in.index_select(0, r)[0], self.mask_out.index_select(0, r)[0]).mean()
+        h = self.logits(x, self.mask_in.index_select(0, r)[0], self.mask_out.index_select(0, r)[0])
+        return cross_entropy(h, x).sum(-1).mean()
 
-    def sample(self, n: int) -> Tensor:
+    def fill(self, u: Tensor, r: int = 0) -> Tensor:
         """Evaluates each unit once per image: O(D H) with one hidden layer, instead of O(D^2 H)."""
-        return self._by_order(n, self._fill)
-
-    def sample_naively(self, n: int) -> Tensor:
-        """The same images from the same noise, by one pass per pixel."""
-        return self._by_order(n, self._fill_naively)
-
-    def _by_order(self, n: int, fill: Callable[[Tensor, int], Tensor]) -> Tensor:
-        x = cast(nn.Linear, self.layers[0]).weight.new_zeros(n, self.ranks.shape[1])
-        u, order = torch.rand_like(x), torch.randint(self.orders, (n,), device=x.device)
-        for r in range(self.orders):
-            rows = order == r
-            x[rows] = fill(u[rows], r)
-        return x
-
-    def _fill(self, u: Tensor, r: int) -> Tensor:
-        """Uniform numbers (B, D) -> images (B, D) in order r."""
         weights, biases = (list(parts) for parts in zip(*self._masked(self.mask_in[r], self.mask_out[r]), strict=True))
-        order, rank = self.ranks[r].argsort(), self.ranks[r]
+        order, rank = self.order(r), self.ranks[r]
         weights[0], weights[-1], biases[-1] = weights[0][:, order], weights[-1][order], biases[-1][order]
         return ancestral(weights, biases, self.ready, u[:, order])[:, rank]
-
-    def _fill_naively(self, u: Tensor, r: int) -> Tensor:
-        x = torch.zeros_like(u)
-        for i in self.ranks[r].argsort().tolist():
-            x[:, i] = (u[:, i] < self.logits(x, self.mask_in[r], self.mask_out[r])[:, i].sigmoid()).to(x.dtype)
-        return x

@@ -35,11 +35,12 @@ class MaskedNetwork(nn.Module):
         units: Z.
         k: Numbers for each unit.
         hidden: Widths of the hidden layers, at least one.
+        inputs: Numbers by which a unit is given, such as the categories of a one-hot vector.
         context: Width of a further input that all outputs see; 0: there is none.
         reverse: Whether the order of the units is Z - 1, ..., 0, not 0, ..., Z - 1.
     """
 
-    def __init__(self, units: int, k: int, hidden: Sequence[int], *, context: int = 0, reverse: bool = False) -> None:
+    def __init__(self, units: int, k: int, hidden: Sequence[int], *, inputs: int = 1, context: int = 0, reverse: bool = False) -> None:
         super().__init__()
         self.k = k
         rank = torch.arange(units)
@@ -47,13 +48,13 @@ class MaskedNetwork(nn.Module):
         # with a context, some hidden units see it alone: the first unit depends on them
         seen = [degrees(width, units + 1) - 1 if context else degrees(width, units) for width in hidden]
         between = [after[:, None] >= before for before, after in pairwise(seen)]
-        masks = [seen[0][:, None] >= rank, *between, (rank[:, None] > seen[-1]).repeat(k, 1)]
+        masks = [seen[0][:, None] >= rank.repeat_interleave(inputs), *between, (rank[:, None] > seen[-1]).repeat(k, 1)]
         self.layers = nn.ModuleList(MaskedLinear(mask) for mask in masks)
         self.context = nn.Linear(context, hidden[0], bias=False) if context else None
         self.activation = SiLU()
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, ...]:
-        """z (..., Z) and the context (..., context), if there is one -> k tensors (..., Z)."""
+        """z (..., Z * inputs) and the context (..., context), if there is one -> k tensors (..., Z)."""
         h = self.layers[0](z)
         if self.context is not None:
             h = h + self.context(context)

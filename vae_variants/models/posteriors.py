@@ -3,6 +3,7 @@
 import enum
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple, Self
 
 import torch
@@ -11,19 +12,24 @@ from torch import Tensor, nn
 from vae_variants.registry import Registry
 
 C = 0.5 * math.log(2 * math.pi)
+LogJoint = Callable[[Tensor], Tensor]  # z (..., B, Z) -> log p(x, z) of B images, (..., B) nats
 
 
 class Space(enum.Enum):
     """Where a latent lies; prior and posterior must agree.
 
     `REAL` is R^Z, `SPHERE` the unit sphere in it, `SIMPLEX` vectors of probabilities, one for each group of units, `MIXED` a
-    one-hot class beside R^Z.
+    one-hot class beside R^Z, `CODES` a finite set of code vectors.
+    `REAL` is R^Z, `SPHERE` the unit sphere in it, `BALL` the Poincaré ball, `SIMPLEX` vectors of probabilities, one for each group
+    of units, `MIXED` a one-hot class beside R^Z.
     """
 
     REAL = "real"
     SPHERE = "sphere"
+    BALL = "hyperbolic"
     SIMPLEX = "simplex"
     MIXED = "mixed"
+    CODES = "codes"
 
 
 class Drawn(NamedTuple):
@@ -93,16 +99,22 @@ class Posterior(nn.Module, ABC):
         gives: The class of q(z | x); it decides which KL has a closed form and which metrics apply.
         space: Where z lies.
         categories: On the simplex, units in each vector of probabilities; 0: all of them.
+        curvature: In the ball, minus its curvature.
     """
 
     inputs: int
     gives: ClassVar[type[Conditional]]
     space: ClassVar[Space] = Space.REAL
     categories: int = 0
+    curvature: float = 0.0
 
     @abstractmethod
     def forward(self, h: Tensor) -> Conditional:
         """The encoder's outputs h (B, inputs) -> q(z | x)."""
+
+    def given(self, h: Tensor, log_joint: LogJoint) -> Conditional:
+        """`forward` for a posterior that also asks for log p(x, z) of the images whose h it sees; the others ignore it."""
+        return self(h)
 
 
 POSTERIORS: Registry[type[Posterior]] = Registry("posterior")

@@ -126,6 +126,21 @@ def masked_autoregressive(latent: int, flows: int, width: int) -> Chain:
     return Chain(Autoregression(latent, width, reverse=i % 2 == 1) for i in range(flows))
 
 
+class Inverted(Flow):
+    """The inverse of a flow: that of a masked autoregressive flow is an inverse autoregressive flow, whose samples take one pass."""
+
+    def __init__(self, flow: Flow) -> None:
+        super().__init__()
+        self.flow = flow
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        u = self.flow.inverse(z)
+        return u, -self.flow(u)[1]
+
+    def inverse(self, u: Tensor) -> Tensor:
+        return cast(Tensor, self.flow(u)[0])
+
+
 class FlowPrior(Prior):
     """Base class of priors that are the noise N(0, I) through the inverse of a flow."""
 

@@ -25,12 +25,14 @@ class Prior(nn.Module, ABC):
         space: Where z lies.
         needs: The class that q(z | x) must have: `Scored` for a prior that needs its density at any z.
         categories: On the simplex, units in each vector of probabilities; 0: all of them.
+        curvature: In the ball, minus its curvature.
     """
 
     latent: int
     space: ClassVar[Space] = Space.REAL
     needs: ClassVar[type[Conditional]] = Conditional  # type: ignore[type-abstract]
     categories: int = 0
+    curvature: float = 0.0
     like: Tensor
 
     def __init__(self, latent: int) -> None:
@@ -45,6 +47,10 @@ class Prior(nn.Module, ABC):
     @abstractmethod
     def log_prob(self, z: Tensor, q: Q) -> Tensor:
         """z (..., Z) -> (...) nats."""
+
+    def chart(self, z: Tensor) -> Tensor:
+        """What the decoder sees of z (..., Z): its coordinates in R^Z. By default z itself."""
+        return z
 
     def quantile(self, u: Tensor) -> Tensor | None:
         """The quantiles (Q, Z) of each unit at the probabilities u (Q,), in closed form; None if there is none."""

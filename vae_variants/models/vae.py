@@ -1,6 +1,7 @@
 """The variational autoencoder, made of parts."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar
 
 from torch import Tensor
@@ -49,11 +50,12 @@ class VAE(Composite, LatentModel, GaussianPosterior):
         self.decoder = decoder(network, latent, shape, likelihood.k, hidden, activation)
         self.likelihood = likelihood
         self.shape, self.latent, self.samples, self.support = shape, latent, samples, likelihood.support
-        self.compose(prior or StandardNormal(latent), self.posterior.gives, self.posterior.space, self.posterior.categories)
+        shared = (self.posterior.space, self.posterior.categories, self.posterior.curvature)
+        self.compose(prior or StandardNormal(latent), self.posterior.gives, *shared)
         self.assemble(objective, regularizer, sampler or PriorSampler(latent))
 
     def conditional(self, x: Tensor) -> Conditional:
-        return self.posterior(self.encoder(x))
+        return self.posterior.given(self.encoder(x), partial(self.log_joint, x))
 
     def draws(self, x: Tensor, t: Tensor) -> Draws:
         return self.infer(x, self.samples, t)

@@ -5,11 +5,13 @@ from typing import Any
 
 from vae_variants.components import class_fault, options_fault, parts, takes
 from vae_variants.models.base import MODELS, Density, Model, Player
+from vae_variants.models.code_priors import CODE_PRIORS, CodePrior
 from vae_variants.models.likelihoods import LIKELIHOODS, Likelihood, Support
 from vae_variants.models.networks import NETWORKS, Network
 from vae_variants.models.objectives import OBJECTIVES, Term
 from vae_variants.models.posteriors import POSTERIORS, Conditional, Posterior
 from vae_variants.models.priors import PRIORS, Prior
+from vae_variants.models.quantizers import QUANTIZERS, Quantizer
 from vae_variants.models.regularizers import REGULARIZERS
 from vae_variants.models.samplers import SAMPLERS, LatentSampler
 
@@ -61,6 +63,16 @@ def posterior(obj: Any) -> str:
 @SAMPLERS.validator
 def sampler(obj: Any) -> str:
     return class_fault(obj, LatentSampler) or options_fault(obj, ("latent",))
+
+
+@QUANTIZERS.validator
+def quantizer(obj: Any) -> str:
+    return class_fault(obj, Quantizer) or options_fault(obj, ())
+
+
+@CODE_PRIORS.validator
+def code_prior(obj: Any) -> str:
+    return class_fault(obj, CodePrior) or options_fault(obj, ("symbols", "codes"))
 
 
 def owns_texts(owns: Any) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vae_variants.analysis.advice import Advice, advise
+from vae_variants.analysis.cards import published
 from vae_variants.analysis.entries import LOOKS, SUPPORTS, Entry, best, busy, distinct, prominent, ranks
 from vae_variants.analysis.formatting import NOTHING, number
 from vae_variants.analysis.run_summary import Failure, failed_runs, failed_values, run_summary, same_runs
@@ -13,7 +14,7 @@ from vae_variants.analysis.tables import metrics_of
 from vae_variants.evaluation import METRICS, Metric
 from vae_variants.evaluation.metrics import data_name
 from vae_variants.evaluation.sharpness import is_noise
-from vae_variants.report.sections import AGAINST_REAL, LEFT_OUT, LIKELIHOOD, SECTIONS, SHARP
+from vae_variants.report.sections import AGAINST_REAL, LEFT_OUT, LIKELIHOOD, PUBLISHED_TEXT, PUBLISHED_TITLE, SECTIONS, SHARP
 
 SIGNIFICANT = 0.05
 ROWS = 200  # of a table, at most: GitHub shows no page of 500 kB
@@ -21,11 +22,12 @@ ROWS = 200  # of a table, at most: GitHub shows no page of 500 kB
 
 @dataclass(frozen=True)
 class Cell:
-    """`value` is what its column is sorted by; `best` means best, or statistically tied with the best."""
+    """`value` is what its column is sorted by; `best` means best, or statistically tied with the best; `note` explains it."""
 
     text: str = NOTHING
     value: float | None = None
     best: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,9 +134,22 @@ def likelihood(title: str, group: Sequence[Entry], shown: Sequence[Entry]) -> Sh
         cells += [Cell(number(change.difference, sign=True), change.difference.mean) if change else Cell()]
         cells += [Cell(f"{adjusted[key]:.3f}", adjusted[key]) if change and tested else Cell()]
         cells += [figure(e, metric) for metric in list(LIKELIHOOD)[1:]]
-        rows.append((e, (*cells, seeds(e))))
-    columns = (first, "rank", f"Δ to {baseline.label}", "p", *others, "n")
+        rows.append((e, (*cells, reported(e), seeds(e))))
+    columns = (first, "rank", f"Δ to {baseline.label}", "p", *others, "published", "n")
     return Sheet(f"{title[0].upper()}{title[1:]}", "", columns, tuple(rows), len(group), after)
+
+
+def reported(entry: Entry) -> Cell:
+    """The published log p(x) of a variant on this data set."""
+    found = published(entry)
+    return Cell(f"{found.value:.2f}", found.value, note=f"{found.source}. Unlike here: {found.unlike}.") if found else Cell()
+
+
+def beside(shown: Sequence[Entry]) -> Sheet:
+    """Published figures beside those of this report, with what differs."""
+    known = [(e, found) for e in shown if (found := published(e)) and e.interval("log_likelihood")]
+    rows = [(e, (reported(e), figure(e, "log_likelihood"), Cell(found.unlike), Cell(found.source))) for e, found in known]
+    return Sheet(PUBLISHED_TITLE, PUBLISHED_TEXT, ("published log p(x)", "here", "unlike here", "source"), tuple(rows), len(rows))
 
 
 def significance(compared: Sequence[Comparison]) -> tuple[bool, str]:
@@ -160,6 +175,7 @@ def sections(entries: Sequence[Entry], shown: Sequence[Entry]) -> list[Sheet]:
     better = {r["metric"]: f"{arrows[r['better']]} ({r['unit']})" for e in entries for r in e.record.rows}
     further = [(m + better[m], m, 1.0) for m in metrics_of(entries) if m not in known]
     found.append(section("Further metrics", "Metrics that are in no other table.", entries, shown, further))
+    found.append(beside(shown))
     return [sheet for sheet in found if sheet.of]
 
 

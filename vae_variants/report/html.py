@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup, escape
 
 from vae_variants.analysis.advice import TITLE
-from vae_variants.analysis.cards import cards, common
+from vae_variants.analysis.cards import cards, common, family, tags
 from vae_variants.analysis.entries import COLOURS, MARKERS
 from vae_variants.report.content import ROWS, Cell, Content
 from vae_variants.report.figures import Plot
@@ -160,6 +160,8 @@ def page(
         "cards": cards(found.shown),
         "common": common(found.shown),
         "looks": looks(found),
+        "families": {e.label: family(e) for e in found.shown},
+        "tags": {e.label: " ".join(tags(e)) for e in found.shown},
         "numbers": {e.label: i for i, e in enumerate(found.shown, start=1)},
         "shapes": [SHAPES[m] for m in MARKERS],
         "colours": list(zip(COLOURS, DARK, strict=True)),

@@ -17,6 +17,8 @@ TITLES = {  # file of `evaluation` -> (title, subject)
     "reconstruction": ("Reconstruction", "How close the decoder comes to an image after encoding and decoding."),
     "probe": ("Linear probe", "How well a logistic regression on frozen latents predicts the classes, by the number of labels."),
     "latent": ("Latent units", "What the latent units encode."),
+    "classes": ("Classes", "What the model itself says of the classes."),
+    "codes": ("Discrete codes", "How a model whose latents are codes uses its alphabet."),
     "sharpness": ("Sharpness of samples", "How blurred noise-free samples are, with a control for noise that looks like sharpness."),
     "spectrum": ("Spectrum of samples", "Noise-free samples against real images, by spatial frequency."),
     "distance": ("Samples against real images", "Distances in the features of a classifier trained on the same data set, not FID."),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from vae_variants.analysis.advice import TITLE
+from vae_variants.analysis.cards import family
 from vae_variants.analysis.comparison import options_of
 from vae_variants.analysis.run_summary import Failure
 from vae_variants.report.content import ROWS, Content, Sheet
@@ -52,7 +53,7 @@ def lost(found: Content) -> list[str]:
 def readme(found: Content, figures: Sequence[str]) -> str:
     """The whole page; `figures` are names of files in figures/."""
     captions = {name: caption(name, found.entries, len(found.drawn)) for name in figures}
-    variants = [[f"`{e.label}`", e.record.support, options_of(e.record.values)] for e in found.shown]
+    variants = [[f"`{e.label}`", family(e), e.record.support, options_of(e.record.values)] for e in found.shown]
     return (
         templates()
         .get_template("readme.md")
@@ -66,6 +67,6 @@ def readme(found: Content, figures: Sequence[str]) -> str:
             lost=lost(found),
             most=ROWS,
             table=sheet,
-            variants=table(["variant", "pixels", "configuration"], variants, right=False),
+            variants=table(["variant", "family", "pixels", "configuration"], variants, right=False),
         )
     )

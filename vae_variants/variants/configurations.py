@@ -28,6 +28,7 @@ class Configuration:
     values: Mapping[str, Any]
     description: str = ""
     reference: str = ""
+    family: str = ""
 
     @property
     def recipe(self) -> Recipe:

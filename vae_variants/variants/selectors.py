@@ -59,7 +59,7 @@ def configure(selector: str, overrides: Mapping[str, Any] | None = None) -> list
         chosen = {**variant.config, **choice}
         known = complete(chosen)
         values = complete({**{k: v for k, v in (overrides or {}).items() if k in known}, **chosen})
-        found.append(Configuration(label, values, variant.description, variant.reference))
+        found.append(Configuration(label, values, variant.description, variant.reference, variant.family))
     return found
 
 

@@ -10,7 +10,7 @@
   };
 
   // What one sees is a function of this, and this is what the address ends with.
-  const state = { filter: "", group: "", only: false, theme: "", at: "", sort: new Map(), hidden: new Set(), picked: new Set() };
+  const state = { filter: "", group: "", family: "", only: false, theme: "", at: "", sort: new Map(), hidden: new Set(), picked: new Set() };
   const tables = new Map(all("table:has(th[data-column])").map((table) => [table.id, table]));
   const known = new Set(all("tr[data-variant], article[data-variant]").map((e) => e.dataset.variant));
 
@@ -19,6 +19,7 @@
     const given = new URLSearchParams(text.includes("=") ? text : "");
     state.filter = given.get("filter") ?? "";
     state.group = given.get("group") ?? "";
+    state.family = given.get("family") ?? "";
     state.only = given.has("only");
     state.theme = ["light", "dark"].includes(given.get("theme")) ? given.get("theme") : "";
     state.at = given.get("at") ?? "";
@@ -35,6 +36,7 @@
     const given = new URLSearchParams();
     if (state.filter) given.set("filter", state.filter);
     if (state.group) given.set("group", state.group);
+    if (state.family) given.set("family", state.family);
     if (state.only) given.set("only", "1");
     for (const [id, { column, direction }] of state.sort) given.append("sort", `${id} ${column} ${direction}`);
     for (const column of state.hidden) given.append("hide", column);
@@ -52,6 +54,7 @@
   function keyOf(row, index) {
     const cell = row.cells[index];
     if (cell.tagName === "TH") return row.dataset.variant;
+    if (cell.dataset.s !== undefined) return cell.dataset.s || null;
     return cell.dataset.v === undefined ? null : Number(cell.dataset.v);
   }
 
@@ -85,10 +88,13 @@
   }
 
   const groupOf = new Map(all("#overview tbody").flatMap((body) => all("tr[data-variant]", body).map((r) => [r.dataset.variant, body.dataset.group])));
+  const inOverview = new Map(all("#overview tr[data-variant]").map((row) => [row.dataset.variant, row]));
   function shows(label) {
     const parts = state.filter.toLowerCase().split(/\s+/).filter(Boolean);
-    const text = label.toLowerCase();
+    const row = inOverview.get(label);
+    const text = `${label} ${row?.dataset.tags ?? ""}`.toLowerCase();
     return parts.every((part) => text.includes(part)) && (!state.group || groupOf.get(label) === state.group)
+      && (!state.family || (row && one("td.family", row).dataset.s) === state.family)
       && (!state.only || !state.picked.size || state.picked.has(label));
   }
 
@@ -146,6 +152,10 @@
     form.elements.filter.value = state.filter;
     form.elements.group.value = state.group;
     if (form.elements.group.value !== state.group) form.elements.group.value = state.group = "";
+    const families = form.elements.family;
+    if (families) families.value = state.family;
+    if (families?.value !== state.family) state.family = "";
+    if (families && !state.family) families.value = "";
     form.elements.only.checked = state.only;
     for (const box of all("[name=column]", form)) box.checked = !state.hidden.has(box.value);
     for (const [id, table] of tables) arrange(id, table);
@@ -242,7 +252,7 @@
       write();
     });
     form.elements.reset.addEventListener("click", () => {
-      Object.assign(state, { filter: "", group: "", only: false, sort: new Map(), hidden: new Set(), picked: new Set() });
+      Object.assign(state, { filter: "", group: "", family: "", only: false, sort: new Map(), hidden: new Set(), picked: new Set() });
       show();
       write();
     });

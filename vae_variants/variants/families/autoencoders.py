@@ -14,6 +14,9 @@ add("ae-gmm", "the same, and a mixture of 10 Gaussians on its codes to draw from
     model="autoencoder", sampler="gaussian-mixture", likelihood="gaussian", latent=20)
 add("ae-maf", "the autoencoder, and a masked autoregressive flow on its latents to sample from", MAF,
     model="autoencoder", sampler="maf", likelihood="gaussian", latent=20)
+add("ae-iaf", "the autoencoder, and an inverse autoregressive flow on its latents to sample from",
+    "Kingma et al. 2016, Inverse autoregressive flow, arXiv:1606.04934",
+    model="autoencoder", sampler="iaf", likelihood="gaussian", latent=20)
 add("ae-two-stage", "the autoencoder, and a second VAE of its latents to sample from", TWO_STAGE,
     model="autoencoder", sampler="second-stage", likelihood="gaussian", latent=20)
 add("rae-l2", "autoencoder with decay of latents and decoder, mixture of Gaussians to draw from", GHOSH,

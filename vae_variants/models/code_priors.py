@@ -1,0 +1,108 @@
+"""Priors of codes: p(k) of a sequence k of S symbols, each one of C."""
+
+import math
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from vae_variants.models.fitting import fitted, held
+from vae_variants.models.masked import MaskedLinear, MaskedNetwork
+from vae_variants.models.quantizers import one_hot
+from vae_variants.registry import Registry
+
+CHUNK = 2**22  # one-hot numbers at once
+
+
+class CodePrior(nn.Module, ABC):
+    """Base class of priors of codes. A constructor takes `symbols`, S, and `codes`, C, then keyword options with defaults.
+
+    Attributes:
+        fits: Whether it is fitted to the codes of training images, after training; until then it is uniform.
+    """
+
+    fits: ClassVar[bool] = True
+
+    def __init__(self, symbols: int, codes: int) -> None:
+        super().__init__()
+        self.symbols, self.codes = symbols, codes
+
+    @abstractmethod
+    def log_prob(self, indices: Tensor) -> Tensor:
+        """Symbols (..., S), integers from 0 to C - 1 -> log p (...) nats."""
+
+    @abstractmethod
+    def sample(self, n: int, like: Tensor) -> Tensor:
+        """n sequences of symbols (n, S), on the device of `like`."""
+
+    def fit(self, indices: Tensor, held_out: Tensor) -> None:
+        """Fills buffers from codes (N, S) and from others (M, S) that are held out, deterministically. Shapes stay unchanged."""
+
+
+CODE_PRIORS: Registry[type[CodePrior]] = Registry("code-prior")
+
+
+@CODE_PRIORS.add(name="uniform")
+class UniformPrior(CodePrior):
+    """Each symbol with probability 1 / C: a code costs S log C nats."""
+
+    fits = False
+
+    def log_prob(self, indices: Tensor) -> Tensor:
+        cost = torch.full(indices.shape[:-1], -self.symbols * math.log(self.codes), dtype=torch.get_default_dtype())
+        return cost.to(indices.device)
+
+    def sample(self, n: int, like: Tensor) -> Tensor:
+        return torch.randint(self.codes, (n, self.symbols), device=like.device)
+
+
+@CODE_PRIORS.add(name="masked")
+class MaskedPrior(CodePrior):
+    """prod_i p(k_i | k_1 .. k_(i-1)) by a masked network of one-hot symbols, with two layers of `features` units (MADE).
+
+    Adam maximises the likelihood of the codes of training images in so many `steps`; the weights that are best on a tenth of these images,
+    which is held out, are kept. A sample takes one pass for each symbol.
+    """
+
+    def __init__(self, symbols: int, codes: int, *, features: int = 64, steps: int = 500) -> None:
+        super().__init__(symbols, codes)
+        self.features, self.steps = features, steps
+        self.network = held(self.build())
+
+    def build(self) -> MaskedNetwork:
+        """A network whose logits are 0."""
+        network = MaskedNetwork(self.symbols, self.codes, (self.features, self.features), inputs=self.codes)
+        last = network.layers[-1]
+        assert isinstance(last, MaskedLinear)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        return network
+
+    def score(self, network: nn.Module, indices: Tensor) -> Tensor:
+        """Symbols (..., S) -> log p of each given those before it, (..., S)."""
+        return self.log_p(network, indices).gather(-1, indices.unsqueeze(-1)).squeeze(-1)
+
+    def log_p(self, network: nn.Module, indices: Tensor) -> Tensor:
+        """Symbols (..., S) -> log p of each value of each symbol given those before it, (..., S, C)."""
+        like = next(buffer for buffer in self.network.buffers() if buffer.is_floating_point())
+        hot = one_hot(indices, self.codes, like).flatten(-2)
+        return torch.stack(network(hot), -1).log_softmax(-1)
+
+    def log_prob(self, indices: Tensor) -> Tensor:
+        return self.score(self.network, indices).sum(-1)
+
+    def fit(self, indices: Tensor, held_out: Tensor) -> None:
+        def build() -> nn.Module:
+            return self.build().to(next(self.network.buffers()))
+
+        network = fitted(build, lambda network, k: -self.score(network, k).sum(-1), indices, self.steps, held_out)
+        self.network.load_state_dict(network.state_dict())
+
+    @torch.no_grad()
+    def sample(self, n: int, like: Tensor) -> Tensor:
+        indices = torch.zeros(n, self.symbols, dtype=torch.long, device=like.device)
+        for i in range(self.symbols):
+            p = self.log_p(self.network, indices)[:, i].exp()
+            indices[:, i] = torch.multinomial(p, 1).squeeze(-1)
+        return indices

@@ -1,0 +1,35 @@
+"""Published figures of variants: the mean log p(x) of test images, in nats, and what is unlike here."""
+
+from typing import NamedTuple
+
+
+class Published(NamedTuple):
+    """A figure of a variant on a data set.
+
+    Attributes:
+        value: Mean log p(x) of test images, nats.
+        unlike: What differs from the variant and the protocol here.
+        source: The paper and its table.
+    """
+
+    value: float
+    unlike: str
+    source: str
+
+
+BURDA = "Burda et al. 2016, arXiv:1509.00519, table 1"
+RAINFORTH = "Rainforth et al. 2018, arXiv:1802.04537, table 1"
+NOROUZI = "Norouzi et al. 2020, arXiv:2004.04795"
+LONG = "3280 epochs in batches of 20, tanh, L_5000"
+PUBLISHED: dict[tuple[str, str], Published] = {  # (variant, data set)
+    ("vae-bernoulli", "mnist"): Published(-86.76, LONG, BURDA),
+    ("vae-samples-64", "mnist"): Published(-86.21, LONG, RAINFORTH),
+    ("iwae-64", "mnist"): Published(-84.52, LONG, RAINFORTH),
+    ("miwae-8x8", "mnist"): Published(-84.97, LONG, RAINFORTH),
+    ("piwae-8x8", "mnist"): Published(-84.46, LONG, RAINFORTH),
+    ("ciwae-64", "mnist"): Published(-85.24, LONG, RAINFORTH),
+    ("vae-vamp", "mnist"): Published(-82.43, "two layers of 300, 40 latent units, 500 pseudo-inputs, warm-up, L_5000", NOROUZI),
+    ("vae-exemplar", "mnist"): Published(-82.09, "two layers of 300, 40 latent units, all images as exemplars, L_5000", NOROUZI),
+    ("vae-planar", "mnist"): Published(-85.1, "80 flows in place of 8", "Rezende & Mohamed 2015, arXiv:1505.05770"),
+    ("vae-spherical", "mnist"): Published(-93.16, "von Mises-Fisher posterior", "Davidson et al. 2018, arXiv:1804.00891"),
+}

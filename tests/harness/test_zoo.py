@@ -15,6 +15,7 @@ SPECS = {spec.label: spec for spec in SUITE.plan(seeds="0,", fidelity="smoke")}
 IMPLICIT = {
     *("ae", "ae-gmm", "ae-maf", "ae-iaf", "ae-two-stage", "rae-l2", "rae-gp", "rae-sn", "wae-mmd", "sliced-wae", "aae", "gan", "vae-gan"),
     *("vae-log-cosh", "vae-ms-ssim", "reference-data", "reference-pixels", "reference-random-projection", "reference-random-encoder"),
+    *("wgan-gp", "gan-hinge", "lsgan", "bigan", "avb", "ae-denoising", "ae-contractive", "ae-sparse"),
     *(f"reference-pca-{latent}" for latent in (2, 5, 10, 20, 50)),
 }
 

@@ -34,7 +34,8 @@ ADDED_OPTIONS: dict[str, Any] = {
 }
 ADDED_PARTS = {  # the same for parts of models, by the name of the model
     "vae": {"prior": "normal", "posterior": "diagonal", "regularizer": "none", "sampler": "prior"},
-    "autoencoder": {"regularizer": "none", "sampler": "none"},
+    "autoencoder": {"regularizer": "none", "sampler": "none", "noise": 0.0, "masked": 0.0},
+    "gan": {"loss": "ns", "penalty_at": "auto", "spectral": False, "critic_steps": 1},
 }
 received: dict[tuple[str, str], Dataset] = {}  # (name, fidelity) -> data sent from another machine
 seen: dict[str, object] = {}  # name of a data set -> its version

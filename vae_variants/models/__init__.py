@@ -3,6 +3,8 @@
 
 from vae_variants.models import (
     autoencoder,
+    avb,
+    bigan,
     bounds,
     categorical,
     code_priors,
@@ -15,6 +17,7 @@ from vae_variants.models import (
     grid_networks,
     hamiltonian,
     hierarchical,
+    introspective,
     labelled,
     linear,
     logistic_mixture,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from vae_variants.models.base import MODELS
@@ -20,6 +21,9 @@ class Autoencoder(Composite):
     """z = f(x), minimising -log p(x | z) and a regularizer; with a Gaussian likelihood that is squared error.
 
     It has no prior, so that it samples only what a sampler that is fitted to its latents draws (Ghosh et al. 2020, RAE).
+
+    In training a denoising autoencoder sees x + `noise` e with e ~ N(0, I), or x with a share `masked` of its pixels set to 0, and
+    reconstructs x without it (Vincent et al. 2008). Otherwise, and in validation, it sees x as it is.
     """
 
     usual: ClassVar[Mapping[str, str]] = {"sampler": "none"}
@@ -32,6 +36,8 @@ class Autoencoder(Composite):
         sampler: LatentSampler | None = None,
         *,
         latent: int = 20,
+        noise: float = 0.0,
+        masked: float = 0.0,
         network: str = "mlp",
         hidden: Sequence[int] = (200, 200),
         activation: str = "silu",
@@ -39,14 +45,23 @@ class Autoencoder(Composite):
         super().__init__()
         self.encoder = encoder(network, shape, latent, hidden, activation)
         self.decoder = decoder(network, latent, shape, likelihood.k, hidden, activation)
+        self.noise, self.masked = noise, masked
         self.likelihood, self.shape, self.latent, self.support = likelihood, shape, latent, likelihood.support
         self.assemble(reconstruction, regularizer, sampler or NoSampler(latent))
 
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x)
 
+    def corrupted(self, x: Tensor) -> Tensor:
+        """What the encoder sees of x (B, D): in training with noise, if that is chosen."""
+        if self.training and self.noise:
+            x = x + self.noise * torch.randn_like(x)
+        if self.training and self.masked:
+            x = torch.where(torch.rand_like(x) < self.masked, 0.0, x)
+        return x
+
     def draws(self, x: Tensor, t: Tensor) -> Draws:
-        z = self.encode(x).unsqueeze(0)
+        z = self.encode(self.corrupted(x)).unsqueeze(0)
         outputs = self.outputs(z)
         log_px = self.likelihood.log_prob(outputs, x)
         zero = log_px.new_zeros(log_px.shape)

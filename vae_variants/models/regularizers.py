@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import vjp
+from torch.func import vjp, vmap
 
 from vae_variants.models.divergences import beside_prior, mmd, one_of, sliced, total_correlation
 from vae_variants.models.divergences import diagonal as independent
@@ -40,6 +40,11 @@ def decoder(d: Draws) -> nn.Module:
     return model_of(d).decoder
 
 
+def decay(d: Draws, shrink: float) -> Tensor:
+    """() shrink / 2 times the squared weights of the decoder."""
+    return 0.5 * shrink * sum((w.square().sum() for w in decoder(d).parameters()), d.z.new_zeros(()))
+
+
 @REGULARIZERS.add
 def l2(d: Draws, weight: float = 1e-3, shrink: float = 0.0) -> Tensor:
     """weight / 2 |z|^2, the mean over samples: keeps the latents of a deterministic encoder near 0 (RAE, Ghosh et al. 2020, eq. 3).
@@ -47,7 +52,7 @@ def l2(d: Draws, weight: float = 1e-3, shrink: float = 0.0) -> Tensor:
     `shrink` / 2 times the squared weights of the decoder is added: RAE-L2.
     """
     value = 0.5 * weight * d.z.square().sum(-1).mean(0)
-    return value + 0.5 * shrink * sum(w.square().sum() for w in decoder(d).parameters()) if shrink else value
+    return value + decay(d, shrink) if shrink else value
 
 
 @REGULARIZERS.add(name="gradient-penalty")
@@ -78,6 +83,34 @@ def spectral(d: Draws, weight: float = 1e-3, norm: float = 1e-2, iterations: int
                 v = F.normalize(matrix.detach().mT @ F.normalize(matrix.detach() @ v, dim=0), dim=0)
             total = total + (matrix @ v).square().sum()
     return 0.5 * norm * total + l2(d, weight).mean()
+
+
+@REGULARIZERS.add
+def contractive(d: Draws, weight: float = 1e-2, shrink: float = 1e-3, exact: bool = False) -> Tensor:
+    """weight |d z(x) / d x|^2 (Frobenius) of the encoder at the images, z(x) the latent of x: contractive autoencoder (Rifai et al. 2011).
+
+    It is estimated without bias by one random direction in the space of latents, |J|^2 = E |v J|^2 for v ~ N(0, I). If `exact`, it is the
+    sum over all latent units, which costs as many backward passes. `shrink` / 2 times the squared weights of the decoder is added, since
+    a decoder of large weights would make any z small; the paper ties the decoder's weights to the encoder's.
+    """
+    if d.x is None:
+        raise UserError("this regularizer needs the images, and these draws have none; use a vae or an autoencoder")
+    z, pull, *_ = vjp(model_of(d).encode, d.x)
+    if not exact:
+        (gradient,) = pull(torch.randn_like(z))
+        return weight * gradient.square().sum(-1) + decay(d, shrink)
+    units = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device).unsqueeze(1).expand(-1, *z.shape)
+    (gradients,) = vmap(pull)(units)  # (Z, B, D)
+    return weight * gradients.square().sum((0, -1)) + decay(d, shrink)
+
+
+@REGULARIZERS.add
+def sparse(d: Draws, weight: float = 1e-2, shrink: float = 1e-3) -> Tensor:
+    """weight |z|_1, the mean over samples: latents of which few are far from 0 (Ng 2011, with an L1 norm in the place of a KL).
+
+    `shrink` / 2 times the squared weights of the decoder is added: otherwise a decoder of large weights would make any z small.
+    """
+    return weight * d.z.abs().sum(-1).mean(0) + decay(d, shrink)
 
 
 @REGULARIZERS.add

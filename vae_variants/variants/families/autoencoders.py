@@ -25,3 +25,11 @@ add("rae-gp", "autoencoder with a penalty on the decoder's gradient, mixture of 
     model="autoencoder", sampler="gaussian-mixture", likelihood="gaussian", regularizer="gradient-penalty")
 add("rae-sn", "autoencoder with a penalty on the decoder's spectral norms, mixture of Gaussians to draw from", GHOSH,
     model="autoencoder", sampler="gaussian-mixture", likelihood="gaussian", regularizer="spectral")
+add("ae-denoising", "autoencoder that sees images with noise, and a mixture of Gaussians to draw from",
+    "Vincent et al. 2008, Denoising autoencoders, doi:10.1145/1390156.1390294",
+    model="autoencoder", sampler="gaussian-mixture", likelihood="gaussian", noise=0.3)
+add("ae-contractive", "autoencoder with a penalty on the encoder's Jacobian, mixture of Gaussians to draw from",
+    "Rifai et al. 2011, Contractive auto-encoders, ICML",
+    model="autoencoder", sampler="gaussian-mixture", likelihood="gaussian", regularizer="contractive")
+add("ae-sparse", "autoencoder with an L1 norm of latents, mixture of Gaussians to draw from", "Ng 2011, Sparse autoencoder, CS294A notes",
+    model="autoencoder", sampler="gaussian-mixture", likelihood="gaussian", regularizer="sparse")

@@ -22,7 +22,7 @@ SELECTORS = [
     *(f"vae[likelihood={name}]" for name in LIKELIHOODS),
     *("vae[objective=iwae,samples=4]", "vae[network=conv]", "ae", "ae[network=conv]", "ae-gmm", "vae-categorical", "vae-linear"),
     *("conditional-vae", "m2", "vq-vae", "hvae", "rhvae[centroids=9]", "vae-two-layers[latents=3-2]", "vdvae[width=8]"),
-    *("gan", "gan[network=conv]", "fvbn", "made", "made-orders-8", "nade", "eonade", "pixelcnn", "gated-pixelcnn", "pixel-vae"),
+    *("gan", "gan[network=conv]", "bigan", "fvbn", "made", "made-orders-8", "nade", "eonade", "pixelcnn", "gated-pixelcnn", "pixel-vae"),
 ]
 
 
@@ -118,6 +118,7 @@ def looks(name: str) -> bool:
 
 SEES_OR_MAKES = {  # model -> its weights that see images, or make outputs of a value
     "riemannian-vae": {"encoder.0.weight", "decoder.2.weight", "metric.0.weight"},
+    "bigan": {"encoder.0.weight", "discriminator.features.0.weight", "generator.2.weight"},
     "hierarchical": {"encoder.0.weight", "decoder.2.weight"},
     "vdvae": {"encoder.1.first.weight", "decoder.1.weight"},
     "labelled-vae": {"encoder.0.weight", "classifier.0.weight", "decoder.2.weight"},

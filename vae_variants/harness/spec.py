@@ -32,7 +32,7 @@ ADDED_OPTIONS: dict[str, Any] = {
     "average": 0.0,
     "patience": 0,
 }
-ADDED_PARTS = {  # the same for parts of models, by the name of the model
+ADDED_PARTS: dict[str, dict[str, Any]] = {  # the same for parts of models, by the name of the model
     "vae": {"prior": "normal", "posterior": "diagonal", "regularizer": "none", "sampler": "prior"},
     "autoencoder": {"regularizer": "none", "sampler": "none", "noise": 0.0, "masked": 0.0},
     "gan": {"loss": "ns", "penalty_at": "auto", "spectral": False, "critic_steps": 1},

@@ -88,7 +88,7 @@ class IAFSampler(MAFSampler):
     Its samples take one pass where those of `maf` take one for each unit; its density, and so its fit, is slower by as much.
     """
 
-    def __init__(self, latent: int, *, flows: int = 2, width: int = 100, steps: int = 300) -> None:
+    def __init__(self, latent: int, *, flows: int = 2, width: int = 100, steps: int = 100) -> None:
         super().__init__(latent, flows=flows, width=width, steps=steps)
 
     def build(self) -> nn.Module:

@@ -94,6 +94,7 @@ class LabelledVAE(LatentModel, ScoredPosterior, Classifier):
 
     exact: ClassVar[bool] = False
     prior: ClassPrior
+    every: Tensor
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -80,7 +80,7 @@ class Upward(nn.Module):
         h, found = self.first(cells(x.movedim(-3, -1), self.patch).flatten(-3)), list[Tensor]()
         for i, stage in enumerate(self.stages):
             h = cells(h, 2).mean((-3, -2)) if i else h
-            for block in stage:  # type: ignore[union-attr]
+            for block in cast(nn.ModuleList, stage):
                 h = h + block(h)
             found.append(h)
         return found
@@ -144,7 +144,7 @@ class TopDownPrior(Prior):
         self.start = nn.Parameter(torch.randn(1, *grids[-1], width))
         places, scale = [place for place, n in enumerate(blocks) for _ in range(n)], 1 / math.sqrt(sum(blocks))
         self.blocks = nn.ModuleList(TopDown(width, channels, grids[place], place, activation, scale) for place in reversed(places))
-        self.sizes = tuple(block.units for block in reversed(self.blocks))  # type: ignore[misc]
+        self.sizes = tuple(cast(TopDown, block).units for block in reversed(self.blocks))
 
     def descend(self, rows: int, pick: Callable[[Passed], Tensor]) -> tuple[Tensor, list[Passed]]:
         """The last state (rows, h, w, width), and what each block was asked, if `pick` gives each z (rows, Z_l)."""

@@ -36,6 +36,7 @@ KINDS = {
     "residual": "quantized-vae[positions=1,quantizer=residual,codes=3,depth=2,width=2]",
     "fsq": "quantized-vae[positions=2,quantizer=fsq,grid=3-2]",
     "masked": "quantized-vae[positions=2,quantizer=lfq,bits=2,code_prior=masked,features=12,steps=150]",
+    "pixelcnn": "quantized-vae[positions=4,quantizer=lfq,bits=1,code_prior=pixelcnn,features=6,steps=100]",
 }
 
 

@@ -7,12 +7,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from vae_variants.models.code_grids import CodeGrid
 from vae_variants.models.fitting import fitted, held
 from vae_variants.models.masked import MaskedLinear, MaskedNetwork
 from vae_variants.models.quantizers import one_hot
 from vae_variants.registry import Registry
-
-CHUNK = 2**22  # one-hot numbers at once
 
 
 class CodePrior(nn.Module, ABC):
@@ -57,37 +56,29 @@ class UniformPrior(CodePrior):
         return torch.randint(self.codes, (n, self.symbols), device=like.device)
 
 
-@CODE_PRIORS.add(name="masked")
-class MaskedPrior(CodePrior):
-    """prod_i p(k_i | k_1 .. k_(i-1)) by a masked network of one-hot symbols, with two layers of `features` units (MADE).
+class FittedPrior(CodePrior):
+    """Base class of prod_i p(k_i | k_1 .. k_(i-1)) by a network.
 
     Adam maximises the likelihood of the codes of training images in so many `steps`; the weights that are best on a tenth of these images,
     which is held out, are kept. A sample takes one pass for each symbol.
     """
 
-    def __init__(self, symbols: int, codes: int, *, features: int = 64, steps: int = 500) -> None:
+    def __init__(self, symbols: int, codes: int, steps: int) -> None:
         super().__init__(symbols, codes)
-        self.features, self.steps = features, steps
+        self.steps = steps
         self.network = held(self.build())
 
-    def build(self) -> MaskedNetwork:
-        """A network whose logits are 0."""
-        network = MaskedNetwork(self.symbols, self.codes, (self.features, self.features), inputs=self.codes)
-        last = network.layers[-1]
-        assert isinstance(last, MaskedLinear)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-        return network
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """A network for which all values are alike probable."""
+
+    @abstractmethod
+    def log_p(self, network: nn.Module, indices: Tensor) -> Tensor:
+        """Symbols (..., S) -> log p of each value of each symbol given those before it, (..., S, C)."""
 
     def score(self, network: nn.Module, indices: Tensor) -> Tensor:
         """Symbols (..., S) -> log p of each given those before it, (..., S)."""
         return self.log_p(network, indices).gather(-1, indices.unsqueeze(-1)).squeeze(-1)
-
-    def log_p(self, network: nn.Module, indices: Tensor) -> Tensor:
-        """Symbols (..., S) -> log p of each value of each symbol given those before it, (..., S, C)."""
-        like = next(buffer for buffer in self.network.buffers() if buffer.is_floating_point())
-        hot = one_hot(indices, self.codes, like).flatten(-2)
-        return torch.stack(network(hot), -1).log_softmax(-1)
 
     def log_prob(self, indices: Tensor) -> Tensor:
         return self.score(self.network, indices).sum(-1)
@@ -106,3 +97,48 @@ class MaskedPrior(CodePrior):
             p = self.log_p(self.network, indices)[:, i].exp()
             indices[:, i] = torch.multinomial(p, 1).squeeze(-1)
         return indices
+
+
+@CODE_PRIORS.add(name="masked")
+class MaskedPrior(FittedPrior):
+    """prod_i p(k_i | k_1 .. k_(i-1)) by a masked network of one-hot symbols, with two layers of `features` units (MADE)."""
+
+    def __init__(self, symbols: int, codes: int, *, features: int = 64, steps: int = 500) -> None:
+        self.features = features
+        super().__init__(symbols, codes, steps)
+
+    def build(self) -> MaskedNetwork:
+        network = MaskedNetwork(self.symbols, self.codes, (self.features, self.features), inputs=self.codes)
+        last = network.layers[-1]
+        assert isinstance(last, MaskedLinear)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        return network
+
+    def log_p(self, network: nn.Module, indices: Tensor) -> Tensor:
+        like = next(buffer for buffer in self.network.buffers() if buffer.is_floating_point())
+        hot = one_hot(indices, self.codes, like).flatten(-2)
+        return torch.stack(network(hot), -1).log_softmax(-1)
+
+
+@CODE_PRIORS.add(name="pixelcnn")
+class PixelCNNPrior(FittedPrior):
+    """prod_i p(k_i | k_1 .. k_(i-1)) by a gated PixelCNN of `layers` layers with `features` channels (van den Oord et al. 2016b).
+
+    The symbols stand in raster order in a grid that is as nearly square as their number allows, as those of the network `conv-grid` do.
+    """
+
+    def __init__(self, symbols: int, codes: int, *, features: int = 16, layers: int = 2, kernel: int = 3, steps: int = 500) -> None:
+        self.features, self.layers, self.kernel = features, layers, kernel
+        self.rows = max(n for n in range(1, math.isqrt(symbols) + 1) if symbols % n == 0)
+        super().__init__(symbols, codes, steps)
+
+    def build(self) -> CodeGrid:
+        sizes = {"features": self.features, "layers": self.layers, "kernel": self.kernel}
+        network = CodeGrid(self.codes, self.rows, self.symbols // self.rows, **sizes)
+        nn.init.zeros_(network.network.last.weight)
+        return network
+
+    def log_p(self, network: nn.Module, indices: Tensor) -> Tensor:
+        grids = indices.reshape(-1, self.rows, self.symbols // self.rows)
+        return network(grids).log_softmax(-1).reshape(*indices.shape, self.codes)

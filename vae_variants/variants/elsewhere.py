@@ -38,7 +38,7 @@ PYTHAE_SAMPLERS = {
     "RHVAESampler": "rhvae",
     "MAFSampler": "ae-maf",
     "IAFSampler": "ae-iaf",
-    "PixelCNNSampler": "vq-vae-masked",
+    "PixelCNNSampler": "vq-vae-pixelcnn",
 }
 LITERATURE = {  # a method -> variants, or why there is none after a dash
     "VAE": "vae-bernoulli",
@@ -76,7 +76,7 @@ LITERATURE = {  # a method -> variants, or why there is none after a dash
     "JointVAE": "- two capacities for two kinds of latents; vae-capacity and vae-gumbel have one kind each",
     "VQ-VAE, EMA codebook, residual VQ, HRQ-VAE": "vq-vae, vq-vae-ema, rvq-vae, hrq-vae",
     "FSQ, LFQ": "fsq-vae, lfq-vae",
-    "autoregressive prior over codes": "vq-vae-masked",
+    "autoregressive prior over codes": "vq-vae-masked, vq-vae-pixelcnn",
     "ladder VAE, two stochastic layers": "ladder-vae, vae-two-layers, iwae-two-layers-8",
     "NVAE, VDVAE": "vdvae",
     "PixelVAE": "pixel-vae",

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from vae_variants.models.code_prior import CodeGrid
+from vae_variants.models.code_grids import CodeGrid
 from vae_variants.models.fitted_samplers import held
 
 ALL = torch.tensor(list(itertools.product(range(3), repeat=4))).reshape(-1, 2, 2)

@@ -97,10 +97,9 @@ class AdversarialBayes(Term):
 
     def reference(self, d: Draws) -> Diagonal:
         """r(z | x) of adaptive contrast. Raises `UserError` if q has no scale."""
-        scale = getattr(d.q, "scale", None)
-        if d.q is None or scale is None:
+        if not isinstance(d.q, Implicit | Diagonal):
             raise UserError("adaptive contrast needs mean and scale of q(z | x); use posterior=implicit or diagonal, or contrast=false")
-        return Diagonal(d.q.mean, scale.log())
+        return Diagonal(d.q.mean, d.q.scale.log())
 
     def forward(self, d: Draws) -> Tensor:
         if not self.contrast:

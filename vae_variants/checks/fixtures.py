@@ -17,7 +17,20 @@ from vae_variants.models.likelihoods import Support
 from vae_variants.training.population import Population
 from vae_variants.variants import Configuration, build, configure
 
-SMALL = {"hidden": [7], "latent": 3, "latents": [2, 2], "blocks": [1, 1], "channels": 2, "batch": 10, "epochs": 2}
+SMALL = {
+    "hidden": [7],
+    "latent": 3,
+    "latents": [2, 2],
+    "blocks": [1, 1],
+    "channels": 2,
+    "features": 4,
+    "layers": 2,
+    "centroids": 5,
+    "iterations": 2,
+    "transitions": 2,
+    "batch": 10,
+    "epochs": 2,
+}
 
 
 def size(shape: tuple[int, ...]) -> str:

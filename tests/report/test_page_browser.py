@@ -119,7 +119,7 @@ def test_a_view_is_in_its_address(opened, address):
     tab.locator("#overview thead th[data-column=elbo] button").click()
     tab.get_by_label("Filter").fill("vae")
     tab.locator(".columns summary").click()
-    tab.get_by_label("parameters").uncheck()
+    tab.get_by_label("blur in pixels").uncheck()
     tab.get_by_role("button", name="Select vae-0", exact=True).click()
     tab.get_by_role("button", name="Dark colours").click()
     fragment = tab.evaluate("location.hash")
@@ -127,7 +127,7 @@ def test_a_view_is_in_its_address(opened, address):
     again = opened(fragment)
     assert rows(again, "#overview") == seen
     assert again.locator("#overview th[aria-sort=descending]").get_attribute("data-column") == "elbo"
-    assert not again.locator("#overview th[data-column=parameters]").is_visible()
+    assert not again.locator("#overview th[data-column=blur_sigma]").is_visible()
     assert again.evaluate("document.documentElement.dataset.theme") == "dark"
     assert again.locator(".pick[aria-pressed=true]").get_attribute("value") == "vae-0"
     assert again.locator("#overview tr.on").count() == 1

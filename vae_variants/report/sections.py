@@ -139,7 +139,7 @@ LIKELIHOOD = {  # metric -> column
 }
 OVERVIEW = (  # metrics of the summary
     *("log_likelihood", "elbo", "reconstruction_mse", "fd-{data}cnn", "blur_sigma", "probe_accuracy"),
-    *("train_images_per_second", "parameters"),
+    "train_images_per_second",
 )
 FIGURES_ARE = (
     "Values are means over n seeds ± the half-width of a 95 % interval (Student's t under 10 seeds, BCa bootstrap from 10), without ± if "

@@ -14,9 +14,10 @@ from vae_variants.datasets import split
 from vae_variants.evaluation import FIDELITIES, METRICS, Evaluation, Fidelity, Skip, evaluate
 from vae_variants.evaluation.latent import log_aggregate
 from vae_variants.evaluation.likelihood import bits_per_dim, elbo, log_likelihood
+from vae_variants.evaluation.metrics import TOLD
 from vae_variants.evaluation.probe import probe_accuracy
 from vae_variants.evaluation.reconstruction import reconstruction_mse
-from vae_variants.models.base import Encoder, LatentVariable
+from vae_variants.models.base import Classifier, Encoder, LatentVariable
 from vae_variants.models.references import PCA, Pixels
 from vae_variants.training.population import Population
 from vae_variants.variants import VARIANTS, build, configure
@@ -231,7 +232,8 @@ def test_every_variant_has_finite_values_for_what_it_is_capable_of_and_no_others
     cost = {"train_seconds": 1.0, "train_images_per_second": 1.0, "train_product_share": 1.0, "peak_memory_bytes": 1.0}
     e = Evaluation(model, small, 0, replace(SMOKE, bound_samples=30, image_samples=25, timing_seconds=1e-3), cost=cost)
     rows = {v.metric: v for v in evaluate(e)}
-    assert all(v.status == "ok" and math.isfinite(v.value) for v in rows.values()), [v for v in rows.values() if v.status != "ok"]
+    lost = [v for v in rows.values() if not (v.status == "ok" and math.isfinite(v.value))]
+    assert [v for v in lost if not (isinstance(model, Classifier) and v.reason == TOLD)] == []
     assert ("elbo" in rows) == isinstance(model, LatentVariable)
     assert ("probe_accuracy" in rows) == isinstance(model, Encoder)
     assert set(rows) == {m.published_for("digits") for m in METRICS.values() if m.asked_of(e)}

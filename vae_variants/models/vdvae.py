@@ -160,7 +160,7 @@ class TopDownPrior(Prior):
     def given(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """z (N, Z) -> the last state, and log p(z) (N,)."""
         parts = z.split(self.sizes, -1)[::-1]
-        h, found = self.descend(len(z), lambda passed: parts[passed.number])
+        h, found = self.descend(z.shape[0], lambda passed: parts[passed.number])
         return h, torch.stack([passed.p.log_prob(part) for passed, part in zip(found, parts, strict=True)]).sum(0)
 
     def sample(self, n: int, q: Q) -> Tensor:
@@ -198,7 +198,7 @@ class TopDownPosterior(Conditional):
 
     def walk(self, k: int, pick: Callable[[Diagonal], Tensor]) -> Inferred:
         """Rows k B, if `pick` gives each z from its Gaussian."""
-        b, gaussians, drawn = len(self.features[0]), list[Diagonal](), list[Tensor]()
+        b, gaussians, drawn = self.features[0].shape[0], list[Diagonal](), list[Tensor]()
         features = [each.expand(k, *each.shape).flatten(0, 1) for each in self.features]
 
         def given(passed: Passed) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vae_variants.models.masked import MaskedNetwork
 from vae_variants.models.posteriors import POSTERIORS, Conditional, Diagonal, Drawn, Posterior, places, triangular
 
-LEAST = 0.01  # factor by which a step shrinks any direction: near 0, one gradient of log det could destroy a network
+LEAST = 0.01  # factor by which a step shrinks a direction at most: the gradient of log det is not bounded near 0
 
 
 class Moved(NamedTuple):

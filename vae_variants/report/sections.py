@@ -122,8 +122,8 @@ SECTIONS = (
 )
 PUBLISHED_TITLE = "Published figures"
 PUBLISHED_TEXT = (
-    "log p(x) of test images as others published it, for variants that are the same model on the same data; nats. What is unlike here "
-    "explains most of a difference: above all, that training is far longer there."
+    "log p(x) of test images as others published it, for variants of the same kind on the same data; nats. No figure was measured as here: "
+    "the column says what is unlike."
 )
 SHARP = ("sharpness", "sharpness_ratio", "blur_sigma", "reblur", "high_frequency_ratio")  # noise or binarising can improve them
 LIKELIHOOD = {  # metric -> column

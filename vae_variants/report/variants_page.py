@@ -12,7 +12,7 @@ from vae_variants.variants.published import PUBLISHED
 
 OWN = "your own"  # family of a variant that says none
 ELSEWHERE = (
-    ("Models of Pythae", "Each model of Pythae 0.1.2.", "Pythae", PYTHAE_MODELS),
+    ("Models of Pythae", "Each model of Pythae 0.1.2, and HRQVAE, which its repository alone has.", "Pythae", PYTHAE_MODELS),
     ("Samplers of Pythae", "Each sampler of Pythae 0.1.2, and a variant that draws by it.", "Pythae", PYTHAE_SAMPLERS),
     ("Methods of the literature", "Methods, and the variants that follow them, or why there is none.", "method", LITERATURE),
 )

@@ -44,6 +44,10 @@ PUBLISHED: dict[tuple[str, str], Published] = {  # (variant, data set)
     ("pixelcnn", "mnist"): Published(
         -81.30, f"more and wider layers, {STATIC}", "van den Oord et al. 2016, arXiv:1601.06759, as others quote it"
     ),
-    ("vae-planar", "mnist"): Published(-85.1, "80 flows in place of 8", "Rezende & Mohamed 2015, arXiv:1505.05770"),
-    ("vae-spherical", "mnist"): Published(-93.16, "von Mises-Fisher posterior", "Davidson et al. 2018, arXiv:1804.00891"),
+    ("vae-planar", "mnist"): Published(
+        -85.1, "80 flows in place of 8, other networks and schedule", "Rezende & Mohamed 2015, arXiv:1505.05770"
+    ),
+    ("vae-spherical", "mnist"): Published(
+        -93.16, "von Mises-Fisher posterior, other networks and schedule", "Davidson et al. 2018, arXiv:1804.00891"
+    ),
 }

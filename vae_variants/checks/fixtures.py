@@ -23,7 +23,7 @@ SMALL = {
     "latents": [2, 2],
     "blocks": [1, 1],
     "channels": 2,
-    "features": 4,
+    "features": 8,
     "layers": 2,
     "centroids": 5,
     "iterations": 2,

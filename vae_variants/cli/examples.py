@@ -19,7 +19,11 @@ EXAMPLES = {
         "vae-variants bench mnist --seeds 2 --fidelity quick --dry-run",
         "vae-variants bench digits --jobs auto --timeout 10m --dry-run",
     ),
-    "report": ("vae-variants report digits", "vae-variants report digits --reports elsewhere"),
+    "report": (
+        "vae-variants report digits",
+        "vae-variants report digits --reports elsewhere",
+        "vae-variants report digits --records reports/digits",
+    ),
     "study": ("vae-variants study sampling-speed --fidelity smoke --seeds 2",),
     "status": ("vae-variants status digits", "vae-variants status mnist --fidelity quick", "vae-variants status --planned --json"),
     "compare": (

@@ -60,6 +60,8 @@ Device = Annotated[str, how("Device: auto (a GPU if there is one), cpu, cuda, cu
 Jobs = Annotated[str, how(JOBS, metavar="N", choices=("auto",))]
 Plugin = Annotated[list[Path] | None, option("Python file that registers components; may be repeated", metavar="FILE.py")]
 Runs = Annotated[Path, option("Folder of records", metavar="FOLDER")]
+ARCHIVE = "Report's folder with an archive, instead of a folder of runs, e.g. reports/digits"
+Records = Annotated[Path | None, option(ARCHIVE, metavar="FOLDER")]
 Reports = Annotated[Path, option("Folder of reports", metavar="FOLDER")]
 Baseline = Annotated[Path | None, option("Earlier report or folder of records: the report shows what changed since", metavar="PATH")]
 DryRun = Annotated[bool, flag("Show what would run and which data is missing; run nothing", "--dry-run")]
@@ -170,6 +172,12 @@ def expanded(value: Any) -> Any:
     if isinstance(value, list):
         return [expanded(each) for each in value]
     return user_path(value) if isinstance(value, Path) else value
+
+
+def alone(records: Path | None, runs: Path, other: bool = False) -> None:
+    """Raises `UserError` if an archive is named together with another source of records."""
+    if records is not None and (other or runs != Path("runs")):
+        raise UserError("--records excludes --runs and --planned: records are read from one place")
 
 
 def seconds(text: str | None) -> float | None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from vae_variants.report import Change
 
+SHOWN = 8  # labels in a line
+
 
 def make_report(
     suite: str,
@@ -65,7 +67,65 @@ def make_report(
         changes=[] if held is None else against(held, [(label, record) for label, _, record in found]),
     )
     write_index(reports)
-    print(f"wrote {reports / name}; open {reports / name / 'report.html'}")
+    announce(reports / name)
+
+
+def remake_report(
+    suite: str,
+    records: Path,
+    reports: Path,
+    options: dict[str, Any],
+    baseline: Path | None = None,
+    plugins: Sequence[Path] = (),
+    mark_stale: bool = False,
+) -> None:
+    """Write the report of a suite again, from the archive in its folder `records`: the same bytes as before.
+
+    With a `baseline` the page shows differences from that instead of the former ones. With `mark_stale` the report marks the runs that
+    today's code makes stale, instead of those that were stale when it was written.
+
+    Raises:
+        UserError: without an archive, for a damaged one, for that of another report, or for a wrong baseline.
+    """
+    from vae_variants.analysis.entries import entries_of
+    from vae_variants.harness.archive import read_archive
+    from vae_variants.report import write_index, write_report
+    from vae_variants.report.context import context_of
+    from vae_variants.report.drawing import shown_of
+
+    held = None if baseline is None else side(baseline)
+    archive = read_archive(records)
+    was, (_, name) = context_of(records, archive.report), called(suite, options, plugins)
+    if name != was.suite:
+        raise UserError(f"{str(records)!r} has the records of report {was.suite!r}, not of {name!r}; it was made by: {was.command}")
+    today = [label for label, record, _ in archive.runs if not record.current]
+    stale = today if mark_stale else list(was.stale)
+    write_report(
+        name,
+        archive.runs,
+        reports / name,
+        command=was.command,
+        missing=was.missing,
+        stale=stale,
+        claims=was.claims,
+        changes=was.changes if held is None else against(held, [(label, record) for label, record, _ in archive.runs]),
+        archive=archive,
+    )
+    write_index(reports)
+    announce(reports / name)
+    of = f"of {len(archive.runs)} runs"
+    if unmarked := [label for label in today if label not in stale]:
+        print(f"{len(unmarked)} {of} have become stale: {few(unmarked)}; --mark-stale marks them in the report", file=sys.stderr)
+    if lost := archive.lacks_pictures({entry.record.key for entry in shown_of(entries_of(archive.runs))}):
+        print(f"no pictures of {len(lost)} {of} that figures should show: {few(lost)}; --runs has them", file=sys.stderr)
+
+
+def few(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:SHOWN]) + (", ..." if len(labels) > SHOWN else "")
+
+
+def announce(folder: Path) -> None:
+    print(f"wrote {folder}; open {folder / 'report.html'}")
 
 
 def chosen_contents(store: Store, plan: Sequence[RunSpec], known: Mapping[str, list[tuple[Path, Record]]]) -> dict[str, str]:

@@ -9,12 +9,13 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from vae_variants.cli.options import Json, Plugin, Runs, SuiteChoice, flag, guarded
+from vae_variants.cli.options import Json, Plugin, Records, Runs, SuiteChoice, alone, flag, guarded
 from vae_variants.plugins import load_plugins
 
 if TYPE_CHECKING:
     from vae_variants.cli.launch import Launch
     from vae_variants.harness import Record, RunSpec, Store
+    from vae_variants.harness.archive import Archive
     from vae_variants.harness.protocols import Retry
 
 
@@ -29,6 +30,7 @@ def status(
     as_json: Json = False,
     plugin: Plugin = None,
     runs: Runs = Path("runs"),
+    records: Records = None,
 ) -> None:
     """Show which runs are finished, failed, interrupted or missing.
 
@@ -37,15 +39,17 @@ def status(
     (null if the run is missing).
     """
     from vae_variants.harness import Store, unique
+    from vae_variants.harness.archive import read_archive
 
     load_plugins(plugin or ())
+    alone(records, runs, planned)
     store = Store(runs)
-    rows = planned_rows(store) if planned else suite_rows(unique(choice.plan()), store)
+    rows = planned_rows(store) if planned else suite_rows(unique(choice.plan()), store if records is None else read_archive(records))
     if as_json:
         print(json.dumps({"runs": rows}, indent=1))
         return
     show(rows, "key" if planned else "epochs")
-    if not planned and not any(row["key"] for row in rows):
+    if not planned and records is None and not any(row["key"] for row in rows):
         given = {**choice.changes, "runs": None if runs == Path("runs") else runs}
         options = [part for key, value in given.items() if value is not None for part in (f"--{key}", str(value))]
         options += [part for path in plugin or () for part in ("--plugin", str(path))]
@@ -53,7 +57,7 @@ def status(
         print(f"no run of this suite has finished in {str(runs)!r}; make them with: {command}")
 
 
-def suite_rows(specs: Sequence[RunSpec], store: Store) -> list[dict[str, Any]]:
+def suite_rows(specs: Sequence[RunSpec], store: Store | Archive) -> list[dict[str, Any]]:
     """What is finished of each run: see `status` for the parts. Of several records, those of today's data come first."""
     from vae_variants.harness.store import newest_of
 

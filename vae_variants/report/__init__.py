@@ -11,13 +11,18 @@ from markupsafe import Markup
 from torch import Tensor
 
 from vae_variants.analysis.entries import entries_of
+from vae_variants.analysis.formatting import NOTHING
 from vae_variants.analysis.tables import results, summary, write_csv
+from vae_variants.harness.archive import HEADER, Archive, packed, read_header
 from vae_variants.harness.files import replace_file
 from vae_variants.harness.folders import rewritten
 from vae_variants.harness.record import Record
 from vae_variants.registry import UserError
 from vae_variants.report.content import content
+from vae_variants.report.context import Context, context_of
+from vae_variants.report.drawing import shown_of
 from vae_variants.report.figures import drawings, plots, write_figures
+from vae_variants.report.grids import kept
 from vae_variants.report.html import LARGEST, Change, Claim, page, unicode
 from vae_variants.report.markdown import escaped, table
 from vae_variants.report.readme import readme
@@ -35,8 +40,9 @@ def write_report(
     stale: Sequence[str] = (),
     claims: Sequence[Claim] = (),
     changes: Sequence[Change] = (),
+    archive: Archive | None = None,
 ) -> None:
-    """Write results.csv, summary.csv, README.md, figures/ and report.html: all of them, or none.
+    """Write results.csv, summary.csv, README.md, figures/, report.html and the archive: all of them, or none.
 
     Args:
         suite: the report's name.
@@ -47,29 +53,34 @@ def write_report(
         stale: labels whose run other code made.
         claims: studies' verdicts on the same data, for the page.
         changes: differences from a baseline, for the page.
+        archive: where the runs are from, if from an archive: its compressed files are copied.
 
     Raises:
         UserError: if a file cannot be written.
     """
     entries = entries_of(runs)
+    shown = shown_of(entries)
+    context = Context(suite, command, tuple(missing), tuple(stale), tuple(claims), tuple(changes)).as_json()
     try:
         with rewritten(folder) as place, warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"Glyph \d+ ")  # a name in letters that the font lacks shows as boxes in PNG
             write_csv(results(entries), place / "results.csv")
             write_csv(summary(entries), place / "summary.csv")
-            drawn = drawings(entries)
+            drawn = drawings(entries, shown)
             figures = write_figures(drawn, place / "figures")
             found = content(suite, entries, command, missing, stale)
             write_text(place / "README.md", readme(found, figures))
             files = [place / "summary.csv", place / "results.csv"]
             attached = {path.name: path.read_text(encoding="utf-8") for path in files if path.stat().st_size < LARGEST}
             write_text(place / "report.html", page(found, plots(drawn), claims, changes, attached))
+            for name, data in (archive.with_report(context) if archive else packed(context, runs, kept(shown))).items():
+                (place / name).write_bytes(data)
     except OSError as error:
         raise UserError(f"cannot write the report {str(folder)!r}: {error.strerror or error}") from error
 
 
 def write_index(reports: Path) -> None:
-    """Write reports/README.md: a line for each report beside it, with the commands from that report.
+    """Write reports/README.md: a line for each report beside it, with the commands from that report and the runs of its archive.
 
     Raises:
         UserError: the file cannot be written.
@@ -79,8 +90,20 @@ def write_index(reports: Path) -> None:
         name, text = path.parent.name, path.read_text(encoding="utf-8", errors="replace")
         made = re.search(r"^Made by (.+)\.$", text, re.MULTILINE)
         said = unescape(re.sub(r"\\(\W)", r"\1", made[1])) if made else ""  # as it was before it was escaped
-        rows.append([Markup(f"[{escaped(name)}]({quote(name)}/README.md)"), said])
-    replace_file(reports / "README.md", f"# Reports\n\n{table(['report', 'made by'], rows, right=False)}".encode())
+        rows.append([Markup(f"[{escaped(name)}]({quote(name)}/README.md)"), said, archived(path.parent)])
+    replace_file(reports / "README.md", f"# Reports\n\n{table(['report', 'made by', 'records'], rows, right=False)}".encode())
+
+
+def archived(folder: Path) -> str:
+    """How many runs a report's archive keeps, and how many of them the report marks as stale."""
+    if not (folder / HEADER).is_file():
+        return NOTHING
+    try:
+        found = read_header(folder)
+        stale = context_of(folder, found["report"]).stale
+    except UserError:
+        return "damaged"
+    return f"{len(found['runs'])} runs" + (f", {len(stale)} stale" if stale else "")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -108,9 +108,9 @@ def caption(name: str, entries: Sequence[Entry], shown: int) -> str:
     return CAPTIONS[FIGURES[name].caption or name].replace("{best}", BEST if judges(entries) else "") + few
 
 
-def drawings(entries: Sequence[Entry]) -> list[Drawing]:
-    """The figures for which there is something to show."""
-    shown, found = shown_of(entries), list[Drawing]()
+def drawings(entries: Sequence[Entry], shown: Sequence[Entry] | None = None) -> list[Drawing]:
+    """The figures for which there is something to show; `shown` is `shown_of(entries)`, if the caller has it."""
+    shown, found = shown_of(entries) if shown is None else shown, list[Drawing]()
     for name, spec in FIGURES.items():
         figure = spec.draw(entries if spec.of_all else shown) if shown else None
         if figure is not None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from vae_variants.analysis.entries import COLOURS, Entry, distinct
 from vae_variants.harness.pictures import GRID, STEPS
@@ -49,10 +50,32 @@ def largest(group: Sequence[Entry]) -> int:
     return max((math.prod(shape_of(e)) for e in group), default=1)
 
 
+def having(shown: Sequence[Entry], name: str) -> list[Entry]:
+    return [e for e in distinct(shown) if name in e.pictures]
+
+
+def counts(shown: Sequence[Entry]) -> dict[str, int]:
+    """Name of pictures -> how many of them figures show of each variant. Pictures that it lacks are shown whole."""
+
+    def most(name: str, choices: Sequence[int], size: int = 1, more: int = 0) -> int:
+        group = having(shown, name)
+        return affordable(choices, size * largest(group), len(group) + more)
+
+    pairs, steps = most("reconstructions", PAIRS, more=1), len(STEPS)
+    images = {"samples": most("samples", [n * n for n in SIDES]), "traversal": steps * most("traversal", UNITS, steps)}
+    return images | {"originals": pairs, "reconstructions": pairs, "latent": SHOWN, "latent_labels": SHOWN}
+
+
+def kept(shown: Sequence[Entry]) -> dict[str, dict[str, Tensor]]:
+    """Key of a run -> all that figures show of its pictures: figures drawn from that alone are the same."""
+    most = counts(shown)
+    return {e.record.key: {name: t[: most.get(name)] for name, t in e.pictures.items()} for e in distinct(shown)}
+
+
 def samples(shown: Sequence[Entry]) -> Figure | None:
     """Of the same noise where variants have as many latent units; what was not trained is real, and comes first."""
-    group = sorted((e for e in distinct(shown) if "samples" in e.pictures), key=lambda e: bool(e.record.curves))
-    side = math.isqrt(affordable([n * n for n in SIDES], largest(group), len(group)))
+    group = sorted(having(shown, "samples"), key=lambda e: bool(e.record.curves))
+    side = math.isqrt(counts(shown)["samples"])
     pictures = [grid(e.pictures["samples"][: side * side], shape_of(e), side) for e in group]
     notes = ["" if e.interval("sharpness") else " (noisy)" for e in group]  # sharpness is of noise-free images, where there are such
     return compose([tile(e, p, "samples of {}" + note, note=note) for e, p, note in zip(group, pictures, notes, strict=True)], 5)
@@ -60,19 +83,17 @@ def samples(shown: Sequence[Entry]) -> Figure | None:
 
 def traversals(shown: Sequence[Entry]) -> Figure | None:
     """The same test image, moved along the latent units of every variant that has any."""
-    group = [e for e in distinct(shown) if "traversal" in e.pictures]
-    units = affordable(UNITS, len(STEPS) * largest(group), len(group))
+    group, n = having(shown, "traversal"), counts(shown)["traversal"]
     words = "latent units of {}, a row for each, from −3 to 3 standard deviations"
-    pictures = [grid(e.pictures["traversal"][: units * len(STEPS)], shape_of(e), len(STEPS)) for e in group]
+    pictures = [grid(e.pictures["traversal"][:n], shape_of(e), len(STEPS)) for e in group]
     return compose([tile(e, p, words, 140) for e, p in zip(group, pictures, strict=True)], 4)
 
 
 def reconstructions(shown: Sequence[Entry]) -> Figure | None:
     """The same test images, a row for each variant."""
-    group = [e for e in distinct(shown) if "reconstructions" in e.pictures]
+    group, n = having(shown, "reconstructions"), counts(shown)["reconstructions"]
     if not group:
         return None
-    n = affordable(PAIRS, largest(group), len(group) + 1)
     pictures = [("", grid(group[0].pictures["originals"][:n], shape_of(group[0]), n))]
     pictures += [(e.label, grid(e.pictures["reconstructions"][:n], shape_of(e), n)) for e in group]
     rows = [ROWS * p.shape[0] / p.shape[1] + 3 for _, p in pictures]
@@ -112,7 +133,7 @@ def points(ax: Axes, entry: Entry) -> None:
 
 
 def planes(shown: Sequence[Entry]) -> list[Entry]:
-    return [e for e in distinct(shown) if "latent" in e.pictures and len(e.pictures["latent"])]
+    return [e for e in having(shown, "latent") if len(e.pictures["latent"])]
 
 
 def cap(c: int) -> dict[str, Any]:

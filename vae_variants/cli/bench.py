@@ -36,10 +36,11 @@ def bench(
     from vae_variants.harness import Store
 
     load_plugins(execution.plugin or ())
-    plan, launch = choice.plan(), execution.launch()
+    launch = execution.launch()
     if dry_run:
-        show_plan(launch.check(plan), Store(execution.runs), launch)
+        show_plan(launch.check(choice.plan_from(execution.runs)), Store(execution.runs), launch)
         return
+    plan = choice.plan(launch.choose)
     records = launch.execute(plan)
     if not Verbosity.quiet:
         show_best(records)

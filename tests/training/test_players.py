@@ -192,7 +192,7 @@ def test_the_best_weights_are_kept_to_the_end_of_training_where_there_is_a_valid
         assert torch.equal(tensor[better], states[1][name][better]) and torch.equal(tensor[~better], first[name][~better])
     gan = training("gan[keep=best,epochs=1]", images)
     gan.run_epoch()
-    assert gan.best is None and gan.over
+    assert gan.best is None
 
 
 def test_a_loss_of_many_samples_is_validated_by_as_many(images: Dataset) -> None:

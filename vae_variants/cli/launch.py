@@ -111,7 +111,8 @@ class Launch:
         """Makes the runs by which options are chosen, which may fail."""
         if not Verbosity.quiet:
             seeds = ", ".join(map(str, trials[0].seeds))
-            print(f"tuning: {len(trials)} trials of options, on validation images, seeds {seeds}", file=sys.stderr, flush=True)
+            count = f"{len(trials)} trial{'s' * (len(trials) > 1)}"
+            print(f"tuning: {count} of options, on validation images, seeds {seeds}", file=sys.stderr, flush=True)
         return self.make(trials)
 
     def remarks(self, records: Sequence[Record]) -> list[str]:

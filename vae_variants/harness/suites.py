@@ -113,6 +113,11 @@ class Suite:
     tuning: Tuning | None = None
     source: Source | None = field(default=None, init=False)
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What replaces the defaults of all its variants."""
+        return self.defaults | self.schedule.options
+
     def plan(
         self,
         *,
@@ -137,7 +142,7 @@ class Suite:
         fidelity = fidelity or self.fidelity
         changed = {key: value for key, value in {"epochs": epochs, "precision": precision}.items() if value is not None}
         for block in self.runs:
-            defaults = capped(self.defaults | self.schedule.options | block.defaults, fidelity)
+            defaults = capped(self.options | block.defaults, fidelity)
             configurations = [c for selector in block.variants for c in configure(selector, defaults)]
             count = parse_seeds(seeds or block.seeds or self.seeds)
             found += [RunSpec(c.with_defaults(**changed), dataset or self.dataset, count, fidelity) for c in configurations]

@@ -92,7 +92,7 @@ def search(spec: RunSpec, tuning: Tuning) -> Generator[list[RunSpec], Sequence[R
         grid["lr"].append(beyond)
         last = ranked([*last, *(yield from judged([last[0]["values"] | {"lr": beyond}], 1.0))], records)
     chosen = {} if last[0]["score"] is None else last[0]["values"]
-    row = next((record.rows[0] for record in records if record.rows), {"metric": "none", "better": "none"})
+    row: dict[str, Any] = next((record.rows[0] for record in records if record.rows), {"metric": "none", "better": "none"})
     return {
         "problem": tuning.problem(spec),
         "metric": row["metric"],

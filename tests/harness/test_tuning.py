@@ -159,7 +159,7 @@ def test_trials_are_scored_on_validation_images_whatever_the_test_images_are():
     assert prepared("digits", VALIDATION.name).digest == load_dataset("digits").without_test().digest
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if MODELS[name].players])
+@pytest.mark.parametrize("name", [*(name for name in MODELS if MODELS[name].players), "ae-gmm"])
 def test_every_model_that_trains_has_a_score_to_be_chosen_by(name, monkeypatch):
     """Not its training: which metric is asked."""
     monkeypatch.setattr("vae_variants.evaluation.criterion.value_of", lambda m, e: SimpleNamespace(status="ok", metric=m))

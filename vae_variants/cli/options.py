@@ -101,12 +101,14 @@ class SuiteChoice(Group):
 
         return load_suite(self.suite).plan(**self.changes | {"tune": self.tune}, execute=execute)
 
-    def plan_from(self, runs: Path) -> list[RunSpec]:
-        """The runs, whose options are chosen by the trials that are in a folder of records."""
+    def plan_from(self, runs: Path, missing: list[RunSpec] | None = None) -> list[RunSpec]:
+        """The runs, whose options are chosen by the trials that are in a folder of records. `missing` is given those that are not."""
         from vae_variants.harness import Store
 
         def found(trials: Sequence[RunSpec]) -> list[Record | None]:
             records = Store(runs).newest(trial.identity for trial in trials)
+            if missing is not None:
+                missing.extend(trial for trial in trials if trial.identity not in records)
             return [records[trial.identity][1] if trial.identity in records else None for trial in trials]
 
         return self.plan(found)

@@ -38,7 +38,7 @@ def bench(
     load_plugins(execution.plugin or ())
     launch = execution.launch()
     if dry_run:
-        trials = list[RunSpec]()
+        trials: list[RunSpec] = []
         show_plan(launch.check(choice.plan_from(execution.runs, trials)), Store(execution.runs), launch)
         if trials:
             print(f"tuning: at least {len(trials)} short trials come first, to choose options on validation images; without: --tune none")

@@ -224,7 +224,7 @@ def test_what_a_newer_version_wrote_is_told_from_damage(small, tmp_path):
     assert "update vae-variants" in refused(put(files, tmp_path / "b"))
 
 
-@pytest.mark.parametrize("schema", [1, 2, 3, 4])
+@pytest.mark.parametrize("schema", [1, 2, 3, 4, 5])
 def test_records_of_an_earlier_schema_are_read_and_kept_as_they_are(schema, tmp_path):
     text = (DATA / f"record-{schema}.json").read_text(encoding="utf-8")
     record = Record.from_json(text)
@@ -292,6 +292,5 @@ def test_status_shows_the_runs_of_an_archive(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "drawings", lambda *_: [])
     write_report("digits", [(spec.label, made_up(spec), dict)], tmp_path / "digits", command="vae-variants bench digits")
     result = CliRunner().invoke(app, ["status", "digits", "--records", str(tmp_path / "digits"), "--json"])
-    first, *others = json.loads(result.stdout)["runs"]
+    (first,) = json.loads(result.stdout)["runs"]
     assert (first["variant"], first["state"], first["folder"]) == (spec.label, "ok, stale", str(tmp_path / "digits"))
-    assert others and {row["state"] for row in others} == {"missing"}

@@ -35,4 +35,4 @@ def report(
         return
     if mark_stale:
         raise UserError("--mark-stale needs --records; a report from finished runs marks those that are stale")
-    make_report(choice.suite, choice.plan(), runs, reports, choice.changes, baseline, plugin or ())
+    make_report(choice.suite, choice.plan_from(runs), runs, reports, choice.changes, baseline, plugin or ())

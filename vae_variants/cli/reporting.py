@@ -17,7 +17,9 @@ from vae_variants.registry import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from vae_variants.harness.archive import Archive
     from vae_variants.report import Change
+    from vae_variants.report.context import Context
 
 SHOWN = 8  # labels in a line
 
@@ -88,22 +90,17 @@ def remake_report(
         UserError: without an archive, for a damaged one, for that of another report, or for a wrong baseline.
     """
     from vae_variants.analysis.entries import entries_of
-    from vae_variants.harness.archive import read_archive
     from vae_variants.report import write_index, write_report
-    from vae_variants.report.context import context_of
     from vae_variants.report.drawing import shown_of
 
     held = None if baseline is None else side(baseline)
-    archive = read_archive(records)
-    was, (_, name) = context_of(records, archive.report), called(suite, options, plugins)
-    if name != was.suite:
-        raise UserError(f"{str(records)!r} has the records of report {was.suite!r}, not of {name!r}; it was made by: {was.command}")
+    archive, was = open_archive(suite, records, options, plugins)
     today = [label for label, record, _ in archive.runs if not record.current]
     stale = today if mark_stale else list(was.stale)
     write_report(
-        name,
+        was.suite,
         archive.runs,
-        reports / name,
+        reports / was.suite,
         command=was.command,
         missing=was.missing,
         stale=stale,
@@ -112,12 +109,28 @@ def remake_report(
         archive=archive,
     )
     write_index(reports)
-    announce(reports / name)
+    announce(reports / was.suite)
     of = f"of {len(archive.runs)} runs"
     if unmarked := [label for label in today if label not in stale]:
         print(f"{len(unmarked)} {of} have become stale: {few(unmarked)}; --mark-stale marks them in the report", file=sys.stderr)
     if lost := archive.lacks_pictures({entry.record.key for entry in shown_of(entries_of(archive.runs))}):
         print(f"no pictures of {len(lost)} {of} that figures should show: {few(lost)}; --runs has them", file=sys.stderr)
+
+
+def open_archive(suite: str, folder: Path, options: dict[str, Any], plugins: Sequence[Path]) -> tuple[Archive, Context]:
+    """The archive in a report's folder, and what the report says beside its runs.
+
+    Raises:
+        UserError: without an archive, for a damaged one, or for that of another report than `suite` has with these `options`.
+    """
+    from vae_variants.harness.archive import read_archive
+    from vae_variants.report.context import context_of
+
+    archive = read_archive(folder)
+    was, (_, name) = context_of(folder, archive.report), called(suite, options, plugins)
+    if name != was.suite:
+        raise UserError(f"{str(folder)!r} has the records of report {was.suite!r}, not of {name!r}; it was made by: {was.command}")
+    return archive, was
 
 
 def few(labels: Sequence[str]) -> str:
@@ -154,7 +167,7 @@ def called(suite: str, changes: dict[str, Any], plugins: Sequence[Path]) -> tupl
     command = ["vae-variants", "bench", suite, *(part for k, v in pairs for part in (f"--{k}", str(v)))]
     data = given.get("dataset", "")
     kind, _, path = data.partition(":")
-    options = [given.get("fidelity", ""), *(f"{key}-{given[key]}" for key in ("seeds", "epochs", "precision") if key in given)]
+    options = [given.get("fidelity", ""), *(f"{key}-{given[key]}" for key in ("seeds", "epochs", "precision", "tune") if key in given)]
     shown = [Path(suite).stem, kind, Path(path.partition("?")[0]).stem, *options]
     own = suite.removesuffix(".toml")  # a suite in this folder, unless another has its name
     whole = [suite if own in suite_files() else own, data.removesuffix(".npz") if kind == "npz" else data, *options]

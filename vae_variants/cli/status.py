@@ -38,13 +38,16 @@ def status(
     variant, dataset, seeds, fidelity, epochs, state (as the table shows it), status (of each seed), stale, epochs_done, key and folder
     (null if the run is missing).
     """
+    from vae_variants.cli.reporting import open_archive
     from vae_variants.harness import Store, unique
-    from vae_variants.harness.archive import read_archive
 
     load_plugins(plugin or ())
     alone(records, runs, planned)
     store = Store(runs)
-    rows = planned_rows(store) if planned else suite_rows(unique(choice.plan()), store if records is None else read_archive(records))
+    if records is None:
+        rows = planned_rows(store) if planned else suite_rows(unique(choice.plan_from(runs)), store)
+    else:
+        rows = archived_rows(open_archive(choice.suite, records, choice.changes, plugin or ())[0])
     if as_json:
         print(json.dumps({"runs": rows}, indent=1))
         return
@@ -57,7 +60,7 @@ def status(
         print(f"no run of this suite has finished in {str(runs)!r}; make them with: {command}")
 
 
-def suite_rows(specs: Sequence[RunSpec], store: Store | Archive) -> list[dict[str, Any]]:
+def suite_rows(specs: Sequence[RunSpec], store: Store) -> list[dict[str, Any]]:
     """What is finished of each run: see `status` for the parts. Of several records, those of today's data come first."""
     from vae_variants.harness.store import newest_of
 
@@ -72,6 +75,12 @@ def suite_rows(specs: Sequence[RunSpec], store: Store | Archive) -> list[dict[st
         seeds, found = list(spec.seeds), newest.get(spec.identity)
         rows.append(row(spec.label, spec.dataset, seeds, spec.fidelity, found, digests.get(spec.identity), **known_of_it))
     return rows
+
+
+def archived_rows(archive: Archive) -> list[dict[str, Any]]:
+    """The same for every run in an archive."""
+    runs = [(label, r, {"epochs": r.values.get("epochs")}) for label, r, _ in archive.runs]
+    return [row(label, r.dataset["name"], r.seeds, r.fidelity, (archive.folder, r), None, **more) for label, r, more in runs]
 
 
 def planned_rows(store: Store) -> list[dict[str, Any]]:

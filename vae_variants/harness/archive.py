@@ -5,8 +5,7 @@ import hashlib
 import io
 import json
 import zlib
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import zip_longest
@@ -20,7 +19,6 @@ from typing_extensions import TypedDict  # pydantic refuses that of `typing` bef
 
 from vae_variants.harness.files import DAMAGE, read_file, seal, unseal
 from vae_variants.harness.record import NewerSchema, Record
-from vae_variants.harness.spec import RunSpec
 from vae_variants.harness.validation import first_error, parse_json
 from vae_variants.registry import UserError
 
@@ -63,15 +61,6 @@ class Archive:
     runs: tuple[Run, ...]
     kept: tuple[Kept, ...]
     files: Mapping[str, bytes]
-
-    def candidates(self, wanted: Iterable[str]) -> dict[str, list[tuple[Path, Record]]]:
-        """For each identity in `wanted`, the folder and record, as `Store.candidates`."""
-        identities = set(wanted)
-        return {record.identity: [(self.folder, record)] for _, record, _ in self.runs if record.identity in identities}
-
-    def epochs_done(self, _: Iterable[RunSpec]) -> Counter[str]:
-        """As `Store.epochs_done`: an archive has no checkpoints."""
-        return Counter()
 
     def lacks_pictures(self, keys: Collection[str]) -> list[str]:
         """Labels of those runs in `keys` whose pictures are not kept, because the report did not show them."""

@@ -109,6 +109,10 @@ def test_a_dead_row_with_the_best_nats_is_not_advised() -> None:
         ({"reconstruction_mse": [0.01, 0.011, 0.08]}, {}, "diverged seed 2"),
         ({"memorisation_ratio": [0.01, 0.01, 0.01]}, {}, "samples near copies of training images; train for fewer epochs"),
         ({"memorisation_ratio": [0.8, 0.9, 1.2]}, {}, ""),
+        ({"code_perplexity": [1.0, 9.0, 9.0]}, {}, "one code for nearly all images in 1 of 3 seeds; lower the learning rate"),
+        ({"code_perplexity": [2.0, 9.0, 9.0]}, {}, ""),
+        ({"coverage": [0.01, 0.01, 0.0]}, {}, "samples near hardly any test image; train longer"),
+        ({"coverage": [0.1, 0.2, 0.1]}, {}, ""),
     ],
 )
 def test_a_flaw_has_its_cause_and_its_remedy(values: dict[str, list[float]], options: dict[str, object], words: str) -> None:
@@ -133,6 +137,29 @@ def test_a_seed_that_ends_worse_than_it_began_has_diverged() -> None:
     assert told([*falls[:2], [50.0, 900.0]], [*rises[:2], [-50.0, -900.0]]) == "diverged seed 2"
     assert told([[20.0, 50.0]] * 3, rises) == "", "a warm-up raises the loss"
     assert told(falls, [[-20.0, -50.0]] * 3) == "", "overfitting is no divergence"
+
+
+def test_training_whose_last_tenth_still_gains_has_not_converged() -> None:
+    def told(rise: float, level: float = -80.0, name: str = "validation_log_prob", epochs: int = 40) -> str:
+        """Flaws of two seeds that gain `rise` in each tenth of training, with noise that is no gain."""
+        rows = [[level + rise * (i // (epochs // 10)) + (-1) ** (i + seed) for i in range(epochs)] for seed in range(2)]
+        return "; ".join(map(str, flaws(lambda _: {}, {"epochs": epochs}, {"0": "ok", "1": "ok"}, {name: rows})))
+
+    assert told(0.2) == "not converged: the last tenth of training gained 0.2 nats on validation; train longer"
+    assert told(0.05) == told(-0.2) == told(0.5, 3000.0) == ""
+    assert told(5.0, 3000.0) != ""
+    assert told(-0.5, 100.0, "validation_loss").startswith("not converged: the last tenth of training gained 0.5% of its loss")
+    assert told(-0.05, 100.0, "validation_loss") == told(0.5, 100.0, "validation_loss") == ""
+    short = {"validation_log_prob": [[-9.0, -1.0]]}
+    assert flaws(lambda _: {}, {"epochs": 2}, {"0": "ok"}, short) == (), "too short to tell"
+
+
+def test_a_choice_at_the_edge_is_a_flaw() -> None:
+    def told(edge: list[str]) -> str:
+        return "; ".join(map(str, flaws(lambda _: {}, {"epochs": 9}, tuning={"edge": edge, "chosen": {"lr": 0.03, "beta": 4.0}})))
+
+    assert told([]) == ""
+    assert told(["lr"]).startswith("lr=0.03 chosen at the edge of the values tried; try values beyond it")
 
 
 def test_copies_spoil_samples_alone() -> None:

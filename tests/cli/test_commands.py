@@ -108,6 +108,15 @@ def test_a_suite_file_is_named_by_its_path_and_the_nearest_one_is_offered(comman
         ('variants = ["vae', 'variants = 3 # ["vae', "line 9: variants is a list of names in quotes"),
         ("[[runs]]", "[[run]]", "line 8: unknown key 'run'; did you mean 'runs'?"),
         ('"vae-bernoulli", "vae-latent-2"', '"vae-bernouli"', "did you mean 'vae-bernoulli'?"),
+        ("[defaults]", "[schedule]\nkep = 1\n[defaults]", "line 5: unknown key 'kep'; did you mean 'keep'?"),
+        ("[defaults]", '[schedule]\nkeep = "first"\n[defaults]', 'line 5: keep is "last" or "best"'),
+        ("[defaults]", "[schedule]\nepochs = 0\n[defaults]", "line 5: epochs is a whole number from 1 on"),
+        ("[defaults]", "[tuning]\nshare = 0.1\n[defaults]", "line 4: grid is missing; write grid = {"),
+        ("[defaults]", "[tuning]\ngrid = { lr = [] }\n[defaults]", "line 5: grid is a table of options, each with a list of values"),
+        ("[defaults]", "[tuning]\ngrid = { lr = [1] }\nshare = 2\n[defaults]", "line 6: share is a number above 0 and up to 1"),
+        ("[defaults]", "[tuning]\ngrid = { rate = [1] }\n[defaults]", "line 5: unknown option 'rate'; did you mean"),
+        ("[defaults]", '[tuning]\ngrid = { lr = ["fast"] }\n[defaults]', "option lr='fast' is not valid"),
+        ("[defaults]", "[tuning]\ngrid = { lr = [1] }\noptions = { va = { lr = [1] } }\n[defaults]", "line 6: unknown variant 'va'"),
     ],
 )
 def test_a_mistake_in_a_suite_is_named_with_its_line_and_what_was_meant(old, new, says, call, tmp_path):

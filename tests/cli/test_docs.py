@@ -136,7 +136,8 @@ def test_what_a_page_says_can_be_done(page: str, folder: Path) -> None:
 def test_a_row_of_ones_own_is_trained_as_those_of_the_digits_suite() -> None:
     code = next(code for language, code in blocks("README.md") if language == "toml" and "# mine.toml" in code)
     own, digits = tomllib.loads(code), tomllib.loads((ROOT / "bench" / "suites" / "digits.toml").read_text(encoding="utf-8"))
-    assert {key: own[key] for key in ("dataset", "seeds", "defaults")} == {key: digits[key] for key in ("dataset", "seeds", "defaults")}
+    tables = ("dataset", "seeds", "defaults", "schedule", "tuning")
+    assert {key: own[key] for key in tables} == {key: digits[key] for key in tables}
 
 
 def test_what_is_not_run_is_said_somewhere() -> None:

@@ -26,6 +26,7 @@ SELECTORS = [
     "vae[optimizer=rmsprop,weight_decay=0.1,clip=0.5,lr_warm_up=0.5]",
     "vae[average=0.8,lr=0.003]",
     "vae[patience=1,lr=0.05]",
+    "vae[keep=best,lr=0.05,samples=3,objective=iwae]",
     "vae[average=0.8,patience=1,optimizer=sgd,lr=0.001,likelihood=gaussian-optimal]",
     "fvbn[clip=0.5,average=0.8,patience=1]",
 ]
@@ -173,6 +174,35 @@ def test_training_ends_when_no_seed_looks_further(images: Dataset) -> None:
     curves = [*first, second, own.run_epoch()]
     assert own.over and len(curves) == own.epoch == 3
     assert all(torch.equal(tensor, kept[name]) for name, tensor in own.population.state().items())
+
+
+def test_the_best_weights_are_kept_to_the_end_of_training_where_there_is_a_validation(images: Dataset) -> None:
+    own = training("vae[keep=best]", images)
+    assert own.best is not None
+    curves, states = [], []
+    while not own.over:
+        curves.append(own.run_epoch()["validation_log_prob"])
+        states.append({name: tensor.clone() for name, tensor in own.population.state().items()})
+        if len(curves) == 2:
+            own.best.value.fill_(math.inf)  # nothing is better than the second
+    assert len(curves) == EPOCHS
+    first, kept = states[0], own.population.state()
+    better = torch.tensor(curves[1]) > torch.tensor(curves[0])
+    for name, tensor in kept.items():
+        assert torch.equal(tensor[better], states[1][name][better]) and torch.equal(tensor[~better], first[name][~better])
+    gan = training("gan[keep=best,epochs=1]", images)
+    gan.run_epoch()
+    assert gan.best is None
+
+
+def test_a_loss_of_many_samples_is_validated_by_as_many(images: Dataset) -> None:
+    """L_8 is above L_1, so the loss of IWAE is below minus its one-sample bound, and decides which weights are best."""
+    own = training("vae[samples=8,objective=iwae,keep=best]", images)
+    curves = own.run_epoch()
+    assert all(-loss > bound for loss, bound in zip(curves["validation_loss"], curves["validation_log_prob"], strict=True))
+    assert own.best is not None
+    torch.testing.assert_close(own.best.value.float(), -torch.tensor(curves["validation_loss"]))
+    assert set(training("vae", images).run_epoch()) == {"train_loss", "validation_log_prob"}
 
 
 def test_options_at_their_defaults_change_no_key_and_optimizers_have_names(images: Dataset) -> None:

@@ -63,7 +63,7 @@ class Entry:
         """What is wrong with the row."""
         r = self.record
         used = {"lr": lr} if (lr := r.trained.get("lr")) is not None else {}
-        return flaws(self.values, r.values | used, r.status, r.curves, math.prod(r.dataset["shape"]))
+        return flaws(self.values, r.values | used, r.status, r.curves, math.prod(r.dataset["shape"]), r.tuning)
 
     def sound(self, metric: str) -> bool:
         """Whether the row may be best by `metric`."""

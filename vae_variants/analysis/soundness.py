@@ -12,7 +12,9 @@ from vae_variants.variants.recipe import AUTO
 
 DEAD, WEAK = 0.95, 2 / 3  # of the squared error of the mean image
 SIGMA_COST, PER_PIXEL = 1.0, 1e-3  # nats that a learnt sigma may lose: the larger of this, and of this for each number of an image
+FEW_CODES, COVERED = 1.5, 0.02  # codes in use, and share of the test images that are near samples
 COPIES = 0.5  # of the distance between test and training images
+TENTHS, NATS, PART = 10, 0.1, 1e-3  # of training; gain of the last one, in nats or of the value, from which training was too short
 ODD = 10.0  # a seed is an outlier if it is so many ranges of the others behind them
 JUDGED = {"log_likelihood": 1.0, "elbo": 1.0, "reconstruction_mse": -1.0}  # metric -> 1 if higher is better, else -1
 OF_SAMPLES = ("fd-", "kid-", "precision", "recall", "density", "coverage", "spectral_", "sharpness", "blur_", "reblur", "high_frequency")
@@ -42,6 +44,7 @@ def flaws(
     status: Mapping[str, str] | None = None,
     curves: Mapping[str, Sequence[Sequence[float | None]]] | None = None,
     pixels: int = 0,
+    tuning: Mapping[str, Any] | None = None,
 ) -> tuple[Flaw, ...]:
     """What is wrong with a trained row.
 
@@ -51,6 +54,7 @@ def flaws(
         status: Seed -> status, if known.
         curves: Name -> seed -> epoch, if known.
         pixels: Numbers in an image, channels included, if known.
+        tuning: How its options were chosen, if they were: see `harness.choices.Choice`.
     """
     if "epochs" not in options:
         return ()
@@ -70,6 +74,8 @@ def flaws(
             "learnt sigma not at its optimum (`sigma_cost`)",
             "train longer, or on more images",
         ),
+        seeds_with(values("code_perplexity"), lambda codes: codes < FEW_CODES, "one code for nearly all images", rate),
+        seeds_with(values("coverage"), lambda share: share < COVERED, "samples near hardly any test image", "train longer", "samples"),
         diverged(values, status or {}, curves or {}, rate),
         seeds_with(
             values("memorisation_ratio"),
@@ -78,6 +84,8 @@ def flaws(
             "train for fewer epochs, or on more images",
             "samples",
         ),
+        unfinished(curves or {}),
+        at_edge(tuning or {}),
     ]
     told = [flaw for flaw in found if flaw]
     if not spoilt(told, "") and (share := values("unexplained_variance")) and fmean(share.values()) > WEAK:
@@ -102,6 +110,28 @@ def seeds_with(values: Mapping[int, float], wrong: Callable[[float], bool], what
 
 def in_seeds(bad: int, of: int) -> str:
     return "" if bad == of else f" in {bad} of {of} seeds"
+
+
+def unfinished(curves: Mapping[str, Sequence[Sequence[float | None]]]) -> Flaw | None:
+    """Training whose last tenth still gained on validation: the mean over its epochs and seeds, less that of the tenth before."""
+    sign, name = next(((s, n) for n, s in {"validation_log_prob": 1.0, "validation_loss": -1.0}.items() if n in curves), (1.0, ""))
+    seeds = [row for row in curves.get(name, ()) if len(row) >= TENTHS and None not in row]
+    if not seeds:
+        return None
+    size = len(seeds[0]) // TENTHS
+    before, last = (fmean(sign * v for row in seeds for v in row[i : i + size or None] if v is not None) for i in (-2 * size, -size))
+    if (gain := last - before) <= max(NATS if name.endswith("log_prob") else 0.0, PART * abs(last)):
+        return None
+    told = f"{gain:.2g} nats" if name.endswith("log_prob") else f"{gain / abs(last):.1%} of its loss" if last else f"{gain:.2g}"
+    return Flaw(f"not converged: the last tenth of training gained {told} on validation", "train longer")
+
+
+def at_edge(tuning: Mapping[str, Any]) -> Flaw | None:
+    """An option whose chosen value is the least or the greatest that was tried."""
+    if not (edge := tuning.get("edge")):
+        return None
+    chosen = ", ".join(f"{key}={short(tuning['chosen'][key])}" for key in edge)
+    return Flaw(f"{chosen} chosen at the edge of the values tried", "try values beyond it, in the [tuning] table of the suite")
 
 
 def diverged(values: Values, status: Mapping[str, str], curves: Mapping[str, Sequence[Sequence[float | None]]], rate: str) -> Flaw | None:

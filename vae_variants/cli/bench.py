@@ -12,7 +12,7 @@ from vae_variants.cli.status import show_plan
 from vae_variants.plugins import load_plugins
 
 if TYPE_CHECKING:
-    from vae_variants.harness import Record
+    from vae_variants.harness import Record, RunSpec
 
 
 METRICS = ("reconstruction_mse", "probe_accuracy")  # after log_likelihood
@@ -36,10 +36,14 @@ def bench(
     from vae_variants.harness import Store
 
     load_plugins(execution.plugin or ())
-    plan, launch = choice.plan(), execution.launch()
+    launch = execution.launch()
     if dry_run:
-        show_plan(launch.check(plan), Store(execution.runs), launch)
+        trials: list[RunSpec] = []
+        show_plan(launch.check(choice.plan_from(execution.runs, trials)), Store(execution.runs), launch)
+        if trials:
+            print(f"tuning: at least {len(trials)} short trials come first, to choose options on validation images; without: --tune none")
         return
+    plan = choice.plan(launch.choose)
     records = launch.execute(plan)
     if not Verbosity.quiet:
         show_best(records)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vae_variants.cli.options import Plugin, guarded
+from vae_variants.cli.options import Plugin, SuiteChoice, guarded
 from vae_variants.plugins import load_plugins
 from vae_variants.registry import UserError
 
@@ -132,13 +132,15 @@ def stored(folder: Path, suite: str | None) -> pd.DataFrame:
     """From a store, the newest record of each variant, data set and fidelity, current ones first."""
     from vae_variants.analysis.comparison import table_of
     from vae_variants.analysis.entries import entries_of
-    from vae_variants.harness import Store, load_suite
+    from vae_variants.evaluation.fidelities import VALIDATION
+    from vae_variants.harness import Store
 
     store = Store(folder)
     if suite is None:
-        records = [record for _, record in store.records()]
+        records = [record for _, record in store.records() if record.fidelity != VALIDATION.name]
     else:
-        records = [record for _, record in store.newest(spec.identity for spec in load_suite(suite).plan()).values()]
+        specs = SuiteChoice(suite).plan_from(folder)
+        records = [record for _, record in store.newest(spec.identity for spec in specs).values()]
     newest = {(r.dataset["name"], r.label, r.fidelity): r for r in sorted(records, key=lambda r: (r.current, r.age))}
     if not newest:
         raise UserError(f"there is no record{f' of suite {suite!r}' if suite else ''} in {str(folder)!r}; give {SIDE}")

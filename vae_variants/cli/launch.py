@@ -95,14 +95,25 @@ class Launch:
             said = f"data {dataset}: {prepared(dataset, fidelity).described}"  # a mistake in the data is raised before anything else
             if not Verbosity.quiet:
                 print(said, file=sys.stderr, flush=True)
-        retry = cast(Retry, self.retry)
-        store = Store(self.runs)
-        with closing(self.engine), Log(specs, self.engine) as log, closing(Events(store)) as events:
-            watcher = Watchers(log, events) if self.log == "tensorboard" else log
-            records = run_all(specs, store, self.place, retry, *self.limits, watcher=watcher, engine=self.engine)
+        records = self.make(specs)
         for line in self.remarks(records):
             print(line, file=sys.stderr)
         return records
+
+    def make(self, specs: Sequence[RunSpec]) -> list[Record]:
+        """Makes the runs that are missing."""
+        store = Store(self.runs)
+        with closing(self.engine), Log(specs, self.engine) as log, closing(Events(store)) as events:
+            watcher = Watchers(log, events) if self.log == "tensorboard" else log
+            return run_all(specs, store, self.place, cast(Retry, self.retry), *self.limits, watcher=watcher, engine=self.engine)
+
+    def choose(self, trials: Sequence[RunSpec]) -> list[Record]:
+        """Makes the runs by which options are chosen, which may fail."""
+        if not Verbosity.quiet:
+            seeds = ", ".join(map(str, trials[0].seeds))
+            count = f"{len(trials)} trial{'s' * (len(trials) > 1)}"
+            print(f"tuning: {count} of options, on validation images, seeds {seeds}", file=sys.stderr, flush=True)
+        return self.make(trials)
 
     def remarks(self, records: Sequence[Record]) -> list[str]:
         """A line for each failed seed, what to do about failed and stale runs, and which plug-ins are at fault."""

@@ -22,7 +22,8 @@ from vae_variants.registry import UserError, user_path
 
 if TYPE_CHECKING:
     from vae_variants.cli.launch import Launch
-    from vae_variants.harness import RunSpec
+    from vae_variants.harness import Record, RunSpec
+    from vae_variants.harness.tuning import Execute
 
 
 def option(text: str, *names: str, panel: str | None = "Input and output", choices: Sequence[str] = (), **other: Any) -> Any:
@@ -49,6 +50,10 @@ PRECISION = "Precision of matrix products in training: fp32, tf32, bf16"
 JOBS = "Runs side by side: a count; auto (one per core, or 1 on a GPU); 0 (in this process, without limits or supervision)"
 MEMORY = "Memory limit of each run: e.g. 4g; auto (its share of 90 % of the machine's); none"
 RETRY = "Runs to repeat: never; failed; older (stale: made by other code); scores (keep the models, measure again); all"
+TUNE = (
+    "Options that the suite chooses on validation images: auto (those that were chosen before, others by trials now); "
+    "again (all by trials); none (the suite's defaults)"
+)
 CHANGED = {"show_default": "that of the suite"}  # of options that replace what a suite says
 
 Dataset = Annotated[str, what(DATASET, metavar="NAME")]
@@ -82,16 +87,31 @@ class SuiteChoice(Group):
     fidelity: Annotated[str | None, what(FIDELITY, metavar="PRESET", choices=PRESETS, **CHANGED)] = None
     epochs: Epochs = None
     precision: Precision = None
+    tune: Annotated[str, what(TUNE, metavar="HOW", choices=("auto", "again", "none"))] = "auto"
 
     @property
     def changes(self) -> dict[str, Any]:
-        return {key: value for key, value in asdict(self).items() if key != "suite"}
+        """What replaces the suite's own, by option: it belongs to the command and the name of a report."""
+        given = {key: value for key, value in asdict(self).items() if key != "suite"}
+        return given | {"tune": "none" if self.tune == "none" else None}
 
-    def plan(self) -> list[RunSpec]:
-        """Raises `UserError` for a suite or value that does not exist."""
+    def plan(self, execute: Execute) -> list[RunSpec]:
+        """The runs, with options chosen by trials that `execute` makes. Raises `UserError` for a suite or value that does not exist."""
         from vae_variants.harness import load_suite
 
-        return load_suite(self.suite).plan(**self.changes)
+        return load_suite(self.suite).plan(**self.changes | {"tune": self.tune}, execute=execute)
+
+    def plan_from(self, runs: Path, missing: list[RunSpec] | None = None) -> list[RunSpec]:
+        """The runs, whose options are chosen by the trials that are in a folder of records. `missing` is given those that are not."""
+        from vae_variants.harness import Store
+
+        def found(trials: Sequence[RunSpec]) -> list[Record | None]:
+            records = Store(runs).newest(trial.identity for trial in trials)
+            if missing is not None:
+                missing.extend(trial for trial in trials if trial.identity not in records)
+            return [records[trial.identity][1] if trial.identity in records else None for trial in trials]
+
+        return self.plan(found)
 
 
 @dataclass(frozen=True)

@@ -19,4 +19,4 @@ def report(
     from vae_variants.cli.reporting import make_report
 
     load_plugins(plugin or ())
-    make_report(choice.suite, choice.plan(), runs, reports, choice.changes, baseline, plugin or ())
+    make_report(choice.suite, choice.plan_from(runs), runs, reports, choice.changes, baseline, plugin or ())

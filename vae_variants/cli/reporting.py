@@ -94,7 +94,7 @@ def called(suite: str, changes: dict[str, Any], plugins: Sequence[Path]) -> tupl
     command = ["vae-variants", "bench", suite, *(part for k, v in pairs for part in (f"--{k}", str(v)))]
     data = given.get("dataset", "")
     kind, _, path = data.partition(":")
-    options = [given.get("fidelity", ""), *(f"{key}-{given[key]}" for key in ("seeds", "epochs", "precision") if key in given)]
+    options = [given.get("fidelity", ""), *(f"{key}-{given[key]}" for key in ("seeds", "epochs", "precision", "tune") if key in given)]
     shown = [Path(suite).stem, kind, Path(path.partition("?")[0]).stem, *options]
     own = suite.removesuffix(".toml")  # a suite in this folder, unless another has its name
     whole = [suite if own in suite_files() else own, data.removesuffix(".npz") if kind == "npz" else data, *options]

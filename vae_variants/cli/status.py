@@ -40,7 +40,7 @@ def status(
 
     load_plugins(plugin or ())
     store = Store(runs)
-    rows = planned_rows(store) if planned else suite_rows(unique(choice.plan()), store)
+    rows = planned_rows(store) if planned else suite_rows(unique(choice.plan_from(runs)), store)
     if as_json:
         print(json.dumps({"runs": rows}, indent=1))
         return

@@ -134,6 +134,12 @@ class Dataset:
         ids = None if self.ids is None else {name: tuple(self.ids[name][row] for row in rows[name].tolist()) for name in SPLITS}
         return replace(self, **parts, labels=labels, ids=ids)
 
+    def without_test(self) -> Self:
+        """The same with the validation images as test images too: a choice made on it has not seen the test images."""
+        labels = None if self.labels is None else self.labels | {"test": self.labels["validation"]}
+        ids = None if self.ids is None else self.ids | {"test": self.ids["validation"]}
+        return replace(self, test=self.validation, labels=labels, ids=ids)
+
     def recorded(self) -> dict[str, Any]:
         """The description that a record keeps."""
         kept = {"name": self.name, "digest": self.digest, "shape": list(self.shape), "levels": self.levels}

@@ -30,6 +30,7 @@ class Fidelity:
     schedule: str = "sigmoid"  # of the temperatures
     classifier_steps: int = 1500  # at most, of the classifier in whose features samples are compared
     sweep: bool = False  # also measure the throughput at the fastest batch size
+    choosing: bool = False  # score validation images, by one metric: see `criterion`
 
 
 FIDELITIES = {
@@ -41,6 +42,7 @@ FIDELITIES = {
         Fidelity("thorough", None, None, None, 10, 5000, 1000, 100, 1000, 0.05, sweep=True),
     )
 }
+VALIDATION = Fidelity("validation", None, None, None, 4, 100, 1000, 0, 1000, 0.02, choosing=True)  # of trials that choose options
 OPTIONS = (
     "elbo_samples", "bound_samples", "bound_images", "annealed_images", "image_samples",
     "temperatures", "chains", "start", "schedule", "sweep",
@@ -53,6 +55,8 @@ def fidelity(text: str) -> Fidelity:
     Equal choices get equal names, however they are spelled. Raises `UserError` for an unknown preset or option.
     """
     name, options = split_selector(text)
+    if text == VALIDATION.name:
+        return VALIDATION
     if name not in FIDELITIES:
         raise UserError(closest("fidelity", name, FIDELITIES))
     found = FIDELITIES[name]

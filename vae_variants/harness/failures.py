@@ -96,6 +96,7 @@ def write_record(
         started=started.isoformat(timespec="microseconds"),  # orders two runs of the same second
         seconds=round(seconds, 3),
         code=spec.code,
+        tuning=dict(spec.tuning),
         **parts,
     ).after(settings.store.latest)
     if write:

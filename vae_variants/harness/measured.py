@@ -16,6 +16,7 @@ import torch
 
 from vae_variants.datasets.dataset import Dataset
 from vae_variants.evaluation import METRICS, Evaluation, Fidelity, evaluate
+from vae_variants.evaluation.criterion import criterion
 from vae_variants.evaluation.features import classifier
 from vae_variants.models.base import LatentVariable, MeanSampler
 from vae_variants.training.loop import Training
@@ -40,7 +41,8 @@ def evaluations(
     `epochs` were trained; `held` is `allocated` before there were models, in bytes.
     """
     alive = [seed for seed in seeds if seed not in diverged]
-    cost = costs(training, epochs, level.timing_seconds * MEASUREMENT_SECONDS, held) if alive and training.players else {}
+    timed = alive and training.players and not level.choosing
+    cost = costs(training, epochs, level.timing_seconds * MEASUREMENT_SECONDS, held) if timed else {}
     for seed, member in zip(seeds, training.population.members(), strict=True):
         if seed in alive:
             yield Evaluation(member, dataset, seed, level, device, cost)
@@ -51,6 +53,9 @@ def score(e: Evaluation, found: dict[str, Any]) -> None:
 
     A KL that is no sum over latent units has no series of them.
     """
+    if e.fidelity.choosing:
+        found["rows"].append({"seed": e.seed, **asdict(criterion(e))})
+        return
     own = [m for name, m in METRICS.items() if name not in METRICS.foreign]
     found["rows"] += [{"seed": e.seed, **asdict(value)} for value in evaluate(e, own)]
     if isinstance(e.model, LatentVariable) and e.elbo.by_unit and all(map(math.isfinite, units := e.elbo.rate_units.tolist())):

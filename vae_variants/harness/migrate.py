@@ -5,7 +5,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-SCHEMA = 4  # what a record holds; a change needs one more step below, and a fixture in tests/data
+SCHEMA = 5  # what a record holds; a change needs one more step below, and a fixture in tests/data
 MEANING = 2  # what the numbers mean; raise it when a metric changes its meaning: all runs are then new
 
 
@@ -24,6 +24,11 @@ def from_3(found: dict[str, Any]) -> dict[str, Any]:
     return {"order": microseconds(found.get("started", "")), **found}
 
 
+def from_4(found: dict[str, Any]) -> dict[str, Any]:
+    """Schema 4 had no choice of options."""
+    return {"tuning": {}, **found}
+
+
 def microseconds(time: str) -> int:
     """A time (ISO 8601) in microseconds since 1970; 0 if it is none."""
     with suppress(ValueError, OverflowError):
@@ -31,7 +36,7 @@ def microseconds(time: str) -> int:
     return 0
 
 
-STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: from_1, 2: from_2, 3: from_3}
+STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: from_1, 2: from_2, 3: from_3, 4: from_4}
 
 
 def migrate(found: dict[str, Any]) -> dict[str, Any]:

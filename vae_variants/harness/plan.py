@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -57,10 +58,12 @@ def run_all(
     records, pending = dict[str, Record](), dict[str, PendingRun]()
     for spec, key in zip(specs, keys, strict=True):
         own = exact[key]
-        record = own or (of_older_code[spec.identity][1] if spec.identity in of_older_code else None)
-        if record is None or is_due(record, retry):
+        folder, record = (store.locate(spec, key), own) if own else of_older_code.get(spec.identity, (None, None))
+        if record is None or folder is None or is_due(record, retry):
             pending.setdefault(key, PendingRun(spec, key, own.started if own else ""))
         elif key not in records:
+            if spec.tuning and record.tuning != spec.tuning:
+                store.put(folder, record := replace(record, tuning=dict(spec.tuning)))
             records[key] = record
             watcher.end(spec, record, True)
     if pending:

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, ConfigDict, Field, GetPydanticSchema, Stric
 from typing_extensions import TypedDict  # pydantic refuses that of `typing` before Python 3.12
 
 from vae_variants.components import chosen
+from vae_variants.harness.choices import Choice
 from vae_variants.harness.files import seal, unseal
 from vae_variants.harness.fingerprint import fingerprint
 from vae_variants.harness.migrate import MEANING, SCHEMA, microseconds, migrate
@@ -183,6 +184,7 @@ class Record:
     )  # where it was trained, perhaps for another run
     started: Annotated[str, AfterValidator(check_time)] = ""  # ISO 8601
     seconds: Number = 0.0
+    tuning: Annotated[dict[str, Any], schema_of(Choice | Empty)] = field(default_factory=dict)  # how its options were chosen
     code: Name = ""  # fingerprint of the sources that made it; empty before schema 3
     meaning: Int = MEANING
     schema: Int = SCHEMA

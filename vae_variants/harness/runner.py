@@ -96,6 +96,8 @@ def add_metrics(run: PendingRun, settings: Settings, record: Record) -> Record:
 
 def with_foreign(rows: list[dict[str, Any]], training: Training, spec: RunSpec, device: torch.device) -> list[dict[str, Any]]:
     """The rows of the trained models, and after those of each seed the values of a plug-in's metrics."""
+    if fidelity(spec.fidelity).choosing:
+        return rows
     found, members = [], dict(zip(spec.seeds, training.population.members(), strict=True))
     for seed in dict.fromkeys(row["seed"] for row in rows):
         own = [row for row in rows if row["seed"] == seed]
@@ -122,7 +124,7 @@ def train_and_evaluate(run: PendingRun, settings: Settings, watcher: Watcher, pa
     parts["rows"], parts["series"] = [], {}
     for e in evaluations(training, len(parts["epoch_seconds"]), dataset, spec.seeds, diverged, fidelity(spec.fidelity), device, held):
         score(e, parts)
-        if "ok" not in parts["status"].values() and (shown := pictures(e)):
+        if "ok" not in parts["status"].values() and not e.fidelity.choosing and (shown := pictures(e)):
             save_tensors(settings.store.folder(spec, run.key) / PICTURES, shown, key=run.key)
         parts["status"][str(e.seed)] = "ok"
     return training

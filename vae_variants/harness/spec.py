@@ -4,9 +4,11 @@ import copy
 import hashlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
 
 from vae_variants.components import foreign_files
 from vae_variants.datasets import DATASETS, Dataset, load_dataset, version
@@ -20,6 +22,7 @@ from vae_variants.variants import Configuration, canonical, convert
 from vae_variants.variants.recipe import Recipe
 
 MOST_SEEDS = 1000
+Seeds = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]  # a count or a list, as text
 TRAINING = 3  # version of the trained models; raise it after a change of how everything trains
 # options added after the first runs, with what those runs did: at these values they change no key
 ADDED_OPTIONS: dict[str, Any] = {
@@ -31,6 +34,7 @@ ADDED_OPTIONS: dict[str, Any] = {
     "lr_warm_up": 0.0,
     "average": 0.0,
     "patience": 0,
+    "keep": "last",
 }
 ADDED_PARTS: dict[str, dict[str, Any]] = {  # the same for parts of models, by the name of the model
     "vae": {"prior": "normal", "posterior": "diagonal", "regularizer": "none", "sampler": "prior"},
@@ -59,6 +63,7 @@ class RunSpec:
     dataset: str
     seeds: tuple[int, ...]
     fidelity: str
+    tuning: Mapping[str, Any] = field(default_factory=dict, compare=False)  # how its options were chosen, as its record says it
 
     @property
     def label(self) -> str:
@@ -120,6 +125,8 @@ def prepared(dataset: str, fidelity_name: str) -> Dataset:
     if (dataset, fidelity_name) in received:
         return handed_out(copy.deepcopy(received[dataset, fidelity_name]))  # what is sent stays as it was
     level = fidelity(fidelity_name)
+    if level.choosing:
+        return handed_out(load_dataset(dataset).without_test())
     return handed_out(load_dataset(dataset).subset(level.train_images, level.evaluation_images))
 
 

@@ -4,14 +4,18 @@ import itertools
 import os
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from vae_variants.harness.spec import RunSpec, capped, parse_seeds
+from vae_variants.evaluation import fidelity as preset
+from vae_variants.harness.choices import committed
+from vae_variants.harness.spec import RunSpec, Seeds, capped, parse_seeds
+from vae_variants.harness.tuning import Execute, Tuning
+from vae_variants.harness.tuning import tune as chosen
 from vae_variants.registry import UserError, closest, nearest, user_path
 from vae_variants.variants import configure
 
@@ -19,15 +23,31 @@ QUOTED = re.compile(  # quotes and comments; texts of several lines first
     r"""\"{3}(?:\\.|[^\\])*?\"{3}|'{3}.*?'{3}|\#[^\n]*|"(?:\\.|[^"\\\n])*"|'[^'\n]*'""", re.DOTALL
 )
 FOLDERS = (Path("bench/suites"), Path(__file__).parents[2] / "bench" / "suites", Path(__file__).parents[1] / "suites")
-EXAMPLES = {"dataset": 'dataset = "digits"', "seeds": "seeds = 5", "runs": "[[runs]]", "variants": 'variants = ["vae-bernoulli"]'}
+EXAMPLES = {
+    "dataset": 'dataset = "digits"',
+    "seeds": "seeds = 5",
+    "runs": "[[runs]]",
+    "variants": 'variants = ["vae-bernoulli"]',
+    "grid": "grid = { lr = [1e-3, 3e-3, 1e-2] }",
+}
 EXPECTED = {
     "seeds": 'a count such as 5, or a list in quotes such as "0,3"',
     "defaults": "a table of options",
     "runs": "blocks, each [[runs]]",
     "variants": "a list of names in quotes",
+    "schedule": "a table of options of training",
+    "epochs": "a whole number from 1 on",
+    "decay": '"constant" or "cosine"',
+    "keep": '"last" or "best"',
+    "average": "a number from 0 on and less than 1",
+    "lr_warm_up": "a number from 0 on and less than 1",
+    "tuning": "a table with a grid",
+    "grid": "a table of options, each with a list of values",
+    "options": "a table of variants, each with a table like the grid",
+    "share": "a number above 0 and up to 1",
+    "halving": "true or false",
+    "extend": "a whole number from 0 on",
 }
-
-Seeds = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]  # a count or a list, as text
 
 
 @dataclass(frozen=True)
@@ -60,9 +80,26 @@ class Block:
     defaults: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """The `[schedule]` table: how all variants train, unless a block or a selector says otherwise. See `Recipe` for each."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    decay: Literal["constant", "cosine"] | None = None
+    keep: Literal["last", "best"] | None = None
+    average: Annotated[float, Field(ge=0, lt=1)] | None = None
+    lr_warm_up: Annotated[float, Field(ge=0, lt=1)] | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+
+
 @dataclass
 class Suite:
-    """A data set, defaults that replace those of the models, and blocks of selectors."""
+    """A data set, defaults that replace those of the models, how they train and are tuned, and blocks of selectors."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -72,7 +109,14 @@ class Suite:
     description: str = ""
     fidelity: str = "full"
     defaults: dict[str, Any] = field(default_factory=dict)
+    schedule: Schedule = field(default_factory=Schedule)
+    tuning: Tuning | None = None
     source: Source | None = field(default=None, init=False)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What replaces the defaults of all its variants."""
+        return self.defaults | self.schedule.options
 
     def plan(
         self,
@@ -82,13 +126,23 @@ class Suite:
         fidelity: str | None = None,
         epochs: int | None = None,
         precision: str | None = None,
+        tune: str = "auto",
+        execute: Execute | None = None,
     ) -> list[RunSpec]:
-        """The runs in order. Arguments replace what the suite says. Raises `UserError` for a default that no run has."""
+        """The runs in order, with the options that tuning chose. Arguments replace what the suite says.
+
+        Args:
+            tune: "auto" takes the choices that lie beside the suite, and makes the others; "again" makes all; "none" has the defaults.
+            execute: Makes the trials of choices that are not there. Without it, and in a preset that limits training, none are made.
+
+        Raises:
+            UserError: For a default that no run has, or a wrong choice.
+        """
         found: list[RunSpec] = []
         fidelity = fidelity or self.fidelity
         changed = {key: value for key, value in {"epochs": epochs, "precision": precision}.items() if value is not None}
         for block in self.runs:
-            defaults = capped(self.defaults | block.defaults, fidelity)
+            defaults = capped(self.options | block.defaults, fidelity)
             configurations = [c for selector in block.variants for c in configure(selector, defaults)]
             count = parse_seeds(seeds or block.seeds or self.seeds)
             found += [RunSpec(c.with_defaults(**changed), dataset or self.dataset, count, fidelity) for c in configurations]
@@ -98,10 +152,29 @@ class Suite:
                 where = self.source.line(key) if self.source else "the suite"
                 misplaced = "; it belongs before [defaults] and [[runs]]" if key in names(Suite) else ""
                 raise UserError(f"{where}: {closest('option', key, known)}{misplaced}")
-        return found
+        return self.tuned(found, known, fidelity, tune, execute)
+
+    def tuned(self, specs: list[RunSpec], known: Collection[str], fidelity: str, tune: str, execute: Execute | None) -> list[RunSpec]:
+        """The runs with the options that were chosen for them; `known` are the options that some run has. See `plan`."""
+        if tune not in TUNE:
+            raise UserError(closest("tune", tune, TUNE))
+        if self.tuning is None or tune == "none":
+            return specs
+        place = self.source.line if self.source else lambda key: "the suite"
+        for key in itertools.chain(self.tuning.grid, *self.tuning.options.values()):
+            if key not in known:
+                raise UserError(f"{place('grid')}: {closest('option', key, known)}")
+        labels = {label for spec in specs for label in (spec.label, spec.label.partition("[")[0])}
+        for label in self.tuning.options:
+            if label not in labels:
+                raise UserError(f"{place('options')}: {closest('variant', label, labels)}")
+        choices = committed(self.source.path) if self.source and tune == "auto" else {}
+        return chosen(specs, self.tuning, choices, execute if preset(fidelity).epochs is None else None)
 
 
 SUITE = TypeAdapter(Suite)
+TABLES: dict[str, type] = {"runs": Block, "schedule": Schedule, "tuning": Tuning}
+TUNE = ("auto", "again", "none")
 
 
 def names(kind: type) -> list[str]:
@@ -137,14 +210,15 @@ def mistake(error: ValidationError, source: Source) -> str:
     """One line about the worst of the errors: an unknown key, which may be a typing error, before a wrong value or a missing key."""
     order = {"unexpected_keyword_argument": 0, "missing": 2}
     first = min(error.errors(), key=lambda found: order.get(found["type"], 1))
-    parts = first["loc"]
-    block = int(parts[1]) if parts[0] == "runs" and len(parts) > 2 else None
-    key = str(parts[0] if block is None else parts[2])
+    table, *inner = first["loc"]
+    block = int(inner.pop(0)) if table == "runs" and len(inner) > 1 else None
+    kind = TABLES.get(str(table), Suite) if inner else Suite
+    key = str(inner[0] if inner else table)
     where = source.line(key, block)
     if first["type"] == "unexpected_keyword_argument":
-        return f"{where}: {closest('key', key, names(Suite if block is None else Block))}"
+        return f"{where}: {closest('key', key, names(kind))}"
     if first["type"] == "missing":
-        where = f"suite {str(source.path)!r}" if block is None else source.line("runs", block)
+        where = f"suite {str(source.path)!r}" if kind is Suite else source.line(str(table), block)
         return f"{where}: {key} is missing; write {EXAMPLES[key]}"
     return f"{where}: {key} is {EXPECTED.get(key, 'a text in quotes')}"
 

@@ -146,6 +146,7 @@ class Composite(Generator, Finished):
     objective: Objective
     regularizer: Regularizer
     sampler: LatentSampler
+    samples: int = 1  # of z for each image, in the objective
 
     def assemble(self, objective: Objective, regularizer: Regularizer, sampler: LatentSampler) -> None:
         """Takes these parts, whose players then train too, and loses the capabilities that they do not give.

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vae_variants.analysis.entries import entries_of
 from vae_variants.analysis.tables import results, summary, write_csv
+from vae_variants.harness.choices import choices_in, written
 from vae_variants.harness.files import replace_file
 from vae_variants.harness.folders import rewritten
 from vae_variants.harness.record import Record
@@ -25,6 +26,9 @@ from vae_variants.report.readme import readme
 __all__ = ["Change", "Claim", "write_index", "write_report", "write_text"]
 
 
+CHOICES = "tuning.json"
+
+
 def write_report(
     suite: str,
     runs: Sequence[tuple[str, Record, Callable[[], Mapping[str, Tensor]]]],
@@ -36,7 +40,7 @@ def write_report(
     claims: Sequence[Claim] = (),
     changes: Sequence[Change] = (),
 ) -> None:
-    """Write results.csv, summary.csv, README.md, figures/ and report.html: all of them, or none.
+    """Write results.csv, summary.csv, README.md, figures/ and report.html, and tuning.json if options were chosen: all of them, or none.
 
     Args:
         suite: the report's name.
@@ -57,6 +61,9 @@ def write_report(
             warnings.filterwarnings("ignore", r"Glyph \d+ ")  # a name in letters that the font lacks shows as boxes in PNG
             write_csv(results(entries), place / "results.csv")
             write_csv(summary(entries), place / "summary.csv")
+            (place / CHOICES).unlink(missing_ok=True)
+            if choices := choices_in((e.label, e.record.tuning) for e in entries):
+                write_text(place / CHOICES, written(choices))
             drawn = drawings(entries)
             figures = write_figures(drawn, place / "figures")
             found = content(suite, entries, command, missing, stale)

@@ -20,6 +20,7 @@ from vae_variants.report.content import ROWS, Cell, Content
 from vae_variants.report.figures import Plot
 from vae_variants.report.overview import overview
 from vae_variants.report.sections import FIGURES_ARE, likelihood_text
+from vae_variants.report.tuned import tuned
 
 LARGEST = 3_000_000  # bytes of a page with its attached files
 DARK = ("#3D9BDB", "#F0803C", "#26B98C", "#DE9BC1", "#EDB13A", "#8BD0F7", "#F2F2EF", "#BC9A45")  # the same hues where paper is dark
@@ -160,6 +161,7 @@ def page(
         "cards": cards(found.shown),
         "common": common(found.shown),
         "looks": looks(found),
+        "choices": {e.label: tuned(e.record.tuning) for e in found.shown},
         "families": {e.label: family(e) for e in found.shown},
         "tags": {e.label: " ".join(tags(e)) for e in found.shown},
         "numbers": {e.label: i for i, e in enumerate(found.shown, start=1)},

@@ -89,7 +89,7 @@ class Lab:
 
     def configurations(self, selector: str, **chosen: Any) -> list[Configuration]:
         """Configurations of a selector. The suite's defaults, then `chosen`, fill in options that the selector leaves open."""
-        found = configure(selector, capped(self.suite.defaults, self.fidelity))
+        found = configure(selector, capped(self.suite.options, self.fidelity))
         found = [c.with_defaults(**chosen) for c in found]
         self.note({"selector": selector, "chosen": chosen}, [dict(c.values) for c in found])
         return found

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vae_variants.datasets.dataset import Data
 from vae_variants.models.base import Density, Player
+from vae_variants.models.latent import Composite
 from vae_variants.registry import UserError, closest
 from vae_variants.training.batches import batches, fork_rng, told
 from vae_variants.training.population import Population
@@ -72,7 +73,14 @@ class Training:
         trace = recipe.epochs * self.steps > FEW
         self.gradients = [Gradient(population, player, recipe.precision, trace) for player in self.players]
         self.average = Average([p for owned in self.parameters for p in owned], recipe.average) if recipe.average else None
-        self.best = Best(population, recipe.patience) if recipe.patience else None
+        self.best = self.looked_for()
+
+    def looked_for(self) -> Best | None:
+        """What keeps the best weights, if the recipe wants them."""
+        if self.recipe.patience:
+            return Best(self.population, self.recipe.patience)
+        validated = isinstance(self.population.template, Density) or len(self.players) == 1
+        return Best(self.population, self.recipe.epochs + 1) if self.recipe.keep == "best" and validated else None
 
     def batches(self, key: str = "") -> Iterator[Tensor]:
         """(S, B, D) for each remaining turn of this epoch; another `key` gives batches in another order."""
@@ -206,22 +214,25 @@ class Training:
 
     @torch.no_grad()
     def validate(self) -> dict[str, list[float]]:
-        """Mean over the first 1000 validation images of log p(x) or its one-sample bound, else of the loss of a single player.
+        """Means over the first 1000 validation images: of log p(x) or its one-sample bound, and of the loss of a single player.
 
+        The loss is there if there is no bound, or if it is of many samples of z, so that one sample says less of it.
         The models are in evaluation mode, and keep their state.
         """
         with self.population.trial(training=False):
             return self.validation_curve()
 
     def validation_curve(self) -> dict[str, list[float]]:
-        if isinstance(self.population.template, Density):
+        template, found = self.population.template, dict[str, list[float]]()
+        if isinstance(template, Density):
             log_prob = self.population.call("log_prob", (None,))
             values = [log_prob(x) for x in self.validation.split(VALIDATION_BATCH)]
-            return {"validation_log_prob": torch.cat(values, -1).mean(-1).tolist()}
-        if len(self.players) == 1:
+            found["validation_log_prob"] = torch.cat(values, -1).mean(-1).tolist()
+        many = isinstance(template, Composite) and template.samples > 1
+        if len(self.players) == 1 and (many or not found):
             t = torch.ones((), device=self.validation.device)
-            return {"validation_loss": self.population.call(self.players[0].loss, (None, None))(self.validation, t).tolist()}
-        return {}
+            found["validation_loss"] = self.population.call(self.players[0].loss, (None, None))(self.validation, t).tolist()
+        return found
 
     def state(self) -> dict[str, Tensor]:
         """Everything that the next step depends on, as flat tensors; valid between epochs, or in `after` of `run_epoch`."""

@@ -68,7 +68,7 @@ class Best:
 
     def update(self, curves: dict[str, list[float]]) -> None:
         """Compares the validation of an epoch with the best so far. Raises `UserError` if there is none."""
-        signs = {"validation_log_prob": 1.0, "validation_loss": -1.0}
+        signs = {"validation_loss": -1.0, "validation_log_prob": 1.0}  # the loss, if there are both, is of as many samples as training
         found = [sign * torch.tensor(curves[name], dtype=torch.float64) for name, sign in signs.items() if name in curves]
         if not found:
             raise UserError(f"{type(self.population.template).__name__} has no validation, which patience needs; set patience=0")

@@ -14,10 +14,15 @@ from vae_variants.models.base import MODELS, Model
 from vae_variants.models.likelihoods import LIKELIHOODS, Support
 from vae_variants.models.networks import ACTIVATIONS
 from vae_variants.registry import UserError, closest
-from vae_variants.variants.recipe import AUTO, DECAYS, OPTIMIZERS, PRECISIONS, Recipe
+from vae_variants.variants.recipe import AUTO, DECAYS, KEPT, OPTIMIZERS, PRECISIONS, Recipe
 
 if TYPE_CHECKING:
     from vae_variants.datasets import Dataset
+
+
+CHOICES: dict[str, Collection[str]] = {
+    "activation": ACTIVATIONS, "decay": DECAYS, "precision": PRECISIONS, "optimizer": OPTIMIZERS, "keep": KEPT,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,8 +88,8 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
         if known not in values:
             raise UserError(unknown(key, given["model"], values, [*options]))
         values[known] = str(value) if any(known == kind.key for kind in chosen()) else convert(known, value, values[known])
-    for key, choices in (("activation", [*ACTIVATIONS]), ("decay", [*DECAYS]), ("precision", [*PRECISIONS]), ("optimizer", [*OPTIMIZERS])):
-        if values.get(key, choices[0]) not in choices:
+    for key, choices in CHOICES.items():
+        if values.get(key, next(iter(choices))) not in choices:
             raise UserError(closest(key, values[key], choices))
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 

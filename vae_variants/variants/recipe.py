@@ -27,6 +27,11 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {  # name -> (para
     "rmsprop": torch.optim.RMSprop,
 }
 
+KEPT = {
+    "last": "the weights after the last epoch",
+    "best": "of each seed, those of the epoch with the best validation; the last ones of a model that is not validated, such as a GAN",
+}
+
 AUTO = "auto"  # the learning rate by the number of pixels
 
 
@@ -42,8 +47,9 @@ class Recipe:
     `clip` is the largest Euclidean norm of the gradient of a player, seed by seed; 0 is no limit.
     `lr_warm_up` is the share of training in which the rate rises linearly from 0.
     `average` is the decay of an exponential moving average of the weights, which is validated and kept in their place; 0 is none.
-    `patience` keeps the weights of the best validation of each seed, and looks no further for it after so many epochs without a better
-    one. When no seed looks further, training ends. 0 keeps the last weights.
+    `keep` is one of `KEPT`: which weights training ends with.
+    `patience` keeps the weights of the best validation too, and looks no further for it after so many epochs without a better one. When
+    no seed looks further, training ends. 0 looks to the end.
     """
 
     epochs: int = 30
@@ -57,6 +63,7 @@ class Recipe:
     lr_warm_up: float = 0.0
     average: float = 0.0
     patience: int = 0
+    keep: str = "last"
 
     def rate(self, pixels: int) -> float:
         """The learning rate for images of so many numbers, channels included: `lr`, or 0.01 / max(1, cbrt(pixels / 64)).

@@ -50,7 +50,7 @@ def test_what_stands_for_a_model_elsewhere_is_a_variant(table) -> None:
 def test_a_published_figure_is_of_a_variant_with_a_density_on_binary_images() -> None:
     for (name, data), figure in PUBLISHED.items():
         assert data in DATASETS and -250 < figure.value < -70 and figure.source and figure.unlike
-        assert issubclass(MODELS[VARIANTS[name].config["model"]], Density)
+        assert issubclass(MODELS[configure(name)[0].values["model"]], Density)
         assert configure(name)[0].values["likelihood" if "likelihood" in configure(name)[0].values else "model"] in ("bernoulli", *MODELS)
 
 

@@ -22,6 +22,7 @@ PRECISIONS = {
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {  # name -> (parameters, learning rate) -> optimiser
     "adam": partial(torch.optim.Adam, fused=True),
+    "adam-1e-4": partial(torch.optim.Adam, eps=1e-4, fused=True),  # of Burda et al. 2016, sec. 5
     "adam-0.5": partial(torch.optim.Adam, betas=(0.5, 0.999), fused=True),  # of GANs (Radford et al. 2016)
     "sgd": partial(torch.optim.SGD, momentum=0.9),
     "rmsprop": torch.optim.RMSprop,

@@ -113,3 +113,12 @@ def test_every_mark_names_a_test() -> None:
         file, _, function = entry.partition("::")
         text = (ROOT / file).read_text(encoding="utf-8")
         assert not function or re.search(rf"^def {function}\(", text, re.MULTILINE), entry
+
+
+def test_every_mutant_replaces_a_text_that_is_there_once_and_names_tests_that_exist() -> None:
+    mutants = tomllib.loads((ROOT / "tests" / "mutants.toml").read_text(encoding="utf-8"))["mutants"]
+    counts = {mutant["bug"]: (ROOT / mutant["file"]).read_text(encoding="utf-8").count(mutant["old"]) for mutant in mutants}
+    assert {bug: count for bug, count in counts.items() if count != 1} == {}
+    for test in {test for mutant in mutants for test in mutant["tests"]}:
+        path, _, name = test.partition("::")
+        assert not name or f"def {name.partition('[')[0]}(" in (ROOT / path).read_text(encoding="utf-8"), test

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -101,3 +102,55 @@ def test_the_mean_of_the_continuous_bernoulli_holds_in_float32_around_its_switch
     h = torch.cat([torch.linspace(-2, 2, 4001), torch.logspace(-6, 1.5, 400), -torch.logspace(-6, 1.5, 400)]).double()
     exact = torch.where(h.abs() < 1e-3, 0.5 + h / 12 - h**3 / 720, -1 / torch.expm1(-h) - 1 / h)
     assert (LIKELIHOODS["continuous-bernoulli"]().mean(h.float()).double() - exact).abs().max() < 3e-7
+
+
+def panels() -> tuple[torch.Tensor, torch.Tensor]:
+    """Nodes and weights of a quadrature over [0, 1] whose panels shrink towards both ends."""
+    edges = torch.cat([torch.zeros(1), torch.logspace(-5, math.log10(0.5), 30)]).double()
+    edges = torch.cat([edges, 1 - edges[:-1].flip(0)])
+    node, weight = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(20))
+    half = edges.diff()[:, None] / 2
+    return (edges[:-1, None] + half * (node + 1)).flatten(), (half * weight).flatten()
+
+
+@pytest.mark.parametrize("limit", [2.0, 9.21, 32.0, 510.0])
+def test_the_continuous_bernoulli_is_normalised_at_its_limit_and_nowhere_denser(limit: float) -> None:
+    likelihood, (x, weight) = LIKELIHOODS["continuous-bernoulli"](limit=limit).double(), panels()
+    largest = limit / -math.expm1(-limit)
+    for h in (0.0, 0.3 * limit, -limit, limit, 1.01 * limit, -1e4, 1e6):
+        logit = torch.full((len(x), 1), h, dtype=torch.float64)
+        density = likelihood.log_prob(logit, x.unsqueeze(-1)).exp()
+        assert density @ weight == pytest.approx(1, abs=1e-10)
+        assert density @ (weight * x) == pytest.approx(likelihood.mean(logit[:1]).item(), abs=1e-10)
+        assert density.max() <= largest * (1 + 1e-12)
+    end = torch.tensor([[-1e4], [1e4]], dtype=torch.float64)
+    assert likelihood.log_prob(end, torch.tensor([[0.0], [1.0]]).double()).exp().tolist() == pytest.approx([largest, largest])
+    drawn = likelihood.sample(end[:1].expand(20_000, 1)).mean().item()
+    assert drawn == pytest.approx(likelihood.mean(end[:1]).item(), rel=0.05)
+
+
+def test_beyond_its_limit_the_continuous_bernoulli_is_pulled_back_and_never_pushed_out() -> None:
+    likelihood = LIKELIHOODS["continuous-bernoulli"](limit=20.0).double()
+    h = torch.tensor([-1e4, -21.0, -19.0, 19.0, 21.0, 1e4], dtype=torch.float64).unsqueeze(-1).requires_grad_()
+    mean = likelihood.mean(h).squeeze(-1).tolist()
+    for x in (0.0, 0.04, 0.06, 0.5, 0.94, 0.96, 1.0):
+        (slope,) = torch.autograd.grad(likelihood.log_prob(h, torch.full_like(h, x)).sum(), h)
+        free = [x - m for m in mean]  # the derivative of log_prob without a limit
+        wanted = [max(free[0], 0), max(free[1], 0), *free[2:4], min(free[4], 0), min(free[5], 0)]
+        assert slope.squeeze(-1).tolist() == pytest.approx(wanted, abs=1e-9)
+
+
+@pytest.mark.parametrize("levels", [2, 17, 256])
+def test_no_logit_of_a_continuous_bernoulli_says_more_than_a_level_of_the_stored_images(levels: int) -> None:
+    likelihood = LIKELIHOODS["continuous-bernoulli"](levels=levels).double()
+    half = 0.5 / (levels - 1)  # what rounds to black
+    black = likelihood.log_prob(torch.full((1, 1), -1e5).double(), torch.zeros(1, 1).double())
+    uniform = math.log(1 / half)
+    assert uniform <= black.item() <= uniform - math.log(-math.expm1(-1 / half)) + 1e-9
+    start = likelihood.start(torch.zeros(3, 5).double())
+    assert start.abs().max() < min(1 / half, 51) and likelihood.mean(start).max() == pytest.approx(likelihood.clip, abs=1e-6)
+
+
+def test_a_limit_of_the_continuous_bernoulli_is_positive() -> None:
+    with pytest.raises(ValueError, match="positive"):
+        LIKELIHOODS["continuous-bernoulli"](limit=-1.0)

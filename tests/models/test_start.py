@@ -94,6 +94,15 @@ def test_a_network_without_a_bias_of_each_output_gets_one() -> None:
         NETWORKS.drop("unbiased")
 
 
+@pytest.mark.parametrize(("activation", "variance"), [("tanh", 2 / (400 + 300)), ("relu", 2 / 400), ("silu", 2 / 400)])
+def test_a_scaled_network_starts_with_the_variance_of_its_activation(activation: str, variance: float) -> None:
+    built = NETWORKS["mlp-scaled"].encoder((1, 20, 20), 50, (300, 200), activation)
+    first, _, last = (layer for layer in built.modules() if isinstance(layer, nn.Linear))
+    assert first.weight.var().item() == pytest.approx(variance, rel=0.03)
+    assert last.weight.var().item() == pytest.approx(1 / (3 * 200), rel=0.05)
+    assert not first.bias.any() and not last.bias.any()
+
+
 def trained(selector: str, x: Tensor, mirrored: bool) -> tuple[list[dict[str, list[float]]], nn.Module, Tensor]:
     (chosen,) = configure(selector, OPTIONS)
     data = Data(chosen.support, x, x[:20], x[:20], dynamic=False, labels=torch.arange(len(x)) % 10, classes=10)

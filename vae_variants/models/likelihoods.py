@@ -46,7 +46,7 @@ class Likelihood(nn.Module, ABC):
 
     support: ClassVar[Support]
     k: int
-    clip: ClassVar[float] = 1e-3
+    clip: float = 1e-3
 
     @abstractmethod
     def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
@@ -133,12 +133,41 @@ class Bernoulli(Likelihood):
 
 @LIKELIHOODS.add
 class ContinuousBernoulli(Likelihood):
-    """A density on [0, 1]: p(x) = h exp(h x) / (exp(h) - 1), h the logit (Loaiza-Ganem & Cunningham 2019)."""
+    """A density on [0, 1]: p(x) = g exp(g x) / (exp(g) - 1), g the logit h within [-limit, limit] (Loaiza-Ganem & Cunningham 2019).
+
+    The density of a pixel is at most that of black or white at the limit, limit / (1 - exp(-limit)). Without a limit nats are of no use:
+    logits of pixels that are always black fall as long as training lasts, and each halving of their mean adds log 2.
+    Stored pixels do not say so much: where 0 is one of `levels` grey levels, it stands for half a level, which has a density of
+    2 (levels - 1). That is the limit, unless it is given. The authors' code has log 9999 = 9.21, so that black is no darker than 0.11.
+
+    Beyond the limit the derivative in h is that at the limit if it pulls h back, and else 0. With 0 for both, a pixel that is black in
+    nearly all images would never be learnt in the others.
+
+    Args:
+        levels: Grey levels of the stored images.
+        limit: The largest logit; 0 is 2 (levels - 1).
+    """
 
     support, k = Support.UNIT, 1
-    clip = 0.02  # a logit of 50: more would punish the first grey pixel where training images are black
+
+    def __init__(self, levels: int = 256, limit: float = 0.0) -> None:
+        super().__init__()
+        if limit < 0:
+            raise ValueError(f"limit must be positive, or 0 for one by the grey levels, not {limit}")
+        self.limit = float(limit or 2 * (levels - 1))
+        self.darkest = 1 / self.limit + math.exp(-self.limit) / math.expm1(-self.limit)  # the mean at logit -limit
+        self.clip = max(0.02, 1.1 * self.darkest)  # a logit of 50: more would punish the first grey pixel where training images are black
+
+    def within(self, h: Tensor, x: Tensor) -> Tensor:
+        """h within the limit; its derivative is 1 also where it was not and the gradient of log_prob pulls h back."""
+        back = torch.where(h < 0, (h < -self.limit) & (x > self.darkest), (h > self.limit) & (x < 1 - self.darkest))
+        return self.cut(h) + torch.where(back, h - h.detach(), 0.0)
+
+    def cut(self, h: Tensor) -> Tensor:
+        return h.clamp(-self.limit, self.limit)
 
     def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
+        h = self.within(h, x)
         near = h.abs() < 0.05
         g = torch.where(near, torch.ones_like(h), h)  # keeps the unused branch and its gradient finite
         far = g.clamp(min=0) + torch.log(-torch.expm1(-g.abs())) - g.abs().log()
@@ -146,11 +175,12 @@ class ContinuousBernoulli(Likelihood):
         return (x * h - torch.where(near, series, far)).sum(-1)
 
     def sample(self, h: Tensor) -> Tensor:
-        u, g = torch.rand_like(h), -h.abs().clamp(min=1e-4)
+        u, g = torch.rand_like(h), -self.cut(h).abs().clamp(min=1e-4)
         x = torch.log1p(u * torch.expm1(g)) / g  # inverse distribution function for a negative logit
         return torch.where(h > 0, 1 - x, x)
 
     def mean(self, h: Tensor) -> Tensor:
+        h = self.cut(h)
         near = h.abs() < 1  # nearer to 0, the two terms of the formula cancel
         g, s = torch.where(near, torch.ones_like(h), h), h.clamp(-1, 1)
         t = s.square()

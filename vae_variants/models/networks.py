@@ -103,6 +103,33 @@ NETWORKS.add(
 )
 
 
+@torch.no_grad()
+def scaled(network: nn.Module, activation: str) -> nn.Module:
+    """A network of linear layers with weights by their activation, uniform, and biases 0. The last layer keeps torch's smaller weights.
+
+    Before tanh as Glorot & Bengio (2010), before the others as He et al. (2015): variances 2 / (n_in + n_out) and 2 / n_in.
+    """
+    linear = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
+    for layer in linear:
+        layer.bias.zero_()
+    for layer in linear[:-1]:
+        if activation == "tanh":
+            nn.init.xavier_uniform_(layer.weight)
+        else:
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+    return network
+
+
+NETWORKS.add(
+    Network(
+        encoder=lambda *options: scaled(NETWORKS["mlp"].encoder(*options), options[-1]),
+        decoder=lambda *options: scaled(NETWORKS["mlp"].decoder(*options), options[-1]),
+        description="`mlp` with initial weights by Glorot (tanh) or He (other activations) instead of torch's",
+    ),
+    name="mlp-scaled",
+)
+
+
 class PixelMajor(nn.Module):
     """(B, C * k, H, W) -> (B, C * H * W * k)."""
 

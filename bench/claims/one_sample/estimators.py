@@ -25,7 +25,7 @@ from vae_variants.models.vae import VAE
 from vae_variants.studies import Effect, Lab, Tables, Verdict, table
 
 VARIANTS = ("vae-latent-2", "vae-latent-20", "vae-latent-50", "vae-gaussian", "vae-gaussian-learnt")
-SEEDS = 3
+SEEDS, EPOCHS = 3, 30  # of training, at most
 IMAGES, REPEATS = 100, 4096  # images and minibatches at a time
 KS = (1, 2, 4, 8, 16, 32, 64)
 BATCHES, BATCH_KS = (1, 4, 16, 64, 100, 256), (1, 8, 64)
@@ -76,8 +76,8 @@ def frozen_models(lab: Lab, names: Sequence[str] = VARIANTS) -> Iterator[FrozenM
     A recipe is constant over its epochs, so that a model trained for one epoch is the one that the full training had after its first.
     """
     for name in names:
-        configuration = lab.configurations(name)[0]
-        for age, epochs in ages(configuration.recipe.epochs).items():
+        configuration = lab.configurations(name)[0].with_defaults(decay="constant", keep="last")
+        for age, epochs in ages(min(configuration.recipe.epochs, EPOCHS)).items():
             for seed, model in lab.models(configuration.with_defaults(epochs=epochs), lab.seeds(SEEDS)).items():
                 assert isinstance(model, VAE)
                 yield FrozenModel(name, age, epochs, seed, model)

@@ -36,6 +36,7 @@ class Setting:
     objective: str = "elbo"
     pixels: str = "dynamic"  # or static: binarised once
     whole: bool = False  # with all training images and the seeds of the suite, whose trained models it shares
+    keep: str = "last"  # or best: see `Recipe`
 
     def updates(self, images: int) -> int:
         """Optimiser steps for that many training images: the last, smaller batch of an epoch is left out."""

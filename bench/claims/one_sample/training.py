@@ -44,8 +44,8 @@ class Experiment:
 
     def of_the_suite(self) -> Setting:
         """As the suite trains its baseline."""
-        recipe = self.lab.configurations(VARIANT)[0].recipe
-        return Setting(1, recipe.batch, recipe.rate(self.lab.dataset.dim), recipe.epochs, recipe.decay, whole=True)
+        recipe = self.lab.specs(VARIANT, None)[0].configuration.recipe
+        return Setting(1, recipe.batch, recipe.rate(self.lab.dataset.dim), recipe.epochs, recipe.decay, whole=True, keep=recipe.keep)
 
     def images(self, setting: Setting) -> int:
         """Number of training images."""

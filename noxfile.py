@@ -1,5 +1,9 @@
 """The project's sessions: `nox --list`."""
 
+import json
+import shlex
+from pathlib import Path
+
 import nox
 
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -19,6 +23,15 @@ def bench(session: nox.Session) -> None:
     """Run a suite (digits by default) and write its report under reports/."""
     install(session)
     session.run("vae-variants", "bench", *session.posargs)
+
+
+@nox.session
+def reports(session: nox.Session) -> None:
+    """Write each committed report again from its archive, after a change of the report's code."""
+    install(session)
+    for header in sorted(Path("reports").glob("*/archive.json")):
+        command = json.loads(header.read_text(encoding="utf-8"))["report"]["command"]
+        session.run("vae-variants", "report", *shlex.split(command)[2:], "--records", str(header.parent))
 
 
 @nox.session

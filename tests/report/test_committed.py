@@ -1,6 +1,6 @@
 """Every committed report that has an archive is what today's code makes of it, byte for byte.
 
-If this fails after a change of the report's code: `vae-variants report SUITE --records reports/SUITE`, and commit the result.
+If this fails after a change of the report's code, `nox -s reports` writes them again: look at the difference, and commit it.
 """
 
 from __future__ import annotations

@@ -79,8 +79,8 @@ def suite_rows(specs: Sequence[RunSpec], store: Store) -> list[dict[str, Any]]:
 
 def archived_rows(archive: Archive) -> list[dict[str, Any]]:
     """The same for every run in an archive."""
-    runs = [(label, r, {"epochs": r.values.get("epochs")}) for label, r, _ in archive.runs]
-    return [row(label, r.dataset["name"], r.seeds, r.fidelity, (archive.folder, r), None, **more) for label, r, more in runs]
+    runs = [(label, record, (archive.folder, record)) for label, record, _ in archive.runs]
+    return [row(label, r.dataset["name"], r.seeds, r.fidelity, found, None) for label, r, found in runs]
 
 
 def planned_rows(store: Store) -> list[dict[str, Any]]:

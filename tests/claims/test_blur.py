@@ -166,9 +166,9 @@ def test_a_gan_of_the_suites_length_is_scored_as_in_its_record(tmp_path) -> None
         assert all(same) if row[EPOCHS] == epochs else not all(same)
 
 
-def test_a_shorter_training_is_a_stage_of_a_longer_one(tmp_path) -> None:
+def test_a_shorter_training_at_a_constant_rate_is_a_stage_of_a_longer_one(tmp_path) -> None:
     lab = Lab("digits", "smoke", (0,), Store(tmp_path), torch.device("cpu"))
-    short, long = (lab.configurations("gan")[0].with_defaults(epochs=n) for n in (1, 3))
+    short, long = (lab.configurations("gan")[0].with_defaults(epochs=n, decay="constant") for n in (1, 3))
     population = Population(lambda: build(long, lab.dataset), (0,), lab.device)
     training = Training(population, lab.dataset.as_(long.support), long.recipe, lab.dataset.digest)
     training.run_epoch()

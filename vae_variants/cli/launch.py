@@ -108,7 +108,11 @@ class Launch:
             return run_all(specs, store, self.place, cast(Retry, self.retry), *self.limits, watcher=watcher, engine=self.engine)
 
     def choose(self, trials: Sequence[RunSpec]) -> list[Record]:
-        """Makes the runs by which options are chosen, which may fail."""
+        """Makes the runs by which options are chosen, which may fail. Raises `UserError` for wrong options or data before the first."""
+        trials = self.check(trials)
+        look_again(trial.dataset for trial in trials)
+        for dataset, fidelity in dict.fromkeys((trial.dataset, trial.fidelity) for trial in trials):
+            prepared(dataset, fidelity)
         if not Verbosity.quiet:
             seeds = ", ".join(map(str, trials[0].seeds))
             count = f"{len(trials)} trial{'s' * (len(trials) > 1)}"

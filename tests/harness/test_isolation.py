@@ -210,11 +210,12 @@ def sweep(plain: list[list], plan: list[RunSpec], engine: Engine, store: Store) 
     shows(second, plain[1])
 
 
-def test_in_processes(plain, hostile, baselines, data, tmp_path, monkeypatch):
+def test_in_processes(plain, hostile, baselines, data, tmp_path):
     loaded: list[object] = []
     real = Worker.spawn
-    monkeypatch.setattr(Worker, "spawn", lambda self: (loaded.append(self.plugins), real(self))[1])
-    sweep(plain, [run_of("everything", data), *baselines], Workers(1, hostile), Store(tmp_path))
+    with pytest.MonkeyPatch.context() as patch:  # undone before `hostile` looks for what has changed
+        patch.setattr(Worker, "spawn", lambda self: (loaded.append(self.plugins), real(self))[1])
+        sweep(plain, [run_of("everything", data), *baselines], Workers(1, hostile), Store(tmp_path))
     assert loaded[0] == hostile and None in loaded
 
 

@@ -265,9 +265,14 @@ def limits(entries: Sequence[Entry]) -> list[str]:
         found.append(f"{sizes['train']} training images: with more of them, large models may move up.")
     if epochs := sorted({e.record.values["epochs"] for e in ours}):
         length = f"{epochs[0]} epochs" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]} epochs, one number for each variant"
+        tuned = sum(bool(e.record.tuning) for e in ours)
+        recipe, more = ("one recipe, not tuned on these data", " or another learning rate")
+        if tuned:
+            which = "of all variants" if tuned == len(ours) else f"of {tuned} of {len(ours)} variants"
+            recipe, more = (f"options {which} chosen on validation images by shorter trials", "")
         found.append(
-            f"One training length ({length}) and one recipe, not tuned on these data: a variant that is behind may need more epochs or "
-            "another learning rate. The best of many variants is partly lucky."
+            f"One training length ({length}) and {recipe}: a variant that is behind may need more epochs{more}. The best of many variants "
+            "is partly lucky."
         )
     flagged = [f"`{e.label}` ({'; '.join(map(str, e.flaws))})" for e in runs if e.flaws]
     own = [f"`{e.label}` ({said})" for e in ours if (said := foreign(e))]

@@ -150,6 +150,8 @@ def test_training_whose_last_tenth_still_gains_has_not_converged() -> None:
     assert told(5.0, 3000.0) != ""
     assert told(-0.5, 100.0, "validation_loss").startswith("not converged: the last tenth of training gained 0.5% of its loss")
     assert told(-0.05, 100.0, "validation_loss") == told(0.5, 100.0, "validation_loss") == ""
+    both = {"validation_log_prob": [[float(i) for i in range(40)]], "validation_loss": [[22.0] * 40]}
+    assert flaws(lambda _: {}, {"epochs": 40}, {"0": "ok"}, both) == (), "the loss is of as many samples as in training"
     short = {"validation_log_prob": [[-9.0, -1.0]]}
     assert flaws(lambda _: {}, {"epochs": 2}, {"0": "ok"}, short) == (), "too short to tell"
 

@@ -113,16 +113,19 @@ def in_seeds(bad: int, of: int) -> str:
 
 
 def unfinished(curves: Mapping[str, Sequence[Sequence[float | None]]]) -> Flaw | None:
-    """Training whose last tenth still gained on validation: the mean over its epochs and seeds, less that of the tenth before."""
-    sign, name = next(((s, n) for n, s in {"validation_log_prob": 1.0, "validation_loss": -1.0}.items() if n in curves), (1.0, ""))
+    """Training whose last tenth still gained on validation: the mean over its epochs and seeds, less that of the tenth before.
+
+    A loss that there is beside a bound is in nats too, from as many samples of z as in training.
+    """
+    name = next((n for n in ("validation_loss", "validation_log_prob") if n in curves), "")
     seeds = [row for row in curves.get(name, ()) if len(row) >= TENTHS and None not in row]
     if not seeds:
         return None
-    size = len(seeds[0]) // TENTHS
+    sign, nats, size = -1.0 if name.endswith("loss") else 1.0, "validation_log_prob" in curves, len(seeds[0]) // TENTHS
     before, last = (fmean(sign * v for row in seeds for v in row[i : i + size or None] if v is not None) for i in (-2 * size, -size))
-    if (gain := last - before) <= max(NATS if name.endswith("log_prob") else 0.0, PART * abs(last)):
+    if (gain := last - before) <= max(NATS if nats else 0.0, PART * abs(last)):
         return None
-    told = f"{gain:.2g} nats" if name.endswith("log_prob") else f"{gain / abs(last):.1%} of its loss" if last else f"{gain:.2g}"
+    told = f"{gain:.2g} nats" if nats else f"{gain / abs(last):.1%} of its loss" if last else f"{gain:.2g}"
     return Flaw(f"not converged: the last tenth of training gained {told} on validation", "train longer")
 
 

@@ -66,10 +66,11 @@ class Blur(Study):
     The table `causes` has the sharpness of decoder means at the mean of q(z|x), at a sample of q(z|x), and at samples of the prior: what is
     lost at the first is the averaging of the decoder, and what is lost only at the last comes from the prior.
 
-    Limits: the GAN's penalty was chosen by sharpness, noise control and coverage on the test images that are measured here; its rate, and on
-    MNIST its epochs, by the distance of its samples from validation images. The comparison is repeated with GANs trained for a quarter,
-    half and twice the epochs (the effects "GAN trained for"); only the suite's length decides. Thickness of strokes and contrast change sharpness as well as blur does. The rule for controls was
-    changed after a first look at data: before, a control that could not be measured counted as passed.
+    Limits: the GAN's penalty was chosen by sharpness, noise control and coverage on the test images that are measured here; its rate, and
+    on MNIST its epochs, by the distance of its samples from validation images. The comparison is repeated with GANs trained for a quarter,
+    half and twice the epochs (the effects "GAN trained for"); only the suite's length decides. Thickness of strokes and contrast change
+    sharpness as well as blur does. The rule for controls was changed after a first look at data: before, a control that could not be
+    measured counted as passed.
     """
 
     version = 2

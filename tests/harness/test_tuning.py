@@ -113,6 +113,15 @@ def test_epochs_that_are_chosen_are_trained_in_full():
     assert found.configuration.values["epochs"] == 12
 
 
+def test_a_preset_and_a_command_limit_epochs_that_were_chosen_too():
+    (tried,) = (s for s in load_suite("digits").plan() if s.label == "gan")
+    assert tried.configuration.values["epochs"] == tried.tuning["chosen"]["epochs"] == 100
+    for limits, epochs in (({"fidelity": "smoke"}, 2), ({"fidelity": "quick"}, 10), ({"epochs": 7}, 7)):
+        (found,) = (s for s in load_suite("digits").plan(**limits) if s.label == "gan")
+        assert found.configuration.values["epochs"] == epochs and "epochs" not in found.tuning["chosen"]
+        assert found.configuration.values["lr"] == tried.configuration.values["lr"]
+
+
 def test_values_that_diverge_are_never_chosen_and_without_any_score_the_suite_stands():
     judge = Judge(lambda values: None if values["lr"] > 5e-3 else values["lr"])
     found = chosen(judge, Tuning(GRID))

@@ -152,10 +152,11 @@ class Suite:
                 where = self.source.line(key) if self.source else "the suite"
                 misplaced = "; it belongs before [defaults] and [[runs]]" if key in names(Suite) else ""
                 raise UserError(f"{where}: {closest('option', key, known)}{misplaced}")
-        return self.tuned(found, known, fidelity, tune, execute)
+        limited = preset(fidelity).epochs is not None
+        return self.tuned(found, known, tune, None if limited else execute, length=not limited and epochs is None)
 
-    def tuned(self, specs: list[RunSpec], known: Collection[str], fidelity: str, tune: str, execute: Execute | None) -> list[RunSpec]:
-        """The runs with the options that were chosen for them; `known` are the options that some run has. See `plan`."""
+    def tuned(self, specs: list[RunSpec], known: Collection[str], tune: str, execute: Execute | None, *, length: bool) -> list[RunSpec]:
+        """The runs with the options that were chosen for them; `known` are the options that some run has. See `plan` and `tuning.tune`."""
         if tune not in TUNE:
             raise UserError(closest("tune", tune, TUNE))
         if self.tuning is None or tune == "none":
@@ -169,7 +170,7 @@ class Suite:
             if label not in labels:
                 raise UserError(f"{place('options')}: {closest('variant', label, labels)}")
         choices = committed(self.source.path) if self.source and tune == "auto" else {}
-        return chosen(specs, self.tuning, choices, execute if preset(fidelity).epochs is None else None)
+        return chosen(specs, self.tuning, choices, execute, length=length)
 
 
 SUITE = TypeAdapter(Suite)

@@ -137,7 +137,9 @@ def further(tried: Sequence[Any], value: Any) -> float | None:
     return float(f"{end * end / before:.2g}")
 
 
-def tune(specs: Sequence[RunSpec], tuning: Tuning, known: Mapping[str, Choice], execute: Execute | None = None) -> list[RunSpec]:
+def tune(
+    specs: Sequence[RunSpec], tuning: Tuning, known: Mapping[str, Choice], execute: Execute | None = None, *, length: bool = True
+) -> list[RunSpec]:
     """The runs with the options chosen for each. Trials of all variants are made round by round.
 
     Args:
@@ -145,6 +147,7 @@ def tune(specs: Sequence[RunSpec], tuning: Tuning, known: Mapping[str, Choice], 
         tuning: What is tried.
         known: Choices made before, by variant. Those of another problem do not count.
         execute: Makes the trials of the other variants. Without it these have the options that the suite says.
+        length: Whether chosen `epochs` count. They do not if a preset or the command limits the training.
 
     Raises:
         UserError: If a run that is reported has a seed of the trials.
@@ -168,7 +171,7 @@ def tune(specs: Sequence[RunSpec], tuning: Tuning, known: Mapping[str, Choice], 
             except StopIteration as end:
                 choices[identity] = end.value
                 del waiting[identity]
-    return [with_choice(spec, choices[spec.identity]) if spec.identity in choices else spec for spec in specs]
+    return [with_choice(spec, choices[spec.identity], length) if spec.identity in choices else spec for spec in specs]
 
 
 def applicable(spec: RunSpec, tuning: Tuning, known: Mapping[str, Choice]) -> Choice | None:
@@ -177,5 +180,6 @@ def applicable(spec: RunSpec, tuning: Tuning, known: Mapping[str, Choice]) -> Ch
     return choice if choice is not None and choice["problem"] == tuning.problem(spec) else None
 
 
-def with_choice(spec: RunSpec, choice: Choice) -> RunSpec:
-    return replace(spec, configuration=spec.configuration.with_defaults(**choice["chosen"]), tuning=dict(choice))
+def with_choice(spec: RunSpec, choice: Choice, length: bool) -> RunSpec:
+    chosen = {key: value for key, value in choice["chosen"].items() if length or key != "epochs"}
+    return replace(spec, configuration=spec.configuration.with_defaults(**chosen), tuning={**choice, "chosen": chosen})

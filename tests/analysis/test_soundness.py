@@ -150,6 +150,8 @@ def test_training_whose_last_tenth_still_gains_has_not_converged() -> None:
     assert told(5.0, 3000.0) != ""
     assert told(-0.5, 100.0, "validation_loss").startswith("not converged: the last tenth of training gained 0.5% of its loss")
     assert told(-0.05, 100.0, "validation_loss") == told(0.5, 100.0, "validation_loss") == ""
+    flat = [-80.0 + 0.6 * min(i, 33) for i in range(40)]  # it rose until the last tenth began
+    assert flaws(lambda _: {}, {"epochs": 40}, {"0": "ok"}, {"validation_log_prob": [flat]}) == ()
     both = {"validation_log_prob": [[float(i) for i in range(40)]], "validation_loss": [[22.0] * 40]}
     assert flaws(lambda _: {}, {"epochs": 40}, {"0": "ok"}, both) == (), "the loss is of as many samples as in training"
     short = {"validation_log_prob": [[-9.0, -1.0]]}

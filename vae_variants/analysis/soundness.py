@@ -113,16 +113,20 @@ def in_seeds(bad: int, of: int) -> str:
 
 
 def unfinished(curves: Mapping[str, Sequence[Sequence[float | None]]]) -> Flaw | None:
-    """Training whose last tenth still gained on validation: the mean over its epochs and seeds, less that of the tenth before.
+    """Training whose last tenth still gained on validation, mean over seeds: from about its beginning to about its end.
 
+    Both are means over a twentieth of the epochs, or two, since the bound is noisy.
     A loss that there is beside a bound is in nats too, from as many samples of z as in training.
     """
     name = next((n for n in ("validation_loss", "validation_log_prob") if n in curves), "")
     seeds = [row for row in curves.get(name, ()) if len(row) >= TENTHS and None not in row]
     if not seeds:
         return None
-    sign, nats, size = -1.0 if name.endswith("loss") else 1.0, "validation_log_prob" in curves, len(seeds[0]) // TENTHS
-    before, last = (fmean(sign * v for row in seeds for v in row[i : i + size or None] if v is not None) for i in (-2 * size, -size))
+    sign, nats = -1.0 if name.endswith("loss") else 1.0, "validation_log_prob" in curves
+    epochs = len(seeds[0])
+    size = max(min(2, epochs // TENTHS), epochs // (2 * TENTHS))
+    starts = (epochs - epochs // TENTHS - 1 - size // 2, epochs - size)
+    before, last = (fmean(sign * v for row in seeds for v in row[i : i + size] if v is not None) for i in starts)
     if (gain := last - before) <= max(NATS if nats else 0.0, PART * abs(last)):
         return None
     told = f"{gain:.2g} nats" if nats else f"{gain / abs(last):.1%} of its loss" if last else f"{gain:.2g}"

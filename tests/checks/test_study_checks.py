@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tests.trying import failure
+from tests.trying import failure, smaller
 from vae_variants.checks import CHECKS, Check
 from vae_variants.studies import STUDIES, load_claims
 
 load_claims()
+
+
+@pytest.fixture(autouse=True)
+def fewer_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    smaller(monkeypatch)
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 import vae_variants.studies  # noqa: F401  (its registry)
 from tests.made_up import made_up
 from tests.planted import BROKEN, LIKELIHOOD, METRIC, OBJECTIVE, WHOLE, WRONG
-from tests.trying import forget
+from tests.trying import forget, smaller
 from vae_variants.analysis.cards import NO_BOUND, cards
 from vae_variants.analysis.entries import Entry
 from vae_variants.checks import Failed
@@ -40,6 +40,7 @@ Call = Callable[..., Result]
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
     """The program in this process and in a folder of its own; what plug-ins there register is forgotten at the end."""
     monkeypatch.chdir(tmp_path)
+    smaller(monkeypatch)
     yield lambda *args: CliRunner().invoke(app, [*args, *(["--jobs", "0"] if args[0] in ("run", "study") else [])])
     forget(tmp_path)
 

@@ -52,6 +52,6 @@ def forget(folder: Path) -> None:
 
 def smaller(patch: pytest.MonkeyPatch) -> None:
     """Has the preset smoke of this process measure everything on fewer images and samples, for tests of what is done with the values."""
-    sizes = {"train_images": 150, "evaluation_images": 50, "bound_samples": 10, "bound_images": 20, "image_samples": 50}
+    sizes = {"train_images": 200, "evaluation_images": 50, "bound_samples": 10, "bound_images": 20, "image_samples": 50}
     steps = {"timing_seconds": 0.001, "temperatures": 2, "chains": 4, "local_steps": 3, "classifier_steps": 15}
     patch.setitem(FIDELITIES, "smoke", replace(FIDELITIES["smoke"], **sizes, **steps))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tests.trying import forget, smaller
+from tests.trying import forget
 from vae_variants.cli.app import app
 from vae_variants.evaluation import METRICS
 from vae_variants.harness import fingerprint
@@ -21,6 +21,8 @@ from vae_variants.models.base import MODELS
 from vae_variants.models.objectives import OBJECTIVES
 from vae_variants.plugins import load_plugin, load_plugins
 from vae_variants.registry import UserError
+
+pytestmark = pytest.mark.usefixtures("smaller_smoke")
 
 TOYS = '''
 """A toy of each kind."""
@@ -116,7 +118,6 @@ def plugin(tmp_path_factory) -> Path:
 def program(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
     """The program in this process, beside the plug-in, which is forgotten at the end."""
     monkeypatch.chdir(plugin.parent)
-    smaller(monkeypatch)
 
     def call(*args: str, plugin: Path = plugin) -> str:
         result = CliRunner().invoke(app, [*args, "--plugin", str(plugin)])

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 import vae_variants.studies  # noqa: F401  (its registry)
 from tests.made_up import made_up
 from tests.planted import BROKEN, LIKELIHOOD, METRIC, OBJECTIVE, WHOLE, WRONG
-from tests.trying import forget, smaller
+from tests.trying import forget
 from vae_variants.analysis.cards import NO_BOUND, cards
 from vae_variants.analysis.entries import Entry
 from vae_variants.checks import Failed
@@ -33,6 +33,8 @@ from vae_variants.plugins import left_out, load_plugin, load_plugins
 from vae_variants.registry import Registry, UserError
 from vae_variants.variants import configure
 
+pytestmark = pytest.mark.usefixtures("smaller_smoke")
+
 Call = Callable[..., Result]
 
 
@@ -40,7 +42,6 @@ Call = Callable[..., Result]
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
     """The program in this process and in a folder of its own; what plug-ins there register is forgotten at the end."""
     monkeypatch.chdir(tmp_path)
-    smaller(monkeypatch)
     yield lambda *args: CliRunner().invoke(app, [*args, *(["--jobs", "0"] if args[0] in ("run", "study") else [])])
     forget(tmp_path)
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.trying import failure, smaller
+from tests.trying import failure
 from vae_variants.checks import CHECKS, Check
 from vae_variants.studies import STUDIES, load_claims
 
 load_claims()
 
 
-@pytest.fixture(autouse=True)
-def fewer_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    smaller(monkeypatch)
+pytestmark = pytest.mark.usefixtures("smaller_smoke")
 
 
 @pytest.mark.parametrize("name", STUDIES)

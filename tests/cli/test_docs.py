@@ -17,8 +17,10 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from tests.trying import flushed, forget, smaller
+from tests.trying import flushed, forget
 from vae_variants.cli.app import app
+
+pytestmark = pytest.mark.usefixtures("smaller_smoke")
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))]
@@ -65,7 +67,6 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("docs")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)
-        smaller(patch)
         Path("bench/suites").mkdir(parents=True)
         for name in SUITES:
             Path(f"bench/suites/{name}.toml").write_text(SMALL)
@@ -86,7 +87,6 @@ def folder(begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     """A copy of that for one page, whose plug-ins are forgotten at the end."""
     shutil.copytree(begun, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    smaller(monkeypatch)
     yield tmp_path
     forget(tmp_path)
 

@@ -253,7 +253,7 @@ class Snapshot:
         self.refused = [setting.read() for setting in REFUSED]
         self.undone = [setting.read() for setting in UNDONE]
         self.modules = len(sys.modules)
-        self.functions = earlier.functions if earlier is not None and earlier.modules == self.modules else functions()
+        self.functions: dict[Any, Held] = earlier.functions if earlier is not None and earlier.modules == self.modules else functions()
         self.entries = entries()
         self.images, self.own = [t for tensors in shared for t in tensors()], list(own)
         self.sums, self.own_sums = checksums(self.images), checksums(self.own)

@@ -17,12 +17,9 @@ from tests.trying import flushed
 from vae_variants.analysis.advice import TITLE
 from vae_variants.cli.app import app
 from vae_variants.datasets import load_dataset
-from vae_variants.evaluation import FIDELITIES
 from vae_variants.harness import RunSpec, Store, run_all
 from vae_variants.registry import UserError
 from vae_variants.variants import configure
-
-pytestmark = pytest.mark.usefixtures("smaller_smoke")
 
 
 def pattern(i: int, width: int = 9, height: int = 9) -> Image.Image:
@@ -221,7 +218,6 @@ def five_hundred(mnist, tmp_path_factory) -> Path:
 
 
 def test_a_folder_of_500_images_gets_its_report(five_hundred, tmp_path, monkeypatch):
-    monkeypatch.setitem(FIDELITIES, "smoke", replace(FIDELITIES["smoke"], train_images=400, evaluation_images=100))
     assert load_dataset(f"images:{five_hundred}").shape == (1, 28, 28)
     page, figures = report(tmp_path, f"images:{five_hundred}?size=14", monkeypatch)  # a quarter of the pixels, and of the time
     assert "1×14×14 pixels in 256 levels; 358 / 71 / 71 training" in page

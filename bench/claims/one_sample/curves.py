@@ -79,6 +79,7 @@ def draw(tables: Tables, margin: float) -> list[Picture]:
     ax.axhline(margin, color="black", linewidth=0.9, linestyle=":")
     ax.grid(alpha=0.25)
     ax.set_xscale("log")
+    ax.xaxis.set_major_formatter("{x:g}")
     ax.set(xlabel="epoch", ylabel="gain over K = 1 (nats)")
     ax.legend(fontsize=7, frameon=False)
     return [Picture("training-curve", CAPTION.format(margin=margin), figure)]

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import _lru_cache_wrapper, cached_property
+from operator import is_
 from types import BuiltinFunctionType, FunctionType
 from typing import Any, NamedTuple
 
@@ -189,11 +190,8 @@ def holding(holder: Any, types: tuple[type, ...], constants: bool = False) -> He
 
 
 def same(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether both hold equal objects, compared in C. A function or class equals only itself."""
-    try:
-        return bool(before == now)
-    except Exception:  # an array that is another one now cannot tell
-        return False
+    """Whether both hold the same objects under the same names, compared in C: an object may say that it equals a function."""
+    return [*before] == [*now] and all(map(is_, before.values(), now.values()))
 
 
 def replaced(before: Mapping[Any, Held]) -> Iterator[tuple[Any, str, Any]]:

@@ -33,8 +33,11 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
     return ((m1 - m2).square().sum() + c1.trace() + c2.trace() - 2 * cross).item()
 
 
-def kernel_distance(x: Tensor, y: Tensor) -> float:
-    """KID of x (N, F) and y (M, F): the unbiased squared MMD with the kernel (a . b / F + 1)^3 (Binkowski et al. 2018); can be negative."""
+def kernel_distance(x: Tensor, y: Tensor, paired: bool = False) -> float:
+    """KID of x (N, F) and y (M, F): the unbiased squared MMD with the kernel (a . b / F + 1)^3 (Binkowski et al. 2018); can be negative.
+
+    If x_i and y_i belong together, `paired` leaves these pairs out, which are no independent draws (Gretton et al. 2012, eq. 4).
+    """
     x, y = x.double(), y.double()
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
@@ -43,7 +46,9 @@ def kernel_distance(x: Tensor, y: Tensor) -> float:
     n, m = len(x), len(y)
     xx, yy = kernel(x, x), kernel(y, y)
     within = (xx.sum() - xx.trace()) / (n * (n - 1)) + (yy.sum() - yy.trace()) / (m * (m - 1))
-    return (within - 2 * kernel(x, y).mean()).item()
+    xy = kernel(x, y)
+    between = (xy.sum() - xy.trace()) / (n * (n - 1)) if paired else xy.mean()
+    return (within - 2 * between).item()
 
 
 def neighbours(x: Tensor, k: int) -> Tensor:

@@ -14,7 +14,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 from torchmetrics.functional.image.ssim import _ssim_update
 
 from vae_variants.datasets import Dataset, split
-from vae_variants.evaluation.distance import kernel_distance
+from vae_variants.evaluation.feature_sets import kernel_distance
 from vae_variants.evaluation.fidelities import Fidelity, fidelity
 from vae_variants.evaluation.reconstruction import (
     ms_ssim,

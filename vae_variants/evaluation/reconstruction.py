@@ -5,8 +5,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from vae_variants.evaluation.distance import frechet_distance, kernel_distance
 from vae_variants.evaluation.evaluation import Evaluation, spread
+from vae_variants.evaluation.feature_sets import frechet_distance, kernel_distance
 from vae_variants.evaluation.features import classifier
 from vae_variants.evaluation.metrics import Skip, metric
 from vae_variants.models.base import Coder, Decoder

@@ -66,8 +66,8 @@ def similarity(x: Tensor, y: Tensor, most: int = len(WEIGHTS), least: float = 1e
 def ms_ssim(d: Draws, shape: Shape, strength: float = 1.0) -> Tensor:
     """KL + strength D (1 - MS-SSIM(x, mean)), the mean over K, D the number of pixels (Snell et al. 2017): no density."""
     k, b, pixels = d.mean.shape
-    both = [images.reshape(k * b, *shape) for images in (images_of(d), d.mean)]
-    return d.kl + strength * pixels * (1 - similarity(*both)).unflatten(0, (k, b)).mean(0)
+    x, y = (images.reshape(k * b, *shape) for images in (images_of(d), d.mean))
+    return d.kl + strength * pixels * (1 - similarity(x, y)).unflatten(0, (k, b)).mean(0)
 
 
 ms_ssim.bound = ms_ssim.density = False  # type: ignore[attr-defined]

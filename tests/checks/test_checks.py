@@ -10,7 +10,7 @@ from vae_variants.cli.registries import registry_of
 from vae_variants.components import KINDS
 from vae_variants.datasets import DATASETS
 
-DOWNLOADED = {name for name in DATASETS if DATASETS[name].__module__ == "vae_variants.datasets.builtin"} - {"digits"}
+DOWNLOADED = {name for name in DATASETS if DATASETS[name].__module__ == "vae_variants.datasets.builtin"} - {"digits"} | {"freyfaces"}
 CASES = [
     pytest.param(check, name, id=f"{kind.replace(' ', '')}-{check.name}-{name}")
     for kind in KINDS

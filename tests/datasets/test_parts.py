@@ -128,3 +128,44 @@ def test_one_line_says_what_was_read_and_goes_into_the_record(tmp_path):
         "10 test images are exact copies of training images" not in (kept := load_dataset(f"images:{tmp_path / 'given'}?size=9")).described
     )
     assert f"{kept.copies} test images are exact copies of training images" in kept.described and kept.copies > 0
+
+
+def frames(path, count: int, labels: bool = False):
+    """An .npz file of images that differ, in order: the first pixels tell the number of each."""
+    x = np.zeros((count, 4, 4), np.uint8)
+    x[:, 0, 0], x[:, 0, 1] = np.arange(count) // 200, np.arange(count) % 200
+    np.savez(path, x=x, **({"y": np.arange(count) % 2} if labels else {}))
+    return path
+
+
+def blocks_of(part, size: int) -> Counter[int]:
+    return Counter((200 * part[:, 0].long() + part[:, 1].long()).div(size, rounding_mode="floor").tolist())
+
+
+@pytest.mark.parametrize("labels", [False, True])
+@pytest.mark.parametrize(("count", "size"), [(1965, 50), (70, 10), (71, 10), (300, 7)])
+def test_a_block_of_frames_is_in_one_part(count, size, labels, tmp_path):
+    data = load_dataset(f"npz:{frames(tmp_path / 'x.npz', count, labels)}?block={size}")
+    found = [blocks_of(getattr(data, part), size) for part in SPLITS]
+    assert sum(found, Counter()) == Counter(row // size for row in range(count))  # each image is there once
+    assert not found[0] & found[1] and not found[0] & found[2] and not found[1] & found[2]
+    held = count // 7
+    assert all(held - size * (1 + labels) < n <= held for n in (found[1].total(), found[2].total()))
+    single = load_dataset(f"npz:{tmp_path / 'x.npz'}")
+    assert blocks_of(single.train, size) & blocks_of(single.test, size)  # without it, blocks are divided
+    assert single.digest != data.digest
+
+
+@pytest.mark.parametrize("block", [0, -1, 15, 100])
+def test_a_block_that_no_part_can_hold_is_refused(block, tmp_path):
+    with pytest.raises(UserError, match=f"block={block} .* it takes 1 to 14"):
+        load_dataset(f"npz:{frames(tmp_path / 'x.npz', 100)}?block={block}")
+
+
+def test_frey_faces_are_divided_by_blocks(monkeypatch, tmp_path):
+    monkeypatch.setenv("VAE_VARIANTS_DATA", str(tmp_path))
+    with pytest.raises(UserError, match=r"freyfaces\.npz.*frey_rawface"):
+        load_dataset("freyfaces")
+    frames(tmp_path / "freyfaces.npz", 1965)
+    data = load_dataset("freyfaces")
+    assert not blocks_of(data.train, 50) & blocks_of(data.test, 50) and data.sizes["test"] == 250 + 15

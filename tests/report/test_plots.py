@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from tests.drawn import HOSTILE, bold, described, drawn, entries, labelled, pane
 from vae_variants.analysis.entries import LOOKS, Entry, best, prominent
 from vae_variants.report import lines, tradeoffs
 from vae_variants.report.dots import dot_panel
-from vae_variants.report.drawing import BREAK, PAPER, compose, in_points, without_worst
+from vae_variants.report.drawing import BREAK, PAPER, Part, compose, in_points, scale, without_worst
 from vae_variants.report.figures import FIGURES, SECTIONS, WHOLE, drawings, plots
 from vae_variants.report.label_layout import HEIGHT
 from vae_variants.report.matrix import MOST, differences, excludes, layers
@@ -276,6 +276,20 @@ def test_plots_are_the_same_twice_and_keep_to_the_rules_of_the_page():
     assert max(ids.values()) == 1
     assert all(i.startswith("plot-") for i in ids)
     assert any(e.get("data-variant") == HOSTILE for p in found for e in parsed(p.body).iter())
+
+
+@pytest.mark.parametrize("ends", [(-23.62, -22.68), (-23.5, 12.0), (0.001, 0.0032), (-91000.0, 4000.0), (0.0, 1.0), (99.91, 99.99)])
+@pytest.mark.parametrize("width", [90.0, 150.0, 300.0])
+def test_numbers_of_an_axis_do_not_touch(ends, width):
+    def draw(ax):
+        scale(ax, "x", ends)
+
+    figure = compose([Part("title", "a panel", draw, 50.0, width=width + 48)])
+    figure.canvas.draw()
+    (ax,) = (ax for sub in figure.subfigs for ax in sub.axes)
+    boxes = [label.get_window_extent() for label, x in zip(ax.get_xticklabels(), ax.get_xticks(), strict=True) if ends[0] <= x <= ends[1]]
+    assert boxes and all(a.x1 < b.x0 for a, b in pairwise(boxes))
+    assert len(boxes) > 1 or width < 100
 
 
 def test_what_is_not_there_is_not_drawn():

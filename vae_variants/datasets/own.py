@@ -7,7 +7,8 @@ import torch
 
 from vae_variants.datasets.arrays import archive
 from vae_variants.datasets.dataset import DATASETS, SPLITS, Dataset
-from vae_variants.datasets.division import divided
+from vae_variants.datasets.division import SHARE, divided
+from vae_variants.datasets.downloads import data_root
 from vae_variants.datasets.folder import Images, album, plural
 from vae_variants.registry import UserError
 
@@ -15,15 +16,21 @@ FEWEST = 30  # images
 DARK = 15  # highest level of 256 that is nearly black
 
 
-def own(name: str, found: Images) -> Dataset:
-    """Keeps given parts, and draws a seventh each for missing ones, by class, with copies in one part. One class alone gives no labels."""
+def own(name: str, found: Images, block: int = 1) -> Dataset:
+    """Keeps given parts, and draws a seventh each for missing ones, by class, with copies in one part. One class alone gives no labels.
+
+    With a `block`, so many consecutive images stay in one part, and copies may lie in several.
+    """
     stored, top = found.stored, int(found.stored.max()) if len(found.stored) else 0
     if len(stored) < FEWEST:
         raise UserError(f"data set {name!r} has {plural(len(stored), 'image')}; at least {FEWEST} are needed")
     classes = {c: i for i, c in enumerate(sorted(set(found.classes or ())))}
     labels = [classes[c] for c in found.classes] if found.classes and len(classes) > 1 else None
     copies = [hashlib.blake2b(image.numpy().tobytes(), digest_size=16).digest() for image in stored]
-    rows = divided(found.parts, copies, labels)
+    largest = sum(part not in SPLITS[1:] for part in found.parts) // SHARE
+    if block != 1 and not 1 <= block <= largest:
+        raise UserError(f"option block={block} is not valid: data set {name!r} has {plural(len(stored), 'image')}; it takes 1 to {largest}")
+    rows = divided(found.parts, copies if block == 1 else [b"%d" % (row // block) for row in range(len(stored))], labels)
     train, validation, test = (stored[rows[part]].flatten(1) for part in SPLITS)
     if not rows["train"]:
         raise UserError(f"data set {name!r} has no training image left; give fewer of its {len(stored)} images to validation and test")
@@ -56,16 +63,33 @@ def same(copies: list[bytes], labels: list[int] | None) -> list[str]:
 
 
 @DATASETS.add
-def npz(path: str) -> Dataset:
-    """npz:FILE with an array `x` of images (N, H, W), (N, C, H, W) or (N, H, W, C) and, if known, labels `y` (N,)"""
-    return own(f"npz:{path}", archive(path))
+def npz(path: str, block: int = 1) -> Dataset:
+    """npz:FILE with an array `x` of images (N, H, W), (N, C, H, W) or (N, H, W, C) and, if known, labels `y` (N,)
+
+    `block=50` keeps 50 consecutive images in one part, for frames of a video.
+    """
+    return own(f"npz:{path}", archive(path), block)
 
 
 @DATASETS.add
-def images(path: str, size: int = 28, grey: bool = True, labels: bool = True, broken: str = "refuse") -> Dataset:
+def freyfaces(block: int = 50) -> Dataset:
+    """1965 frames of a video of a face, 28x20 grey pixels (Frey & Roweis), in parts of whole blocks of frames; `block=1`: of single frames
+
+    Neighbouring frames are nearly equal. Split frame by frame, test images are near copies of training images.
+    """
+    file = data_root() / "freyfaces.npz"
+    if not file.is_file():
+        where = "its frames are at https://cs.nyu.edu/~roweis/data/frey_rawface.mat"
+        raise UserError(f"data set 'freyfaces' needs the file {str(file)!r} with an array x (1965, 28, 20) of uint8; {where}")
+    return own("freyfaces", archive(str(file)), block)
+
+
+@DATASETS.add
+def images(path: str, size: int = 28, grey: bool = True, labels: bool = True, broken: str = "refuse", block: int = 1) -> Dataset:
     """images:FOLDER of pictures, one subfolder per class; ?size=28&grey=true set the pixels per side and the colour
 
     Pictures are cropped to a centred square. `labels=false` ignores subfolders. `broken=skip` leaves out unreadable pictures instead of
-    refusing. If folders such as train, val and test exist side by side, they hold these parts.
+    refusing. If folders such as train, val and test exist side by side, they hold these parts. `block=50` keeps 50 pictures that follow
+    each other by name in one part, for frames of a video.
     """
-    return own(f"images:{path}", album(path, size, grey, labels, broken))
+    return own(f"images:{path}", album(path, size, grey, labels, broken), block)

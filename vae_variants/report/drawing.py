@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.image import AxesImage
 from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import Locator, LogLocator, MaxNLocator, NullLocator, ScalarFormatter
 from matplotlib.transforms import Affine2D, Transform
 from torch import Tensor
 
@@ -29,7 +30,8 @@ DPI = 110
 INK, MUTED, LINE, PAPER = "#1b1e22", "#5c636b", "#dfe2e5", "#ffffff"  # variables of templates/style.css, as they are where paper is light
 BREAK = "\u2028"  # between a name and words, in ids that matplotlib writes as they are
 WIDTH, GAP = 288.0, 16  # points of a panel, and between panels
-SIZE, TITLE = 8.5, 10.0  # points of letters
+SIZE, TITLE, SMALL = 8.5, 10.0, 8.0  # points of letters: of most, of titles, of the numbers of an axis
+APART = 6.0  # points between numbers of an axis
 
 
 class Part(NamedTuple):
@@ -98,7 +100,7 @@ def panel(place: SubFigure, part: Part) -> None:
     size = ((part.width - part.left - part.right) / part.width, part.height / part.whole)
     ax = place.add_axes((part.left / part.width, part.bottom / part.whole, *size), facecolor="none", axisbelow=True)
     ax.spines[:].set_visible(False)
-    ax.tick_params(labelsize=8, labelcolor=MUTED, length=0, pad=3)
+    ax.tick_params(labelsize=SMALL, labelcolor=MUTED, length=0, pad=3)
     ax.grid(color=LINE, linewidth=0.8)
     part.draw(ax)
 
@@ -176,18 +178,28 @@ def limits(
 
 
 def scale(ax: Axes, way: str, ends: tuple[float, float], log: bool = False, most: int = 5, name: str = "", whole: bool = False) -> None:
-    """Limits, ticks, numbers and name of the axis `x` or `y`; ticks at whole numbers if `whole`."""
+    """Limits, ticks, numbers and name of the axis `x` or `y`; at most `most` ticks that do not touch, at whole numbers if `whole`."""
     axis = ax.xaxis if way == "x" else ax.yaxis
     if log:
         getattr(ax, f"set_{way}scale")("log")
     getattr(ax, f"set_{way}lim")(*ends)
     decades = math.log10(ends[1] / ends[0]) if log else 0.0
     subs = (1, 2, 5) if decades < 1.6 else (1, 3) if decades < 2.2 else (1,)
-    even = MaxNLocator(most if not log else 3, steps=[1, 2, 2.5, 5, 10], integer=whole)
-    axis.set_major_locator(LogLocator(subs=subs) if decades > 0.7 else even)
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(ShortNumbers(log))
+    tries = [MaxNLocator(n, steps=[1, 2, 2.5, 5, 10], integer=whole, min_n_ticks=min(2, n)) for n in range(most if not log else 3, 0, -1)]
+    even = next((found for found in tries if way == "y" or log or not crowded(ax, found)), tries[-1])
+    axis.set_major_locator(LogLocator(subs=subs) if decades > 0.7 else even)
     axis.set_label_text(name, fontsize=SIZE, color=MUTED)
+
+
+def crowded(ax: Axes, locator: Locator) -> bool:
+    """Whether numbers at these places of the linear axis x would touch, or nearly."""
+    low, high = ax.get_xlim()
+    places = [place for place in locator.tick_values(low, high) if low <= place <= high]
+    words = ax.xaxis.get_major_formatter().format_ticks(places)
+    room = ax.get_window_extent().width / ax.figure.dpi * 72 / (high - low) * (places[1] - places[0]) if len(places) > 1 else math.inf
+    return any(0.5 * (width_of(a, SMALL) + width_of(b, SMALL)) + APART > room for a, b in pairwise(words))
 
 
 def shown_of(entries: Sequence[Entry]) -> list[Entry]:

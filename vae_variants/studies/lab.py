@@ -148,6 +148,12 @@ class Lab:
 
         `dataset` replaces that of the study, e.g. `mnist?static`.
         """
+        return self.trained(configuration, seeds, dataset)[0]
+
+    def trained(
+        self, configuration: Configuration, seeds: tuple[int, ...], dataset: str | None = None
+    ) -> tuple[dict[int, Model], dict[str, list[list[float | None]]]]:
+        """The models of `models`, and the curves of their training: name -> seed -> epoch, with None where a value is not finite."""
         spec = RunSpec(configuration, dataset or self.name, seeds, self.fidelity)
         images, key, begin = prepared(spec.dataset, spec.fidelity), spec.key(), time.perf_counter()
         population = Population(lambda: build(configuration, images), seeds, self.device)
@@ -157,7 +163,7 @@ class Lab:
         if (took := time.perf_counter() - begin) > 1:
             self.say(f"  {configuration.label} x {len(seeds)} seeds: {took:.0f} s")
         members = zip(seeds, population.members(), strict=True)
-        return {seed: model for seed, model in members if str(seed) not in history["diverged"]}
+        return {seed: model for seed, model in members if str(seed) not in history["diverged"]}, history["curves"]
 
     def evaluation(self, model: Model, seed: int, dataset: Dataset | None = None, **sizes: Any) -> Evaluation:
         """One model on the test images, at this preset with other `sizes`, e.g. `bound_samples=100`."""

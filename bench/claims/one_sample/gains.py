@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -18,6 +18,8 @@ from vae_variants.analysis.verdicts import compared, listed, mixed, one_sided_p,
 from vae_variants.report.drawing import axes
 from vae_variants.studies import Effect, Picture, Tables, Verdict
 
+from .curves import draw as draw_curve
+from .curves import settled
 from .settings import BASE, DECODED, LINE, TIME, UPDATES, WHOLE
 
 MARGIN = 1.0  # nats: what K samples may gain with one still as good as many; about half of what IWAE gains with 50 (Burda et al. 2016)
@@ -29,13 +31,13 @@ CRITERION = (
     f"d is what K samples gain over one, in nats of the bound on log p(x) of test images, seed by seed. One sample is as good as K if a "
     f"mean d of {MARGIN:g} nat or more is rejected at {ALPHA:.0%} (one-sided t-test, Holm over the K of a budget). It is not as good if "
     f"the {LEVEL:.0%} t-interval of d lies above {MARGIN:g} nat. Fewer than {LEAST_SEEDS} seeds decide nothing. Beside it stand "
-    f"equivalence (two one-sided tests at {STRICT:g} nat) and whether there is any difference (t-test). The comparisons fall into two "
-    f"groups: those under equal updates with batches smaller than {BASE}, and all others (batches of {BASE} and 400, pixels drawn once, "
-    "the rate tuned for K, equal evaluations, equal time, batch x K = 64 where one sample has 64 images, on large images the trainings of "
-    "the suite). The claim is supported if one sample is as good in every comparison. It is supported under conditions if one sample is "
-    "as good in all of the second group but not in all of the first, or if it fails in the second group and is as good in some "
-    "comparisons of either. It is not supported if it fails in the second group and is as good nowhere; else it is inconclusive. IWAE, "
-    "which is another objective, and four times the batch in place of samples have no vote."
+    f"equivalence (two one-sided tests at {STRICT:g} nat) and whether there is any difference (t-test). The verdict rests on the trainings "
+    "to the end: those of the suite, on all images. The preset quick has none; there it rests on all comparisons but those under equal "
+    f"updates with batches smaller than {BASE}. The claim is supported if one sample is as good in each of these and in every other "
+    "comparison. It is supported under conditions if one sample is as good in each of these but not in every other, or if it fails in one "
+    "of these and is as good in some comparison. It is not supported if it fails in one of these and is as good nowhere. Else it is "
+    "inconclusive, and so it is if a training to the end has not converged by the rule of reports: its last tenth gained more than 0.1 "
+    "nats. IWAE, which is another objective, and four times the batch in place of samples have no vote."
 )
 
 
@@ -92,15 +94,23 @@ def judge(tables: Tables) -> tuple[list[Effect], list[str], Verdict]:
     everything, cells = gains(tables), tables["training_cells"]
     claimed = everything[everything["claim"] == "yes"]
     found = effects(claimed)
-    small = (claimed["budget"] == UPDATES) & (claimed["batch"] < BASE)
-    verdict = mixed([e for e, s in zip(found, small, strict=True) if not s])
-    if verdict is Verdict.SUPPORTED and len(found) < ((cells["claim"] == "yes") & cells["against run"].notna()).sum():
+    whole = claimed["budget"] == WHOLE
+    decides = whole if (cells["budget"] == WHOLE).any() else (claimed["budget"] != UPDATES) | (claimed["batch"] >= BASE)
+    verdict = mixed([e for e, rests in zip(found, decides, strict=True) if rests])
+    asked = ((cells["claim"] == "yes") & cells["against run"].notna()).sum()
+    if unfinished(cells) or (verdict is Verdict.SUPPORTED and len(found) < asked):
         verdict = Verdict.INCONCLUSIVE
-    elif verdict is Verdict.SUPPORTED and any(e.verdict is not Verdict.SUPPORTED for e, s in zip(found, small, strict=True) if s):
+    elif verdict is Verdict.SUPPORTED and any(e.verdict is not Verdict.SUPPORTED for e in found):
         verdict = Verdict.CONDITIONAL
     elif verdict is Verdict.REFUTED:
         verdict = mixed(found)
-    return [*found, *beside(everything)], reason(everything, found), verdict
+    return [*found, *beside(everything)], reason(everything, found, settled(tables, MARGIN), unfinished(cells)), verdict
+
+
+def unfinished(cells: pd.DataFrame) -> bool:
+    """Whether a training to the end that has a vote had not converged. Records of earlier versions do not say, so theirs had not."""
+    whole = cells[(cells["budget"] == WHOLE) & (cells["claim"] == "yes")]
+    return bool((whole.get("not converged", pd.Series("yes", whole.index)) == "yes").any())
 
 
 def beside(everything: pd.DataFrame) -> list[Effect]:
@@ -112,9 +122,10 @@ def beside(everything: pd.DataFrame) -> list[Effect]:
     return found
 
 
-def reason(everything: pd.DataFrame, found: Sequence[Effect]) -> list[str]:
+def reason(everything: pd.DataFrame, found: Sequence[Effect], when: Mapping[int, str], open_end: bool) -> list[str]:
     """In how many pairs of trainings one sample is as good, and the mean gains of the largest K of the ELBO and of IWAE.
 
+    `when` says from which epoch on a K to the end gains less than the margin, `open_end` whether those trainings had not converged.
     A pair can stand under two budgets, as where the rate tuned for K is the common one: it is as good if it is in both.
     """
     claimed = everything[everything["claim"] == "yes"].assign(verdict=[e.verdict for e in found])
@@ -125,13 +136,15 @@ def reason(everything: pd.DataFrame, found: Sequence[Effect]) -> list[str]:
         told += [f"in {sum(v == {Verdict.SUPPORTED} for v in mine)} of {len(mine)} comparisons {words}"] if len(mine) else []
     worse = sum(Verdict.REFUTED in v for v in pairs)
     said = [f"One sample is shown to be at most {MARGIN:g} nat behind {listed(told)}, and further behind in {worse}."] if told else []
-    plain = everything[(everything["batch"] == BASE) & (everything["schedule"] == "constant")].sort_values("K")
-    for budget, words in ((UPDATES, f"with as many updates on batches of {BASE}"), (WHOLE, "as the suite trains")):
+    short = (everything["batch"] == BASE) & (everything["schedule"] == "constant")
+    plain = everything[short | (everything["budget"] == WHOLE)].sort_values("K")
+    end = f"trained to the end{', which had not converged' * open_end}"
+    for budget, words in ((WHOLE, end), (UPDATES, f"in a short training with batches of {BASE}")):
         parts = list[str]()
         for name, k, d in plain[plain["budget"] == budget].groupby("objective")[["K", "d"]].last().itertuples():
             weak = name == "iwae" and statistics.fmean(d) < MARGIN  # another objective: if even that gains less, the margin is wide
             size = f"K = {k} gains {statistics.fmean(d):+.2f} nats{', less than the margin' * weak}"
-            parts.append(f"IWAE with {size}" if name == "iwae" else size)
+            parts.append(f"IWAE with {size}" if name == "iwae" else size + (f" ({when[k]})" if budget == WHOLE and k in when else ""))
         sizes += [f"{words}, {listed(parts)}"] if parts else []
     text = "; ".join(sizes).replace("-", "−")
     said += [f"{text[0].upper()}{text[1:]}."] if text else []
@@ -159,7 +172,7 @@ def draw(tables: Tables) -> list[Picture]:
             ax.errorbar(x, mean, yerr=half, fmt=LOOKS[i], color=COLOURS[i], label=", ".join(map(str, where)), capsize=2, ms=4.5, lw=1.2)
         margins(ax, sorted(found["K"].unique()))
         ax.set_title("samples are paid for" if paid else f"equal updates, batches of {BASE}", fontsize=9)
-    return [Picture("training-samples", CAPTION, figure)]
+    return [*draw_curve(tables, MARGIN), Picture("training-samples", CAPTION, figure)]
 
 
 def margins(ax: Axes, ks: Sequence[int]) -> None:

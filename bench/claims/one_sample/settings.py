@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from vae_variants.datasets import Dataset
@@ -35,8 +35,7 @@ class Setting:
     decay: str = "constant"
     objective: str = "elbo"
     pixels: str = "dynamic"  # or static: binarised once
-    whole: bool = False  # with all training images and the seeds of the suite, whose trained models it shares
-    keep: str = "last"  # or best: see `Recipe`
+    whole: bool = False  # with all training images and the seeds of the suite, whose trained models it shares: to the end
 
     def updates(self, images: int) -> int:
         """Optimiser steps for that many training images: the last, smaller batch of an epoch is left out."""
@@ -71,7 +70,7 @@ class Plan:
     static: tuple[int, ...] = (1, 8, 64)  # K with pixels binarised once
     paid: tuple[int, ...] = (1, 2, 4, 8, 16, 64)  # K under equal decoder evaluations and equal time
     iwae: tuple[int, ...] = (2, 8, 64)  # K of IWAE
-    whole: tuple[int, ...] = ()  # K of the trainings of the suite
+    whole: tuple[int, ...] = (1, 8)  # K of the trainings of the suite, of the ELBO and IWAE; none in presets that do not train to the end
     retuned: int = 64  # K for which the learning rate is tuned again
     epochs: int = 32  # under equal updates
     long: int = 64  # epochs of K = 1 under equal decoder evaluations and equal time
@@ -94,6 +93,7 @@ QUICK = replace(
     static=(1, 16),
     paid=(1, 2, 4, 8, 16),
     iwae=(2, 8, 16),
+    whole=(),
     retuned=16,
     long=32,
     batches={1: 1, 4: 2, 20: 8, 400: 32},
@@ -132,7 +132,6 @@ COSTLY = replace(  # large images at full size: a little more than an hour on tw
     static=(1, 16),
     paid=(1, 4, 16, 64),
     iwae=(2, 4, 8, 16),
-    whole=(1, 8),
     retuned=16,
     epochs=12,
     batches={1: 1, 4: 2, 20: 12, 400: 12},
@@ -163,7 +162,7 @@ def comparisons(
     line: Mapping[int, float],
     retuned: float,
     seconds: Mapping[int, float],
-    suite: Setting,
+    suite: Sequence[Setting],
 ) -> list[Comparison]:
     """All comparisons of a plan.
 
@@ -172,7 +171,7 @@ def comparisons(
         line: batch -> best learning rate of the settings of `along`.
         retuned: best learning rate of K = `chosen.retuned`.
         seconds: K -> seconds for an update of `BASE` images.
-        suite: the setting with which the suite trains its baseline.
+        suite: the settings of the suite, K = 1 first.
     """
 
     def with_samples(budget: str, one: Setting, samples: tuple[int, ...], iwae: tuple[int, ...] = ()) -> list[Comparison]:
@@ -183,7 +182,7 @@ def comparisons(
     base = Setting(1, BASE, rate[BASE, "constant"], chosen.epochs)
     found = with_samples(UPDATES, base, chosen.samples, chosen.iwae)
     found += with_samples(UPDATES, replace(base, lr=rate[BASE, "cosine"], decay="cosine"), chosen.cosine)
-    found += with_samples(WHOLE, suite, chosen.whole, chosen.whole) if chosen.whole else []
+    found += [Comparison(WHOLE, s, suite[0] if s.samples > 1 else None, s.objective == "elbo") for s in suite]
     found.append(Comparison(RETUNED, replace(base, samples=chosen.retuned, lr=retuned), base))
     found += with_samples(STATIC, replace(base, pixels="static"), chosen.static)
     for batch, epochs in chosen.batches.items():

@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
+from vae_variants.analysis.soundness import unfinished
 from vae_variants.evaluation.latent import active_units
 from vae_variants.evaluation.likelihood import elbo, log_likelihood, rate
-from vae_variants.harness.spec import parse_seeds, prepared
+from vae_variants.harness.spec import RunSpec, prepared
 from vae_variants.models.base import Model
 from vae_variants.studies import Lab, Tables, table
 from vae_variants.training.loop import Training
@@ -24,6 +25,7 @@ from vae_variants.variants import Configuration, build
 from .settings import BASE, Comparison, Setting, along, comparisons, data_name, plan, view
 
 VARIANT = "vae-bernoulli"
+OF_THE_SUITE = {"elbo": "vae-samples", "iwae": "iwae"}  # objective -> what the suite's names of the baseline with K samples begin with
 ELBO_SAMPLES = 100  # for the ELBO of a trained model, whatever was the K of training
 ROUNDS, TIMED = 15, 3  # of the timing: the K take turns in each round, with so many updates after one that is not counted
 
@@ -35,17 +37,24 @@ class Experiment:
         self.lab, self.plan = lab, plan(lab)
         self.seeds = lab.seeds(self.plan.seeds)
         self.tried: list[dict[str, Any]] = []
+        self.suite: dict[Setting, RunSpec] = {}  # the runs of the suite that are settings too
 
     def configuration(self, setting: Setting) -> Configuration:
-        """The baseline of the suite with the options of a setting."""
+        """The baseline of the suite with the options of a setting, or the suite's own."""
+        if setting in self.suite:
+            return self.suite[setting].configuration
         options = ",".join(f"{name}={value}" for name, value in asdict(setting).items() if name not in ("pixels", "whole"))
         (found,) = self.lab.configurations(f"{VARIANT}[{options}]")
         return found
 
-    def of_the_suite(self) -> Setting:
-        """As the suite trains its baseline."""
-        recipe = self.lab.specs(VARIANT, None)[0].configuration.recipe
-        return Setting(1, recipe.batch, recipe.rate(self.lab.dataset.dim), recipe.epochs, recipe.decay, whole=True, keep=recipe.keep)
+    def of_the_suite(self, samples: int, objective: str = "elbo") -> Setting:
+        """As the suite trains the baseline with K samples, each K with the learning rate that was chosen for it."""
+        label = VARIANT if samples == 1 else f"{OF_THE_SUITE[objective]}-{samples}"
+        (spec,) = self.lab.specs(label, None)
+        r = spec.configuration.recipe
+        setting = Setting(samples, r.batch, r.rate(self.lab.dataset.dim), r.epochs, r.decay, objective, whole=True)
+        self.suite[setting] = spec
+        return setting
 
     def images(self, setting: Setting) -> int:
         """Number of training images."""
@@ -54,10 +63,16 @@ class Experiment:
     def data_name(self, setting: Setting) -> str:
         return data_name(self.lab, self.images(setting), setting.pixels)
 
-    def models(self, setting: Setting, seeds: tuple[int, ...]) -> dict[int, Model]:
+    def seeds_of(self, setting: Setting) -> tuple[int, ...]:
+        return self.suite[setting].seeds if setting in self.suite else self.seeds
+
+    def models(self, setting: Setting, seeds: tuple[int, ...] | None = None) -> dict[int, Model]:
         """seed -> trained model, without seeds that diverged."""
-        seeds = self.lab.given_seeds or parse_seeds(self.lab.suite.seeds) if setting.whole else seeds
-        return self.lab.models(self.configuration(setting), seeds, self.data_name(setting))
+        return self.lab.models(self.configuration(setting), seeds or self.seeds_of(setting), self.data_name(setting))
+
+    def curves(self, setting: Setting) -> dict[str, list[list[float | None]]]:
+        """The curves of a training by seed and epoch."""
+        return self.lab.trained(self.configuration(setting), self.seeds_of(setting), self.data_name(setting))[1]
 
     def validated(self, setting: Setting) -> float | None:
         """Mean ELBO of validation images over the tuning seeds that did not diverge; None if all did."""
@@ -88,7 +103,8 @@ class Experiment:
         near = chosen.rates[max(0, at - 1) : at + 2]
         retuned = self.best_rate([Setting(chosen.retuned, BASE, lr, chosen.epochs) for lr in near])
         seconds = self.seconds_per_update(rates[BASE, "constant"])
-        found = comparisons(chosen, rates, line, retuned, seconds, self.of_the_suite())
+        suite = [self.of_the_suite(k, objective) for objective in OF_THE_SUITE for k in chosen.whole if k > 1 or objective == "elbo"]
+        found = comparisons(chosen, rates, line, retuned, seconds, suite)
         return [c for c in found if not (self.lab.dataset.static and c.setting.pixels == "static")], seconds
 
     def seconds_per_update(self, lr: float) -> dict[int, float]:
@@ -119,7 +135,7 @@ class Experiment:
         test = view(self.lab.dataset, "test", chosen.test_images)
         train = view(prepared(self.data_name(setting), self.lab.fidelity), "train", chosen.test_images)
         rows = []
-        for seed, model in self.models(setting, self.seeds).items():
+        for seed, model in self.models(setting).items():
             e = self.lab.evaluation(model, seed, test, **sizes)
             values = {"bound": log_likelihood(e), "ELBO": elbo(e), "rate": rate(e)}
             values["training ELBO"] = elbo(self.lab.evaluation(model, seed, train, **sizes))
@@ -142,23 +158,35 @@ class Experiment:
             "updates": s.updates(images),
             "decoder evaluations (thousands)": s.decoded(images) / 1000,
             "claim": "yes" if comparison.claim else "no",
+            "not converged": "yes" if s.whole and unfinished(self.curves(s)) else "",
             "run": runs[s],
             "against run": None if comparison.against is None else runs[comparison.against],
         }
+
+
+def by_epoch(setting: Setting, curves: Mapping[str, Sequence[Sequence[float | None]]], seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """A row for each seed and epoch: the ELBO of validation images, from as many samples as in training. IWAE has another bound."""
+    sign, name = (-1.0, "validation_loss") if "validation_loss" in curves else (1.0, "validation_log_prob")
+    if setting.objective != "elbo":
+        return []
+    rows = zip(seeds, curves[name], strict=True)
+    return [{"seed": s, "epoch": n, "ELBO": sign * v} for s, row in rows for n, v in enumerate(row, 1) if v is not None]
 
 
 def measure(lab: Lab) -> Tables:
     """Trains and scores every setting.
 
     Returns:
-        Tables `training_setup`, `training_rates` (tuning), `training_seconds` (time of an update), `training_cells` (what is compared)
-        and `training_scores` (nats per image, by setting and seed).
+        Tables `training_setup`, `training_rates` (tuning), `training_seconds` (time of an update), `training_cells` (what is compared),
+        `training_scores` (nats per image, by setting and seed) and `training_curves` (nats, by epoch, of the trainings to the end).
     """
     experiment = Experiment(lab)
     found, seconds = experiment.comparisons()
     runs = {setting: number for number, setting in enumerate(dict.fromkeys(c.setting for c in found))}
     timing = [{"K": k, "milliseconds per update": 1000 * s, "times that of K = 1": s / seconds[1]} for k, s in seconds.items()]
     scores = [{"run": number, **row} for setting, number in runs.items() for row in experiment.scores(setting)]
+    whole = {setting: number for setting, number in runs.items() if setting.whole}
+    curves = [{"run": n, **row} for s, n in whole.items() for row in by_epoch(s, experiment.curves(s), experiment.seeds_of(s))]
     sizes = {name.replace("_", " "): size for name, size in asdict(experiment.plan).items() if isinstance(size, int)}
     return {
         "training_setup": table("Training: sizes", [{"data set": lab.name, **sizes, "seeds": len(experiment.seeds)}]),
@@ -166,4 +194,5 @@ def measure(lab: Lab) -> Tables:
         "training_seconds": table(f"Training: time of an update of {BASE} images and all seeds", timing),
         "training_cells": table("Training: what is compared", [experiment.described(c, runs) for c in found]),
         "training_scores": table("Training: every trained model, nats per image", scores),
+        "training_curves": table("Training to the end: ELBO of validation images by epoch, nats per image", curves),
     }

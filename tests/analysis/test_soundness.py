@@ -99,6 +99,16 @@ def test_a_dead_row_with_the_best_nats_is_not_advised() -> None:
         ({"active_units": [0, 3, 3]}, {"objective": "beta", "beta": 4.0}, "no active unit in 1 of 3 seeds; beta=4 may be too large"),
         ({"active_units": [0, 0, 0]}, {"lr": 0.01}, "no active unit; lower the learning rate (lr=0.01)"),
         ({"unexplained_variance": [0.96, 1.0, 1.2]}, {}, "reconstructions no better than the mean training image; lower"),
+        (
+            {"unexplained_variance": [1.0, 1.0, 1.0]},
+            {"posterior": "gumbel-softmax", "posterior.categories": 10},
+            "reconstructions no better than the mean training image; the KL of relaxed categories",
+        ),
+        (
+            {"unexplained_variance": [1.0, 1.0, 1.0]},
+            {"posterior": "gumbel-softmax", "posterior.categories": 2},
+            "reconstructions no better than the mean training image; lower",
+        ),
         ({"unexplained_variance": [0.7, 0.7, 0.8]}, {}, "reconstructions little better than the mean training image (73% of its"),
         ({"unexplained_variance": [0.6, 0.6, 0.6]}, {}, ""),
         ({"sigma_cost": [0.2, 1.2, 0.1]}, {}, "learnt sigma not at its optimum (`sigma_cost`) in 1 of 3 seeds"),

@@ -11,16 +11,14 @@ import pytest
 import torch
 
 from tests.integrations.test_export import small
-from vae_variants.integrations.export import TOLERANCE, difference, write_onnx
+from vae_variants.integrations.export import ROUNDINGS, TOLERANCE, Half, difference, rounding, write_onnx
+from vae_variants.integrations.graphs import cholesky, inverse, solved, written_out
 from vae_variants.models.base import MODELS, Coder, Encoder, Model
 from vae_variants.registry import UserError
 from vae_variants.variants import VARIANTS, configure
 
 WITHOUT = [name for name in MODELS if not issubclass(MODELS[name], Encoder)]
-LEFT_OUT = {  # variant -> why it is not written yet
-    "rhvae": "its encoder takes the gradient of log p(x, z), which torch.export does not trace",
-    "vae-two-layers": "with such large weights its upper layer differs by more than the tolerance",
-}
+TOO_LONG = {"rhvae"}  # it takes half a minute; its graph is compared instead
 OTHER_BATCHES = (1, 2, 7, 64)  # not all of them are tried at export
 
 
@@ -34,10 +32,10 @@ def halves() -> list[tuple[str, dict]]:
     found = {}
     for name in VARIANTS:
         (chosen,) = configure(name)
-        if issubclass(MODELS[chosen.values["model"]], Encoder):
+        if issubclass(MODELS[chosen.values["model"]], Encoder) and name not in TOO_LONG:
             found.setdefault(tuple(chosen.values.get(key) for key in ("model", "likelihood", "network")), (name, {}))
     other = ("vae", {"likelihood": "categorical", "activation": "relu"}), ("autoencoder", {"activation": "leaky-relu"})
-    return [*found.values(), *other, ("vae", {"activation": "tanh"})]
+    return [*found.values(), *other, ("vae", {"activation": "tanh"}), ("hvae", {"posterior.leapfrog": 1})]
 
 
 @torch.no_grad()
@@ -54,17 +52,16 @@ def made_adverse(model: Model, pixels: int) -> None:
 def test_onnx_encodes_and_decodes_as_the_model_does(name, options, tiny, tmp_path):
     onnx = pytest.importorskip("onnx", reason="onnx is not installed")
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
-    if name in LEFT_OUT:
-        pytest.skip(LEFT_OUT[name])
     model, _ = small(name, tiny, **options)
     made_adverse(model, 10)
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     written = write_onnx(model.train(), name, tmp_path)
     assert model.training and all(torch.equal(tensor, before[key]) for key, tensor in model.eval().state_dict().items())
     assert set(written) == ({"encoder.onnx", "decoder.onnx"} if isinstance(model, Coder) else {"encoder.onnx"})
-    assert all(error is None or error <= TOLERANCE for error in written.values())
     assert {path.name for path in tmp_path.iterdir()} == set(written)
     x = torch.cat([torch.zeros(1, 10), torch.ones(1, 10), torch.rand(62, 10)])
+    limit = TOLERANCE + ROUNDINGS * rounding(Half(model, "encode"), x)  # of large latents, which some weights give
+    assert all(error is None or error <= limit for error in written.values())
     session = onnx_session(tmp_path / "encoder.onnx")
     assert [i.name for i in session.get_inputs()] == ["image"]
     assert [o.name for o in session.get_outputs()] == ["code"]
@@ -90,6 +87,37 @@ def test_a_model_without_encoder_gets_one_clear_line(name, tiny, tmp_path):
         write_onnx(model, name, tmp_path / "out")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_encoder_that_cannot_be_traced_gets_one_clear_line(tiny, tmp_path):
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    model, _ = small("pixels", tiny)
+    model.encode = lambda x: x if x.sum() > 0 else -x
+    with pytest.raises(UserError, match="encode of 'pixels' cannot be written as ONNX: ") as error:
+        write_onnx(model, "pixels", tmp_path)
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@torch.no_grad()
+def test_a_graph_of_gradients_in_a_metric_gives_what_the_model_does_without_functions_of_matrices(tiny):
+    model, _ = small("rhvae", tiny, latent=2, iterations=1)
+    made_adverse(model, 10)
+    graph = written_out(Half(model, "encode"), torch.rand(3, 10))
+    assert not [node for node in graph.graph.nodes if "linalg" in str(node.target)]
+    for n in OTHER_BATCHES:
+        x = torch.rand(n, 10)
+        torch.testing.assert_close(graph(x), model.encode(x), atol=TOLERANCE, rtol=TOLERANCE)
+
+
+def test_functions_of_matrices_are_written_out():
+    root = torch.randn(4, 5, 5, dtype=torch.float64)
+    a, b = root @ root.mT + torch.eye(5), torch.randn(4, 5, 2, dtype=torch.float64)
+    torch.testing.assert_close(inverse(a)[0], torch.linalg.inv(a))
+    lower = torch.linalg.cholesky(a)
+    torch.testing.assert_close(cholesky(a)[0], lower)
+    for triangle, upper in ((lower, False), (lower.mT, True)):
+        torch.testing.assert_close(solved(triangle, b, upper=upper), torch.linalg.solve_triangular(triangle, b, upper=upper))
 
 
 def test_an_onnx_file_that_does_something_else_is_not_kept(tiny, tmp_path, monkeypatch):

@@ -300,6 +300,18 @@ def test_a_pair_that_does_not_fit_is_refused() -> None:
             make(1)
 
 
+@pytest.mark.parametrize(("categories", "share"), [(2, 0.99), (4, 0.48), (10, 0.20)])
+def test_the_more_relaxed_categories_the_less_of_what_q_tells_is_in_the_mean_of_z(categories: int, share: float) -> None:
+    """J^2 / (S F) of a contrast of two logits: J = dE[z] / dlogits, S = Cov(z), F the Fisher information of q, all at equal logits."""
+    logits = torch.zeros(100_000, 1, categories, **F64, requires_grad=True)
+    q = Concrete(logits, 0.67)
+    z = q.draw(1).z[0].detach()
+    (score,) = torch.autograd.grad(q.log_prob(z).sum(), logits)
+    told, seen = (each.flatten(1)[:, 0] - each.flatten(1)[:, 1] for each in (score, z))
+    assert told.var().item() / 2 == pytest.approx(categories / (categories + 1), rel=0.02)
+    assert torch.stack([told, seen]).corrcoef()[0, 1].square().item() == pytest.approx(share, abs=0.01)
+
+
 def test_named_variants_have_their_parts() -> None:
     (gumbel,) = configure("vae-gumbel")
     assert (gumbel.values["posterior"], gumbel.values["prior"], gumbel.values["latent"]) == ("gumbel-softmax", "concrete", 200)

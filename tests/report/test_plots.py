@@ -21,9 +21,10 @@ from vae_variants.report.dots import dot_panel
 from vae_variants.report.drawing import BREAK, PAPER, Part, compose, in_points, scale, without_worst
 from vae_variants.report.figures import FIGURES, SECTIONS, WHOLE, drawings, plots
 from vae_variants.report.label_layout import HEIGHT
-from vae_variants.report.matrix import MOST, differences, excludes
+from vae_variants.report.matrix import MOST, differences, excludes, layers
 from vae_variants.report.svg import markup
 from vae_variants.report.tradeoffs import COSTS, front
+from vae_variants.variants import configure
 
 COLOURS = re.compile(r"(var\(--(v[0-7]|ink|line|paper|muted)\)|none)")
 
@@ -123,6 +124,20 @@ def test_nothing_in_nats_is_drawn_beside_that_of_other_pixels():
                 assert len({supports[label] for label in variants(ax) if label}) <= 1, (each.name, title)
                 seen += 1
     assert seen > 12
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("ladder-vae", [32, 16, 8]), ("vdvae", [64, 64, 16, 4])])
+def test_the_rate_of_a_layer_is_that_of_its_units(name, sizes):
+    units = {str(seed): [(seed + 1.0) * layer for layer, n in enumerate(sizes) for _ in range(n)] for seed in (0, 1)}
+    other, values = entries()[0], configure(name)[0].values
+    record = replace(
+        other.record, key="f" * 64, values=values, dataset=other.record.dataset | {"shape": [1, 8, 8]}, series={"kl_units": units}
+    )
+    (ax,) = panels(layers([other, replace(other, label=name, record=record)])).values()
+    numbers = [t.get_text() for t in ax.texts if re.fullmatch(r"[\d.]+", t.get_text())]
+    assert numbers == [f"{1.5 * layer * n:.2f}" for layer, n in enumerate(sizes)]
+    fewer = {"kl_units": {"0": units["0"][:-1]}}
+    assert layers([replace(other, record=replace(record, series=fewer))]) is None, "sizes that do not fit tell nothing"
 
 
 @settings(max_examples=300, deadline=None)

@@ -19,6 +19,10 @@ ODD = 10.0  # a seed is an outlier if it is so many ranges of the others behind 
 JUDGED = {"log_likelihood": 1.0, "elbo": 1.0, "reconstruction_mse": -1.0}  # metric -> 1 if higher is better, else -1
 OF_SAMPLES = ("fd-", "kid-", "precision", "recall", "density", "coverage", "spectral_", "sharpness", "blur_", "reblur", "high_frequency")
 
+CONCRETE = (
+    "the KL of relaxed categories counts more than the decoder sees: try posterior.categories=2, prior.categories=2 and objective=warm-up"
+)
+
 Values = Callable[[str], Mapping[int, float]]  # metric -> seed -> value
 
 
@@ -66,7 +70,7 @@ def flaws(
             values("unexplained_variance"),
             lambda share: share > DEAD,
             "reconstructions no better than the mean training image",
-            f"{rate}, or train longer",
+            CONCRETE if relaxed(options) else f"{rate}, or train longer",
         ),
         seeds_with(
             values("sigma_cost") if "sigma" not in options else {},
@@ -92,6 +96,11 @@ def flaws(
         weak = f"reconstructions little better than the mean training image ({fmean(share.values()):.0%} of its squared error)"
         told.append(Flaw(weak, "train longer, or with more latent units", "nothing"))
     return tuple(told)
+
+
+def relaxed(options: Mapping[str, Any]) -> bool:
+    """Whether the latents are relaxed one-hot vectors of more than two categories."""
+    return options.get("posterior") == "gumbel-softmax" and str(options.get("posterior.categories")) != "2"
 
 
 def why_inactive(options: Mapping[str, Any], rate: str) -> str:

@@ -27,6 +27,8 @@ def codebook_usage(e: Evaluation) -> float:
     Estimator: a count. Positions share their codes.
     Sample size: all test images, P positions each.
     Fails: rises with the number of test images and positions, and counts a code that is used once like any other: see code_perplexity.
+    A share of training images, which other programs report, is higher if they are more. It is no metric here: a code that only training
+    images use may be one that was placed on them, and says nothing of new images.
     Reference: Mentzer et al. 2024, Finite Scalar Quantization, section 4.2.
     """
     return (shares(e) > 0).double().mean().item()
@@ -40,7 +42,8 @@ def code_perplexity(e: Evaluation) -> float:
     Estimator: from the shares, pooled over positions.
     Sample size: all test images, P positions each.
     Fails: too low if the alphabet is not much smaller than the number of images times positions. Says nothing of dependence between
-    positions, which a fitted prior of codes finds: see code_bits.
+    positions, which a fitted prior of codes finds: see code_bits. Published values are often those of a training batch, which is another
+    number of images: compare them with care.
     Reference: van den Oord et al. 2017, Neural Discrete Representation Learning, whose implementations report it.
     """
     f = shares(e)

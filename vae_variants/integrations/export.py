@@ -21,6 +21,7 @@ from vae_variants.datasets import Dataset
 from vae_variants.harness import Record, Store
 from vae_variants.harness.files import DAMAGE, make_folder, replace_file, save_tensors, unpacked
 from vae_variants.harness.store import RECORD
+from vae_variants.integrations.graphs import written_out
 from vae_variants.models.base import Coder, Encoder, Model
 from vae_variants.registry import UserError, user_path
 from vae_variants.variants import Configuration, build
@@ -155,16 +156,8 @@ def write_onnx(model: Model, label: str, folder: Path) -> dict[str, float | None
 
 def onnx_half(model: Model, method: str, x: Tensor, names: tuple[str, str], label: str) -> tuple[bytes, float | None]:
     """The file of one method, and how far it is from the model."""
-    half, logger = Half(deepcopy(model), method).eval(), logging.getLogger("torch.onnx")
-    level, shapes = logger.level, ({0: torch.export.Dim("batch")},)
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            options: dict[str, Any] = {"dynamo": True, "opset_version": OPSET, "dynamic_shapes": shapes, "verbose": False}
-            program = torch.onnx.export(half, (x,), input_names=names[:1], output_names=names[1:], **options)
-    finally:
-        logger.setLevel(level)
-    assert program is not None
+    half = Half(deepcopy(model), method).eval()
+    program = onnx_program(half, x, names, f"{method} of {label!r}")
     program.model.doc_string = f"{method} of {label}"
     about = {"label": label, "method": method, "shape": json.dumps(model.shape), "support": model.support.value}
     program.model.metadata_props.update(about)
@@ -173,6 +166,37 @@ def onnx_half(model: Model, method: str, x: Tensor, names: tuple[str, str], labe
     if error is not None and not error <= (limit := TOLERANCE + ROUNDINGS * rounding(half, x)):
         raise UserError(f"{method} of {label!r} as ONNX is {error:.1e} away from the model (limit {limit:.1g}); no file was written")
     return content, error
+
+
+def onnx_program(half: nn.Module, x: Tensor, names: tuple[str, str], what: str) -> torch.onnx.ONNXProgram:
+    """The program of a module; one that takes gradients is traced with its gradients written out. Raises `UserError` if neither works."""
+    shapes, reason = ({0: torch.export.Dim("batch")},), ""
+    options: dict[str, Any] = {"dynamo": True, "opset_version": OPSET, "dynamic_shapes": shapes, "verbose": False}
+    loggers = {logger: logger.level for logger in map(logging.getLogger, ("torch.onnx", "onnxscript"))}
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        for written in (False, True):
+            with warnings.catch_warnings(action="ignore"):
+                try:
+                    module = written_out(half, x) if written else half
+                    program = torch.onnx.export(module, (x,), input_names=names[:1], output_names=names[1:], **options)
+                except Exception as error:  # by a tracer, of any kind
+                    reason = told(error)
+                else:
+                    assert program is not None
+                    return program
+    finally:
+        for logger, level in loggers.items():
+            logger.setLevel(level)
+    raise UserError(f"{what} cannot be written as ONNX: {reason}; export it as safetensors, and load it with vae_variants.load")
+
+
+def told(error: BaseException) -> str:
+    """The first line of what caused an error."""
+    while error.__cause__:
+        error = error.__cause__
+    return next((line.strip()[:200] for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 @torch.no_grad()

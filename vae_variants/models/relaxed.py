@@ -63,6 +63,11 @@ class GumbelSoftmax(Posterior):
     """Relaxed one-hot vectors of `categories` probabilities (Jang et al. 2017; Maddison et al. 2017). Its prior is `concrete`.
 
     The bound is that of the relaxed model, whose latents are the vectors of probabilities. `latent` is a multiple of `categories`.
+
+    Its KL also counts the proportions of the categories that lose, of which a decoder sees little. Of the information that a weak q has,
+    E[z] carries 99 % for 2 categories, 48 % for 4 and 20 % for 10, at the temperature 0.67 (tests/models/test_posteriors.py). So many
+    categories can collapse on small images at any learning rate; then choose 2 categories, and objective=warm-up. The KL of the categorical
+    distributions, which Jang et al. take, has no such cost, but gives no bound of the relaxed model.
     """
 
     gives = Concrete

@@ -44,6 +44,8 @@ CAPTIONS = {
     "share of the variance of each. Components have no common scale: compare how classes lie, not where.",
     "latent_units": "KL of each latent unit, largest first, mean over seeds. Grey cells are inactive units. Variants whose KL is no sum "
     "over latent units are left out.",
+    "layers": "Part of the rate that each layer of latents has, mean over seeds. Layer 1 is the nearest to the image, the last one is the "
+    "top. A layer near 0 is not used. If q draws from the bottom up, the part of a lower layer is no KL and can be negative.",
 }
 
 
@@ -90,6 +92,7 @@ FIGURES: dict[str, Spec] = {
     "latent_plane": Spec("latent", "The latent plane", grids.latent_plane),
     "latent_components": Spec("latent", "Principal components of the latents", grids.latent_components, False),
     "latent_units": Spec("latent", "KL of each latent unit", matrix.latent_units),
+    "layers": Spec("latent", "Rate of each layer of latents", matrix.layers, False, True),
 }
 WHOLE = {"latent_size"}  # a family is not to lose some of its sizes
 

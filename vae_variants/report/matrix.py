@@ -1,4 +1,4 @@
-"""Coloured cells: every variant against every other, and what each latent unit carries."""
+"""Coloured cells: every variant against every other, and what each latent unit and each layer of latents carries."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,7 +14,11 @@ from matplotlib.patches import Rectangle
 
 from vae_variants.analysis.entries import COLOURS, Entry, distinct, prominent
 from vae_variants.analysis.formatting import number
-from vae_variants.analysis.statistics import LEAST_SEEDS, Comparison
+from vae_variants.analysis.statistics import LEAST_SEEDS, Comparison, interval
+from vae_variants.harness.record import Record
+from vae_variants.integrations.export import rebuilt
+from vae_variants.models.base import MODELS, Layered
+from vae_variants.registry import UserError
 from vae_variants.report.drawing import LINE, MUTED, PAPER, WIDTH, Part, compose, groups, mark, shortened, width_of, write
 
 METRIC = "log_likelihood"
@@ -23,6 +28,7 @@ NAME = 130.0  # points of a name, at most
 UP, DOWN = COLOURS[0], COLOURS[1]  # the row is above, below: blue and vermilion, which all eyes tell apart
 UNITS = 50  # latent units, at most
 STEPS = (0.01, 0.1, 0.3, 1.0, 3.0)  # nats, where the next shade begins
+LAYER = 46.0  # points of a layer's cell, at most
 SHADES = (1.0, 0.15, 0.32, 0.5, 0.75, 1.0)  # the first is of grey
 
 
@@ -119,3 +125,58 @@ def cells(ax: Axes, y: float, units: np.ndarray, level: int) -> Sequence[Artist]
     x = np.stack([units, units + 0.88, np.full(len(units), np.nan)], 1).ravel()[:-1]
     ink, thick = (COLOURS[0], SHADES[level]) if level else (LINE, 1.0), SIDE - 3
     return ax.plot(x, np.full_like(x, y + 0.5), color=ink, linewidth=thick, solid_capstyle="butt", clip_on=False, label=f"level-{level}")
+
+
+def layers(shown: Sequence[Entry]) -> Figure | None:
+    """The rate of each layer of latents, the layer nearest to the image first: a row of cells for each variant."""
+    group = [(e, rates) for e in distinct(shown) if (rates := by_layer(e)) is not None]
+    if not group:
+        return None
+    most = max(rates.shape[1] for _, rates in group)
+    name = min(NAME, max(width_of(e.label) for e, _ in group)) + 8
+    size = min(LAYER, (600 - name) / most)
+    described = f"{len(group)} variants, a row of cells for each, with the mean over seeds; the darker, the more nats."
+    draw = partial(draw_layers, group=group, most=most, size=size)
+    height, wide = SIDE * (len(group) + 1), name + size * most + 2
+    return compose([Part("rate of each layer, nats", described, draw, height, max(wide, WIDTH), name, max(wide, WIDTH) - wide + 2, 2)], 1)
+
+
+def by_layer(entry: Entry) -> np.ndarray | None:
+    """(seeds, layers) nats of a model of several layers, if its record has the KL of each unit."""
+    sizes, units = layers_of(entry.record), [*entry.record.series.get("kl_units", {}).values()]
+    if len(sizes) < 2 or not units or {sum(sizes)} != set(map(len, units)):
+        return None
+    return np.add.reduceat(np.array(units), [sum(sizes[:i]) for i in range(len(sizes))], axis=1)
+
+
+def layers_of(record: Record) -> tuple[int, ...]:
+    """Units of each layer of latents, the layer nearest to the image first; none if this version does not build the model."""
+    model = MODELS.get(record.values.get("model", ""))
+    if not isinstance(model, type) or not issubclass(model, Layered):
+        return ()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            found = rebuilt(record.label, record.values, record.dataset)
+    except (UserError, KeyError, TypeError):  # of an earlier version, or with parts of a plug-in
+        return ()
+    return found.layers if isinstance(found, Layered) else ()
+
+
+def draw_layers(ax: Axes, group: Sequence[tuple[Entry, np.ndarray]], most: int, size: float) -> None:
+    ax.set(xlim=(0, most), ylim=(len(group), -1), xticks=[], yticks=[])
+    place: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontsize": 8}
+    for x in range(most):
+        write(ax, x + 0.5, -0.5, f"layer {x + 1}" if size == LAYER else str(x + 1), color=MUTED, **place)
+    for y, (entry, rates) in enumerate(group):
+        n = rates.shape[1]
+        own: list[Artist] = [write(ax, -0.2 * SIDE / size, y + 0.5, shortened(entry.label, NAME), ha="right", va="center_baseline")]
+        mark(entry.label, f"{entry.label}: {n} layers, the first is the nearest to the image", own)
+        for x in range(n):
+            found = interval(rates[:, x].tolist())
+            level = int(np.searchsorted(STEPS, found.mean, side="right"))
+            patch = Rectangle((x + 0.02, y + 0.05), 0.96, 0.9, clip_on=False, linewidth=0, label=f"level-{level}")
+            patch.set(facecolor=(COLOURS[0], SHADES[level] / 2) if level else LINE)
+            drawn: list[Artist] = [ax.add_patch(patch)]
+            if size > CELL:
+                drawn.append(write(ax, x + 0.5, y + 0.5, f"{found.mean:.2f}".replace("-", "−"), **place))
+            mark(entry.label, f"{entry.label}, layer {x + 1} of {n}: {number(found)} nats", drawn)

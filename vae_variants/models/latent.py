@@ -131,13 +131,13 @@ class LatentModel(Generator, Density, LatentVariable):
 
     def infer(self, x: Tensor, k: int, t: Tensor) -> Draws:
         q = self.conditional(x)
-        z, log_q = q.draw(k)
-        z, gate = gated(z) if q.reparameterised else (z, None)
+        free, log_q = q.draw(k)
+        z, gate = gated(free) if q.reparameterised else (free, None)
         outputs = self.outputs(z)
         log_px, log_p = self.likelihood.log_prob(outputs, x), self.log_prior(z)
         closed = rule(type(self.prior), self.gives)
         units = closed(self.prior, q) if closed else (log_q - log_p).mean(0).unsqueeze(-1)
-        return Draws(log_px, log_p, log_q, units.sum(-1), units, z, t, gate, q, x, outputs, self)
+        return Draws(log_px, log_p, log_q, units.sum(-1), units, z, t, gate, q, x, outputs, self, free)
 
 
 class Composite(Generator, Finished):
@@ -174,11 +174,11 @@ class Composite(Generator, Finished):
             return super().forward(method, *args)
         term, d = self.get_submodule(part), self.draws(*args)
         value = getattr(term, name)(d).mean()
-        return value + self.regularizer(d).mean() if isinstance(term, Term) and name in term.regularized else value
+        return value + self.regularizer(d.ungated).mean() if isinstance(term, Term) and name in term.regularized else value
 
     def loss(self, x: Tensor, t: Tensor) -> Tensor:
         d = self.draws(x, t)
-        return self.objective(d).mean() + self.regularizer(d).mean()
+        return self.objective(d).mean() + self.regularizer(d.ungated).mean()
 
     def latents(self, n: int) -> Tensor:
         return self.sampler.draw(n, self)

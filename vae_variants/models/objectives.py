@@ -35,7 +35,10 @@ class Term(nn.Module, ABC):
 
 
 def says(term: Any, name: str) -> bool:
-    """Whether a function or class says `name = False` of itself: `bound`, or `density` for a loss that is no log density."""
+    """False if a function or class says `name = False` of itself.
+
+    `bound`: it is no bound. `density`: its loss is no log density. `rate`: it uses neither the KL nor log q(z | x).
+    """
     return bool(getattr(term.func if isinstance(term, partial) else term, name, True))
 
 
@@ -162,4 +165,4 @@ def reconstruction(d: Draws) -> Tensor:
     return -d.log_px.mean(0)
 
 
-reconstruction.bound = reconstruction.density = False  # type: ignore[attr-defined]
+reconstruction.bound = reconstruction.density = reconstruction.rate = False  # type: ignore[attr-defined]

@@ -1,0 +1,47 @@
+"""Combinations of parts that have no meaning are refused in one line when the model is built; odd ones that have one work."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vae_variants.datasets import Dataset
+from vae_variants.models.base import LatentVariable
+from vae_variants.registry import UserError
+from vae_variants.variants import build
+
+SMALL = "latent=3,hidden=7"
+
+
+@pytest.mark.parametrize(
+    ("selector", "words"),
+    [
+        (f"vae[posterior=point,{SMALL}]", "posterior=diagonal"),
+        (f"vae[posterior=implicit,{SMALL}]", "posterior=diagonal"),
+        (f"vae[posterior=implicit,objective=iwae,samples=5,{SMALL}]", "posterior=diagonal"),
+        (f"vae[posterior=point,objective=log-cosh,{SMALL}]", "objective=reconstruction"),
+        (f"riemannian-vae[posterior=point,{SMALL}]", "posterior=diagonal"),
+        (f"autoencoder[sampler=prior,{SMALL}]", "sampler=gaussian-mixture"),
+        ("hierarchical[regularizer=factor]", "regularizer=factor needs the number of latent units"),
+        ("vdvae[regularizer=adversarial]", "use the model vae"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(selector: str, words: str, digits: Dataset) -> None:
+    with pytest.raises(UserError, match=words) as error:
+        build(selector, digits)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("model", ["vae[posterior=hamiltonian,", "riemannian-vae["])
+def test_dynamics_leave_the_state_of_a_likelihood_to_the_training_step(model: str, digits: Dataset) -> None:
+    """The optimal sigma is learnt from the squared errors at the end of the path, once, and is constant along it."""
+    built = build(f"{model}likelihood=gaussian-optimal,memory=0.5,{SMALL}]", digits)
+    assert isinstance(built, LatentVariable) and built.training
+    x, before = digits.grey("train")[:10], built.likelihood.mse.clone()
+    torch.manual_seed(0)
+    d = built.infer(x, 2, torch.ones(()))
+    expected = 0.5 * before + 0.5 * (x - d.mean).square().mean()
+    torch.testing.assert_close(built.likelihood.mse, expected)
+    (gradient,) = torch.autograd.grad(-d.log_w.mean(), built.encoder[-1].weight)
+    assert gradient.isfinite().all() and gradient.abs().sum() > 0
+    assert built.likelihood.training

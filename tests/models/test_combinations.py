@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vae_variants.datasets import Dataset
-from vae_variants.models.base import LatentVariable
+from vae_variants.models.base import Finished, LatentVariable
 from vae_variants.registry import UserError
 from vae_variants.variants import build
 
@@ -29,6 +29,35 @@ SMALL = "latent=3,hidden=7"
 def test_what_has_no_meaning_is_refused(selector: str, words: str, digits: Dataset) -> None:
     with pytest.raises(UserError, match=words) as error:
         build(selector, digits)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("selector", "words"),
+    [
+        (f"vae[objective=cyclical,ramp=0,{SMALL}]", "ramp=0 is not above 0"),
+        (f"vae[objective=log-cosh,sharpness=0,{SMALL}]", "sharpness=0"),
+        (f"vae[objective=info,alpha=2,{SMALL}]", "alpha=2"),
+        (f"vae[objective=info,alpha=0.5,strength=0.2,{SMALL}]", "negative weight"),
+        ("vae[posterior=gumbel-softmax,prior=concrete,latent=20,hidden=7,posterior.temperature=0]", "temperature=0"),
+        ("vae[posterior=gumbel-softmax,prior=concrete,latent=20,hidden=7,prior.temperature=0]", "temperature=0"),
+        (f"vae[posterior=wrapped-normal,prior=wrapped-normal,spread=0,{SMALL}]", "spread=0"),
+        (f"vae[posterior=wrapped-normal,prior=riemannian-normal,spread=0,{SMALL}]", "spread=0"),
+        ("quantized-vae[quantizer=lfq,temperature=0,hidden=7]", "temperature=0"),
+        (f"autoencoder[sampler=gaussian-mixture,components=6,{SMALL}]", "sampler.components=5 or fewer"),
+    ],
+)
+def test_an_option_out_of_its_range_is_told_in_one_line(selector: str, words: str, digits: Dataset) -> None:
+    """When the model is built, when its loss is asked for the first time, or when a sampler has too few latents."""
+
+    def used() -> None:
+        model, x = build(selector, digits), digits.grey("train")[:5]
+        model("loss", x, torch.tensor(0.5))
+        if isinstance(model, Finished):
+            model.finish(x)
+
+    with pytest.raises(UserError, match=words) as error:
+        used()
     assert "\n" not in str(error.value)
 
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
 from vae_variants.datasets import Dataset
 from vae_variants.models.base import Finished, LatentVariable
+from vae_variants.models.likelihoods import Bernoulli
+from vae_variants.models.objectives import reconstruction
+from vae_variants.models.priors import MixturePrior
+from vae_variants.models.vae import VAE
 from vae_variants.registry import UserError
+from vae_variants.training.population import Population
+from vae_variants.training.traced import Gradient
 from vae_variants.variants import build
 
 SMALL = "latent=3,hidden=7"
@@ -74,3 +82,24 @@ def test_dynamics_leave_the_state_of_a_likelihood_to_the_training_step(model: st
     (gradient,) = torch.autograd.grad(-d.log_w.mean(), built.encoder[-1].weight)
     assert gradient.isfinite().all() and gradient.abs().sum() > 0
     assert built.likelihood.training
+
+
+class Alone(VAE):
+    """A VAE that is trained member by member."""
+
+    stackable = False
+
+
+def test_what_a_loss_does_not_use_stays_as_it_is_stacked_or_not(digits: Dataset) -> None:
+    """A reconstruction error has no gradient for a learnt prior."""
+    gradients = []
+    for model in (VAE, Alone):
+        population = Population(partial(model, digits.shape, Bernoulli(), reconstruction, MixturePrior(3), latent=3, hidden=(5,)), (0, 1))
+        (player,) = population.template.players
+        x = digits.grey("train")[:20].round().expand(2, -1, -1)
+        _, found = Gradient(population, player, trace=False)(x, torch.tensor(0.5))
+        names = population.names(player)
+        gradients.append(dict(zip(names, found[: len(names)], strict=True)))
+    assert not gradients[1]["prior.logits"].any()
+    for name, stacked in gradients[0].items():
+        torch.testing.assert_close(stacked[0], gradients[1][name], msg=name)

@@ -27,6 +27,13 @@ class UserError(Exception):
     """An error that the user can fix. Its message is one line that names the valid choices or the fix."""
 
 
+def positive(option: str, value: float) -> float:
+    """The value of an option. Raises `UserError` unless it is above 0."""
+    if not value > 0:
+        raise UserError(f"{option}={value:g} is not above 0; choose a positive number")
+    return value
+
+
 def visible(text: str) -> str:
     """`text` with each character that controls a terminal as an escape such as `\\x1b`; tabs and line ends stay."""
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

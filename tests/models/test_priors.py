@@ -12,6 +12,7 @@ from vae_variants.datasets import Dataset
 from vae_variants.models import priors
 from vae_variants.models.fitted_samplers import MAFSampler, SecondStageSampler
 from vae_variants.models.likelihoods import Bernoulli, Support
+from vae_variants.models.objectives import reconstruction
 from vae_variants.models.posteriors import Diagonal, PointPosterior, Space
 from vae_variants.models.prior_flows import Coupling, Flow, Inverted, MAFPrior, RealNVPPrior, masked_autoregressive
 from vae_variants.models.priors import PRIORS, ExemplarPrior, MixturePrior, StandardNormal, VampPrior
@@ -150,7 +151,7 @@ def test_a_fitted_sampler_is_refused_off_the_plane(name, monkeypatch) -> None:
     monkeypatch.setattr(PointPosterior, "space", Space.SPHERE)
     with pytest.raises(UserError, match="sampler=prior"):
         VAE(SHAPE, Bernoulli(), posterior=posterior, sampler=SAMPLERS[name](Z), latent=Z)
-    VAE(SHAPE, Bernoulli(), posterior=posterior, latent=Z)
+    VAE(SHAPE, Bernoulli(), reconstruction, posterior=posterior, latent=Z)
 
 
 def test_fitting_leaves_the_random_stream_alone_and_constant_units_finite() -> None:

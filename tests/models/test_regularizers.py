@@ -175,3 +175,21 @@ def test_a_model_without_a_prior_or_a_posterior_is_told_so_in_one_line(digits: D
             model("loss", x, torch.tensor(0.5))
         assert "\n" not in str(error.value)
     assert isinstance(build("vae[regularizer=adversarial,latent=3,hidden=7]", digits).regularizer, Adversarial)
+
+
+@pytest.mark.parametrize(("model", "name"), [("vae[latent=3", "mmd"), ("vae[latent=3", "factor"), ("hierarchical[latents=3-2", "l2")])
+def test_the_gradient_of_a_regularizer_is_the_same_beside_any_objective(model: str, name: str, digits: Dataset) -> None:
+    """Dreg scales the gradient that its own terms send to each sample; that of a regularizer is no term of it."""
+    x, t = digits.grey("train")[:10].round().double(), torch.tensor(0.5, dtype=torch.float64)
+
+    def gradient(objective: str, regularizer: str) -> Tensor:
+        built = build(f"{model},objective={objective},samples=4,hidden=7,regularizer={regularizer}]", digits).double()
+        with torch.no_grad():
+            for p in built.parameters():
+                p.copy_(torch.linspace(-0.5, 0.5, p.numel()).view(p.shape))
+        torch.manual_seed(1)
+        return torch.cat([each.flatten() for each in torch.autograd.grad(built.loss(x, t), list(built.encoder.parameters()))])
+
+    found = [gradient(objective, name) - gradient(objective, "none") for objective in ("iwae", "dreg")]
+    torch.testing.assert_close(*found)
+    assert found[0].abs().max() > 1e-3

@@ -176,6 +176,23 @@ def test_training_ends_when_no_seed_looks_further(images: Dataset) -> None:
     assert all(torch.equal(tensor, kept[name]) for name, tensor in own.population.state().items())
 
 
+def test_a_seed_whose_training_has_ended_cannot_diverge_in_company(images: Dataset) -> None:
+    """Alone it would have stopped; its kept weights are finite. A seed that is still looked at can."""
+    own = training("vae[patience=1,epochs=9]", images)
+    own.run_epoch()
+    own.best.value[:] = torch.tensor([math.inf, -math.inf])
+    own.run_epoch()
+    assert own.best.settled == [True, False]
+    for s, expected in ((0, {}), (1, {3: 4})):
+        own.best.value[1], own.best.since[1] = -math.inf, 0
+        with torch.no_grad():
+            own.parameters[0][0][s].fill_(math.nan)
+        own.run_epoch()
+        assert own.diverged == expected
+    own.best.restore()
+    assert own.population.state()["decoder.0.weight"].isfinite().all()
+
+
 def test_the_best_weights_are_kept_to_the_end_of_training_where_there_is_a_validation(images: Dataset) -> None:
     own = training("vae[keep=best]", images)
     assert own.best is not None

@@ -219,7 +219,8 @@ def can_be_stacked(name: str) -> None:
     """A VAE with it has the same losses for seeds that are stacked (torch.func.vmap) as for each alone."""
     posterior, latent = make(name)
     prior = PRIOR[posterior.space]
-    options = f"vae[posterior={name},prior={prior},latent={latent}"
+    objective = "elbo" if posterior.gives.density else "reconstruction"
+    options = f"vae[posterior={name},prior={prior},objective={objective},latent={latent}"
     if takes(PRIORS[prior], "categories"):
         options += f",prior.categories={posterior.categories or latent}"
     stacks_in_a_vae(f"{options}]")

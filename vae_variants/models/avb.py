@@ -79,7 +79,7 @@ class AdversarialBayes(Term):
     If q is `implicit`, the model has no nats. If it is `diagonal`, the critic estimates a KL that is known, and nats stay.
     """
 
-    bound = False
+    bound = rate = False
     players = (Player(("objective.critic.",), "objective.critic_loss"),)
 
     def __init__(

@@ -32,6 +32,7 @@ class Draws(NamedTuple):
     x: Tensor | None = None  # (B, D)
     outputs: Tensor | None = None  # (K, B, k * D) the decoder's outputs at z
     model: EncoderDecoder | None = None  # with a likelihood, a decoder (`outputs`, `decode`) and, if `Generative`, a prior
+    free: Tensor | None = None  # (K, B, Z) z before the gate: see `ungated`
 
     @property
     def log_w(self) -> Tensor:
@@ -48,6 +49,11 @@ class Draws(NamedTuple):
         if self.gate is None or not isinstance(self.q, Scored):
             raise UserError("this objective needs a reparameterised z and the density of q, and this model lacks one; use elbo or iwae")
         return self.log_px + self.log_pz - self.q.detached().log_prob(self.z)
+
+    @property
+    def ungated(self) -> Draws:
+        """The same samples for a regularizer: the gate of the objective does not scale its gradient with respect to z."""
+        return self if self.free is None else self._replace(z=self.free, gate=None)
 
     @property
     def mean(self) -> Tensor:

@@ -230,7 +230,8 @@ class Hierarchical(Composite, LatentModel, ScoredPosterior, Euclidean, Layered):
         q = self.conditional(x)
         drawn = q.layers(k)
         log_q = torch.stack([each.log_prob(z) for z, each in drawn]).sum(0)
-        z, gate = gated(torch.cat([each.z for each in drawn], -1))
+        free = torch.cat([each.z for each in drawn], -1)
+        z, gate = gated(free)
         p, parts = self.prior.given(z), z.split(self.layers, -1)
         log_p = torch.stack([each.log_prob(part) for each, part in zip(p, parts, strict=True)]).sum(0)
         closed = [not self.upward or each is p[-1] for each in p]
@@ -240,7 +241,7 @@ class Hierarchical(Composite, LatentModel, ScoredPosterior, Euclidean, Layered):
         ]
         units, outputs = torch.cat(terms, -1).mean(0), self.outputs(z)
         log_px = self.likelihood.log_prob(outputs, x)
-        return Draws(log_px, log_p, log_q, units.sum(-1), units, z, t, gate, q, x, outputs, self)
+        return Draws(log_px, log_p, log_q, units.sum(-1), units, z, t, gate, q, x, outputs, self, free)
 
     def log_prob(self, x: Tensor) -> Tensor:
         return -elbo_sampled(self.infer(x, 1, x.new_ones(())))

@@ -13,6 +13,7 @@ from vae_variants.models.base import (
     Euclidean,
     Finished,
     GaussianPosterior,
+    Generative,
     LatentVariable,
     MeanSampler,
     Model,
@@ -25,7 +26,7 @@ from vae_variants.models.objectives import Objective, Term, says
 from vae_variants.models.posteriors import Conditional, Diagonal, Scored, Space
 from vae_variants.models.priors import Prior, rule
 from vae_variants.models.regularizers import Regularizer
-from vae_variants.models.samplers import CODES, LatentSampler
+from vae_variants.models.samplers import CODES, LatentSampler, PriorSampler
 from vae_variants.registry import UserError
 
 
@@ -122,8 +123,13 @@ class LatentModel(Generator, Density, LatentVariable):
         return self.prior.log_prob(z, self.conditional)
 
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x, z) of x (B, D) and z (..., B, Z): (..., B) nats."""
-        return self.log_prior(z) + self.log_px(x, z)
+        """log p(x, z) of x (B, D) and z (..., B, Z): (..., B) nats. The likelihood is that of evaluation, and keeps its state."""
+        mode = self.likelihood.training
+        try:
+            self.likelihood.eval()
+            return self.log_prior(z) + self.log_px(x, z)
+        finally:
+            self.likelihood.train(mode)
 
     def simulate(self, n: int) -> tuple[Tensor, Tensor]:
         z = self.draw_prior(n)
@@ -131,13 +137,13 @@ class LatentModel(Generator, Density, LatentVariable):
 
     def infer(self, x: Tensor, k: int, t: Tensor) -> Draws:
         q = self.conditional(x)
-        z, log_q = q.draw(k)
-        z, gate = gated(z) if q.reparameterised else (z, None)
+        free, log_q = q.draw(k)
+        z, gate = gated(free) if q.reparameterised else (free, None)
         outputs = self.outputs(z)
         log_px, log_p = self.likelihood.log_prob(outputs, x), self.log_prior(z)
         closed = rule(type(self.prior), self.gives)
         units = closed(self.prior, q) if closed else (log_q - log_p).mean(0).unsqueeze(-1)
-        return Draws(log_px, log_p, log_q, units.sum(-1), units, z, t, gate, q, x, outputs, self)
+        return Draws(log_px, log_p, log_q, units.sum(-1), units, z, t, gate, q, x, outputs, self, free)
 
 
 class Composite(Generator, Finished):
@@ -152,11 +158,17 @@ class Composite(Generator, Finished):
         """Takes these parts, whose players then train too, and loses the capabilities that they do not give.
 
         Raises:
-            UserError: If the sampler draws in another space than that of the latents.
+            UserError: If the sampler draws in another space than that of the latents, or from a prior that is not there, or the objective
+                needs a density that q(z | x) has not.
         """
         space = getattr(self, "space", Space.REAL)
         if sampler.space not in (None, space):
             raise UserError(f"this sampler draws in {sampler.space.value} space, but the latents lie in {space.value}; write sampler=prior")
+        if isinstance(sampler, PriorSampler) and not isinstance(self, Generative):
+            raise UserError("sampler=prior draws from a prior, which this model has not; write sampler=gaussian-mixture, or none")
+        if says(objective, "rate") and not getattr(self, "gives", Conditional).density:
+            fix = "write posterior=diagonal, objective=reconstruction with a regularizer, or objective=avb"
+            raise UserError(f"this objective needs log q(z | x) or a KL, and this posterior has no density; {fix}")
         self.objective, self.regularizer, self.sampler = objective, regularizer, sampler
         self.players += tuple(player for term in (objective, regularizer) if isinstance(term, Term) for player in term.players)
         self.lose(*([] if sampler.fits else [Finished]), *([] if sampler.samples else [Sampler, MeanSampler]))
@@ -174,11 +186,11 @@ class Composite(Generator, Finished):
             return super().forward(method, *args)
         term, d = self.get_submodule(part), self.draws(*args)
         value = getattr(term, name)(d).mean()
-        return value + self.regularizer(d).mean() if isinstance(term, Term) and name in term.regularized else value
+        return value + self.regularizer(d.ungated).mean() if isinstance(term, Term) and name in term.regularized else value
 
     def loss(self, x: Tensor, t: Tensor) -> Tensor:
         d = self.draws(x, t)
-        return self.objective(d).mean() + self.regularizer(d).mean()
+        return self.objective(d).mean() + self.regularizer(d.ungated).mean()
 
     def latents(self, n: int) -> Tensor:
         return self.sampler.draw(n, self)

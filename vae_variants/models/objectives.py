@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vae_variants.models.base import Player
 from vae_variants.models.divergences import beside_prior, mmd
 from vae_variants.models.draws import Draws
-from vae_variants.registry import Registry, UserError
+from vae_variants.registry import Registry, UserError, positive
 
 Objective = Callable[[Draws], Tensor]  # -> (B,) to be minimised, nats
 
@@ -35,7 +35,10 @@ class Term(nn.Module, ABC):
 
 
 def says(term: Any, name: str) -> bool:
-    """Whether a function or class says `name = False` of itself: `bound`, or `density` for a loss that is no log density."""
+    """False if a function or class says `name = False` of itself.
+
+    `bound`: it is no bound. `density`: its loss is no log density. `rate`: it uses neither the KL nor log q(z | x).
+    """
     return bool(getattr(term.func if isinstance(term, partial) else term, name, True))
 
 
@@ -106,7 +109,7 @@ def cyclical(d: Draws, cycles: int = 4, ramp: float = 0.5) -> Tensor:
     """
     place = d.t * cycles
     place = torch.where(d.t < 1, place - place.floor(), 1.0)
-    return (place / ramp).clamp(max=1.0) * d.kl - d.log_px.mean(0)
+    return (place / positive("ramp", ramp)).clamp(max=1.0) * d.kl - d.log_px.mean(0)
 
 
 @OBJECTIVES.add
@@ -140,7 +143,12 @@ def info(d: Draws, alpha: float = 0.5, strength: float = 5.0, kernel: str = "imq
     """-(1/K) sum_k log p(x | z_k) + (1 - alpha) KL + (alpha + strength - 1) MMD(q(z), p(z)): InfoVAE (Zhao, Song & Ermon 2019).
 
     `strength` is the paper's lambda. The MMD of the batch is `regularizer=mmd`'s. alpha = 0 and strength = 1 is the ELBO, alpha = 1 WAE.
+
+    Raises:
+        UserError: If KL or MMD has a weight below 0, so that it would be maximised.
     """
+    if alpha > 1 or alpha + strength < 1:
+        raise UserError(f"alpha={alpha:g} and strength={strength:g} give KL or MMD a negative weight; keep alpha <= 1 <= alpha + strength")
     return (1 - alpha) * d.kl + (alpha + strength - 1) * mmd(*beside_prior(d), kernel) - d.log_px.mean(0)
 
 
@@ -162,4 +170,4 @@ def reconstruction(d: Draws) -> Tensor:
     return -d.log_px.mean(0)
 
 
-reconstruction.bound = reconstruction.density = False  # type: ignore[attr-defined]
+reconstruction.bound = reconstruction.density = reconstruction.rate = False  # type: ignore[attr-defined]

@@ -11,6 +11,7 @@ from vae_variants.models.divergences import beside_prior
 from vae_variants.models.draws import Draws
 from vae_variants.models.networks import Shape, layers
 from vae_variants.models.objectives import OBJECTIVES, Term
+from vae_variants.registry import positive
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, from fine to coarse (Wang, Simoncelli & Bovik 2003)
 WINDOW, SIGMA, SMALLEST = 11, 1.5, 4  # pixels of the window and its standard deviation; the coarsest side
@@ -25,7 +26,7 @@ def images_of(d: Draws) -> Tensor:
 @OBJECTIVES.add(name="log-cosh")
 def log_cosh(d: Draws, sharpness: float = 10.0) -> Tensor:
     """KL + (1 / a) sum over pixels of log cosh(a (x - mean)), the mean over K, a = `sharpness` (Chen et al. 2019): no density."""
-    error = sharpness * (images_of(d) - d.mean)
+    error = positive("sharpness", sharpness) * (images_of(d) - d.mean)
     each = error.abs() + F.softplus(-2 * error.abs()) - F.softplus(error.new_zeros(()))
     return d.kl + each.sum(-1).mean(0) / sharpness
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from vae_variants.models.posteriors import POSTERIORS, C, Drawn, Posterior, Scored, Space
 from vae_variants.models.priors import PRIORS, Prior, Q
 from vae_variants.models.spherical import log_surface
-from vae_variants.registry import UserError
+from vae_variants.registry import UserError, positive
 
 FARTHEST = 12.0  # distance of a latent from 0 at most, times sqrt(c): float32 does not resolve what is farther out
 TINY = 1e-30  # below the square of any length
@@ -67,7 +67,7 @@ def log_stretch(v: Tensor, c: float) -> Tensor:
     return (v.shape[-1] - 1) * (r + (-torch.expm1(-2 * r) / (2 * r)).log())
 
 
-def positive(curvature: float) -> float:
+def curved(curvature: float) -> float:
     if not curvature > 0:
         raise UserError("a ball has a curvature above 0; write curvature=1, or posterior=diagonal for flat latents")
     return curvature
@@ -118,7 +118,7 @@ class WrappedNormalPosterior(Posterior):
 
     def __init__(self, latent: int, *, curvature: float = 1.0) -> None:
         super().__init__()
-        self.inputs, self.curvature = 2 * latent, positive(curvature)
+        self.inputs, self.curvature = 2 * latent, curved(curvature)
 
     def forward(self, h: Tensor) -> WrappedNormal:
         mu, log_s = h.chunk(2, -1)
@@ -132,7 +132,7 @@ class Ball(Prior):
 
     def __init__(self, latent: int, curvature: float) -> None:
         super().__init__(latent)
-        self.curvature = positive(curvature)
+        self.curvature = curved(curvature)
 
     def chart(self, z: Tensor) -> Tensor:
         return log_0(z.double(), self.curvature).to(z.dtype)
@@ -155,7 +155,7 @@ class WrappedNormalPrior(Ball):
     def __init__(self, latent: int, *, curvature: float = 1.0, spread: float = 1.0) -> None:
         super().__init__(latent, curvature)
         near_enough(spread * (math.sqrt(latent) + 2), curvature)
-        self.spread = spread
+        self.spread = positive("spread", spread)
 
     def sample(self, n: int, q: Q) -> Tensor:
         return self.placed(self.spread * self.noise(n, self.latent))
@@ -179,7 +179,7 @@ class RiemannianNormalPrior(Ball):
 
     def __init__(self, latent: int, *, curvature: float = 1.0, spread: float = 1.0) -> None:
         super().__init__(latent, curvature)
-        self.spread, root = spread, math.sqrt(self.curvature)
+        self.spread, root = positive("spread", spread), math.sqrt(self.curvature)
         mode = root * (latent - 1) * spread**2 + spread * math.sqrt(latent)  # is beyond it
         r = torch.linspace(0, mode + 10 * spread, CELLS + 1, dtype=torch.float64)
         log_p = self.log_radial(r[1:])

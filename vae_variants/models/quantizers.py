@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vae_variants.registry import Registry, UserError
+from vae_variants.registry import Registry, UserError, positive
 
 MOST_BITS = 16
 
@@ -155,7 +155,8 @@ class LookupFree(Quantizer):
         if bits > MOST_BITS:
             raise UserError(f"bits={bits} are too many codes to sum over; write bits={MOST_BITS} or fewer, and more positions")
         self.width, self.codes = bits, 2**bits
-        self.commitment, self.entropy, self.diversity, self.temperature = commitment, entropy, diversity, temperature
+        self.commitment, self.entropy, self.diversity = commitment, entropy, diversity
+        self.temperature = positive("temperature", temperature)
         vectors = 2.0 * (torch.arange(self.codes)[:, None] // 2 ** torch.arange(bits) % 2) - 1
         self.register_buffer("vectors", vectors[None], persistent=False)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vae_variants.models.posteriors import POSTERIORS, Drawn, Posterior, Scored, Space
 from vae_variants.models.priors import PRIORS, Prior, Q
-from vae_variants.registry import UserError
+from vae_variants.registry import UserError, positive
 
 
 def vectors(latent: int, categories: int) -> int:
@@ -76,7 +76,7 @@ class GumbelSoftmax(Posterior):
     def __init__(self, latent: int, *, categories: int = 10, temperature: float = 0.67) -> None:
         super().__init__()
         self.groups = vectors(latent, categories)
-        self.inputs, self.categories, self.temperature = latent, categories, temperature
+        self.inputs, self.categories, self.temperature = latent, categories, positive("temperature", temperature)
 
     def forward(self, h: Tensor) -> Concrete:
         return Concrete(h.unflatten(-1, (self.groups, self.categories)), self.temperature)
@@ -91,7 +91,7 @@ class ConcretePrior(Prior):
     def __init__(self, latent: int, *, categories: int = 10, temperature: float = 0.67) -> None:
         super().__init__(latent)
         self.groups = vectors(latent, categories)
-        self.categories, self.temperature = categories, temperature
+        self.categories, self.temperature = categories, positive("temperature", temperature)
 
     def sample(self, n: int, q: Q) -> Tensor:
         like = self.like.expand(n, self.groups, self.categories)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vae_variants.models.base import Generative
 from vae_variants.models.posteriors import Space
-from vae_variants.registry import Registry
+from vae_variants.registry import Registry, UserError
 
 if TYPE_CHECKING:
     from vae_variants.models.latent import Generator
@@ -85,6 +85,9 @@ class GaussianMixtureSampler(LatentSampler):
     def fit(self, codes: Tensor) -> None:
         from sklearn.mixture import GaussianMixture
 
+        if len(codes) < len(self.weights):
+            found = f"{len(self.weights)} components cannot be fitted to {len(codes)} latents"
+            raise UserError(f"{found}; write sampler.components={len(codes)} or fewer")
         mixture = GaussianMixture(len(self.weights), reg_covar=1e-4, max_iter=500, tol=1e-2, random_state=0)
         fitted = mixture.fit(codes.double().cpu().numpy())
         self.weights.copy_(torch.from_numpy(fitted.weights_))

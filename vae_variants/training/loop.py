@@ -113,6 +113,7 @@ class Training:
         """
         if not self.players:
             raise UserError(f"{type(self.population.template).__name__} has nothing to train")
+        settled = self.best.settled if self.best else [False] * len(self.population)
         with fork_rng(self.population.device):
             if self.noise is None:
                 self.population.reseed(self.key, self.epoch)
@@ -135,7 +136,7 @@ class Training:
             self.epoch += 1
             curves |= self.validate_average()
         for s, seed in enumerate(self.population.seeds):
-            if not all(math.isfinite(curve[s]) for curve in curves.values()):
+            if not settled[s] and not all(math.isfinite(curve[s]) for curve in curves.values()):
                 self.diverged.setdefault(seed, self.epoch)
         return curves
 

@@ -80,9 +80,14 @@ class Best:
             self.kept[name][chosen] = tensor[chosen]
 
     @property
+    def settled(self) -> list[bool]:
+        """Of each member, whether it cannot become better any more: alone, its training would have ended."""
+        return (self.since >= self.patience).tolist()
+
+    @property
     def final(self) -> bool:
         """Whether no member can still become better."""
-        return bool((self.since >= self.patience).all())
+        return all(self.settled)
 
     def restore(self) -> None:
         """Gives each member its best state."""

@@ -48,7 +48,7 @@ class Gradient:
         def each(x: Tensor, t: Tensor) -> tuple[Tensor, list[Tensor]]:
             with autocast(self.precision, x.device):
                 values = loss(x, t)
-            return values.detach(), [g.contiguous() for g in torch.autograd.grad(values.sum(), owned)]
+            return values.detach(), [g.contiguous() for g in torch.autograd.grad(values.sum(), owned, materialize_grads=True)]
 
         return each
 

@@ -154,7 +154,11 @@ def build_model(configuration: Configuration, dataset: Dataset) -> Model:
 
     def arguments(owner: str, function: Callable[..., Any]) -> dict[str, Any]:
         chosen = {name: values[keys[owner, name]] for name in options[owner] if name not in built}
-        provided = given if owner == "model" else given | {"latent": values.get(keys.get(("model", "latent"), ""), 0)}
+        latent = values.get(keys.get(("model", "latent"), ""))
+        if owner != "model" and latent is None and takes(function, "latent"):
+            found = f"{owner}={values[owner]} needs the number of latent units, and model {values['model']!r} has no option latent"
+            raise UserError(f"{found}; use the model vae, or another {owner}")
+        provided = given if owner == "model" else given | {"latent": latent}
         return {name: value for name, value in provided.items() if takes(function, name)} | chosen
 
     entries = {key: part.registry[values[key]] for key, part in built.items()}

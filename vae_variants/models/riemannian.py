@@ -149,7 +149,8 @@ class RiemannianVAE(VAE):
 
     If `manifold`, images are decoded from latents that `transitions` Hamiltonian transitions lead from the centroids over the density
     sqrt det G^-1(z), which is high near the data (Chadebec et al. 2021); it has no finite integral, so that long chains leave the data.
-    Else `sampler` draws them. The prior of the bound remains p(z).
+    Else `sampler` draws them. The prior of the bound remains p(z). The volume is that around means of q(z_0 | x): where q is wide, these
+    images vary less than those of p(z), and less than the data.
     """
 
     images: Tensor

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_variants.models.base import MODELS
+from vae_variants.models.factors import cholesky
 from vae_variants.models.hamiltonian import Driven, Phase, Schedule, gradient, leapfrog
 from vae_variants.models.likelihoods import Likelihood
 from vae_variants.models.networks import encoder, start
@@ -194,7 +195,7 @@ class RiemannianVAE(VAE):
 
         def path(z: Tensor, noise: Tensor) -> Drawn:
             begin = metric.at(z)
-            root = torch.linalg.cholesky(begin.inverse)  # G^-1 = R R^T, and R^-T noise ~ N(0, G)
+            root = cholesky(begin.inverse)  # G^-1 = R R^T, and R^-T noise ~ N(0, G)
             p = torch.linalg.solve_triangular(root.mT, noise.unsqueeze(-1), upper=True).squeeze(-1)
             (z, p), spot, log_det = generalized(Phase(z, widths[0] * p), metric, force, self.schedule.size, scales, self.iterations)
             energy = 0.5 * ((p * spot.velocity(p)).sum(-1) - noise.square().sum(-1))

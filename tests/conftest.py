@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.trying import smaller
 from vae_variants import isolation
 from vae_variants.datasets import Dataset, load_dataset, split
 from vae_variants.plugins import load_plugins
@@ -54,6 +56,16 @@ def tiny() -> Dataset:
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 4, (60, 1, 2, 5), generator=generator, dtype=torch.uint8)
     return split("tiny", images, images.flatten(1).sum(1) % 2, levels=4, validation=10, test=10)
+
+
+@pytest.fixture(scope="module")
+def smaller_smoke() -> Iterator[None]:
+    """The preset smoke on fewer images and samples, for a module that tests what is done with the values."""
+    with pytest.MonkeyPatch.context() as patch:
+        smaller(patch)
+        isolation.forget()  # data and what follows from data, in the sizes of before
+        yield
+    isolation.forget()
 
 
 @pytest.fixture(autouse=True)

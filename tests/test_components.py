@@ -23,6 +23,8 @@ from vae_variants.plugins import load_plugin
 from vae_variants.registry import Registry, UserError
 from vae_variants.variants import build, configure
 
+pytestmark = pytest.mark.usefixtures("smaller_smoke")
+
 TOYS = '''
 import torch
 from vae_variants import MODELS, Model, Sampler, Support

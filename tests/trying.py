@@ -5,16 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from vae_variants.checks import Check, Failed, Skipped
+from vae_variants.evaluation.fidelities import FIDELITIES
 from vae_variants.plugins import loaded
 from vae_variants.registry import Registry
 
-__all__ = ["failure", "flushed", "forget"]
+__all__ = ["failure", "flushed", "forget", "smaller"]
 
 
 def failure(check: Check, name: str) -> str:
@@ -46,3 +48,10 @@ def forget(folder: Path) -> None:
             registry.drop(name)
     for module in [name for name in loaded if name in sys.modules and Path(str(sys.modules[name].__file__)).is_relative_to(folder)]:
         del sys.modules[module], loaded[module]
+
+
+def smaller(patch: pytest.MonkeyPatch) -> None:
+    """Has the preset smoke of this process measure everything on fewer images and samples, for tests of what is done with the values."""
+    sizes = {"train_images": 200, "evaluation_images": 50, "bound_samples": 10, "bound_images": 20, "image_samples": 50}
+    steps = {"timing_seconds": 0.001, "temperatures": 2, "chains": 4, "local_steps": 3, "classifier_steps": 15}
+    patch.setitem(FIDELITIES, "smoke", replace(FIDELITIES["smoke"], **sizes, **steps))

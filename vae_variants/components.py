@@ -52,17 +52,22 @@ class Kind:
         return next(registry for registry in Registry.every if registry.kind == self.name)
 
 
+def made(entry: Any, options: Mapping[str, Any]) -> Any:
+    """An entry that is ready, or what a function makes of its options."""
+    return entry(**options) if callable(entry) else entry
+
+
 @dataclass(frozen=True)
 class Part(Kind):
     """A kind of part of a model: a model takes it if its constructor has an argument of this `key`.
 
     Args:
         default: Name of the part if none is chosen, unless the model's `usual` says another. None: the default of the model's argument.
-        build: (entry, its options) -> the argument. None: the argument is the entry's name.
+        build: (entry, its options) -> the argument.
     """
 
     default: str | None = None
-    build: Callable[[Any, Mapping[str, Any]], Any] | None = None
+    build: Callable[[Any, Mapping[str, Any]], Any] = made
 
     def usual(self, model: Any) -> str | None:
         """Name of the part of `model` if none is chosen."""

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import _lru_cache_wrapper, cached_property
+from operator import is_
 from types import BuiltinFunctionType, FunctionType
 from typing import Any, NamedTuple
 
@@ -153,30 +154,59 @@ UNDONE = (  # what it may change, and is undone: no figure of a run depends on i
 )
 
 
-def functions() -> dict[Any, dict[str, Any]]:
-    """Module or class of `LIBRARIES` -> its functions, classes and, of this package, constants."""
-    found: dict[Any, dict[str, Any]] = {}
+class Held(NamedTuple):
+    """What a module or class holds: all, what foreign code may not replace, and the classes of `LIBRARIES` among that."""
+
+    everything: dict[str, Any]
+    guarded: dict[str, Any]
+    classes: list[type]
+
+
+last: dict[Any, Held] = {}  # what `functions` found the last time
+
+
+def functions() -> dict[Any, Held]:
+    """Module or class of `LIBRARIES` -> what it holds; guarded are functions, classes and, of this package, constants."""
+    found: dict[Any, Held] = {}
     for name, module in list(sys.modules.items()):
         top = name.partition(".")[0]
         if top in LIBRARIES and not name.startswith(APART) and hasattr(module, "__dict__"):
-            own = top == "vae_variants"
-            held = {k: v for k, v in vars(module).items() if issubclass(type(v), (*PLAIN, type)) or (own and k.isupper())}
-            found[module] = held
-            for cls in [v for v in held.values() if issubclass(type(v), type)]:
-                if cls not in found and str(cls.__module__).partition(".")[0] in LIBRARIES:
-                    found[cls] = {k: v for k, v in vars(cls).items() if issubclass(type(v), MEMBERS)}
+            found[module] = holding(module, (*PLAIN, type), constants=top == "vae_variants")
+            for cls in found[module].classes:
+                if cls not in found:
+                    found[cls] = holding(cls, MEMBERS)
+    last.clear()
+    last.update(found)
     return found
 
 
-def replaced(before: Mapping[Any, Mapping[str, Any]]) -> Iterator[tuple[Any, str, Any]]:
+def holding(holder: Any, types: tuple[type, ...], constants: bool = False) -> Held:
+    now = vars(holder)
+    if (before := last.get(holder)) is not None and same(before.everything, now):
+        return before
+    guarded = {k: v for k, v in now.items() if issubclass(type(v), types) or (constants and k.isupper())}
+    classes = [v for v in guarded.values() if issubclass(type(v), type) and str(v.__module__).partition(".")[0] in LIBRARIES]
+    return Held(dict(now), guarded, classes)
+
+
+def same(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether both hold the same objects under the same names, compared in C: an object may say that it equals a function."""
+    return [*before] == [*now] and all(map(is_, before.values(), now.values()))
+
+
+def replaced(before: Mapping[Any, Held]) -> Iterator[tuple[Any, str, Any]]:
     """(module or class, name, former value) of each function that is another one now, and of each new one of a class."""
     for holder, held in before.items():
         now = vars(holder)
-        for name, value in held.items():
+        if same(held.everything, now):
+            continue
+        for name, value in held.guarded.items():
             if (found := now.get(name, ABSENT)) is not value and not wrapped(found, value):
                 yield holder, name, value
-        if isinstance(holder, type) and len(now) > len(held):
-            yield from ((holder, k, ABSENT) for k, v in list(now.items()) if k not in held and type(v) is FunctionType and foreign(v))
+        if isinstance(holder, type):
+            yield from (
+                (holder, k, ABSENT) for k, v in list(now.items()) if k not in held.guarded and type(v) is FunctionType and foreign(v)
+            )
 
 
 def foreign(function: Any) -> bool:
@@ -213,13 +243,16 @@ class Snapshot:
 
     Args:
         own: Tensors that may not change either, such as a model's.
+        earlier: A snapshot that was compared and restored just now: unless modules were imported since, it has the same functions.
     """
 
-    def __init__(self, own: Iterable[Tensor] = ()) -> None:
+    def __init__(self, own: Iterable[Tensor] = (), earlier: "Snapshot | None" = None) -> None:
         self.process = os.getpid()
         self.refused = [setting.read() for setting in REFUSED]
         self.undone = [setting.read() for setting in UNDONE]
-        self.functions, self.entries = functions(), entries()
+        self.modules = len(sys.modules)
+        self.functions: dict[Any, Held] = earlier.functions if earlier is not None and earlier.modules == self.modules else functions()
+        self.entries = entries()
         self.images, self.own = [t for tensors in shared for t in tensors()], list(own)
         self.sums, self.own_sums = checksums(self.images), checksums(self.own)
 
@@ -264,20 +297,21 @@ def forget() -> None:
 
 
 @contextmanager
-def unchanged(what: str, fix: str, own: Iterable[Tensor] = ()) -> Iterator[None]:
-    """Restores after the block what runs share.
+def unchanged(what: str, fix: str, own: Iterable[Tensor] = (), earlier: Snapshot | None = None) -> Iterator[Snapshot]:
+    """Restores after the block what runs share, of which it gives the snapshot.
 
     Args:
         what: Subject of the message, such as "this run".
         fix: How to fix it.
         own: Further tensors that may not change.
+        earlier: The snapshot of a block just before, which spares most of the work of another one.
 
     Raises:
         Changed: The block changed some of it. An error of the block is its cause.
     """
-    before, error = Snapshot(own), None
+    before, error = Snapshot(own, earlier), None
     try:
-        yield
+        yield before
     except BaseException as raised:
         error = raised
         raise

@@ -117,8 +117,10 @@ def load_plugin(path: str | Path) -> Added:
     return added
 
 
-def importing() -> AbstractContextManager[None]:
-    """A context for the import of a plug-in: raises `UserError` if it changes what runs share."""
+def importing() -> AbstractContextManager[object]:
+    """A context for the import of a plug-in: raises `UserError` if it changes what runs share, in scikit-learn as well."""
+    import sklearn.linear_model  # noqa: F401  (runs import it: a change of what is not imported yet would not be seen)
+
     from vae_variants.isolation import unchanged  # imports torch, which help does without
 
     return unchanged("the import", "do that inside the function that needs it, and restore it there")

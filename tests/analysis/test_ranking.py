@@ -7,6 +7,8 @@ import pytest
 import vae_variants as vv
 from vae_variants.registry import UserError
 
+pytestmark = pytest.mark.usefixtures("smaller_smoke")
+
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory) -> dict[str, vv.Record]:

@@ -22,6 +22,8 @@ from vae_variants.models.objectives import OBJECTIVES
 from vae_variants.plugins import load_plugin, load_plugins
 from vae_variants.registry import UserError
 
+pytestmark = pytest.mark.usefixtures("smaller_smoke")
+
 TOYS = '''
 """A toy of each kind."""
 import torch

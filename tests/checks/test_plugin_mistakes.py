@@ -33,6 +33,8 @@ from vae_variants.plugins import left_out, load_plugin, load_plugins
 from vae_variants.registry import Registry, UserError
 from vae_variants.variants import configure
 
+pytestmark = pytest.mark.usefixtures("smaller_smoke")
+
 Call = Callable[..., Result]
 
 

@@ -11,6 +11,9 @@ from vae_variants.studies import STUDIES, load_claims
 load_claims()
 
 
+pytestmark = pytest.mark.usefixtures("smaller_smoke")
+
+
 @pytest.mark.parametrize("name", STUDIES)
 @pytest.mark.parametrize("check", CHECKS["study"], ids=lambda check: check.name)
 def test_a_check_of_studies_passes(check: Check, name: str) -> None:

@@ -20,6 +20,8 @@ from typer.testing import CliRunner
 from tests.trying import flushed, forget
 from vae_variants.cli.app import app
 
+pytestmark = pytest.mark.usefixtures("smaller_smoke")
+
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))]
 RUNNABLE = [page for page in PAGES if re.search(r"^```(sh|python)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)]

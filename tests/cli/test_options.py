@@ -24,6 +24,8 @@ from vae_variants.harness.spec import prepared
 from vae_variants.studies.page import stem
 from vae_variants.variants import configure
 
+pytestmark = pytest.mark.usefixtures("smaller_smoke")
+
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 SMOKE = ("--fidelity", "smoke", "--seeds", "1", "--jobs", "0")
 SMALL = "vae[hidden=8,latent=2,epochs=1]"

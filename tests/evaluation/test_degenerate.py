@@ -10,7 +10,8 @@ import torch
 
 from vae_variants.datasets import split
 from vae_variants.evaluation import FIDELITIES, METRICS, Evaluation, Skip, features
-from vae_variants.evaluation.distance import nearest, prdc
+from vae_variants.evaluation.distance import nearest
+from vae_variants.evaluation.feature_sets import prdc
 from vae_variants.evaluation.metrics import value_of
 from vae_variants.models.base import DataDependent
 from vae_variants.models.references import PCA, RealData

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vae_variants.datasets import Dataset
-from vae_variants.evaluation.distance import frechet_distance, kernel_distance, neighbours, prdc
+from vae_variants.evaluation.feature_sets import frechet_distance, kernel_distance, neighbours, prdc
 from vae_variants.evaluation.features import WIDTH, Classifier, classifier
 
 

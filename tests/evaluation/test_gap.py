@@ -66,12 +66,12 @@ def check(forward: Tensor, exact: Tensor, reverse: Tensor) -> None:
 
 def test_annealing_holds_log_p_of_the_small_fixture_between_its_two_bounds() -> None:
     w, mean = torch.tensor(W2, **F64), torch.tensor([0.1, -0.2, 0.3, 0.0, 0.5], **F64)
-    check(*sandwich(LinearGaussian(w, mean, 0.25), 400, 200))
+    check(*sandwich(LinearGaussian(w, mean, 0.25), 100, 200))
 
 
 def test_annealing_holds_log_p_of_784_pixels_between_its_two_bounds() -> None:
     w = 0.1 * torch.randn(784, 4, **F64)
-    check(*sandwich(LinearGaussian(w, torch.randn(784, **F64), 0.25), 60, 400, chains=32))
+    check(*sandwich(LinearGaussian(w, torch.randn(784, **F64), 0.25), 30, 400, chains=16))
 
 
 def test_annealing_too_fast_gives_bounds_and_not_a_value() -> None:

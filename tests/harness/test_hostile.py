@@ -13,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from markdown_it import MarkdownIt
 from PIL import EpsImagePlugin
 
 from tests.made_up import grid, made_up
+from vae_variants import isolation
 from vae_variants.analysis.entries import Entry
 from vae_variants.datasets import folder, load_dataset, own
 from vae_variants.datasets.builtin import batch
@@ -178,3 +180,22 @@ def test_a_picture_that_is_a_program_is_not_run(tmp_path, monkeypatch):
 def test_pictures_are_not_blown_up(tmp_path, size):
     with pytest.raises(UserError, match=r"too (large|small)"):
         load_dataset(f"images:{tmp_path}?size={size}")
+
+
+class Same:
+    """Says that it equals everything."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = object.__hash__
+
+    def __call__(self, *given: object, **options: object) -> object:
+        return given[0]
+
+
+def test_what_says_that_it_equals_a_function_is_found_and_the_function_is_back():
+    before = torch.relu
+    with pytest.raises(isolation.Changed, match=r"torch\.relu"), isolation.unchanged("it", "restore it"):
+        torch.relu = Same()
+    assert torch.relu is before

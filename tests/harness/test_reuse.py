@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,6 +18,8 @@ from vae_variants.harness.store import load_with_metadata
 from vae_variants.registry import UserError
 from vae_variants.training.loop import Training
 from vae_variants.variants import build
+
+pytestmark = pytest.mark.usefixtures("smaller_smoke")
 
 
 def test_a_fidelity_with_options_has_one_spelling() -> None:
@@ -234,7 +237,8 @@ def test_a_record_of_a_schema_to_come_is_left_alone(tmp_path, capsys) -> None:
     assert capsys.readouterr().err == ""
 
 
-def test_records_carry_the_kl_of_each_unit_and_the_classifier(tmp_path) -> None:
+def test_records_carry_the_kl_of_each_unit_and_the_classifier(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(FIDELITIES, "smoke", replace(FIDELITIES["smoke"], classifier_steps=60))
     chosen: RunSpec = spec("vae[hidden=8,latent=3,epochs=1]")
     (record,) = run_all([chosen], Store(tmp_path), device=CPU)
     for seed in (0, 1):

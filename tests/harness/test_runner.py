@@ -18,6 +18,8 @@ from vae_variants.models.vae import VAE
 from vae_variants.registry import UserError
 from vae_variants.variants import configure
 
+pytestmark = pytest.mark.usefixtures("smaller_smoke")
+
 CPU = torch.device("cpu")
 
 

@@ -10,6 +10,8 @@ import torch
 from vae_variants.harness import Store, load_suite, run_all
 from vae_variants.variants import VARIANTS
 
+pytestmark = pytest.mark.usefixtures("smaller_smoke")
+
 SUITE = load_suite("zoo")
 SPECS = {spec.label: spec for spec in SUITE.plan(seeds="0,", fidelity="smoke")}
 IMPLICIT = {

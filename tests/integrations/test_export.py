@@ -23,6 +23,8 @@ from vae_variants.models.base import MODELS, DataDependent, Encoder, Model
 from vae_variants.registry import UserError
 from vae_variants.variants import Configuration, build, complete, configure
 
+pytestmark = pytest.mark.usefixtures("smaller_smoke")
+
 SMALL = {"hidden": [8], "latent": 3, "categories": 3, "components": 2}
 
 

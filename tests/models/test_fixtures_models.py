@@ -22,7 +22,7 @@ from vae_variants.checks.linear_gaussian import W2
 from vae_variants.checks.model import all_binary, roughened
 from vae_variants.datasets import Dataset
 from vae_variants.evaluation import METRICS
-from vae_variants.evaluation.distance import prdc
+from vae_variants.evaluation.feature_sets import prdc
 from vae_variants.evaluation.weights import log_mean_exp
 from vae_variants.models.base import Density, Model
 from vae_variants.models.chains import Chain

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vae_variants.datasets import Dataset
-from vae_variants.evaluation.distance import prdc
+from vae_variants.evaluation.feature_sets import prdc
 from vae_variants.evaluation.sharpness import is_noise, laplacian_variance, median_filtered
 from vae_variants.models.gan import GAN
 from vae_variants.models.likelihoods import Support

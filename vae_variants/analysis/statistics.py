@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
-from scipy.stats import ttest_ind
 
 LEAST_SEEDS = 3  # that a verdict needs: fewer do not show how far seeds differ
 BOOTSTRAP_FROM = 10  # seeds: below, the t-interval covers better than a bootstrap
@@ -156,6 +155,8 @@ def t_test(d: Sequence[float]) -> float:
 
 def welch(values: Sequence[float], baseline: Sequence[float], level: float = 0.95) -> tuple[Interval, float]:
     """Difference of the means of two unpaired samples of at least two values each, and Welch's p; n is the smaller size."""
+    from scipy.stats import ttest_ind  # takes a second to import
+
     mean, n = math.fsum(values) / len(values) - math.fsum(baseline) / len(baseline), min(len(values), len(baseline))
     if standard_error(values) == standard_error(baseline) == 0:
         return Interval(mean, mean, mean, n), 1.0 if mean == 0 else 0.0

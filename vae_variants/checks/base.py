@@ -5,7 +5,6 @@ import inspect
 import traceback
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import NamedTuple
 import torch
 
 from vae_variants.components import KINDS
-from vae_variants.isolation import Changed, unchanged
+from vae_variants.isolation import Changed, Snapshot, unchanged
 from vae_variants.registry import UserError
 
 
@@ -126,30 +125,36 @@ EDITED = "is-your-own"
 
 def outcomes(kind: str, name: str) -> list[Outcome]:
     """Runs every check of a kind on one component. A plug-in's must not be the example of a template."""
-    found: list[Outcome] = []
+    found, snapshots = list[Outcome](), list[Snapshot]()
     if name in KINDS[kind].registry.foreign:
-        own = outcome(Check(kind, EDITED, "It is not the worked example of a template", partial(edited, kind)), name)
+        own = outcome(Check(kind, EDITED, "It is not the worked example of a template", partial(edited, kind)), name, snapshots)
         found += [own] if own.state == "broken" else []
     for each in checks_of(kind):
         if any(one.check.first and one.state == "broken" for one in found):
             found.append(Outcome(each, "untried", "an earlier check must pass first"))
         else:
-            found.append(outcome(each, name))
+            found.append(outcome(each, name, snapshots))
     return found
 
 
-def outcome(each: Check, name: str) -> Outcome:
-    foreign = KINDS[each.kind].registry.foreign
+def outcome(each: Check, name: str, snapshots: list[Snapshot]) -> Outcome:
+    """Runs a check; for what is foreign, it adds a snapshot to those of the checks just before it."""
+    fix = "let it work on copies, and restore what it sets"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with unchanged("it", "let it work on copies, and restore what it sets") if name in foreign else nullcontext():
+            if name not in KINDS[each.kind].registry.foreign:
                 each(name)
+            else:
+                with unchanged("it", fix, earlier=snapshots[-1] if snapshots else None) as before:
+                    snapshots[:] = [before]
+                    each(name)
     except Failed as failed:
         return Outcome(each, "broken", failed.found, failed.fix)
     except Skipped as reason:
         return Outcome(each, "untried", str(reason))
     except Changed as changed:
+        snapshots.clear()
         what, _, fix = str(changed).removeprefix("it ").partition("; ")
         return Outcome(each, "broken", what, fix)
     except Exception as error:

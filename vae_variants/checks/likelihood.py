@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor
 from torch.func import functional_call, stack_module_state
 
@@ -141,6 +140,8 @@ def samples_lie_in_the_support(name: str) -> None:
 @check("likelihood")
 def samples_what_it_scores(name: str) -> None:
     """The samples of sample() follow log_prob."""
+    from scipy.stats import kstest  # takes a second to import
+
     likelihood, cls = make(name), LIKELIHOODS[name].__name__
     x, _ = points(likelihood.support)
     for h in logits(likelihood, 3):
@@ -155,7 +156,7 @@ def samples_what_it_scores(name: str) -> None:
         else:
             cdf = (p.cumsum(0) - p / 2).numpy()
             at = np.interp(drawn.numpy(), x.numpy(), cdf)  # uniform if they follow it
-            good = bool(stats.kstest(at, "uniform").pvalue > 1e-5)
+            good = bool(kstest(at, "uniform").pvalue > 1e-5)
         if not good:
             mean, spread_ = (p * x).sum(), drawn.std().item()
             scored = ((x - mean).square() * p).sum().sqrt().item()

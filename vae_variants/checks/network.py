@@ -8,7 +8,7 @@ from torch.func import functional_call, stack_module_state
 
 from vae_variants.checks.base import Failed, check
 from vae_variants.checks.fixtures import gradient_reaches, size, stacks
-from vae_variants.models.networks import ACTIVATIONS, NETWORKS
+from vae_variants.models.networks import ACTIVATIONS, network_of
 
 SHAPES = ((1, 8, 8), (3, 7, 5))
 
@@ -16,7 +16,7 @@ SHAPES = ((1, 8, 8), (3, 7, 5))
 @check("network", first=True)
 def shapes(name: str) -> None:
     """Encoder and decoder fit images of any size and number of channels, and any number of outputs per pixel."""
-    network = NETWORKS[name]
+    network = network_of(name)
     for shape in SHAPES:
         pixels = math.prod(shape)
         for k in (1, 2):
@@ -34,7 +34,7 @@ def shapes(name: str) -> None:
 @check("network")
 def can_be_stacked(name: str) -> None:
     """Both halves can be mapped over seeds (torch.func.vmap), and the gradient reaches every parameter."""
-    network, shape = NETWORKS[name], SHAPES[1]
+    network, shape = network_of(name), SHAPES[1]
     halves = {
         "encoder": (lambda: network.encoder(shape, 6, (9,), "tanh"), math.prod(shape)),
         "decoder": (lambda: network.decoder(3, shape, 2, (9,), "tanh"), 3),

@@ -1,8 +1,5 @@
 """What a model says of the classes by itself: a classifier inside it, or the components of its prior."""
 
-from scipy.optimize import linear_sum_assignment
-from sklearn.metrics.cluster import contingency_matrix
-
 from vae_variants.evaluation.evaluation import Evaluation
 from vae_variants.evaluation.metrics import metric
 from vae_variants.models.base import Classifier, Encoder
@@ -45,6 +42,9 @@ def component_accuracy(e: Evaluation) -> float:
     on, which matters if images are few.
     Reference: Jiang et al. 2017, Variational Deep Embedding, arXiv:1611.05148.
     """
+    from scipy.optimize import linear_sum_assignment
+    from sklearn.metrics.cluster import contingency_matrix  # scikit-learn takes seconds to import
+
     assert isinstance(e.model, LatentModel) and isinstance(e.model.prior, MixturePrior) and e.dataset.labels is not None
     prior = e.model.prior
     found = prior.shares(e.encoded(e.data.test).to(prior.means)).argmax(-1)

@@ -76,7 +76,7 @@ def make_run(run: PendingRun, settings: Settings, watcher: Watcher, write: bool 
         return write_record(run, settings, parts, started, time.perf_counter() - start, where, write)
 
 
-def isolated(spec: RunSpec) -> AbstractContextManager[None]:
+def isolated(spec: RunSpec) -> AbstractContextManager[object]:
     """A context for a run. If it uses a plug-in, it raises `Changed` if the run changes what runs share."""
     if not spec.foreign:
         return nullcontext()

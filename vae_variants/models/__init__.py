@@ -10,6 +10,7 @@ from vae_variants.models import (
     code_priors,
     codebooks,
     critics,
+    deep_networks,
     fitted_samplers,
     flows,
     fvbn,

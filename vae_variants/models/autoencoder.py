@@ -10,7 +10,7 @@ from vae_variants.models.base import MODELS
 from vae_variants.models.draws import Draws
 from vae_variants.models.latent import Composite
 from vae_variants.models.likelihoods import Likelihood
-from vae_variants.models.networks import decoder, encoder
+from vae_variants.models.networks import Network, decoder, encoder
 from vae_variants.models.objectives import reconstruction
 from vae_variants.models.regularizers import Regularizer, none
 from vae_variants.models.samplers import LatentSampler, NoSampler
@@ -38,7 +38,7 @@ class Autoencoder(Composite):
         latent: int = 20,
         noise: float = 0.0,
         masked: float = 0.0,
-        network: str = "mlp",
+        network: str | Network = "mlp",
         hidden: Sequence[int] = (200, 200),
         activation: str = "silu",
     ) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vae_variants.models.base import MODELS, Coder, Player
 from vae_variants.models.gan import GAN
 from vae_variants.models.likelihoods import Bernoulli
-from vae_variants.models.networks import ACTIVATIONS, Shape, encoder, layers, start
+from vae_variants.models.networks import ACTIVATIONS, Network, Shape, encoder, layers, start
 from vae_variants.models.posteriors import PointPosterior, Posterior, Space
 from vae_variants.registry import UserError
 
@@ -17,7 +17,7 @@ from vae_variants.registry import UserError
 class PairCritic(nn.Module):
     """d(x, z) of pairs (B, D + Z): features of x from the registered network, then layers that see z as well -> (B, 1)."""
 
-    def __init__(self, network: str, shape: Shape, latent: int, hidden: Sequence[int], activation: str) -> None:
+    def __init__(self, network: str | Network, shape: Shape, latent: int, hidden: Sequence[int], activation: str) -> None:
         super().__init__()
         width = hidden[-1] if hidden else latent
         self.features, self.latent = encoder(network, shape, width, hidden, activation), latent
@@ -52,7 +52,7 @@ class BiGAN(GAN, Coder):
         penalty_at: str = "auto",
         spectral: bool = False,
         critic_steps: int = 1,
-        network: str = "mlp",
+        network: str | Network = "mlp",
         hidden: Sequence[int] = (200, 200),
         activation: str = "leaky-relu",
     ) -> None:
@@ -63,7 +63,7 @@ class BiGAN(GAN, Coder):
             raise UserError(f"bigan's latents are Gaussian, and this posterior's lie in {self.posterior.space.value} space; use diagonal")
         self.encoder = encoder(network, shape, self.posterior.inputs, hidden, activation)
 
-    def critic(self, network: str, shape: Shape, latent: int, hidden: Sequence[int], activation: str) -> nn.Module:
+    def critic(self, network: str | Network, shape: Shape, latent: int, hidden: Sequence[int], activation: str) -> nn.Module:
         return PairCritic(network, shape, latent, hidden, activation)
 
     def initialise(self, x: Tensor) -> None:

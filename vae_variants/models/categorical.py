@@ -11,7 +11,7 @@ from vae_variants.models.base import MODELS, ClosedElbo, ScoredPosterior
 from vae_variants.models.draws import Draws
 from vae_variants.models.latent import LatentModel
 from vae_variants.models.likelihoods import Likelihood
-from vae_variants.models.networks import decoder, encoder
+from vae_variants.models.networks import Network, decoder, encoder
 from vae_variants.models.posteriors import Drawn, Scored, Space
 from vae_variants.models.priors import Prior, Q, closed_kl
 
@@ -74,7 +74,7 @@ class CategoricalVAE(LatentModel, ClosedElbo, ScoredPosterior):
         likelihood: Likelihood,
         *,
         categories: int = 32,
-        network: str = "mlp",
+        network: str | Network = "mlp",
         hidden: Sequence[int] = (200, 200),
         activation: str = "silu",
     ) -> None:

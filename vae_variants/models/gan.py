@@ -9,7 +9,7 @@ from vae_variants.models.base import MODELS, DataDependent, MeanSampler, Model, 
 from vae_variants.models.divergences import one_of
 from vae_variants.models.games import SLOPES, advance, between, game, logit_and_slope, normalise
 from vae_variants.models.likelihoods import Bernoulli, Support
-from vae_variants.models.networks import decoder, encoder, start
+from vae_variants.models.networks import Network, decoder, encoder, start
 
 
 @MODELS.add(name="gan")
@@ -45,7 +45,7 @@ class GAN(Model, Sampler, MeanSampler, DataDependent):
         penalty_at: str = "auto",
         spectral: bool = False,
         critic_steps: int = 1,
-        network: str = "mlp",
+        network: str | Network = "mlp",
         hidden: Sequence[int] = (200, 200),
         activation: str = "leaky-relu",
     ) -> None:
@@ -60,7 +60,7 @@ class GAN(Model, Sampler, MeanSampler, DataDependent):
         self.shape, self.latent = shape, latent
         self.players = (self.players[0]._replace(steps=critic_steps), *self.players[1:])
 
-    def critic(self, network: str, shape: tuple[int, int, int], latent: int, hidden: Sequence[int], activation: str) -> nn.Module:
+    def critic(self, network: str | Network, shape: tuple[int, int, int], latent: int, hidden: Sequence[int], activation: str) -> nn.Module:
         """A network from what `real` and `generated` give to (B, 1)."""
         return encoder(network, shape, 1, hidden, activation)
 

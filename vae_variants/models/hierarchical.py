@@ -14,7 +14,7 @@ from vae_variants.models.divergences import one_of
 from vae_variants.models.draws import Draws, gated
 from vae_variants.models.latent import Composite, LatentModel
 from vae_variants.models.likelihoods import Likelihood
-from vae_variants.models.networks import ACTIVATIONS, decoder, encoder, layers
+from vae_variants.models.networks import ACTIVATIONS, Network, decoder, encoder, layers
 from vae_variants.models.objectives import Objective, elbo, elbo_sampled
 from vae_variants.models.posteriors import Diagonal, Drawn, Scored
 from vae_variants.models.priors import Prior, Q
@@ -185,7 +185,7 @@ class Hierarchical(Composite, LatentModel, ScoredPosterior, Euclidean, Layered):
         latents: Sequence[int] = (100, 50),
         inference: str = "bottom-up",
         samples: int = 1,
-        network: str = "mlp",
+        network: str | Network = "mlp",
         hidden: Sequence[int] = (200, 200),
         activation: str = "silu",
     ) -> None:

@@ -10,7 +10,7 @@ from vae_variants.models.base import MODELS, Classifier, ScoredPosterior
 from vae_variants.models.draws import Draws
 from vae_variants.models.latent import LatentModel
 from vae_variants.models.likelihoods import Likelihood
-from vae_variants.models.networks import ACTIVATIONS, decoder, encoder, layers
+from vae_variants.models.networks import ACTIVATIONS, Network, decoder, encoder, layers
 from vae_variants.models.posteriors import Diagonal, Drawn, Scored, Space
 from vae_variants.models.priors import Prior, Q, StandardNormal, closed_kl, kl_units
 from vae_variants.registry import UserError
@@ -106,7 +106,7 @@ class LabelledVAE(LatentModel, ScoredPosterior, Classifier):
         share: float = 1.0,
         weight: float = 1.0,
         latent: int = 50,
-        network: str = "mlp",
+        network: str | Network = "mlp",
         hidden: Sequence[int] = (200, 200),
         activation: str = "silu",
     ) -> None:

@@ -28,7 +28,13 @@ class Network(NamedTuple):
     description: str
 
 
-NETWORKS: Registry[Network] = Registry("network")
+NETWORKS: Registry[Network | Callable[..., Network]] = Registry("network")  # a network, or a function of options that gives one
+
+
+def network_of(entry: str | Network | Callable[..., Network]) -> Network:
+    """A network by its registered name or as it is; with the defaults of its options if it has some."""
+    found = NETWORKS[entry] if isinstance(entry, str) else entry
+    return found if isinstance(found, Network) else found()
 
 
 class Centred(nn.Sequential):
@@ -55,14 +61,14 @@ class Bias(nn.Module):
         return h + self.bias
 
 
-def encoder(network: str, shape: Shape, n_out: int, hidden: Sequence[int], activation: str) -> Centred:
+def encoder(network: str | Network, shape: Shape, n_out: int, hidden: Sequence[int], activation: str) -> Centred:
     """The encoder of a registered network; `start` centres its input."""
-    return Centred(NETWORKS[network].encoder(shape, n_out, hidden, activation), math.prod(shape))
+    return Centred(network_of(network).encoder(shape, n_out, hidden, activation), math.prod(shape))
 
 
-def decoder(network: str, n_in: int, shape: Shape, k: int, hidden: Sequence[int], activation: str) -> nn.Module:
+def decoder(network: str | Network, n_in: int, shape: Shape, k: int, hidden: Sequence[int], activation: str) -> nn.Module:
     """The decoder of a registered network. If its last parameter is no bias of all outputs, it gets one more layer that is."""
-    built, outputs = NETWORKS[network].decoder(n_in, shape, k, hidden, activation), math.prod(shape) * k
+    built, outputs = network_of(network).decoder(n_in, shape, k, hidden, activation), math.prod(shape) * k
     if output_bias(built, outputs) is not None:
         return built
     return built.append(Bias(outputs)) if type(built) is nn.Sequential else nn.Sequential(built, Bias(outputs))
@@ -122,8 +128,8 @@ def scaled(network: nn.Module, activation: str) -> nn.Module:
 
 NETWORKS.add(
     Network(
-        encoder=lambda *options: scaled(NETWORKS["mlp"].encoder(*options), options[-1]),
-        decoder=lambda *options: scaled(NETWORKS["mlp"].decoder(*options), options[-1]),
+        encoder=lambda *options: scaled(network_of("mlp").encoder(*options), options[-1]),
+        decoder=lambda *options: scaled(network_of("mlp").decoder(*options), options[-1]),
         description="`mlp` with initial weights by Glorot (tanh) or He (other activations) instead of torch's",
     ),
     name="mlp-scaled",

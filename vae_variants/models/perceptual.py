@@ -42,13 +42,13 @@ def blurred(x: Tensor, window: int) -> Tensor:
     return F.conv2d(x, kernel.unsqueeze(-2), groups=x.shape[1])
 
 
-def similarity(x: Tensor, y: Tensor) -> Tensor:
-    """MS-SSIM of images in [0, 1] (N, C, H, W) -> (N,) (Wang, Simoncelli & Bovik 2003).
+def similarity(x: Tensor, y: Tensor, most: int = len(WEIGHTS), least: float = 1e-3) -> Tensor:
+    """MS-SSIM of images in [0, 1] (N, C, H, W) -> (N,) (Wang, Simoncelli & Bovik 2003); with `most` = 1 scale it is SSIM (same, 2004).
 
-    It has up to five scales, each half of the one before, with sides of at least 4 pixels: two for 8x8. The weights of those used are
-    scaled to sum to 1, and the window of 11 pixels is the largest odd one that fits.
+    It has up to `most` scales, each half of the one before, with sides of at least 4 pixels: two for 8x8. The weights of those used are
+    scaled to sum to 1, and the window of 11 pixels is the largest odd one that fits. The value of a scale is at least `least`.
     """
-    scales = max(1, min(len(WEIGHTS), min(x.shape[-2:]).bit_length() - SMALLEST.bit_length() + 1))
+    scales = max(1, min(most, len(WEIGHTS), min(x.shape[-2:]).bit_length() - SMALLEST.bit_length() + 1))
     total, found = sum(WEIGHTS[:scales]), x.new_ones(len(x))
     for scale, weight in enumerate(WEIGHTS[:scales]):
         window = min(WINDOW, (min(x.shape[-2:]) - 1) // 2 * 2 + 1)
@@ -57,7 +57,7 @@ def similarity(x: Tensor, y: Tensor) -> Tensor:
         contrast = (2 * (blurred(x * y, window) - mean_x * mean_y) + 9e-4) / (var_x + var_y + 9e-4)
         if scale == scales - 1:
             contrast = contrast * (2 * mean_x * mean_y + 1e-4) / (mean_x.square() + mean_y.square() + 1e-4)
-        found = found * contrast.mean((-3, -2, -1)).clamp(min=1e-3) ** (weight / total)
+        found = found * contrast.mean((-3, -2, -1)).clamp(min=least) ** (weight / total)
         x, y = F.avg_pool2d(x, 2) if scale < scales - 1 else x, F.avg_pool2d(y, 2) if scale < scales - 1 else y
     return found
 
@@ -66,8 +66,8 @@ def similarity(x: Tensor, y: Tensor) -> Tensor:
 def ms_ssim(d: Draws, shape: Shape, strength: float = 1.0) -> Tensor:
     """KL + strength D (1 - MS-SSIM(x, mean)), the mean over K, D the number of pixels (Snell et al. 2017): no density."""
     k, b, pixels = d.mean.shape
-    both = [images.reshape(k * b, *shape) for images in (images_of(d), d.mean)]
-    return d.kl + strength * pixels * (1 - similarity(*both)).unflatten(0, (k, b)).mean(0)
+    x, y = (images.reshape(k * b, *shape) for images in (images_of(d), d.mean))
+    return d.kl + strength * pixels * (1 - similarity(x, y)).unflatten(0, (k, b)).mean(0)
 
 
 ms_ssim.bound = ms_ssim.density = False  # type: ignore[attr-defined]

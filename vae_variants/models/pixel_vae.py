@@ -10,7 +10,7 @@ from vae_variants.models.base import MODELS
 from vae_variants.models.causal import MaskedStack
 from vae_variants.models.causal_pixels import CausalPixels
 from vae_variants.models.likelihoods import Likelihood
-from vae_variants.models.networks import Shape
+from vae_variants.models.networks import Network, Shape
 from vae_variants.models.objectives import Objective, elbo, says
 from vae_variants.models.posteriors import Posterior
 from vae_variants.models.priors import Prior
@@ -77,7 +77,7 @@ class PixelVAE(VAE):
         *,
         latent: int = 50,
         samples: int = 1,
-        network: str = "mlp",
+        network: str | Network = "mlp",
         hidden: Sequence[int] = (200, 200),
         activation: str = "silu",
         features: int = 16,

@@ -13,7 +13,7 @@ from vae_variants.models.codebooks import VectorQuantizer
 from vae_variants.models.draws import Draws
 from vae_variants.models.latent import Generator
 from vae_variants.models.likelihoods import Likelihood, Support
-from vae_variants.models.networks import decoder, encoder
+from vae_variants.models.networks import Network, decoder, encoder
 from vae_variants.models.posteriors import Point, Space
 from vae_variants.models.quantizers import Quantizer
 from vae_variants.models.samplers import CODES
@@ -48,7 +48,7 @@ class QuantizedVAE(Generator, Density, Coded, Finished):
         code_prior: Callable[[int, int], CodePrior] = UniformPrior,
         *,
         positions: int = 4,
-        network: str = "mlp",
+        network: str | Network = "mlp",
         hidden: Sequence[int] = (200, 200),
         activation: str = "silu",
     ) -> None:

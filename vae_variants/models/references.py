@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vae_variants.models.base import MODELS, Coder, DataDependent, Encoder, MeanSampler, Model, Player, Sampler
 from vae_variants.models.likelihoods import Support
-from vae_variants.models.networks import encoder
+from vae_variants.models.networks import Network, encoder
 
 
 @MODELS.add
@@ -97,7 +97,7 @@ class RandomEncoder(Model, Encoder, DataDependent):
         shape: tuple[int, int, int],
         *,
         latent: int = 20,
-        network: str = "mlp",
+        network: str | Network = "mlp",
         hidden: Sequence[int] = (200, 200),
         activation: str = "silu",
     ) -> None:

@@ -10,7 +10,7 @@ from vae_variants.models.base import MODELS, GaussianPosterior
 from vae_variants.models.draws import Draws
 from vae_variants.models.latent import Composite, LatentModel
 from vae_variants.models.likelihoods import Likelihood
-from vae_variants.models.networks import decoder, encoder
+from vae_variants.models.networks import Network, decoder, encoder
 from vae_variants.models.objectives import Objective, elbo, elbo_sampled
 from vae_variants.models.posteriors import Conditional, DiagonalNormal, Posterior
 from vae_variants.models.priors import Prior, StandardNormal
@@ -40,7 +40,7 @@ class VAE(Composite, LatentModel, GaussianPosterior):
         *,
         latent: int = 50,
         samples: int = 1,
-        network: str = "mlp",
+        network: str | Network = "mlp",
         hidden: Sequence[int] = (200, 200),
         activation: str = "silu",
     ) -> None:

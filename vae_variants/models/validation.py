@@ -94,11 +94,13 @@ def model(obj: Any) -> str:
         return f"has a player that owns {wrong[0]!r}; give a tuple of texts that begin the names of its parameters, such as ('generator.',)"
     if absent := [player.loss for player in obj.players if not callable(getattr(obj, player.loss, None))]:
         return f"has no method {absent[0]!r}, which a player minimises; write def {absent[0]}(self, x, t) in class {name}"
-    return options_fault(obj, ("shape", *(part.key for part in parts() if part.build and takes(obj, part.key))))
+    return options_fault(obj, ("shape", *(part.key for part in parts() if takes(obj, part.key))))
 
 
 @NETWORKS.validator
 def network(obj: Any) -> str:
-    if not isinstance(obj, Network) or not (callable(obj.encoder) and callable(obj.decoder)):
-        return "is not a network; write Network(encoder, decoder, description)"
-    return ""
+    if isinstance(obj, Network):
+        return "" if callable(obj.encoder) and callable(obj.decoder) else "has no encoder or decoder that can be called"
+    if not callable(obj):
+        return "is not a network; write Network(encoder, decoder, description), or a function of options that returns one"
+    return options_fault(obj, ())

@@ -34,12 +34,17 @@ SECTIONS = (
     ),
     (
         "Reconstruction",
-        "MSE is per pixel, against the grey test image; unexplained is its share of the error of the mean training image. Nats are "
-        "−log p(x | z = posterior mean) and compare within one pixel type only. The sharpness ratio compares the reconstructions with the "
-        "originals.",
+        "MSE is per pixel, against the grey test image; unexplained is its share of the error of the mean training image. PSNR, SSIM and "
+        "MS-SSIM are means over images. FD and KID compare reconstructions with the originals in the features of the classifier, and the "
+        "sharpness ratio does by sharpness. Nats are −log p(x | z = posterior mean) and compare within one pixel type only.",
         (
             ("MSE ↓", "reconstruction_mse", 1.0),
             ("unexplained ↓", "unexplained_variance", 1.0),
+            ("PSNR, dB ↑", "psnr", 1.0),
+            ("SSIM ↑", "ssim", 1.0),
+            ("MS-SSIM ↑", "ms_ssim", 1.0),
+            ("FD-{data}cnn ↓", "reconstruction_fd-{data}cnn", 1.0),
+            ("KID-{data}cnn ↓", "reconstruction_kid-{data}cnn", 1.0),
             ("nats ↓", "reconstruction_nats", 1.0),
             ("sharpness ratio", "reconstruction_sharpness_ratio", 1.0),
         ),

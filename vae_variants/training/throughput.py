@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from vae_variants.training.loop import Training
 from vae_variants.training.precision import autocast, precision
@@ -42,12 +41,14 @@ class Products(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
+        from torch.utils.flop_counter import flop_registry  # imports Triton
+
         super().__init__()
-        self.total = 0
+        self.total, self.formulas = 0, flop_registry
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = func(*args, **(kwargs or {}))
-        if (formula := flop_registry.get(func.overloadpacket)) is not None:
+        if (formula := self.formulas.get(func.overloadpacket)) is not None:
             self.total += formula(*args, **(kwargs or {}), out_val=found)
         return found
 

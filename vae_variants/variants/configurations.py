@@ -147,7 +147,7 @@ def build_model(configuration: Configuration, dataset: Dataset) -> Model:
     without labels). Parts also get the model's `latent`.
     """
     values, model = configuration.values, MODELS[configuration.values["model"]]
-    built = {part.key: part for part in parts() if part.build and part.key in values}
+    built = {part.key: part for part in parts() if part.key in values}
     options = owners(model, {key: values[key] for key in built})
     keys = keys_of(options)
     given = {"shape": dataset.shape, "levels": dataset.levels, "n": dataset.sizes["train"], "classes": len(dataset.classes or ())}
@@ -158,7 +158,7 @@ def build_model(configuration: Configuration, dataset: Dataset) -> Model:
         return {name: value for name, value in provided.items() if takes(function, name)} | chosen
 
     entries = {key: part.registry[values[key]] for key, part in built.items()}
-    extra = {key: part.build(entries[key], arguments(key, entries[key])) for key, part in built.items()}  # type: ignore[misc]
+    extra = {key: built[key].build(e, arguments(key, e) if callable(e) else {}) for key, e in entries.items()}
     return model(**extra, **arguments("model", model))
 
 

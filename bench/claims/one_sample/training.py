@@ -194,5 +194,4 @@ def measure(lab: Lab) -> Tables:
         "training_seconds": table(f"Training: time of an update of {BASE} images and all seeds", timing),
         "training_cells": table("Training: what is compared", [experiment.described(c, runs) for c in found]),
         "training_scores": table("Training: every trained model, nats per image", scores),
-        "training_curves": table("Training to the end: ELBO of validation images by epoch, nats per image", curves),
-    }
+    } | ({"training_curves": table("Training to the end: ELBO of validation images by epoch, nats per image", curves)} if curves else {})

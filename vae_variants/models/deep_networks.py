@@ -1,0 +1,144 @@
+"""Convolutional networks with a stage for each halving of the image, for images of 16 to 256 pixels a side."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from vae_variants.models.grid_networks import CellMajor, Cells, mixed
+from vae_variants.models.networks import ACTIVATIONS, NETWORKS, Network, PixelMajor, Shape
+from vae_variants.registry import UserError, closest
+
+SMALLEST = 4  # pixels of the longer side after the last stage, at most
+WIDEST = 8  # times `width`: the channels of the last stages, at most
+GROUPS = 8  # of channels that are normalised together
+
+
+def sizes(shape: Shape) -> list[tuple[int, int]]:
+    """Height and width of an image, then after each stage, of which there is one at least."""
+    found = [(shape[1], shape[2])]
+    while max(found[-1]) > SMALLEST or len(found) == 1:
+        height, width = found[-1]
+        found.append((math.ceil(height / 2), math.ceil(width / 2)))
+    return found
+
+
+def channels(width: int, stages: int) -> list[int]:
+    """Of each stage: twice as many as of the one before, up to a limit."""
+    return [width * min(2**i, WIDEST) for i in range(stages)]
+
+
+def norm(width: int) -> nn.GroupNorm:
+    return nn.GroupNorm(math.gcd(GROUPS, width), width)
+
+
+class Residual(nn.Module):
+    """h + f(h), with two normalised 3x3 convolutions f as in He et al. 2016, fig. 4e. `gain` scales the initial weights of the second."""
+
+    def __init__(self, width: int, activation: str, gain: float) -> None:
+        super().__init__()
+        a = ACTIVATIONS[activation]
+        first, second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+        with torch.no_grad():
+            second.weight.mul_(gain)
+        self.body = nn.Sequential(norm(width), a(), first, norm(width), a(), second)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h + self.body(h)
+
+
+class Doubled(nn.Module):
+    """A transposed 4x4 convolution of stride 2: four weights reach each place. Odd sizes lose the last row or column."""
+
+    def __init__(self, n_in: int, n_out: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.convolution, self.size = nn.ConvTranspose2d(n_in, n_out, 4, stride=2, padding=1), size
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.convolution(h)[..., : self.size[0], : self.size[1]]
+
+
+class Attention(nn.Module):
+    """h + self-attention of all places, softmax(q k^T / sqrt(width)) v, with one head, on (B, width, H, W)."""
+
+    def __init__(self, width: int, gain: float) -> None:
+        super().__init__()
+        self.norm, self.mixed, self.out = norm(width), nn.Conv2d(width, 3 * width, 1), nn.Conv2d(width, width, 1)
+        with torch.no_grad():
+            self.out.weight.mul_(gain)
+
+    def forward(self, h: Tensor) -> Tensor:
+        q, k, v = self.mixed(self.norm(h)).flatten(-2).chunk(3, -2)  # (B, width, places)
+        weights = (q.mT @ k / math.sqrt(q.shape[-2])).softmax(-1)
+        return h + self.out((v @ weights.mT).unflatten(-1, h.shape[-2:]))
+
+
+class Blocks(nn.Sequential):
+    """The residual blocks of one resolution, and attention after the first if asked for."""
+
+    def __init__(self, width: int, depth: int, activation: str, gain: float, attention: bool = False) -> None:
+        found: list[nn.Module] = [Residual(width, activation, gain) for _ in range(depth)]
+        super().__init__(*found[:1], *([Attention(width, gain)] if attention else []), *found[1:])
+
+
+def known(activation: str) -> type[nn.Module]:
+    if activation not in ACTIVATIONS:
+        raise UserError(closest("activation", activation, ACTIVATIONS))
+    return ACTIVATIONS[activation]
+
+
+def halving(shape: Shape, n_out: int, activation: str, width: int, depth: int, attention: bool, grid: bool) -> nn.Module:
+    """(B, D) -> (B, n_out): stages of a strided convolution and blocks; then a dense layer, or a 1x1 convolution for a grid."""
+    a, places = known(activation), sizes(shape)
+    wide = channels(width, len(places) - 1)
+    gain = 1 / math.sqrt(max(1, depth * len(wide)))
+    modules: list[nn.Module] = [nn.Unflatten(-1, shape)]
+    for stage, (before, after) in enumerate(pairwise((shape[0], *wide)), 1):
+        modules += [nn.Conv2d(before, after, 3, stride=2, padding=1)]
+        modules += [Blocks(after, depth, activation, gain, attention and stage == len(wide)), norm(after), a()]
+    cells = math.prod(places[-1])
+    if not grid:
+        return nn.Sequential(*modules, nn.Flatten(-3), nn.Linear(wide[-1] * cells, n_out))
+    each = math.ceil(n_out / cells)
+    return nn.Sequential(*modules, nn.Conv2d(wide[-1], each, 1), CellMajor(), *mixed(each * cells, n_out))
+
+
+def doubling(n_in: int, shape: Shape, k: int, activation: str, width: int, depth: int, attention: bool, grid: bool) -> nn.Module:
+    """(B, n_in) -> (B, D * k): the mirror image of `halving`."""
+    a, places = known(activation), sizes(shape)
+    wide = channels(width, len(places) - 1)
+    gain = 1 / math.sqrt(max(1, depth * len(wide)))
+    cells = math.prod(places[-1])
+    if grid:
+        each = math.ceil(n_in / cells)
+        modules: list[nn.Module] = [*mixed(n_in, each * cells), Cells(list(places[-1])), nn.Conv2d(each, wide[-1], 3, padding=1)]
+    else:
+        modules = [nn.Linear(n_in, wide[-1] * cells), nn.Unflatten(-1, (wide[-1], *places[-1]))]
+    for stage, (after, before) in reversed([*enumerate(pairwise((shape[0] * k, *wide)), 1)]):
+        modules += [Blocks(before, depth, activation, gain, attention and stage == len(wide)), norm(before), a()]
+        modules += [Doubled(before, after, places[stage - 1])]
+    return nn.Sequential(*modules, PixelMajor(shape[0], k))
+
+
+def deep(description: str, width: int, depth: int, attention: bool, grid: bool) -> Network:
+    def encoder(shape: Shape, n_out: int, _: Sequence[int], activation: str) -> nn.Module:
+        return halving(shape, n_out, activation, width, depth, attention, grid)
+
+    def decoder(n_in: int, shape: Shape, k: int, _: Sequence[int], activation: str) -> nn.Module:
+        return doubling(n_in, shape, k, activation, width, depth, attention, grid)
+
+    return Network(encoder, decoder, description)
+
+
+@NETWORKS.add(name="deep-conv")
+def deep_conv(width: int = 32, grid: bool = False) -> Network:
+    """strided 3x3 convolutions down to 4 pixels, with group normalisation; `width` channels, doubled at each stage; takes no `hidden`"""
+    return deep(deep_conv.__doc__ or "", width, 0, False, grid)
+
+
+@NETWORKS.add(name="resnet")
+def resnet(width: int = 32, depth: int = 1, attention: bool = False, grid: bool = False) -> Network:
+    """as deep-conv, with `depth` residual blocks at each stage, `attention` between the places of the last, or `grid`, a grid of latents"""
+    return deep(resnet.__doc__ or "", width, depth, attention, grid)

@@ -14,9 +14,11 @@ from vae_variants.analysis.advice import Advice, advise
 from vae_variants.analysis.cards import cards
 from vae_variants.analysis.comparison import compare, table_of
 from vae_variants.analysis.entries import Entry, best, ranks
-from vae_variants.analysis.soundness import flaws
+from vae_variants.analysis.soundness import UNUSED, flaws, spoilt
 from vae_variants.analysis.statistics import top_group
+from vae_variants.evaluation.layers import USED
 from vae_variants.report.content import content
+from vae_variants.report.html import page
 from vae_variants.report.overview import overview
 
 LABELS = ("vae-bernoulli", "iwae-8", "vae-free-bits", "vae-latent-10", "beta-vae-4")
@@ -82,6 +84,15 @@ def test_what_is_dead_is_flagged_and_never_named(dead: dict[str, str], seeds: se
         assert all(";" in flaw for flaw in card.flaws), "each has its remedy"
 
 
+def test_each_table_marks_a_flagged_row() -> None:
+    made = content("mine", [brilliant("vae-bernoulli", "active_units", {0}), entry("iwae-8")], "")
+    text, tables = page(made), 1 + sum(any(e.flaws for e, _ in sheet.rows) for sheet in (*made.likelihood, *made.sheets))
+    assert tables > 4
+    for label, times in (("vae-bernoulli", tables), ("iwae-8", 0)):
+        rows = re.findall(rf'<tr data-variant="{label}"[^>]*><th scope="row">(.*?)</th>', text)
+        assert sum("†" in row for row in rows) == times
+
+
 def test_a_dead_row_with_the_best_nats_is_not_advised() -> None:
     dead = entry("vae-gaussian-learnt", {"log_likelihood": about(900.0), "active_units": [0.0] * 5, "unexplained_variance": [1.01] * 5})
     alive = entry("vae-linear", {"log_likelihood": about(500.0, turn=1)})
@@ -123,6 +134,8 @@ def test_a_dead_row_with_the_best_nats_is_not_advised() -> None:
         ({"code_perplexity": [2.0, 9.0, 9.0]}, {}, ""),
         ({"coverage": [0.01, 0.01, 0.0]}, {}, "samples near hardly any test image; train longer"),
         ({"coverage": [0.1, 0.2, 0.1]}, {}, ""),
+        ({"rate_top": [0.01, 0.005, 0.3]}, {}, "top layer of latents not used in 2 of 3 seeds; try fewer layers"),
+        ({"rate_top": [0.2, 0.3, 0.1]}, {}, ""),
     ],
 )
 def test_a_flaw_has_its_cause_and_its_remedy(values: dict[str, list[float]], options: dict[str, object], words: str) -> None:
@@ -147,6 +160,24 @@ def test_a_seed_that_ends_worse_than_it_began_has_diverged() -> None:
     assert told([*falls[:2], [50.0, 900.0]], [*rises[:2], [-50.0, -900.0]]) == "diverged seed 2"
     assert told([[20.0, 50.0]] * 3, rises) == "", "a warm-up raises the loss"
     assert told(falls, [[-20.0, -50.0]] * 3) == "", "overfitting is no divergence"
+
+
+def test_a_loss_that_must_rise_is_no_divergence() -> None:
+    def told(options: dict[str, object], **curves: list[list[float]]) -> str:
+        return "; ".join(f.what for f in flaws(lambda _: {}, {"epochs": 2} | options, {"0": "ok"}, curves))
+
+    rises, falls = [[1.0, 12.0]], [[-28.0, -44.0]]
+    assert told({}, train_loss=rises) == "diverged seed 0"
+    assert told({}, train_loss=rises, train_critic_loss=[[2.0, 1.0]]) == "", "the critic became better"
+    assert told({}, train_loss=rises, train_critic_loss=[[2.0, 1.0]], validation_log_prob=falls) == "diverged seed 0"
+    assert told({"objective": "elbo"}, train_loss=rises, validation_log_prob=falls) == "diverged seed 0"
+    assert told({"objective": "capacity"}, train_loss=rises, validation_log_prob=falls) == "", "the wanted rate rises"
+
+
+def test_a_layer_that_is_not_used_is_a_caveat_with_the_limit_of_the_metric() -> None:
+    (flaw,) = flaws(lambda metric: {0: 0.01} if metric == "rate_top" else {}, {"epochs": 2})
+    assert not spoilt([flaw], "log_likelihood") and not spoilt([flaw], "coverage")
+    assert UNUSED == USED
 
 
 def test_training_whose_last_tenth_still_gains_has_not_converged() -> None:

@@ -207,6 +207,14 @@ def test_by_default_a_pixel_sees_two_places_around_it() -> None:
     assert len(seen) > 6
 
 
+@pytest.mark.parametrize("features", [1, 3])
+def test_it_starts_at_the_mean_image_for_any_number_of_features(features: int) -> None:
+    model, x = PixelVAE((1, 2, 3), Bernoulli(), latent=2, hidden=(5,), features=features).double(), torch.rand(9, 6, **F64)
+    model.initialise(x)
+    torch.testing.assert_close(model.likelihood.pixels.bias.flatten(), Bernoulli().start(x))
+    assert model("loss", x.round(), torch.ones(())).isfinite() and not model.decoder[-1].bias.any()
+
+
 def test_an_objective_that_needs_the_gradient_of_the_mean_is_refused() -> None:
     from vae_variants.models.objectives import OBJECTIVES
 

@@ -15,6 +15,8 @@ SIGMA_COST, PER_PIXEL = 1.0, 1e-3  # nats that a learnt sigma may lose: the larg
 FEW_CODES, COVERED = 1.5, 0.02  # codes in use, and share of the test images that are near samples
 COPIES = 0.5  # of the distance between test and training images
 TENTHS, NATS, PART = 10, 0.1, 1e-3  # of training; gain of the last one, in nats or of the value, from which training was too short
+UNUSED = 0.1  # nats: the rate of a layer that is not used, as for `layers_used`
+MOVING = ("capacity",)  # objectives that want something else at the end of training than at its start
 ODD = 10.0  # a seed is an outlier if it is so many ranges of the others behind them
 JUDGED = {"log_likelihood": 1.0, "elbo": 1.0, "reconstruction_mse": -1.0}  # metric -> 1 if higher is better, else -1
 OF_SAMPLES = ("fd-", "kid-", "precision", "recall", "density", "coverage", "spectral_", "sharpness", "blur_", "reblur", "high_frequency")
@@ -80,7 +82,8 @@ def flaws(
         ),
         seeds_with(values("code_perplexity"), lambda codes: codes < FEW_CODES, "one code for nearly all images", rate),
         seeds_with(values("coverage"), lambda share: share < COVERED, "samples near hardly any test image", "train longer", "samples"),
-        diverged(values, status or {}, curves or {}, rate),
+        seeds_with(values("rate_top"), lambda nats: nats < UNUSED, "top layer of latents not used", "try fewer layers", "nothing"),
+        diverged(values, status or {}, {} if options.get("objective") in MOVING else curves or {}, rate),
         seeds_with(
             values("memorisation_ratio"),
             lambda ratio: ratio < COPIES,
@@ -151,10 +154,15 @@ def at_edge(tuning: Mapping[str, Any]) -> Flaw | None:
 
 
 def diverged(values: Values, status: Mapping[str, str], curves: Mapping[str, Sequence[Sequence[float | None]]], rate: str) -> Flaw | None:
-    """Seeds that ended with a loss that is not finite, or with worse curves than after the first epoch, or far behind the others."""
+    """Seeds that ended with a loss that is not finite, or with worse curves than after the first epoch, or far behind the others.
+
+    The loss of a player against others is no such curve by itself: it rises as they become better.
+    """
     lost = {str(seed) for seed, state in status.items() if state == "diverged"}
     order = list(status)
     own = {name: rows for name, rows in curves.items() if name in ("train_loss", "validation_loss", "validation_log_prob")}
+    if list(own) == ["train_loss"] and any(name.startswith("train_") for name in curves.keys() - own):
+        own = {}
     for i, seed in enumerate(order):
         ends = [(name, rows[i][0], rows[i][-1]) for name, rows in own.items() if i < len(rows) and len(rows[i]) > 1]
         if ends and all(a is not None and b is not None and worse(a, b, name.endswith("log_prob")) for name, a, b in ends):

@@ -118,7 +118,10 @@ class SecondStage(nn.Module):
 
 @SAMPLERS.add(name="second-stage")
 class SecondStageSampler(TrainedSampler):
-    """A second VAE, of the latents: u ~ N(0, I), z ~ p(z | u), with networks of two layers of `width` units (Dai & Wipf 2019)."""
+    """A second VAE, of the latents: u ~ N(0, I), z ~ p(z | u), with networks of two layers of `width` units (Dai & Wipf 2019).
+
+    Dai & Wipf fit it to samples of q(z | x). Here it is fitted to means of q(z | x), which vary less where q is wide.
+    """
 
     def __init__(self, latent: int, *, width: int = 100, steps: int = 1000) -> None:
         self.width = width

@@ -32,7 +32,8 @@ class ClassAndCode(Scored):
 
     def draw(self, k: int) -> Drawn:
         classes = self.y.shape[-1]
-        index = torch.multinomial(self.y, k, replacement=True).mT  # (K, B)
+        y = self.y.nan_to_num(1.0)  # of a seed that has diverged: its density stays NaN
+        index = torch.multinomial(y, k, replacement=True).mT  # (K, B)
         y = torch.eye(classes, dtype=self.y.dtype, device=self.y.device)[index]
         v = self.of(y)
         z = torch.cat([y, v.mean + v.scale * torch.randn_like(v.mean)], -1)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_variants.models.base import MODELS, ClosedElbo, GaussianPosterior
+from vae_variants.models.factors import cholesky
 from vae_variants.models.latent import LatentModel
 from vae_variants.models.likelihoods import GaussianLearnt, Support
 from vae_variants.models.networks import start
@@ -63,7 +64,7 @@ class LinearVAE(LatentModel, ClosedElbo, GaussianPosterior):
     def log_prob(self, x: Tensor) -> Tensor:
         """By Woodbury's identity, with M = I + W^T W / sigma^2 of size Z x Z."""
         w, v, d = self.decoder.weight, self.likelihood.scale.square(), x - self.decoder.bias
-        root = torch.linalg.cholesky(torch.eye(self.latent, dtype=w.dtype, device=w.device) + w.mT @ w / v)
+        root = cholesky(torch.eye(self.latent, dtype=w.dtype, device=w.device) + w.mT @ w / v)
         inner = torch.linalg.solve_triangular(root, (d @ w / v).mT, upper=False).square().sum(0)
         squares = d.square().sum(-1) / v - inner
         return -0.5 * squares - root.diagonal().log().sum() - x.shape[-1] * (0.5 * v.log() + C)

@@ -89,8 +89,8 @@ class EoNADE(NADE, OrderMixture):
     of training draws an order and a number d of seen pixels for each image, and minimises D / (D - d) times the cross-entropy of the
     other pixels. In expectation that is -log p(x | o), averaged over all orders, at the cost of one pass.
 
-    log p(x) = log (1/R) sum_r p(x | order r), as of `made`: exact, and a bound of no more than these R orders. The first is raster; the
-    others are random.
+    log p(x) = log (1/R) sum_r p(x | order r), as of `made`: exact for the mixture of these R orders, which is the model. The first is
+    raster; the others are random.
     """
 
     def __init__(self, shape: tuple[int, int, int], *, hidden: Sequence[int] = (500,), orders: int = 8) -> None:

@@ -118,6 +118,7 @@ class FiniteScalar(Quantizer):
 
     def indices(self, h: Tensor) -> Tensor:
         digits = self.bounded(h).round().long() + self.base // 2
+        digits = torch.minimum(digits.clamp(min=0), self.base - 1)  # of a seed that has diverged, too: NaN is no integer
         return (digits * self.place).sum(-1, keepdim=True)
 
     def forward(self, h: Tensor, t: Tensor) -> Quantized:

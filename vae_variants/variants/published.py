@@ -47,13 +47,14 @@ PUBLISHED: dict[tuple[str, str], Published] = {  # (variant, data set)
     ("vae-poincare", "mnist"): Published(
         -101.47, "other networks and schedule", "Mathieu et al. 2019, arXiv:1901.06033, as Pythae quotes it"
     ),
-    ("nade", "mnist"): Published(-88.33, STATIC, "Larochelle & Murray 2011, Proc. AISTATS"),
+    ("nade", "mnist"): Published(-88.33, STATIC, "Larochelle & Murray 2011, AISTATS, as others quote it; another quote has -88.86"),
     ("eonade", "mnist"): Published(
         -84.68, f"two hidden layers, more orders, {STATIC}", "Uria et al. 2014, arXiv:1310.1757, as others quote it"
     ),
     ("pixelcnn", "mnist"): Published(
         -81.30, f"more and wider layers, {STATIC}", "van den Oord et al. 2016, arXiv:1601.06759, as others quote it"
     ),
+    ("pixel-vae", "mnist"): Published(-79.02, f"larger networks, {STATIC}", "Gulrajani et al. 2017, ICLR, as others quote it"),
     ("vae-planar", "mnist"): Published(
         -85.1, "80 flows in place of 8, other networks and schedule", "Rezende & Mohamed 2015, arXiv:1505.05770"
     ),

@@ -137,8 +137,8 @@ def test_every_unit_of_a_flow_prior_is_transformed_and_none_explodes() -> None:
 
 def test_priors_without_a_density_of_q_or_with_one_unit_are_refused() -> None:
     for prior in (VampPrior(Z, SHAPE), ExemplarPrior(Z, SHAPE, 60)):
-        with pytest.raises(UserError, match="posterior=diagonal"):
-            VAE(SHAPE, Bernoulli(), prior=prior, posterior=PointPosterior(Z), latent=Z)
+        with pytest.raises(UserError, match=r"this prior needs .* posterior=diagonal"):
+            VAE(SHAPE, Bernoulli(), reconstruction, prior=prior, posterior=PointPosterior(Z), latent=Z)
     with pytest.raises(UserError, match="latent=2"):
         RealNVPPrior(1)
     assert MAFPrior(1, width=8).log_prob(torch.zeros(3, 1), q).shape == (3,)
@@ -180,6 +180,31 @@ def test_a_flow_follows_a_bent_density_that_one_gaussian_does_not() -> None:
         return (z[:, 1] - z[:, 0].square()).std().item()
 
     assert residual(bent) < 0.6 < 1.5 < residual(straight)
+
+
+def test_the_mixture_does_not_depend_on_the_scale_of_the_latents() -> None:
+    codes = torch.cat([torch.randn(300, 3), 0.3 * torch.randn(200, 3) + 2]).double()
+    scale, shift = torch.tensor([0.01, 1.0, 50.0], dtype=torch.float64), torch.tensor([3.0, 0.0, -700.0], dtype=torch.float64)
+    one, two = (GaussianMixtureSampler(3, components=2).double() for _ in range(2))
+    one.fit(codes)
+    two.fit(shift + scale * codes)
+    torch.testing.assert_close(two.means, shift + scale * one.means)
+    torch.testing.assert_close(two.scale_tril, scale[:, None] * one.scale_tril)
+
+
+def test_a_sampler_is_fitted_to_samples_of_the_posterior(tiny: Dataset) -> None:
+    """Their covariance is that of the means of q plus its own; one Gaussian that is fitted to them has it."""
+    (chosen,) = configure("vae[sampler=gaussian-mixture,components=1,latent=2,hidden=8]")
+    model, x = build(chosen, tiny), tiny.as_(Support.BINARY).train.repeat(100, 1)
+    before = torch.get_rng_state()
+    with torch.no_grad():
+        model.finish(x)
+        assert torch.equal(torch.get_rng_state(), before)
+        q = model.conditional(x)
+        expected = q.mean.mT.cov(correction=0) + q.draw(200).z.var(0).mean(0).diag()
+    found = model.sampler.scale_tril[0]
+    torch.testing.assert_close(found @ found.mT, expected, rtol=0.1, atol=0.02)
+    assert expected.diag().min() > 5 * q.mean.var(0).max()  # the means alone vary far less
 
 
 @pytest.mark.parametrize("name", ["mixture", "vamp", "realnvp"])

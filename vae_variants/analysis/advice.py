@@ -191,9 +191,9 @@ def gained(first: Entry, baseline: Entry, metric: str, sign: float) -> Interval 
 def against(purpose: Purpose, first: Entry, baseline: Entry, level: Sequence[str], gain: Interval | None) -> str:
     """The gain in words; nothing is said to be better than what it is tied with."""
     default = baseline.label == DEFAULT
-    name = f"the default `{DEFAULT}`" if default else f"`{baseline.label}` (the suite's first)"
+    name = f"the default `{DEFAULT}`" if default else f"`{baseline.label}` (the first row without a flaw)"
     if first is baseline:
-        return "It is the default." if default else "It is the suite's first."
+        return "It is the default." if default else "It is the first row without a flaw, with which others are compared."
     if baseline.label in level:
         return f"It is not significantly better than {name}."
     if gain is None or gain.n < LEAST_SEEDS:

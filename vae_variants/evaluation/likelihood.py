@@ -50,7 +50,8 @@ def rate(e: Evaluation) -> float:
     Formula: E_q[log q(z|x) - log p(z)]; for a diagonal Gaussian q and p(z) = N(0, I), sum_j (mu_j^2 + s_j^2 - 1) / 2 - log s_j.
     Estimator: closed form, without samples, if there is one for the pair of q and p; else from the samples of the ELBO: see the kind.
     Sample size: all test images.
-    Fails: measures what the latents cost, not what they encode. Near 0 the posterior has collapsed.
+    Fails: measures what the latents cost, not what they encode. Near 0 the posterior has collapsed. Hamiltonian posteriors count position
+    and momentum together: an upper bound of the rate of z.
     Reference: Alemi et al. 2018, Fixing a Broken ELBO.
     """
     return e.elbo.rate.mean().item()
@@ -121,7 +122,7 @@ def gap(e: Evaluation) -> float:
     Estimator: the difference of the two, over the same images.
     Sample size: those of the two.
     Fails: a lower bound if log_likelihood is one. approximation_gap and amortization_gap split it. Absent if q(z|x) is one code, whose
-    log_likelihood is the ELBO.
+    log_likelihood is the ELBO. Of Hamiltonian posteriors it is the KL of position and momentum together.
     Reference: Cremer, Li & Duvenaud 2018, Inference Suboptimality in Variational Autoencoders.
     """
     return log_likelihood(e) - elbo(e)

@@ -14,12 +14,10 @@ from vae_variants.models.networks import layers
 from vae_variants.models.posteriors import Diagonal, Space
 from vae_variants.models.prior_flows import Flow, Inverted, masked_autoregressive
 from vae_variants.models.priors import StandardNormal, kl_units
-from vae_variants.models.samplers import SAMPLERS, LatentSampler
+from vae_variants.models.samplers import LEAST, SAMPLERS, LatentSampler
 
 if TYPE_CHECKING:
     from vae_variants.models.latent import Generator
-
-LEAST = 1e-6  # standard deviation of a unit
 
 
 class TrainedSampler(LatentSampler):

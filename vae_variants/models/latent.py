@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from vae_variants.models.base import (
@@ -196,4 +197,9 @@ class Composite(Generator, Finished):
         return self.sampler.draw(n, self)
 
     def finish(self, x: Tensor) -> None:
-        self.sampler.fit(self.encode(x[:CODES]))
+        """Fits the sampler to a sample of q(z | x) for each image, from a fixed seed: draws are to follow the aggregate posterior."""
+        x = x[:CODES]
+        with torch.random.fork_rng([x.device] if x.is_cuda else []):
+            torch.manual_seed(0)
+            codes = self.conditional(x).draw(1).z[0] if isinstance(self, LatentModel) else self.encode(x)
+        self.sampler.fit(codes.detach())

@@ -15,6 +15,7 @@ from vae_variants.registry import Registry, UserError
 if TYPE_CHECKING:
     from vae_variants.models.latent import Generator
 
+LEAST = 1e-6  # standard deviation of a unit
 CODES = 20_000  # training images whose latents a sampler is fitted to, at most
 
 
@@ -69,7 +70,7 @@ class NoSampler(LatentSampler):
 
 @SAMPLERS.add(name="gaussian-mixture")
 class GaussianMixtureSampler(LatentSampler):
-    """A mixture of `components` Gaussians with full covariances, fitted to the latents by scikit-learn's EM (Ghosh et al. 2020, RAE)."""
+    """A mixture of `components` Gaussians with full covariances, fitted to standardised latents by EM (Ghosh et al. 2020, RAE)."""
 
     space = Space.REAL
     weights: Tensor
@@ -88,11 +89,13 @@ class GaussianMixtureSampler(LatentSampler):
         if len(codes) < len(self.weights):
             found = f"{len(self.weights)} components cannot be fitted to {len(codes)} latents"
             raise UserError(f"{found}; write sampler.components={len(codes)} or fewer")
+        codes = codes.double().cpu()
+        centre, spread = codes.mean(0), codes.std(0, correction=0).clamp(min=LEAST)
         mixture = GaussianMixture(len(self.weights), reg_covar=1e-4, max_iter=500, tol=1e-2, random_state=0)
-        fitted = mixture.fit(codes.double().cpu().numpy())
+        fitted = mixture.fit(((codes - centre) / spread).numpy())  # whose regularisation is of unit variance
         self.weights.copy_(torch.from_numpy(fitted.weights_))
-        self.means.copy_(torch.from_numpy(fitted.means_))
-        self.scale_tril.copy_(torch.linalg.cholesky(torch.from_numpy(fitted.covariances_)))
+        self.means.copy_(centre + spread * torch.from_numpy(fitted.means_))
+        self.scale_tril.copy_(spread[:, None] * torch.linalg.cholesky(torch.from_numpy(fitted.covariances_)))
 
     def draw(self, n: int, model: Generator) -> Tensor:
         chosen = torch.multinomial(self.weights, n, replacement=True)

@@ -134,7 +134,7 @@ def test_a_suite_of_a_name_that_no_file_can_have_is_one_clear_line(name, call):
     for command in ("bench", "status", "report"):
         result = call(command, name)
         (line,) = result.stderr.strip().splitlines()
-        assert result.exit_code == 2 and "digits, mnist" in line
+        assert result.exit_code == 2 and "bounds, digits" in line
 
 
 def test_a_folder_that_is_called_like_a_suite_is_not_offered(call, tmp_path):

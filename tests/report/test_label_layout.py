@@ -18,6 +18,7 @@ from vae_variants.analysis.entries import Entry
 from vae_variants.report.drawing import BREAK, axes, scale, shortened, width_of
 from vae_variants.report.figures import FIGURES
 from vae_variants.report.label_layout import HEIGHT, MARK, apart, beside
+from vae_variants.variants import configure
 
 
 @settings(max_examples=100, deadline=None)
@@ -90,6 +91,13 @@ def long_names(variants: int = 16) -> list[Entry]:
     return [replace(e, label=long[i // 2] if i % 2 == 0 and i < 6 else e.label) for i, e in enumerate(entries(variants))]
 
 
+def layered(group: list[Entry]) -> list[Entry]:
+    """The same as models of three layers, with the KL of their units."""
+    values, series = configure("ladder-vae")[0].values, {"kl_units": {"0": [0.123] * 56}}
+    data = group[0].record.dataset | {"shape": [1, 8, 8]}
+    return [replace(e, record=replace(e.record, key=f"{i:064}", values=values, dataset=data, series=series)) for i, e in enumerate(group)]
+
+
 def seen(figure: Figure) -> list[tuple[Figure, Text, Bbox]]:
     """Texts with their places, and the panel they are in."""
     figure.canvas.draw()
@@ -103,7 +111,8 @@ def seen(figure: Figure) -> list[tuple[Figure, Text, Bbox]]:
 
 @pytest.mark.parametrize("name", [name for name in FIGURES if name != "further"])
 def test_no_text_is_cut_or_upon_another_and_a_shortened_one_is_whole_when_pointed_at(name):
-    figure = FIGURES[name].draw(long_names(48 if name == "latent_size" else 16))
+    group = long_names(48 if name == "latent_size" else 16)
+    figure = FIGURES[name].draw(layered(group) if name == "layers" else group)
     assert figure is not None
     found = seen(figure)
     for place, text, box in found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -116,8 +117,10 @@ def test_functions_of_matrices_are_written_out():
     torch.testing.assert_close(inverse(a)[0], torch.linalg.inv(a))
     lower = torch.linalg.cholesky(a)
     torch.testing.assert_close(cholesky(a)[0], lower)
-    for triangle, upper in ((lower, False), (lower.mT, True)):
-        torch.testing.assert_close(solved(triangle, b, upper=upper), torch.linalg.solve_triangular(triangle, b, upper=upper))
+    for upper, left, unit in product((False, True), repeat=3):
+        triangle, known = lower.mT if upper else lower, b if left else b.mT
+        options = {"upper": upper, "left": left, "unitriangular": unit}
+        torch.testing.assert_close(solved(triangle, known, **options), torch.linalg.solve_triangular(triangle, known, **options))
 
 
 def test_an_onnx_file_that_does_something_else_is_not_kept(tiny, tmp_path, monkeypatch):

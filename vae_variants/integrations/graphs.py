@@ -32,12 +32,12 @@ def cholesky(a: Tensor, **_: bool) -> tuple[Tensor, Tensor]:
 
 
 def solved(a: Tensor, b: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Tensor:
-    """X with A X = B for triangular A (..., Z, Z), row by row."""
-    if not left or unitriangular:
-        raise NotImplementedError
+    """X with A X = B for triangular A (..., Z, Z), row by row; with X A = B if not `left`."""
+    if not left:
+        return solved(a.mT, b.mT, upper=not upper, unitriangular=unitriangular).mT
     rows: dict[int, Tensor] = {}
     for i in reversed(range(a.shape[-1])) if upper else range(a.shape[-1]):
-        rows[i] = b[..., i : i + 1, :] / a[..., i : i + 1, i : i + 1]
+        rows[i] = b[..., i : i + 1, :] / (1.0 if unitriangular else a[..., i : i + 1, i : i + 1])
         b = b - a[..., i : i + 1] * rows[i]
     return torch.cat([rows[i] for i in range(a.shape[-1])], -2)
 

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from vae_variants.models.grid_networks import CellMajor, Cells, mixed
 from vae_variants.models.networks import ACTIVATIONS, NETWORKS, Network, PixelMajor, Shape
-from vae_variants.registry import UserError, closest
 
 SMALLEST = 4  # pixels of the longer side after the last stage, at most
 WIDEST = 8  # times `width`: the channels of the last stages, at most
@@ -83,15 +82,9 @@ class Blocks(nn.Sequential):
         super().__init__(*found[:1], *([Attention(width, gain)] if attention else []), *found[1:])
 
 
-def known(activation: str) -> type[nn.Module]:
-    if activation not in ACTIVATIONS:
-        raise UserError(closest("activation", activation, ACTIVATIONS))
-    return ACTIVATIONS[activation]
-
-
 def halving(shape: Shape, n_out: int, activation: str, width: int, depth: int, attention: bool, grid: bool) -> nn.Module:
     """(B, D) -> (B, n_out): stages of a strided convolution and blocks; then a dense layer, or a 1x1 convolution for a grid."""
-    a, places = known(activation), sizes(shape)
+    a, places = ACTIVATIONS[activation], sizes(shape)
     wide = channels(width, len(places) - 1)
     gain = 1 / math.sqrt(max(1, depth * len(wide)))
     modules: list[nn.Module] = [nn.Unflatten(-1, shape)]
@@ -107,7 +100,7 @@ def halving(shape: Shape, n_out: int, activation: str, width: int, depth: int, a
 
 def doubling(n_in: int, shape: Shape, k: int, activation: str, width: int, depth: int, attention: bool, grid: bool) -> nn.Module:
     """(B, n_in) -> (B, D * k): the mirror image of `halving`."""
-    a, places = known(activation), sizes(shape)
+    a, places = ACTIVATIONS[activation], sizes(shape)
     wide = channels(width, len(places) - 1)
     gain = 1 / math.sqrt(max(1, depth * len(wide)))
     cells = math.prod(places[-1])

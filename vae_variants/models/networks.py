@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vae_variants.components import made
 from vae_variants.models.numerics import SiLU
 from vae_variants.registry import Registry, UserError, closest
 
@@ -33,8 +34,7 @@ NETWORKS: Registry[Network | Callable[..., Network]] = Registry("network")  # a 
 
 def network_of(entry: str | Network | Callable[..., Network]) -> Network:
     """A network by its registered name or as it is; with the defaults of its options if it has some."""
-    found = NETWORKS[entry] if isinstance(entry, str) else entry
-    return found if isinstance(found, Network) else found()
+    return made(NETWORKS[entry] if isinstance(entry, str) else entry, {})
 
 
 class Centred(nn.Sequential):

@@ -30,14 +30,14 @@ LARGE = 2**22  # multiply-adds of one product; below, threads do not pay
 def simplify(graph: GraphModule) -> None:
     """Removes operations without effect, avoids copies of transposed products, and reuses memory that is not read again."""
     nodes = graph.graph
-    if any(isinstance(node.target, OpOverload) and node.target._schema.is_mutable for node in nodes.nodes):
-        return  # a copy may be needed by a later in-place operation
+    if any(not harmless(node) for node in nodes.nodes):
+        return  # a copy may be needed after it
     for node in nodes.nodes:
         if does_nothing(node):
             node.replace_all_uses_with(node.all_input_nodes[0])
     for node in list(nodes.nodes):
         if (product := transposed_product(node)) is not None:
-            with nodes.inserting_before(node):
+            with nodes.inserting_before(product):  # before anything writes into a factor
                 flipped = [nodes.call_function(aten.transpose.int, (factor, -2, -1)) for factor in reversed(product.all_input_nodes)]
                 node.replace_all_uses_with(nodes.call_function(aten.bmm.default, tuple(flipped)))
     nodes.eliminate_dead_code()
@@ -82,6 +82,15 @@ def round_factors(graph: GraphModule) -> None:
             node.replace_all_uses_with(nodes.call_function(Tensor.float, (product,)))
     nodes.eliminate_dead_code()
     graph.recompile()
+
+
+def harmless(node: Node) -> bool:
+    """Whether it writes into no memory, or into memory that is read later through its own result alone."""
+    if not isinstance(node.target, OpOverload) or not node.target._schema.is_mutable:
+        return True
+    own = set(sharing(node))
+    others = (shared for shared in sharing(memory(node)) if shared not in own)
+    return isinstance(node.args[0], Node) and all(user <= node for shared in others for user in shared.users)
 
 
 def does_nothing(node: Node) -> bool:

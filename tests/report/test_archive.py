@@ -19,7 +19,7 @@ from vae_variants.analysis.entries import entries_of
 from vae_variants.cli.app import app
 from vae_variants.cli.reporting import make_report, remake_report
 from vae_variants.harness import Store
-from vae_variants.harness.archive import HEADER, PICTURES, RECORDS, compressed, packed, read_archive, restored, sha
+from vae_variants.harness.archive import HEADER, PICTURES, RECORDS, adopt, compressed, packed, read_archive, restored, sha
 from vae_variants.harness.files import load_with_metadata, save_tensors, seal, unseal
 from vae_variants.harness.record import Record
 from vae_variants.registry import UserError
@@ -95,6 +95,13 @@ def test_a_report_from_its_archive_is_the_same_bytes(written, tmp_path, capsys):
     remake_report("digits", written / "digits", tmp_path, {})
     assert contents(tmp_path / "digits") == before
     assert "--mark-stale" not in capsys.readouterr().err  # made-up runs were stale when the report was written
+
+
+def test_copied_runs_make_the_same_report(written, tmp_path):
+    store = Store(tmp_path / "runs")
+    assert (adopt(written / "digits", store), adopt(written / "digits", store)) == (5, 0)
+    make_report("digits", [*grid(5, (0, 1, 2)), *grid(6, (0, 1, 2))[5:]], store.root, tmp_path, {})
+    assert contents(tmp_path / "digits") == contents(written / "digits")
 
 
 def test_an_archive_keeps_what_figures_show_and_no_more(written):
@@ -288,9 +295,13 @@ def test_commands_say_what_does_not_go_together(written, tmp_path, monkeypatch):
 def test_status_shows_the_runs_of_an_archive(tmp_path, monkeypatch):
     from vae_variants.harness import load_suite
 
-    spec = load_suite("digits").plan()[0]
+    spec = load_suite("digits").plan(tune="none")[0]
     monkeypatch.setattr(report, "drawings", lambda *_: [])
     write_report("digits", [(spec.label, made_up(spec), dict)], tmp_path / "digits", command="vae-variants bench digits")
     result = CliRunner().invoke(app, ["status", "digits", "--records", str(tmp_path / "digits"), "--json"])
     (first,) = json.loads(result.stdout)["runs"]
     assert (first["variant"], first["state"], first["folder"]) == (spec.label, "ok, stale", str(tmp_path / "digits"))
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["bench", "digits", "--records", "digits", "--dry-run", "--tune", "none"])
+    (row,) = (line for line in result.stdout.splitlines() if line.split()[:1] == [spec.label])
+    assert row.split()[-2:] == ["ok,", "stale"]

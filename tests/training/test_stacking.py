@@ -19,11 +19,12 @@ from vae_variants.variants.recipe import Recipe
 
 STACKED = [name for name, variant in VARIANTS.items() if (model := MODELS[variant.config["model"]]).stackable and model.players]
 CHANGING = [  # what has state of its own in training, of each family that trains
-    "vae-warm-up", "vae-gaussian-optimal", "iwae-dreg-8", "vae-capacity", "factor-vae", "aae", "vae-vamp", "vade", "vae-iaf", "hvae", "rhvae",
-    "vdvae", "vq-vae-masked", "rvq-vae", "conditional-vae", "m2", "ae-denoising", "rae-sn", "made-orders-8", "eonade", "gated-pixelcnn",
-    "gan-hinge", "wgan-gp", "soft-intro-vae", "vae-gan",
+    "vae-warm-up", "vae-gaussian-optimal", "iwae-dreg-8", "vae-capacity", "factor-vae", "aae", "vae-vamp", "vade", "vae-iaf", "hvae",
+    "rhvae", "vdvae", "vq-vae-masked", "rvq-vae", "conditional-vae", "m2", "ae-denoising", "rae-sn", "made-orders-8", "eonade",
+    "gated-pixelcnn", "gan-hinge", "wgan-gp", "soft-intro-vae", "vae-gan",
 ]  # fmt: skip
 TRACED = ["vae-warm-up", "vae-capacity", "vq-vae-masked", "gan-hinge"]  # what a traced step may leave as it was when it was traced
+RESUMED = [*(("plain", name) for name in CHANGING), *(("traced", name) for name in TRACED)]
 
 
 @pytest.fixture(params=["plain", "traced"])
@@ -44,9 +45,7 @@ def test_three_stacked_seeds_are_three_separate_ones(name: str) -> None:
 
 
 @pytest.mark.usefixtures("traced")
-@pytest.mark.parametrize(
-    ("traced", "name"), [*(("plain", name) for name in CHANGING), *(("traced", name) for name in TRACED)], indirect=["traced"]
-)
+@pytest.mark.parametrize(("traced", "name"), RESUMED, indirect=["traced"])
 def test_a_resumed_training_is_the_uninterrupted_one(name: str, digits: Dataset) -> None:
     small = digits.subset(100, 20)
     chosen = configuration(name)

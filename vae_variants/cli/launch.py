@@ -16,6 +16,7 @@ from vae_variants.components import chosen
 from vae_variants.datasets import parse
 from vae_variants.evaluation import METRICS
 from vae_variants.harness import Record, RunSpec, Store, run_all, unique
+from vae_variants.harness.archive import adopt
 from vae_variants.harness.engines import Engine, Workers, choose_engine
 from vae_variants.harness.environment import choose_device
 from vae_variants.harness.limits import parse_memory
@@ -44,6 +45,7 @@ class Launch:
     cpus: int = 1
     gpus: float = 1.0
     log: str | None = None
+    records: Path | None = None
 
     def __post_init__(self) -> None:
         Log.quiet = Verbosity.quiet
@@ -85,7 +87,13 @@ class Launch:
         assert self.limits  # makes the engine
         for dataset in {spec.dataset for spec in specs}:
             parse(dataset)
+        assert self.adopted >= 0
         return unique(specs)
+
+    @cached_property
+    def adopted(self) -> int:
+        """How many runs were copied from the archive in `records`."""
+        return 0 if self.records is None else adopt(self.records, Store(self.runs))
 
     def execute(self, specs: Sequence[RunSpec]) -> list[Record]:
         """Makes the runs that are missing, and reports on stderr which failed and which are stale."""

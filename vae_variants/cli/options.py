@@ -66,6 +66,7 @@ Jobs = Annotated[str, how(JOBS, metavar="N", choices=("auto",))]
 Plugin = Annotated[list[Path] | None, option("Python file that registers components; may be repeated", metavar="FILE.py")]
 Runs = Annotated[Path, option("Folder of records", metavar="FOLDER")]
 ARCHIVE = "Report's folder with an archive, instead of a folder of runs, e.g. reports/digits"
+FINISHED = "Report's folder with an archive, e.g. reports/mnist: its runs count as finished, and are copied to --runs"
 Records = Annotated[Path | None, option(ARCHIVE, metavar="FOLDER")]
 Reports = Annotated[Path, option("Folder of reports", metavar="FOLDER")]
 Baseline = Annotated[Path | None, option("Earlier report or folder of records: the report shows what changed since", metavar="PATH")]
@@ -131,6 +132,7 @@ class Execution(Group):
     retry: Annotated[str, how(RETRY, metavar="WHICH", choices=("never", "failed", "older", "scores", "all"))] = "never"
     plugin: Plugin = None
     runs: Runs = Path("runs")
+    records: Annotated[Path | None, option(FINISHED, metavar="FOLDER")] = None
     log: Annotated[str | None, option("Event files of each run and seed: tensorboard", metavar="FORMAT", choices=("tensorboard",))] = None
 
     def launch(self) -> Launch:
@@ -138,7 +140,7 @@ class Execution(Group):
         from vae_variants.cli.launch import Launch
 
         where = (self.device, self.jobs, self.retry, self.timeout, self.memory, self.engine, self.address)
-        return Launch(self.runs, *where, self.plugin or (), self.cpus, self.gpus, self.log)
+        return Launch(self.runs, *where, self.plugin or (), self.cpus, self.gpus, self.log, self.records)
 
 
 class Verbosity:

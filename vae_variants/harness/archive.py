@@ -19,6 +19,7 @@ from typing_extensions import TypedDict  # pydantic refuses that of `typing` bef
 
 from vae_variants.harness.files import DAMAGE, read_file, seal, unseal
 from vae_variants.harness.record import NewerSchema, Record
+from vae_variants.harness.store import Store
 from vae_variants.harness.validation import first_error, parse_json
 from vae_variants.registry import UserError
 
@@ -109,6 +110,11 @@ def read_archive(folder: Path) -> Archive:
             refuse(folder, f"{name} does not match its digest")
     runs = tuple((run["label"], records[run["key"]], pictures[run["key"]].copy) for run in kept)
     return Archive(folder, head["report"], runs, tuple(kept), files)
+
+
+def adopt(folder: Path, store: Store) -> int:
+    """Copies to `store` the runs that it lacks of the archive in a report's folder, and says how many. Raises as `read_archive` does."""
+    return sum(store.adopt(record, pictures()) for _, record, pictures in read_archive(folder).runs)
 
 
 def read_header(folder: Path) -> Header:

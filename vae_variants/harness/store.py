@@ -20,6 +20,7 @@ from vae_variants.harness.files import (
     metadata_of,
     read_file,
     replace_file,
+    save_tensors,
     seal,
     set_aside,
     unseal,
@@ -177,6 +178,16 @@ class Store:
         replace_file(folder / RECORD, record.to_json().encode())
         if UNFINISHED.isdisjoint(record.status.values()):
             (folder / CHECKPOINT).unlink(missing_ok=True)
+
+    def adopt(self, record: Record, pictures: Mapping[str, Tensor]) -> bool:
+        """Keeps a record of elsewhere with its pictures, unless it is here already; whether it was not."""
+        spec = RunSpec(record.configuration, record.dataset["name"], tuple(record.seeds), record.fidelity)
+        folder = self.folder(spec, record.key)
+        if new := not (folder / RECORD).is_file():
+            if pictures:
+                save_tensors(folder / PICTURES, pictures, key=record.key)
+            self.put(folder, record)
+        return new
 
     def plan(self, runs: Sequence[Mapping[str, Any]]) -> Path:
         """Writes the manifest of the runs to come. Its name is its digest, so the same plan is the same file."""

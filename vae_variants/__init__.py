@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     )
     from vae_variants.registry import UserError
     from vae_variants.studies import STUDIES, Findings, Judgement, Picture, Study, by_seed, table
-    from vae_variants.variants import VARIANTS, Variant, build, configure
+    from vae_variants.variants import VARIANTS, Variant, build, configure, external
 
 __all__ = [
     "CODE_PRIORS",
@@ -124,6 +124,7 @@ __all__ = [
     "compared",
     "configure",
     "evaluate",
+    "external",
     "load",
     "load_dataset",
     "metric",

@@ -2,10 +2,11 @@
 
 import hashlib
 import importlib.util
+import inspect
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -91,8 +92,7 @@ def load_plugin(path: str | Path) -> Added:
     shown = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
     if not path.is_file():
         raise UserError(f"plug-in {shown!r} is not a file")
-    folder = path.parent if path.name == "__init__.py" else None  # of a package, whose modules import each other by relative imports
-    name = f"vae_variants_plugin_{folder.name if folder else path.stem}_{hashlib.sha256(bytes(path.resolve())).hexdigest()[:8]}"
+    folder, name = package_of(path), module_name(path)
     spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=[str(folder)] if folder else None)
     if spec is None or spec.loader is None:
         raise UserError(f"plug-in {shown!r} is not a Python file (.py)")
@@ -115,6 +115,27 @@ def load_plugin(path: str | Path) -> Added:
     loaded[name] = (digest, added)
     versions.update(dict.fromkeys(files, digest))
     return added
+
+
+def package_of(path: Path) -> Path | None:
+    """The folder of a package, whose modules import each other by relative imports."""
+    return path.parent if path.name == "__init__.py" else None
+
+
+def module_name(path: Path) -> str:
+    """The name that the module of a plug-in has in `sys.modules`."""
+    return f"vae_variants_plugin_{(package_of(path) or path.with_suffix('')).name}_{hashlib.sha256(bytes(path.resolve())).hexdigest()[:8]}"
+
+
+def function_of(path: str | Path, name: str) -> Callable[..., Any]:
+    """A function in a file, which is loaded as a plug-in. Raises `UserError` without it, and as `load_plugin` does."""
+    load_plugin(path)
+    module = sys.modules[module_name(user_path(path).absolute())]
+    found = getattr(module, name, None)
+    if not inspect.isfunction(found):
+        there = [key for key, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == module.__name__]
+        raise UserError(f"{str(path)!r} has no function {name!r}; choices: {', '.join(there) or 'none'}")
+    return found
 
 
 def importing() -> AbstractContextManager[object]:

@@ -63,6 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for kind in ("likelihood", "metric"):
         assert CliRunner().invoke(app, ["new", kind]).exit_code == 0
     Path("my_metric.py").rename("kept.py")  # an example writes it
+    Path("my_model.py").write_text("class Pixels:\n    def encode(self, x):\n        return x\n\n\ndef my_vae():\n    return Pixels()\n")
     trained = ["run", "vae-bernoulli", "--seeds", "2", "--fidelity", "smoke", "--jobs", "0", "--runs", "trained"]
     assert CliRunner().invoke(app, trained).exit_code == 0
     yield path

@@ -18,6 +18,7 @@ from vae_variants.cli.new import new
 from vae_variants.cli.options import Quiet, Verbose, Verbosity, beginning, flag
 from vae_variants.cli.report import report
 from vae_variants.cli.run import run
+from vae_variants.cli.score import score
 from vae_variants.cli.status import status
 from vae_variants.cli.streams import make_lenient, report_failure
 from vae_variants.cli.study import study
@@ -41,7 +42,7 @@ def root(
     Verbosity.quiet, Verbosity.verbose = quiet, verbose
 
 
-PANELS = {"Benchmark": (list_, run, bench, status, report, compare, study), "Plug-ins and export": (new, check, export)}
+PANELS = {"Benchmark": (list_, run, bench, score, status, report, compare, study), "Plug-ins and export": (new, check, export)}
 for panel, commands in PANELS.items():
     for command in commands:
         name = command.__name__.rstrip("_")

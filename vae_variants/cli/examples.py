@@ -19,6 +19,7 @@ EXAMPLES = {
         "vae-variants bench mnist --seeds 2 --fidelity quick --dry-run",
         "vae-variants bench digits --jobs auto --timeout 10m --dry-run",
     ),
+    "score": ("vae-variants score my_model.py:my_vae --fidelity smoke",),
     "report": (
         "vae-variants report digits",
         "vae-variants report digits --reports elsewhere",

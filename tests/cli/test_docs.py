@@ -27,7 +27,7 @@ PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROO
 RUNNABLE = [page for page in PAGES if re.search(r"^```(sh|python)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 SMALL = 'dataset = "digits"\nseeds = 2\nfidelity = "smoke"\n[[runs]]\nvariants = ["vae-bernoulli", "vae-gaussian-learnt"]\n'
-SUITES = ("digits", "mnist")  # stood for by that one
+SUITES = ("digits", "mnist", "grey", "colour")  # stood for by that one
 TRIAL = {"run": ["--fidelity", "smoke", "--seeds", "2", "--jobs", "0"], "study": ["--fidelity", "smoke", "--seeds", "2", "--jobs", "0"]}
 
 # what is not run here, by its beginning, and why; of `vae-variants` the options are tried all the same, with --dry-run
@@ -78,7 +78,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 x[3:11, place : place + 4] = 230
                 Image.fromarray(x).save(f"photos/{kind}/{i}.png")
         program(["bench", "digits"])
-        program(["bench", "digits", "--dataset", "images:photos"])
+        program(["bench", "--dataset", "images:photos"])
     return path
 
 
@@ -102,7 +102,7 @@ def program(words: list[str]) -> None:
             return
         words = [*words, "--dry-run"]
     elif command == "bench":
-        small = words[1] in SUITES and "--fidelity" not in words
+        small = (words[1] in SUITES or words[1].startswith("-")) and "--fidelity" not in words
         words = [*words, "--jobs", "0", *([] if small else ["--fidelity", "smoke", "--seeds", "2"])]
     else:
         words = [*words, *TRIAL.get(command, [])]

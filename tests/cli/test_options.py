@@ -174,6 +174,21 @@ def test_reports_of_different_data_or_suites_have_folders_of_their_own() -> None
     assert {"digits-images-photos", "mine-npz-a", "digits", "digits-seeds-3", "digits-quick"} <= set(names)
 
 
+@pytest.mark.parametrize(
+    ("shape", "fits"),
+    [((3, 20, 20), "colour"), ((3, 8, 8), "colour"), ((1, 28, 28), "grey"), ((1, 40, 8), "digits")],
+)
+def test_without_a_name_the_suite_fits_the_data(shape: tuple[int, ...], fits: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    images = np.random.default_rng(0).integers(0, 256, (60, *shape[1:], shape[0]), dtype=np.uint8)
+    np.savez("mine.npz", x=images if shape[0] > 1 else images[..., 0])
+    for words in (["bench", "--dataset", "npz:mine.npz", "--dry-run"], ["status", "--dataset", "npz:mine.npz"]):
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0 and f"suite {fits} fits npz:mine.npz" in result.stderr, result.output
+    named = CliRunner().invoke(app, ["bench", "digits", "--dataset", "npz:mine.npz", "--dry-run"])
+    assert named.exit_code == 0 and " fits " not in named.stderr
+
+
 def test_files_of_different_studies_data_and_presets_have_names_of_their_own() -> None:
     data, presets = ["digits", "my_data", "my-data", f"images:{'x' * 90}", "images:a/b"], ["full", "quick", "quick[chains=3]"]
     about = [

@@ -47,7 +47,7 @@ def bench(
     records = launch.execute(plan)
     if not Verbosity.quiet:
         show_best(records)
-    make_report(choice.suite, plan, execution.runs, reports, choice.changes, baseline, execution.plugin or ())
+    make_report(choice.name, plan, execution.runs, reports, choice.changes, baseline, execution.plugin or ())
     finish(records)
 
 

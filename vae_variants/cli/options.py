@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -54,6 +54,7 @@ TUNE = (
     "Options that the suite chooses on validation images: auto (those that were chosen before, others by trials now); "
     "again (all by trials); none (the suite's defaults)"
 )
+SUITE = "Suite's name (all: vae-variants list suites), or path of a .toml file"
 CHANGED = {"show_default": "that of the suite"}  # of options that replace what a suite says
 
 Dataset = Annotated[str, what(DATASET, metavar="NAME")]
@@ -84,7 +85,7 @@ class Group:
 class SuiteChoice(Group):
     """A suite, and values that replace its own."""
 
-    suite: Annotated[str, argument("Suite's name (all: vae-variants list suites), or path of a .toml file")] = "digits"
+    suite: Annotated[str, argument(SUITE, show_default="one that fits the data")] = ""
     dataset: Annotated[str | None, what(DATASET, metavar="NAME", **CHANGED)] = None
     seeds: Annotated[str | None, what(SEEDS, metavar="SEEDS", **CHANGED)] = None
     fidelity: Annotated[str | None, what(FIDELITY, metavar="PRESET", choices=PRESETS, **CHANGED)] = None
@@ -98,11 +99,22 @@ class SuiteChoice(Group):
         given = {key: value for key, value in asdict(self).items() if key != "suite"}
         return given | {"tune": "none" if self.tune == "none" else None}
 
+    @cached_property
+    def name(self) -> str:
+        """The suite's name or path; without one, a suite that fits the data, said on stderr. Raises `UserError` for data that fail."""
+        from vae_variants.harness.suites import fitting
+
+        if self.suite or self.dataset is None:
+            return self.suite or fitting(None)
+        found = fitting(self.dataset)
+        print(f"suite {found} fits {self.dataset}; to run another, name it", file=sys.stderr)
+        return found
+
     def plan(self, execute: Execute) -> list[RunSpec]:
         """The runs, with options chosen by trials that `execute` makes. Raises `UserError` for a suite or value that does not exist."""
         from vae_variants.harness import load_suite
 
-        return load_suite(self.suite).plan(**self.changes | {"tune": self.tune}, execute=execute)
+        return load_suite(self.name).plan(**self.changes | {"tune": self.tune}, execute=execute)
 
     def plan_from(self, runs: Path, missing: list[RunSpec] | None = None) -> list[RunSpec]:
         """The runs, whose options are chosen by the trials that are in a folder of records. `missing` is given those that are not."""

@@ -31,8 +31,8 @@ def report(
     load_plugins(plugin or ())
     alone(records, runs)
     if records is not None:
-        remake_report(choice.suite, records, reports, choice.changes, baseline, plugin or (), mark_stale)
+        remake_report(choice.name, records, reports, choice.changes, baseline, plugin or (), mark_stale)
         return
     if mark_stale:
         raise UserError("--mark-stale needs --records; a report from finished runs marks those that are stale")
-    make_report(choice.suite, choice.plan_from(runs), runs, reports, choice.changes, baseline, plugin or ())
+    make_report(choice.name, choice.plan_from(runs), runs, reports, choice.changes, baseline, plugin or ())

@@ -47,7 +47,7 @@ def status(
     if records is None:
         rows = planned_rows(store) if planned else suite_rows(unique(choice.plan_from(runs)), store)
     else:
-        rows = archived_rows(open_archive(choice.suite, records, choice.changes, plugin or ())[0])
+        rows = archived_rows(open_archive(choice.name, records, choice.changes, plugin or ())[0])
     if as_json:
         print(json.dumps({"runs": rows}, indent=1))
         return
@@ -56,7 +56,7 @@ def status(
         given = {**choice.changes, "runs": None if runs == Path("runs") else runs}
         options = [part for key, value in given.items() if value is not None for part in (f"--{key}", str(value))]
         options += [part for path in plugin or () for part in ("--plugin", str(path))]
-        command = shlex.join(["vae-variants", "bench", choice.suite, *options])
+        command = shlex.join(["vae-variants", "bench", choice.name, *options])
         print(f"no run of this suite has finished in {str(runs)!r}; make them with: {command}")
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from vae_variants.datasets import load_dataset
 from vae_variants.evaluation import fidelity as preset
 from vae_variants.harness.choices import committed
 from vae_variants.harness.spec import RunSpec, Seeds, capped, parse_seeds
@@ -48,6 +49,9 @@ EXPECTED = {
     "halving": "true or false",
     "extend": "a whole number from 0 on",
 }
+
+
+SMALLEST = 16  # pixels a side for which the networks of the suite `grey` are made
 
 
 @dataclass(frozen=True)
@@ -205,6 +209,21 @@ def load_suite(name: str) -> Suite:
         raise UserError(mistake(error, source)) from error
     suite.source = source
     return suite
+
+
+def fitting(dataset: str | None) -> str:
+    """The suite for a data set: that of its name, or else by its channels and size. Without one, `digits`.
+
+    Raises:
+        UserError: The data do not exist, or cannot be read.
+    """
+    name = (dataset or "digits").partition("?")[0]
+    if dataset is None or name in suite_files():
+        return name
+    channels, *sides = load_dataset(dataset).shape
+    if channels > 1:
+        return "colour"
+    return "grey" if min(sides) >= SMALLEST else "digits"
 
 
 def mistake(error: ValidationError, source: Source) -> str:

@@ -1,15 +1,16 @@
-"""The user's own images: arrays in an .npz file, or a folder of pictures."""
+"""The user's own images: arrays in an .npz or .npy file, or pictures in a folder, an archive or a Parquet file."""
 
 import hashlib
 from collections import defaultdict
 
 import torch
 
-from vae_variants.datasets.arrays import archive
+from vae_variants.datasets.arrays import archive, mapped
 from vae_variants.datasets.dataset import DATASETS, SPLITS, Dataset
 from vae_variants.datasets.division import SHARE, divided
 from vae_variants.datasets.downloads import data_root
-from vae_variants.datasets.folder import Images, album, plural
+from vae_variants.datasets.folder import Images, album
+from vae_variants.datasets.walk import plural
 from vae_variants.registry import UserError
 
 FEWEST = 30  # images
@@ -72,6 +73,15 @@ def npz(path: str, block: int = 1) -> Dataset:
 
 
 @DATASETS.add
+def npy(path: str, labels: str = "", block: int = 1) -> Dataset:
+    """npy:FILE with one array of images, as in npz; `labels=FILE` names another .npy file, with labels (N,)
+
+    The file is mapped into memory, so that only the parts are copied. For `block` see npz.
+    """
+    return own(f"npy:{path}", mapped(path, labels), block)
+
+
+@DATASETS.add
 def freyfaces(block: int = 50) -> Dataset:
     """1965 frames of a video of a face, 28x20 grey pixels (Frey & Roweis), in parts of whole blocks of frames; `block=1`: of single frames
 
@@ -88,8 +98,9 @@ def freyfaces(block: int = 50) -> Dataset:
 def images(path: str, size: int = 28, grey: bool = True, labels: bool = True, broken: str = "refuse", block: int = 1) -> Dataset:
     """images:FOLDER of pictures, one subfolder per class; ?size=28&grey=true set the pixels per side and the colour
 
-    Pictures are cropped to a centred square. `labels=false` ignores subfolders. `broken=skip` leaves out unreadable pictures instead of
-    refusing. If folders such as train, val and test exist side by side, they hold these parts. `block=50` keeps 50 pictures that follow
-    each other by name in one part, for frames of a video.
+    Instead of a folder, give a zip or tar archive of one, or Parquet files with a column of encoded pictures. Pictures are cropped to a
+    centred square. `labels=false` ignores subfolders. `broken=skip` leaves out unreadable pictures instead of refusing. If folders such
+    as train, val and test exist side by side, they hold these parts. `block=50` keeps 50 pictures that follow each other by name in one
+    part, for frames of a video.
     """
     return own(f"images:{path}", album(path, size, grey, labels, broken), block)

@@ -186,9 +186,9 @@ def test_links_are_followed_and_loops_refused(tmp_path):
     [
         ("zero.png", b"", "not a readable picture"),
         ("cut.jpg", None, "not a readable picture"),
-        ("album.zip", b"PK", "unpack it"),
-        ("album.tar.gz", b"x", "unpack it"),
+        ("album.7z", b"7z", "nor a zip or tar archive"),
         ("a.npz", b"x", "npz:"),
+        ("a.npy", b"x", "npy:"),
     ],
 )
 def test_what_is_no_folder_of_pictures_gets_one_line(name, content, says, tmp_path):

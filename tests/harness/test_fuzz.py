@@ -23,7 +23,8 @@ from tests.made_up import grid, made_up
 from vae_variants.cli.options import seconds
 from vae_variants.cli.status import planned_rows
 from vae_variants.datasets import load_dataset
-from vae_variants.datasets.folder import SUFFIXES, album
+from vae_variants.datasets.folder import album
+from vae_variants.datasets.walk import SUFFIXES
 from vae_variants.evaluation import fidelity
 from vae_variants.harness import Record, RunSpec, Store, load_suite, parse_seeds
 from vae_variants.harness.files import load_tensors, seal, unseal

@@ -22,7 +22,7 @@ from vae_variants import isolation
 from vae_variants.analysis.entries import Entry
 from vae_variants.datasets import folder, load_dataset, own
 from vae_variants.datasets.builtin import batch
-from vae_variants.datasets.folder import SUFFIXES
+from vae_variants.datasets.walk import SUFFIXES
 from vae_variants.harness import Record
 from vae_variants.plugins import load_plugins
 from vae_variants.registry import Registry, UserError

@@ -19,11 +19,12 @@ from tests.drawn import HOSTILE, entries, parsed
 from tests.report.test_strangers import accepted
 from vae_variants.analysis.entries import LOOKS, distinct
 from vae_variants.datasets import load_dataset, split
+from vae_variants.datasets.dataset import SPLITS
 from vae_variants.evaluation import FIDELITIES, Evaluation
-from vae_variants.harness.pictures import STEPS, UNITS, bytes_of, pictures
+from vae_variants.harness.pictures import SHEET, STEPS, UNITS, bytes_of, contact_sheet, pictures
 from vae_variants.report.drawing import grid
 from vae_variants.report.figures import FIGURES
-from vae_variants.report.grids import NUMBERS, SIDES, affordable
+from vae_variants.report.grids import NUMBERS, SIDES, affordable, kept
 from vae_variants.report.svg import markup
 from vae_variants.training.loop import Training
 from vae_variants.training.population import Population
@@ -137,6 +138,29 @@ def test_figures_show_what_the_records_have(name, key):
         found = np.asarray(Image.open(io.BytesIO(base64.b64decode(drawn[e.label].get("href").partition(",")[2]))))
         assert found.shape[-1] == 2, "grey images have no colours"
         assert (found[:8, :8, 0].ravel() == e.pictures[key][0].numpy()).all()
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_contact_sheet_has_the_first_images_of_each_part_and_class(labelled, tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (90, 8, 8), np.uint8)
+    np.savez(tmp_path / "a.npz", x=x, **({"y": np.array(["cat", "dog", "dog"] * 30)} if labelled else {}))
+    data = load_dataset(f"npz:{tmp_path}/a.npz")
+    sheet = contact_sheet(data)
+    for part, name in enumerate(SPLITS):
+        for c in range(2) if labelled else (-1,):
+            images = getattr(data, name)[data.labels[name] == c] if labelled else getattr(data, name)
+            chosen = (sheet["contact_rows"] == torch.tensor([part, c])).all(1)
+            assert torch.equal(sheet["contact"][chosen], images[:SHEET]) and 0 < chosen.sum() <= SHEET
+    assert contact_sheet(load_dataset("digits")) == {}
+    group = entries(4)
+    assert FIGURES["contact_sheet"].draw(group) is None
+    group = [replace(e, record=replace(e.record, dataset=data.recorded()), load=(e.pictures | sheet).copy) for e in group]
+    body = parsed(markup(FIGURES["contact_sheet"].draw(group), "contact_sheet"))
+    kinds = [f"{part}, {name}" for part in SPLITS for name in ("cat", "dog")] if labelled else list(SPLITS)
+    assert {e.findtext("title") for e in body.iter("g")} - {None} == set(kinds)
+    pictures = [np.asarray(Image.open(io.BytesIO(base64.b64decode(e.get("href").partition(",")[2])))) for e in body.iter() if e.get("href")]
+    assert len(pictures) == len(kinds) and (pictures[0][:8, :8, 0].ravel() == sheet["contact"][0].numpy()).all()
+    assert sum("contact" in shown for shown in kept(group).values()) == 1  # an archive needs no more
 
 
 @pytest.fixture(scope="module")

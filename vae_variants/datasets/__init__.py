@@ -54,8 +54,12 @@ def read(spec: str, _: object) -> Dataset:
 def version(spec: str) -> object:
     """Equal as long as a data set has the same loader, and files of the same names, sizes and times."""
     load, _ = parse(spec)
-    found, whole = hashlib.sha256(), load.func is not DATASETS["npz"]  # an archive is one file; a folder may be that of a whole disk
-    for path in map(user_path, load.args):
+    found, whole = (
+        hashlib.sha256(),
+        load.func not in (DATASETS["npz"], DATASETS["npy"]),
+    )  # those take one file; a folder may be that of a whole disk
+    options = [value for value in load.keywords.values() if isinstance(value, str) and os.path.isfile(user_path(value))]
+    for path in map(user_path, [*load.args, *options]):
         for file in within(path) if whole and os.path.isdir(path) else [path]:
             if os.path.exists(file):
                 about = os.stat(file)
@@ -82,7 +86,8 @@ def parse(spec: str) -> tuple[partial[Dataset], dict[str, Any]]:
     address, _, query = spec.rpartition("?") if "?" in spec and not on_disk(spec) else (spec, "", "")
     name, _, path = address.partition(":")
     if name not in DATASETS and on_disk(f":{spec}"):
-        kind = "images" if user_path(spec).is_dir() else "npz"
+        suffix = user_path(spec).suffix.lower()[1:]
+        kind = suffix if suffix in ("npz", "npy") and not user_path(spec).is_dir() else "images"
         raise UserError(f"{spec!r} is a path; say how to read it, as {kind}:{spec}")
     loader = DATASETS[name]
     options: dict[str, Any] = dict(parse_qsl(query, keep_blank_values=True))

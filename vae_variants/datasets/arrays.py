@@ -1,7 +1,8 @@
-"""Images in an .npz file: of any order of axes and any range that can be told, with labels of any kind."""
+"""Images in .npz and .npy files: of any order of axes and any range that can be told, with labels of any kind."""
 
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ def archive(path: str) -> Images:
                 raise UserError(f"{path!r} has {size / 2**30:.3g} GiB of arrays, and there is room for {room() / 2**30:.3g} GiB")
         with np.load(file, allow_pickle=False) as stored:
             if not isinstance(stored, np.lib.npyio.NpzFile):
-                raise UserError(f"{path!r} has one array; {HELP}")
+                raise UserError(f"{path!r} has one array; give it as npy:{path}, or {HELP}")
             return assembled(path, stored)
     except MemoryError as error:
         raise UserError(f"{path!r} says that it has more images than there is memory for; save fewer of them, or as uint8") from error
@@ -39,12 +40,36 @@ def archive(path: str) -> Images:
         raise UserError(f"{path!r} is not a readable .npz file: truncated, or of another format; {HELP}") from error
 
 
-def assembled(path: str, stored: np.lib.npyio.NpzFile) -> Images:
+def mapped(path: str, labels: str) -> Images:
+    """The images of an .npy file, mapped into memory, and the labels of another, if there is one. Raises `UserError`."""
+    arrays = {"x": opened(path), **({"y": opened(labels)} if labels else {})}
+    if (size := arrays["x"].size) > room():
+        raise UserError(f"{path!r} takes {size / 2**30:.3g} GiB in 8 bits, and there is room for {room() / 2**30:.3g} GiB")
+    return assembled(path, arrays)
+
+
+def opened(path: str) -> np.ndarray:
+    """An .npy file mapped into memory: only what is used is read."""
+    file = user_path(path)
+    if not file.is_file():
+        raise UserError(f"there is no file {path!r}{beside(file, Path.is_file)}")
+    try:
+        stored = np.load(file, mmap_mode="c", allow_pickle=False)  # a change would stay in memory
+    except BROKEN as error:
+        hint = "it holds Python objects; save numbers" if "object" in str(error) else "truncated, or of another format"
+        raise UserError(f"{path!r} is not a readable .npy file: {hint}; save it with numpy.save(path, images)") from error
+    if isinstance(stored, np.lib.npyio.NpzFile):
+        stored.close()
+        raise UserError(f"{path!r} has several arrays; give it as npz:{path}")
+    return stored
+
+
+def assembled(path: str, stored: Mapping[str, np.ndarray]) -> Images:
     """The arrays of all parts, one after the other."""
-    known = {name.lower(): name for name in stored.files}
+    known = {name.lower(): name for name in stored}
     groups = [(known[x], known.get(y, ""), part) for x, y, part in NAMES if x in known]
     if not groups:
-        raise UserError(f"{path!r} has no array named 'x' (nor x_train); it has {', '.join(stored.files[:8]) or 'none'}; {HELP}")
+        raise UserError(f"{path!r} has no array named 'x' (nor x_train); it has {', '.join(list(stored)[:8]) or 'none'}; {HELP}")
     given = sorted(part for *_, part in groups)
     if given != [""] and (given.count("train") != 1 or "" in given or len(set(given)) < len(given)):
         raise UserError(f"{path!r} has images in {', '.join(x for x, *_ in groups)}; keep x alone, or x_train with x_val and x_test")
@@ -71,7 +96,7 @@ def assembled(path: str, stored: np.lib.npyio.NpzFile) -> Images:
     return Images(levels, None if unlabelled else labels, [str(i) for i in range(len(levels))], parts, scale.levels, "; ".join(read))
 
 
-def array(path: str, stored: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+def array(path: str, stored: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     """One array of plain numbers or texts."""
     try:
         return stored[name]
@@ -129,13 +154,16 @@ def labels_of(path: str, name: str, y: np.ndarray, n: int) -> list[object]:
 
 
 def quantised(pictures: list[np.ndarray], scale: Scale) -> np.ndarray:
-    """Arrays (N, C, H, W) as one of uint8 levels."""
+    """Arrays (N, C, H, W) as one of uint8 levels; a single one that has them already is not copied."""
+    as_stored = scale.white == scale.levels - 1
+    if as_stored and len(pictures) == 1 and pictures[0].dtype == np.uint8:
+        return pictures[0]
     found, start = np.empty((sum(map(len, pictures)), *pictures[0].shape[1:]), np.uint8), 0
     for x in pictures:
         rows = max(1, PIECE // x[0].size)
         for i in range(0, len(x), rows):
             part = x[i : i + rows]
-            exact = x.dtype == np.uint8 and scale.white == scale.levels - 1
+            exact = as_stored and x.dtype == np.uint8
             found[start + i : start + i + len(part)] = part if exact else scale.to_levels(part)
         start += len(x)
     return found

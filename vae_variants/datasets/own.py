@@ -1,19 +1,23 @@
-"""The user's own images: arrays in an .npz file, or a folder of pictures."""
+"""The user's own images: arrays in an .npz or .npy file, or pictures in a folder, an archive or a Parquet file."""
 
 import hashlib
 from collections import defaultdict
 
 import torch
+from torch import Tensor
 
-from vae_variants.datasets.arrays import archive
+from vae_variants.datasets.arrays import archive, mapped
 from vae_variants.datasets.dataset import DATASETS, SPLITS, Dataset
 from vae_variants.datasets.division import SHARE, divided
 from vae_variants.datasets.downloads import data_root
-from vae_variants.datasets.folder import Images, album, plural
+from vae_variants.datasets.folder import Images, album
+from vae_variants.datasets.near import near_duplicates
+from vae_variants.datasets.walk import plural
 from vae_variants.registry import UserError
 
 FEWEST = 30  # images
 DARK = 15  # highest level of 256 that is nearly black
+LEAK = 0.03  # least share of near-duplicates among test images that is said: faces by blocks of frames have 1.5 %
 
 
 def own(name: str, found: Images, block: int = 1) -> Dataset:
@@ -37,6 +41,7 @@ def own(name: str, found: Images, block: int = 1) -> Dataset:
     notes = [found.read] if found.read else []
     notes += [f"the brightest pixel is {top} of 255: nearly black"] if found.levels == 256 and top <= DARK else []
     notes += same(copies, labels)
+    notes += leaked(train.unflatten(1, stored.shape[1:]), test.unflatten(1, stored.shape[1:]), any(found.parts))
     return Dataset(
         name,
         tuple(stored.shape[1:]),  # type: ignore[arg-type]
@@ -62,6 +67,15 @@ def same(copies: list[bytes], labels: list[int] | None) -> list[str]:
     return notes + ([f"copies of {plural(torn, 'image')} are in several classes"] if torn else [])
 
 
+def leaked(train: Tensor, test: Tensor, given: bool) -> list[str]:
+    """What is to be said of near-duplicates across parts, the parts being given by the user or not."""
+    near = near_duplicates(train, test)
+    if near is None or near < LEAK * len(test):
+        return []
+    fix = "move near-duplicates into one part" if given else "keep frames or bursts in one part with block=50, or as long as they are"
+    return [f"warning: {near} of {len(test)} test images have a near-duplicate among the training images, so that tests flatter; {fix}"]
+
+
 @DATASETS.add
 def npz(path: str, block: int = 1) -> Dataset:
     """npz:FILE with an array `x` of images (N, H, W), (N, C, H, W) or (N, H, W, C) and, if known, labels `y` (N,)
@@ -69,6 +83,15 @@ def npz(path: str, block: int = 1) -> Dataset:
     `block=50` keeps 50 consecutive images in one part, for frames of a video.
     """
     return own(f"npz:{path}", archive(path), block)
+
+
+@DATASETS.add
+def npy(path: str, labels: str = "", block: int = 1) -> Dataset:
+    """npy:FILE with one array of images, as in npz; `labels=FILE` names another .npy file, with labels (N,)
+
+    The file is mapped into memory, so that only the parts are copied. For `block` see npz.
+    """
+    return own(f"npy:{path}", mapped(path, labels), block)
 
 
 @DATASETS.add
@@ -88,8 +111,9 @@ def freyfaces(block: int = 50) -> Dataset:
 def images(path: str, size: int = 28, grey: bool = True, labels: bool = True, broken: str = "refuse", block: int = 1) -> Dataset:
     """images:FOLDER of pictures, one subfolder per class; ?size=28&grey=true set the pixels per side and the colour
 
-    Pictures are cropped to a centred square. `labels=false` ignores subfolders. `broken=skip` leaves out unreadable pictures instead of
-    refusing. If folders such as train, val and test exist side by side, they hold these parts. `block=50` keeps 50 pictures that follow
-    each other by name in one part, for frames of a video.
+    Instead of a folder, give a zip or tar archive of one, or Parquet files with a column of encoded pictures. Pictures are cropped to a
+    centred square. `labels=false` ignores subfolders. `broken=skip` leaves out unreadable pictures instead of refusing. If folders such
+    as train, val and test exist side by side, they hold these parts. `block=50` keeps 50 pictures that follow each other by name in one
+    part, for frames of a video.
     """
     return own(f"images:{path}", album(path, size, grey, labels, broken), block)

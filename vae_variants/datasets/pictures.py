@@ -4,34 +4,41 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from vae_variants.datasets.scale import Seen
+from vae_variants.datasets.walk import Picture
 from vae_variants.registry import UserError
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # regardless of the suffix; other formats may start a program
 COLOUR = {"RGB", "RGBA", "RGBX", "RGBa", "PA", "CMYK", "YCbCr", "LAB", "HSV"}  # modes
+TRAITS: dict[str, Callable[[Image.Image], bool]] = {  # what is converted, beside depth and colour
+    "turned as their EXIF data say": lambda image: image.getexif().get(ExifTags.Base.Orientation, 1) != 1,
+    "with transparency, laid on white": lambda image: image.has_transparency_data,
+    "with a palette": lambda image: image.mode in ("P", "PA"),
+    "in CMYK": lambda image: image.mode == "CMYK",
+}
 DAMAGE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 @contextmanager
-def opened(file: Path) -> Iterator[Image.Image]:
+def opened(file: Picture) -> Iterator[Image.Image]:
     """The first frame or page of a picture. Raises `UserError` for whatever is wrong with it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file, formats=FORMATS) as image:
+            with file.open() as stream, Image.open(stream, formats=FORMATS) as image:
                 yield image
     except DAMAGE as error:
-        raise UserError(f"{str(file)!r} is not a readable picture (damaged, truncated or too large): {error}") from error
+        reason = "its content is of no known format" if isinstance(error, UnidentifiedImageError) else error
+        raise UserError(f"{file.shown!r} is not a readable picture (damaged, truncated or too large): {reason}") from error
 
 
 def deep(image: Image.Image) -> bool:
@@ -57,18 +64,20 @@ def squared(image: Image.Image, size: int, grey: bool) -> Tensor:
     return torch.from_numpy(np.array(fitted)).reshape(size, size, -1).movedim(-1, 0)
 
 
-def read_all(files: Sequence[Path], size: int, grey: bool) -> tuple[dict[int, Tensor], list[UserError], list[str]]:
+def read_all(files: Sequence[Picture], size: int, grey: bool) -> tuple[dict[int, Tensor], list[UserError], list[str]]:
     """Reads pictures; the meaning of those with more than 8 bits is decided for all of them together.
 
     Returns:
         Number of each readable file -> its picture (C, size, size) uint8; what is wrong with the others; what else is to be said.
     """
-    found, faults, deeper, seen, traits, sides = dict[int, Tensor](), list[UserError](), list[int](), Seen(), Counter[str](), set[int]()
+    found, faults, deeper, seen, sides = dict[int, Tensor](), list[UserError](), list[int](), Seen(), set[int]()
+    traits, converted = Counter[str](), Counter[str]()
     for i, file in enumerate(files):
         try:
             with opened(file) as image:
                 sides |= {*image.size}
                 traits["colour"] += coloured(image)
+                converted.update(trait for trait, has in TRAITS.items() if has(image))
                 if deep(image):
                     seen.add(np.asarray(image))
                     deeper.append(i)
@@ -81,12 +90,13 @@ def read_all(files: Sequence[Path], size: int, grey: bool) -> tuple[dict[int, Te
     notes = [f"{min(sides)} to {max(sides)} pixels a side, cropped to squares of {size}"] if sides else []
     if deeper:
         what = f"{len(deeper)} of {len(files)} pictures have more than 8 bits"
-        scale = seen.scale(f"{what}, such as {str(files[deeper[0]])!r}:", beside=bool(found))._replace(levels=256)
+        scale = seen.scale(f"{what}, such as {files[deeper[0]].shown!r}:", beside=bool(found))._replace(levels=256)
         notes.append(f"{what}: {seen}, {scale}")
         for i in deeper:
             with opened(files[i]) as image:
                 levels = scale.to_levels(np.asarray(ImageOps.exif_transpose(image)))
                 found[i] = squared(Image.fromarray(levels), size, grey)
+    notes += [f"pictures {', '.join(f'{trait}: {n}' for trait, n in sorted(converted.items()))}"] if converted else []
     notes += [f"{traits['colour']} pictures in colour made grey (grey=false keeps it)"] if grey and traits["colour"] else []
     notes += [f"only the first frame or page of {traits['frames']} pictures"] if traits["frames"] else []
     return dict(sorted(found.items())), faults, notes

@@ -3,12 +3,14 @@
 import torch
 from torch import Tensor
 
+from vae_variants.datasets.dataset import SPLITS, Dataset
 from vae_variants.evaluation import Evaluation
 from vae_variants.evaluation.units import euclidean, quantiles
 from vae_variants.models.base import Coder, Encoder, MeanSampler, Sampler
 
 SAMPLES, PAIRS, POINTS, GRID = 36, 10, 2000, 15
 PROJECTED = 500  # test images whose latents are projected to two dimensions
+SHEET, SHEET_CLASSES, SHEET_NUMBERS = 10, 8, 2**20  # images of a class in a part, classes, and levels on a contact sheet, at most
 UNITS = 8  # most latent units in a traversal
 STEPS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)  # of a traversal, in standard deviations of the unit
 
@@ -23,7 +25,7 @@ def pictures(e: Evaluation) -> dict[str, Tensor]:
     Returns:
         `samples` (n, D), noise-free if the model can; `originals` and `reconstructions` (n, D); what `plane` and `traversal`
         return; with latents that fill the plane `latent_grid` (GRID^2, D), decoded at the quantiles of each unit under the prior, or
-        under the sampler of a model without one. Images are uint8.
+        under the sampler of a model without one; what `contact_sheet` returns. Images are uint8.
     """
     found: dict[str, Tensor] = {}
     if isinstance(e.model, MeanSampler):
@@ -42,7 +44,27 @@ def pictures(e: Evaluation) -> dict[str, Tensor]:
             found |= traversal(e, codes)
         if codes.shape[1] == 2:
             found |= latent_grid(e)
-    return found
+    return found | contact_sheet(e.dataset)
+
+
+def contact_sheet(dataset: Dataset) -> dict[str, Tensor]:
+    """The first images of the user's own by part and class, as they were read. Empty for published data.
+
+    Returns:
+        `contact` (n, D) uint8, and `contact_rows` (n, 2): number of the part, and of the class or -1 without classes.
+    """
+    if not dataset.read:
+        return {}
+    classes = range(-1, 0) if dataset.classes is None else range(min(len(dataset.classes), SHEET_CLASSES))
+    each = max(1, min(SHEET, SHEET_NUMBERS // (len(SPLITS) * len(classes) * dataset.dim)))
+    images, rows = list[Tensor](), list[list[int]]()
+    for part, name in enumerate(SPLITS):
+        for c in classes:
+            having = slice(None) if dataset.labels is None else dataset.labels[name] == c
+            first = dataset.grey(name)[having][:each]
+            images.append(bytes_of(first))
+            rows += [[part, c]] * len(first)
+    return {"contact": torch.cat(images), "contact_rows": torch.tensor(rows)}
 
 
 def latent_grid(e: Evaluation) -> dict[str, Tensor]:

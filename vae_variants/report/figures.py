@@ -30,6 +30,8 @@ CAPTIONS = {
     "curves": "Validation log-likelihood, or its one-sample bound, while training: mean over seeds and 95 % interval.",
     "losses": "Losses while training of the models without a likelihood: mean over seeds and 95 % interval. An autoencoder's "
     "loss is −log p(x|z) in nats per image. Those of a GAN's players are cross-entropies, whose fall does not mean better samples.",
+    "contact_sheet": "The first images of each part and of each of the first classes, as the variants see them. Check crop, colour and "
+    "orientation.",
     "samples": "Samples of every variant from the first seed; noise-free (decoder means) if the model has a decoder. Variants with as many "
     "latent units share the noise.",
     "reconstructions": "The same test images (first row) after encoding and decoding, first seed.",
@@ -84,6 +86,7 @@ FIGURES: dict[str, Spec] = {
     "bounds": Spec("trade-offs", "Bounds with more samples", lines.bounds),
     "curves": Spec("training", "Log-likelihood while training", lines.curves),
     "losses": Spec("training", "Losses of models without a likelihood", lines.losses),
+    "contact_sheet": Spec("pictures", "Images as they were read", grids.contact_sheet),
     "samples": Spec("pictures", "Samples", grids.samples),
     "reconstructions": Spec("pictures", "Reconstructions", grids.reconstructions),
     "traversals": Spec("pictures", "Latent traversals", grids.traversals, False),

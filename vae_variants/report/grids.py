@@ -6,11 +6,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from vae_variants.analysis.entries import COLOURS, Entry, distinct
+from vae_variants.datasets.dataset import SPLITS
 from vae_variants.harness.pictures import GRID, STEPS
 from vae_variants.report.dots import LABEL, row_head
 from vae_variants.report.drawing import LINE, MUTED, Part, compose, grid, mark, shape_of, shortened, width_of, write
@@ -68,8 +70,11 @@ def counts(shown: Sequence[Entry]) -> dict[str, int]:
 
 def kept(shown: Sequence[Entry]) -> dict[str, dict[str, Tensor]]:
     """Key of a run -> all that figures show of its pictures: figures drawn from that alone are the same."""
-    most = counts(shown)
-    return {e.record.key: {name: t[: most.get(name)] for name, t in e.pictures.items()} for e in distinct(shown)}
+    most, sheet = counts(shown), having(shown, "contact")[:1]  # one sheet is enough
+    return {
+        e.record.key: {name: t[: most.get(name)] for name, t in e.pictures.items() if not name.startswith("contact") or e in sheet}
+        for e in distinct(shown)
+    }
 
 
 def samples(shown: Sequence[Entry]) -> Figure | None:
@@ -102,12 +107,34 @@ def reconstructions(shown: Sequence[Entry]) -> Figure | None:
     return compose([Part("test images and their reconstructions", described, draw, sum(rows), LABEL + 8 + ROWS, LABEL + 8, 0, 2)], 1)
 
 
-def draw_rows(ax: Axes, pictures: Sequence[tuple[str, np.ndarray]], rows: Sequence[float]) -> None:
+def contact_sheet(shown: Sequence[Entry]) -> Figure | None:
+    """The first images of the user's own, a row for each part and class."""
+    entry = next(iter(having(shown, "contact")), None)
+    if entry is None:
+        return None
+    images, rows = entry.pictures["contact"], entry.pictures["contact_rows"]
+    kinds = sorted({(part, c) for part, c in rows.tolist()})
+    found = {kind: images[(rows == torch.tensor(kind)).all(1)] for kind in kinds}
+    drawn = [grid(x, shape_of(entry), len(x)) for x in found.values()]
+    width = max(picture.shape[1] for picture in drawn)
+    padded = [np.pad(picture, ((0, 0), (0, width - picture.shape[1]), (0, 0))) for picture in drawn]  # transparent
+    names = [f"{SPLITS[part]}{f', {class_name(entry, c)}' if c >= 0 else ''}" for part, c in kinds]
+    pictures, heights = list(zip(names, padded, strict=True)), [ROWS * p.shape[0] / p.shape[1] + 3 for p in padded]
+    draw = partial(draw_rows, pictures=pictures, rows=heights, of_variants=False)
+    described = f"The first images of {len(kinds)} parts and classes, as they were read."
+    return compose([Part("images as they were read", described, draw, sum(heights), LABEL + 8 + ROWS, LABEL + 8, 0, 2)], 1)
+
+
+def draw_rows(ax: Axes, pictures: Sequence[tuple[str, np.ndarray]], rows: Sequence[float], of_variants: bool = True) -> None:
     ax.axis("off")
     top = 0.0
     for (label, picture), height in zip(pictures, rows, strict=True):
         image = ax.imshow(picture, extent=(0, 1, top + height - 3, top), interpolation="none", aspect="auto", clip_on=False)
-        mark(label, label or "the first test images", [*row_head(ax, top + height / 2 - 1.5, label or "test images"), image])
+        mark(
+            label if of_variants else "",
+            label or "the first test images",
+            [*row_head(ax, top + height / 2 - 1.5, label or "test images"), image],
+        )
         top += height
     ax.set(xlim=(0, 1), ylim=(top, 0))
 

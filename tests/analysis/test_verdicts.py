@@ -111,10 +111,10 @@ def test_what_noise_has_sharpened_is_not_the_sharpest():
 
 def test_what_a_plug_in_brings_is_said(monkeypatch):
     found = group(3)
-    assert not [limit for limit in advise(found).limits if "from a plug-in" in limit]
+    assert not [limit for limit in advise(found).limits if "from a plug-in" in limit.text]
     place = LIKELIHOODS.places["bernoulli"]
     monkeypatch.setitem(LIKELIHOODS.places, "bernoulli", replace(place, file="/elsewhere/mine.py"))
-    (line,) = [limit for limit in advise(found).limits if "from a plug-in" in limit]
+    (line,) = [str(limit) for limit in advise(found).limits if "from a plug-in" in limit.text]
     assert "(likelihood bernoulli)" in line and "vae-variants check" in line
 
 
@@ -152,7 +152,7 @@ def silent(entry: Entry, *seeds: int) -> Entry:
 def test_codes_that_carry_nothing_are_called_so():
     first, second, third, *_ = [e for e in group(3) if e.values("active_units")]
     found = content("mine", [silent(first, 0, 1, 2), silent(second, 1), silent(third)], "")
-    (line,) = [limit for limit in found.advice.limits if limit.startswith("Flagged")]
+    (line,) = [str(limit) for limit in found.advice.limits if "flagged" in limit.text]
     assert f"`{first.label}` (no active unit; lower the learning rate" in line
     assert f"`{second.label}` (no active unit in 1 of 3 seeds;" in line
     assert third.label not in line.replace(f"`{first.label}`", "").replace(f"`{second.label}`", "")
@@ -161,7 +161,7 @@ def test_codes_that_carry_nothing_are_called_so():
     assert "1 of 3 seeds" in said[second.label][0]
     assert said[third.label] == ()
     assert page(found).count("<p><b>Flagged") == 2
-    assert not [limit for limit in advise([silent(third), silent(first)]).limits if "Flagged" in limit]
+    assert not [limit for limit in advise([silent(third), silent(first)]).limits if "flagged" in limit.text]
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,14 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from tests.drawn import HOSTILE, bold, described, drawn, entries, labelled, panels, parsed, read, svgs, variants
-from vae_variants.analysis.entries import LOOKS, Entry, best, prominent
+from vae_variants.analysis.entries import LOOKS, Entry, best
+from vae_variants.analysis.prominence import prominent
 from vae_variants.report import lines, tradeoffs
 from vae_variants.report.dots import dot_panel
-from vae_variants.report.drawing import BREAK, PAPER, Part, compose, in_points, scale, without_worst
+from vae_variants.report.drawing import BREAK, PAPER, Part, compose, in_points, scale, width_of, without_worst
 from vae_variants.report.figures import FIGURES, SECTIONS, WHOLE, drawings, plots
 from vae_variants.report.label_layout import HEIGHT
-from vae_variants.report.matrix import MOST, differences, excludes, layers
+from vae_variants.report.matrix import CELL, MOST, brief, differences, excludes, layers
 from vae_variants.report.svg import markup
 from vae_variants.report.tradeoffs import COSTS, front
 from vae_variants.variants import configure
@@ -313,3 +314,25 @@ def test_a_page_of_many_is_no_larger_and_loads_no_more_pictures():
     assert shown == {e.label for e in prominent(group, LOOKS)}
     assert all(f"{LOOKS} of {len(group)} variants" in p.caption for p in found if p.name not in WHOLE)
     assert {p.name for p in found} <= set(FIGURES)
+
+
+def test_no_title_is_wider_than_its_panel_and_no_number_than_its_cell():
+    widest, seen = 0.0, 0
+    for each in drawn(24):
+        for place in each.figure.subfigs:
+            room = place.bbox.width / place.figure.dpi * 72
+            for text in place.texts:
+                bold = text.get_weight() == "bold"
+                size = width_of(text.get_text(), text.get_fontsize(), bold)
+                assert size <= room and not (bold and "…" in text.get_text()), (each.name, text.get_text())
+                widest, seen = max(widest, size / room), seen + 1
+    assert widest > 0.8 and seen > 40
+    for power in range(-2, 14):
+        for value in (9.9951 * 10.0**power, -9.9951 * 10.0**power):
+            assert width_of(brief(value), 8, bold=True) < 0.94 * CELL
+
+
+def test_a_loss_has_a_name_that_fits():
+    names = ["train_loss", "train_regularizer.critic_loss", "validation_loss"]
+    assert lines.short(names) == ["train", "train critic", "validation"]
+    assert lines.short(["train_a.critic_loss", "train_b.critic_loss"]) == ["train a.critic loss", "train b.critic loss"]

@@ -12,7 +12,9 @@ import pytest
 
 from tests.drawn import panels
 from tests.made_up import fill, grid, made_up
-from vae_variants.analysis.entries import LOOKS, Entry, prominent
+from vae_variants.analysis.entries import LOOKS, Entry
+from vae_variants.analysis.notes import MOST
+from vae_variants.analysis.prominence import family, prominent
 from vae_variants.analysis.tables import results, summary
 from vae_variants.harness import Record, Store
 from vae_variants.harness.record import beginning_of
@@ -20,6 +22,7 @@ from vae_variants.harness.store import RECORD
 from vae_variants.report import figures, lines, tradeoffs
 from vae_variants.report.content import ROWS, content
 from vae_variants.report.readme import readme
+from vae_variants.variants import VARIANTS
 
 
 def entries(variants: int, seeds: tuple[int, ...] = (0, 1, 2)) -> list[Entry]:
@@ -119,6 +122,18 @@ def test_prominent_are_the_first_and_the_best_of_each_kind_of_pixels():
     assert kept == without[: len(kept)] and len(kept) in (6, 7)
 
 
+def test_each_family_is_shown_before_any_has_a_second():
+    found = [*VARIANTS.values()]
+    group = [replace(e, label=v.name) for e, v in zip(entries(len(found), (0, 1)), found, strict=True)]
+    titles = list(dict.fromkeys(v.family for v in found))
+    assert 8 < len(titles) < LOOKS < len(group)
+    for most in (len(titles), len(titles) + 1, LOOKS):
+        chosen = prominent(group, most)
+        assert len(chosen) == most and {family(e) for e in chosen} == set(titles)
+        assert chosen == [e for e in group if e in chosen]
+    assert [family(e) for e in prominent(group, 3)] == titles[:3]
+
+
 def test_failed_runs_take_nobodys_place():
     group = entries(10)
     failed = [Entry(f"failed-{i}", replace(e.record, key=f"f{i}", rows=[], status={"0": "error"}, seeds=[0])) for i, e in enumerate(group)]
@@ -133,7 +148,7 @@ def test_the_page_says_what_it_leaves_out():
     assert f"There are {len(group)} variants. Tables show {ROWS} of them and figures {LOOKS}" in page
     assert page.count(f"Shown: {LOOKS} of {len(group)} variants") == 2  # families of latent sizes are drawn of all
     assert f"{ROWS} of {len(group)} variants: all are in" in page
-    assert f"`m{ROWS - 1}`, and 7 more." in page
+    assert f"{ROWS + 7} variants have not run yet: `m0`, " in page and f"`m{MOST - 1}` and {ROWS + 7 - MOST} more." in page
     for support, title in (("binary", "### Binary pixels"), ("real", "### Continuous pixels on the real line")):
         table = page.partition(f"{title}\n")[2].partition("\n#")[0]
         rows, of = table.count("\n| `"), sum(e.record.support == support and e.interval("log_likelihood") is not None for e in group)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from vae_variants.analysis.cards import foreign
 from vae_variants.analysis.entries import SUPPORTS, Entry, best, busy, distinct, enough, judges, trained, trials, twins, unclear
 from vae_variants.analysis.formatting import number
+from vae_variants.analysis.notes import Note, counted, joined, listed
 from vae_variants.analysis.statistics import LEAST_SEEDS, Interval
 from vae_variants.evaluation.metrics import data_name
 
 TITLE = "Which variant for this data?"
 DEFAULT = "vae-bernoulli"
 FEW_TRAINING, FEW_TEST = 5000, 2000  # images: below, their choice may matter as much as the variant
-SHOWN, MOST = 6, 100  # labels in a sentence, and in a list of what is flagged or failed
 SAMPLES = "Samples"
 QUALITIES = ("precision", "recall", "coverage")  # of samples, beside their distance
 DENSITY = "Nats of a density rank variants; they are not a file size."
@@ -37,7 +37,8 @@ class Choice:
 
     `verdict` is `told` if one variant is best, `tied` if several are statistically tied, `measured` without a test (timings), `open`
     if the evidence is too thin, `none` if there is no value or no competitor. `best` are labels, the best first, empty if open.
-    `gain` is how much better that is than `baseline`, over the common seeds. `text` has labels in backticks.
+    `gain` is how much better that is than `baseline`, over the common seeds. `text` has labels in backticks. `aside` names the
+    competitors with a flaw.
     """
 
     purpose: str
@@ -47,6 +48,7 @@ class Choice:
     baseline: str = ""
     gain: Interval | None = None
     text: str = ""
+    aside: Note | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Advice:
     """A choice for each purpose, the limits of the evidence, and why there is no verdict at all, or ""."""
 
     choices: tuple[Choice, ...]
-    limits: tuple[str, ...]
+    limits: tuple[Note, ...]
     few: str = ""
 
 
@@ -124,21 +126,21 @@ def choice(purpose: Purpose, group: Sequence[Entry], references: Sequence[Entry]
     same = twins([e for e in measured if e.sound(metric)], metric)
     rivals = [e for e in measured if e.sound(metric) and e.label not in same]
     flawed = [f"`{e.label}` ({e.flaws[0].what})" for e in measured if not e.sound(metric)]
-    aside = f"Set aside: {listed(flawed, '')}." if flawed else ""
-    aside = joined(aside, *(f"`{label}` is the model of `{first}`." for label, first in same.items()))
+    aside = Note(counted(len(flawed), "variant is set aside", "variants are set aside"), tuple(flawed)) if flawed else None
+    known = joined(*(f"`{label}` is the model of `{first}`." for label, first in same.items()))
     if not measured:
         reasons = [row["reason"] for e in group for row in e.rows.get(metric, ()) if row["reason"]]
         return Choice(purpose.title, metric, "none", text=f"No evidence: {reasons[0] if reasons else 'no run has a value'}.")
     if not rivals:
-        return Choice(purpose.title, metric, "none", text=f"No variant is without a flaw. {aside}")
+        return Choice(purpose.title, metric, "none", text=joined("No variant is without a flaw.", known), aside=aside)
     sign = {"higher": 1.0, "lower": -1.0}[rivals[0].rows[metric][0]["better"]]
     first = max(rivals, key=lambda e: sign * e.mean(metric))
     if len(rivals) == 1:
         kind = "without a flaw" if flawed else "with a likelihood of this pixel type" if metric == "log_likelihood" else "with a value"
-        text = joined(f"{purpose.value(first)} is the only variant {kind}: there is no choice.", aside, purpose.remark)
-        return Choice(purpose.title, metric, "none", (first.label,), first.label, text=text)
+        text = joined(f"{purpose.value(first)} is the only variant {kind}: there is no choice.", known, purpose.remark)
+        return Choice(purpose.title, metric, "none", (first.label,), first.label, text=text, aside=aside)
     baseline = next((e for e in rivals if e.label == DEFAULT), rivals[0])
-    after = (aside, scale(purpose, rivals, references, sign), purpose.remark)
+    after = (known, scale(purpose, rivals, references, sign), purpose.remark)
     labels, trial = best(rivals, metric), trials(rivals)
     if trial or not labels:
         most, few_rivals = max(len(e.values(metric)) for e in rivals), len(enough(rivals, metric)) < 2
@@ -147,11 +149,11 @@ def choice(purpose: Purpose, group: Sequence[Entry], references: Sequence[Entry]
         why = f" (preset {listed(trial, '')})" if trial else "" if few else f" ({seeds})"
         highest = f"{purpose.value(first, purpose.unit * purpose.share)} has the {'highest' if sign > 0 else 'lowest'} mean."
         text = joined(f"No verdict{why}.", highest, *after)
-        return Choice(purpose.title, metric, "open", baseline=baseline.label, text=text)
+        return Choice(purpose.title, metric, "open", baseline=baseline.label, text=text, aside=aside)
     first = next(e for e in rivals if e.label == labels[0])
     if purpose.title == SAMPLES and (doubt := contradicted(first, rivals)):
         text = joined(f"No verdict: {purpose.value(first)} has the best distance, but {doubt}.", *after)
-        return Choice(purpose.title, metric, "open", baseline=baseline.label, text=text)
+        return Choice(purpose.title, metric, "open", baseline=baseline.label, text=text, aside=aside)
     others, thin = len(enough(rivals, metric)) - 1, [e.label for e in rivals if len(e.values(metric)) < LEAST_SEEDS]
     all_others = "the other one" if others == 1 else f"all {others} others"
     noisy = unclear(rivals, metric)
@@ -166,7 +168,7 @@ def choice(purpose: Purpose, group: Sequence[Entry], references: Sequence[Entry]
     gain = gained(first, baseline, metric, sign)
     left = f"Not compared, with fewer than {LEAST_SEEDS} seeds: {listed(thin)}." if thin else ""
     text = joined(told, against(purpose, first, baseline, (*labels, *noisy), gain), left, *after)
-    return Choice(purpose.title, metric, "told" if len(labels) == 1 else "tied", tuple(labels), baseline.label, gain, text)
+    return Choice(purpose.title, metric, "told" if len(labels) == 1 else "tied", tuple(labels), baseline.label, gain, text, aside)
 
 
 def contradicted(first: Entry, rivals: Sequence[Entry]) -> str:
@@ -241,7 +243,7 @@ def faster(a: Interval, b: Interval) -> str:
     return "about as fast as" if overlap or times < 1.05 else f"{times:.1f} times as fast as"
 
 
-def limits(entries: Sequence[Entry]) -> list[str]:
+def limits(entries: Sequence[Entry]) -> list[Note]:
     """What the results do not show."""
     runs = distinct(entries)
     ours, sizes, found = [e for e in runs if trained(e)], entries[0].record.dataset["sizes"], []
@@ -279,23 +281,11 @@ def limits(entries: Sequence[Entry]) -> list[str]:
     failed = [
         f"`{e.label}` ({sum(s != 'ok' for s in e.record.status.values())} of {len(e.record.seeds)} seeds)" for e in runs if not e.record.ok
     ]
+    checked = "Only `vae-variants check FILE` tests that such a density integrates to one; one that does not wins."
     notes = (
-        (flagged, "Flagged (†): {}. A flaw that is no caveat keeps its row from being called best."),
-        (
-            own,
-            "Parts from a plug-in: {}. Only `vae-variants check FILE` tests that such a density integrates to one; one that does not wins.",
-        ),
-        (failed, "Failed runs: {}. The remaining seeds, if any, are judged."),
+        (flagged, "row is flagged (†)", "rows are flagged (†)", "A flaw that is no caveat keeps its row from being called best."),
+        (own, "variant has parts from a plug-in", "variants have parts from a plug-in", checked),
+        (failed, "run failed", "runs failed", "The remaining seeds, if any, are judged."),
     )
-    return found + [note.format(listed(names, "", MOST)) for names, note in notes if names]
-
-
-def listed(names: Sequence[str], mark: str = "`", most: int = SHOWN) -> str:
-    """`a`, `b` and `c`; of many, the first and a count."""
-    shown, more = [f"{mark}{name}{mark}" for name in names[:most]], len(names) - most
-    last = f"{more} more" if more > 0 else shown.pop() if len(shown) > 1 else ""
-    return f"{', '.join(shown)} and {last}" if last else shown[0]
-
-
-def joined(*sentences: str) -> str:
-    return " ".join(sentence for sentence in sentences if sentence)
+    told = [Note(counted(len(names), one, many), tuple(names), after) for names, one, many, after in notes if names]
+    return [*map(Note, found), *told]

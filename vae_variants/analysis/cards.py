@@ -8,6 +8,7 @@ from typing import Any
 
 from vae_variants.analysis.entries import Entry
 from vae_variants.analysis.formatting import short
+from vae_variants.analysis.prominence import family
 from vae_variants.components import chosen, parts
 from vae_variants.registry import UserError
 from vae_variants.variants import Configuration, complete, configure
@@ -83,12 +84,6 @@ def configured(entry: Entry) -> Configuration | None:
         return configure(entry.label)[0]
     except UserError:
         return None
-
-
-def family(entry: Entry) -> str:
-    """The family of the variant that an entry is of; empty if it is of none."""
-    known = configured(entry)
-    return known.family if known else ""
 
 
 def tags(entry: Entry) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -211,25 +210,6 @@ def busy(entry: Entry, metric: str) -> bool:
     method, throughput, _ = metric.partition("_images_per_second")
     rate, latency = entry.interval(metric), entry.interval(f"{method}_latency")
     return bool(throughput) and rate is not None and latency is not None and rate.mean * latency.mean < 1000
-
-
-def prominent(entries: Sequence[Entry], most: int) -> list[Entry]:
-    """All entries if there are at most `most`; else that many different runs with values, in their order.
-
-    It takes in turn the first and then the best of each pixel type by log p(x), and the first of those without log p(x).
-    """
-    if len(entries) <= most:
-        return list(entries)
-    queues: dict[str, list[Entry]] = {}
-    for entry in distinct(entries):
-        if entry.rows:
-            queues.setdefault(entry.record.support if entry.interval("log_likelihood") else "", []).append(entry)
-    for support, queue in queues.items():
-        if support:
-            queue[1:] = sorted(queue[1:], key=lambda e: -e.mean("log_likelihood"))
-    turns = [entry for turn in zip_longest(*queues.values()) for entry in turn if entry is not None]
-    chosen = {entry.record.key for entry in turns[:most]}
-    return [entry for entry in distinct(entries) if entry.record.key in chosen]
 
 
 def style(entry: Entry) -> dict[str, object]:

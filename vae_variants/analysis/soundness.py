@@ -15,6 +15,7 @@ SIGMA_COST, PER_PIXEL = 1.0, 1e-3  # nats that a learnt sigma may lose: the larg
 FEW_CODES, COVERED = 1.5, 0.02  # codes in use, and share of the test images that are near samples
 COPIES = 0.5  # of the distance between test and training images
 TENTHS, NATS, PART = 10, 0.1, 1e-3  # of training; gain of the last one, in nats or of the value, from which training was too short
+LOST = 0.25  # of what training gained on validation, that its end may be under its best
 UNUSED = 0.1  # nats: the rate of a layer that is not used, as for `layers_used`
 MOVING = ("capacity",)  # objectives that want something else at the end of training than at its start
 ODD = 10.0  # a seed is an outlier if it is so many ranges of the others behind them
@@ -91,7 +92,8 @@ def flaws(
             "train for fewer epochs, or on more images",
             "samples",
         ),
-        unfinished(curves or {}),
+        unfinished(validated := course(curves or {})),
+        declined(validated, options),
         at_edge(tuning or {}),
     ]
     told = [flaw for flaw in found if flaw]
@@ -124,25 +126,61 @@ def in_seeds(bad: int, of: int) -> str:
     return "" if bad == of else f" in {bad} of {of} seeds"
 
 
-def unfinished(curves: Mapping[str, Sequence[Sequence[float | None]]]) -> Flaw | None:
-    """Training whose last tenth still gained on validation, mean over seeds: from about its beginning to about its end.
+class Course(NamedTuple):
+    """How validation went, the higher the better: `means` over seeds and over `size` epochs, from each epoch on; `nats` is their unit."""
 
-    Both are means over a twentieth of the epochs, or two, since the bound is noisy.
+    means: list[float]
+    size: int
+    epochs: int
+    nats: bool
+
+    def matters(self, change: float) -> bool:
+        return change > max(NATS if self.nats else 0.0, PART * abs(self.means[-1]))
+
+    def told(self, change: float) -> str:
+        last = self.means[-1]
+        return f"{change:.2g} nats" if self.nats else f"{change / abs(last):.1%} of its loss" if last else f"{change:.2g}"
+
+
+def course(curves: Mapping[str, Sequence[Sequence[float | None]]]) -> Course | None:
+    """Validation over seeds, each point a mean over a twentieth of the epochs, or two, since the bound is noisy; None if it is unknown.
+
     A loss that there is beside a bound is in nats too, from as many samples of z as in training.
     """
     name = next((n for n in ("validation_loss", "validation_log_prob") if n in curves), "")
     seeds = [row for row in curves.get(name, ()) if len(row) >= TENTHS and None not in row]
     if not seeds:
         return None
-    sign, nats = -1.0 if name.endswith("loss") else 1.0, "validation_log_prob" in curves
-    epochs = len(seeds[0])
+    sign, epochs = -1.0 if name.endswith("loss") else 1.0, len(seeds[0])
     size = max(min(2, epochs // TENTHS), epochs // (2 * TENTHS))
-    starts = (epochs - epochs // TENTHS - 1 - size // 2, epochs - size)
-    before, last = (fmean(sign * v for row in seeds for v in row[i : i + size] if v is not None) for i in starts)
-    if (gain := last - before) <= max(NATS if nats else 0.0, PART * abs(last)):
+    means = [fmean(sign * v for row in seeds for v in row[i : i + size] if v is not None) for i in range(epochs - size + 1)]
+    return Course(means, size, epochs, "validation_log_prob" in curves)
+
+
+def unfinished(found: Course | None) -> Flaw | None:
+    """Training whose last tenth still gained on validation, mean over seeds: from about its beginning to about its end."""
+    if found is None:
         return None
-    told = f"{gain:.2g} nats" if nats else f"{gain / abs(last):.1%} of its loss" if last else f"{gain:.2g}"
-    return Flaw(f"not converged: the last tenth of training gained {told} on validation", "train longer")
+    gain = found.means[-1] - found.means[found.epochs - found.epochs // TENTHS - 1 - found.size // 2]
+    if not found.matters(gain):
+        return None
+    return Flaw(f"not converged: the last tenth of training gained {found.told(gain)} on validation", "train longer")
+
+
+def declined(found: Course | None, options: Mapping[str, Any]) -> Flaw | None:
+    """Training that lost on validation, by its end, a quarter of what it had gained: mean over seeds.
+
+    It harms no model that keeps its best weights. The bound of one sample may fall while that of several, which trains, rises.
+    """
+    keeps = options.get("keep") == "best" or str(options.get("patience", 0)) != "0"
+    if found is None or keeps or options.get("objective") in MOVING or str(options.get("samples", 1)) != "1":
+        return None
+    best = max(found.means)
+    gain, loss = best - found.means[0], best - found.means[-1]
+    if not found.matters(gain) or not found.matters(loss) or loss <= LOST * gain:
+        return None
+    at = found.means.index(best) + found.size
+    return Flaw(f"ended {found.told(loss)} under its best on validation, at epoch {at} of {found.epochs}", "keep=best, or train shorter")
 
 
 def at_edge(tuning: Mapping[str, Any]) -> Flaw | None:

@@ -6,8 +6,10 @@ from typing import Any
 
 from vae_variants.analysis.advice import Advice, advise
 from vae_variants.analysis.cards import published
-from vae_variants.analysis.entries import LOOKS, SUPPORTS, Entry, best, busy, distinct, prominent, ranks
+from vae_variants.analysis.entries import LOOKS, SUPPORTS, Entry, best, busy, distinct, ranks
 from vae_variants.analysis.formatting import NOTHING, number
+from vae_variants.analysis.notes import Note, counted
+from vae_variants.analysis.prominence import prominent
 from vae_variants.analysis.run_summary import Failure, failed_runs, failed_values, run_summary, same_runs
 from vae_variants.analysis.statistics import Comparison, holm
 from vae_variants.analysis.tables import metrics_of
@@ -74,12 +76,16 @@ class Content:
         return LEFT_OUT.format(**counts) if len(self.drawn) < len(self.entries) else ""
 
     @property
-    def notes(self) -> list[str]:
+    def notes(self) -> list[Note]:
         """Which labels name the same run, have not run yet, or are stale."""
-        same = some([f"`{label}` is the same run as `{first}`" for label, first in self.same], "; ")
-        missing, stale = (some([f"`{label}`" for label in labels]) for labels in (self.missing, self.stale))
-        notes = (same, "{}."), (missing, "Not run yet: {}."), (stale, "Stale, made by other code than this report: {}.")
-        return [note.format(labels) for labels, note in notes if labels]
+        same = [f"`{label}` is the same run as `{first}`" for label, first in self.same]
+        missing, stale = ([f"`{label}`" for label in labels] for labels in (self.missing, self.stale))
+        notes = (
+            (same, "label has the run of another", "labels have the run of another"),
+            (missing, "variant has not run yet", "variants have not run yet"),
+            (stale, "row is stale, made by other code than this report", "rows are stale, made by other code than this report"),
+        )
+        return [Note(counted(len(items), one, many), tuple(items)) for items, one, many in notes if items]
 
 
 def content(suite: str, entries: Sequence[Entry], command: str, missing: Sequence[str] = (), stale: Sequence[str] = ()) -> Content:
@@ -102,11 +108,6 @@ def content(suite: str, entries: Sequence[Entry], command: str, missing: Sequenc
         skipped=tuple(failed_values(entries)),
         same=tuple(same_runs(entries)),
     )
-
-
-def some(items: Sequence[str], joint: str = ", ") -> str:
-    """The first `ROWS` items, joined, and the number of the others."""
-    return joint.join([*items[:ROWS], *([f"and {len(items) - ROWS} more"] if len(items) > ROWS else [])])
 
 
 def likelihoods(entries: Sequence[Entry], shown: Sequence[Entry]) -> list[Sheet]:

@@ -114,7 +114,7 @@ def dot_panel(title: str, metric: str, entries: Sequence[Entry], shown: Sequence
     described = f"{len(rows)} variants, from {first} to {last}. Baseline: {baseline}." if len(rows) > 1 else f"{first}."
     described += f" Not significantly different from the best: {', '.join(e.label for e, _ in rows if e.label in top)}." if top else ""
     words = [value_of(e, metric, found) for e, found in rows]
-    left = max(24.0, min(LABEL, max(width_of(e.label) for e, _ in rows) * (1.1 if top else 1.0)) + 10)
+    left = max(24.0, min(LABEL, max(width_of(e.label, bold=e.label in top) for e, _ in rows)) + 10)
     right = max(width_of(w, 8) for w in words) + 8
     draw = partial(draw_dots, metric=metric, rows=rows, words=words, top=top, base=base[1].mean if len(rows) > 1 else None)
     return Part(title, described, draw, ROW * (len(rows) + 0.9), left=left, right=right, bottom=18)
@@ -146,7 +146,7 @@ def row_head(ax: Axes, y: float, label: str, word: str = "", top: bool = False) 
     own = list[Artist]()
     if top:
         own.append(ax.add_patch(Rectangle((0, y - 0.5), 1, 1, transform=across, color=LINE, alpha=0.45, linewidth=0, clip_on=False)))
-    own.append(write(ax, 0, y, shortened(label, LABEL / (1.1 if top else 1.0)), fontweight="bold" if top else "normal", **place))
+    own.append(write(ax, 0, y, shortened(label, LABEL, bold=top), fontweight="bold" if top else "normal", **place))
     return [*own, write(ax, 1, y, word, fontsize=8, ha="right", color=INK if top else MUTED, **place)]
 
 

@@ -23,7 +23,8 @@ from matplotlib.ticker import Locator, LogLocator, MaxNLocator, NullLocator, Sca
 from matplotlib.transforms import Affine2D, Transform
 from torch import Tensor
 
-from vae_variants.analysis.entries import LOOKS, SUPPORTS, Entry, distinct, prominent
+from vae_variants.analysis.entries import LOOKS, SUPPORTS, Entry, distinct
+from vae_variants.analysis.prominence import prominent
 from vae_variants.analysis.statistics import Interval
 
 DPI = 110
@@ -53,10 +54,10 @@ class Part(NamedTuple):
     @property
     def heading(self) -> list[str]:
         """Lines of the title."""
-        size, wider = (SIZE, 1.0) if self.variant else (TITLE, 1.12)  # bold letters are wider
+        size, bold = (SIZE, False) if self.variant else (TITLE, True)
         whole = self.title.replace("\n", ", ")
-        lines = [whole] if wider * width_of(whole, size) < self.width else self.title.split("\n")
-        return [shortened(line, self.width / wider, size) for line in lines]
+        lines = [whole] if width_of(whole, size, bold) < self.width else self.title.split("\n")
+        return [shortened(line, self.width, size, bold) for line in lines]
 
     @property
     def whole(self) -> int:
@@ -124,15 +125,16 @@ def mark(variant: str, words: str, artists: Iterable[Artist]) -> None:
 
 
 @lru_cache(maxsize=4096)
-def width_of(words: str, size: float = SIZE) -> float:
+def width_of(words: str, size: float = SIZE, bold: bool = False) -> float:
     """Points that a text takes in DejaVu Sans, which is wider than most fonts."""
-    return float(text_to_path.get_text_width_height_descent(words, FontProperties(size=size), False)[0])
+    font = FontProperties(size=size, weight="bold" if bold else "normal")
+    return float(text_to_path.get_text_width_height_descent(words, font, False)[0])
 
 
-def shortened(words: str, width: float, size: float = SIZE) -> str:
+def shortened(words: str, width: float, size: float = SIZE, bold: bool = False) -> str:
     """The text, without its middle where it is wider than that many points."""
     keep, found = len(words), words
-    while width_of(found, size) > width and keep > 4:
+    while width_of(found, size, bold) > width and keep > 4:
         keep -= 1
         found = f"{words[: (keep + 1) // 2]}…{words[-(keep // 2) :]}"
     return found

@@ -14,8 +14,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup, escape
 
 from vae_variants.analysis.advice import TITLE
-from vae_variants.analysis.cards import cards, common, family, tags
+from vae_variants.analysis.cards import cards, common, tags
 from vae_variants.analysis.entries import COLOURS, MARKERS
+from vae_variants.analysis.prominence import family
 from vae_variants.report.content import ROWS, Cell, Content
 from vae_variants.report.figures import Plot
 from vae_variants.report.overview import overview

@@ -1,5 +1,6 @@
 """Lines: what is learnt by epoch and by second, what more samples of z and more latent units bring."""
 
+import re
 import statistics
 from collections.abc import Sequence
 from functools import partial
@@ -151,13 +152,21 @@ def losses(shown: Sequence[Entry]) -> Figure | None:
     parts = []
     for entry in (e for e in distinct(shown) if e.record.curves and "validation_log_prob" not in e.record.curves):
         own = [
-            Line(entry.label, points, name.replace("_", " "), style(entry)["color"], dash)
-            for (name, seeds), dash in zip(entry.record.curves.items(), ("-", "--", ":", "-."), strict=False)
+            Line(entry.label, points, name, style(entry)["color"], dash)
+            for name, seeds, dash in zip(
+                short(list(entry.record.curves)), entry.record.curves.values(), ("-", "--", ":", "-."), strict=False
+            )
             if len(points := by_epoch(entry, seeds)) > 1
         ]
         if own:
             parts.append(line_part(f"{entry.label}, loss", "epoch", own))
     return compose(parts)
+
+
+def short(names: Sequence[str]) -> list[str]:
+    """Names of losses without what all share: `train critic` of `train_regularizer.critic_loss`, if no other is called so."""
+    found = [re.sub(r"_[^_.]+\.", "_", name).removesuffix("_loss").replace("_", " ") for name in names]
+    return found if len(set(found)) == len(found) else [name.replace("_", " ") for name in names]
 
 
 def bounds(shown: Sequence[Entry]) -> Figure | None:

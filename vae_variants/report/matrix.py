@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from vae_variants.analysis.entries import COLOURS, Entry, distinct, prominent
+from vae_variants.analysis.entries import COLOURS, Entry, distinct
 from vae_variants.analysis.formatting import number
+from vae_variants.analysis.prominence import prominent
 from vae_variants.analysis.statistics import LEAST_SEEDS, Comparison, interval
 from vae_variants.harness.record import Record
 from vae_variants.integrations.export import rebuilt
@@ -23,7 +24,7 @@ from vae_variants.report.drawing import LINE, MUTED, PAPER, WIDTH, Part, compose
 
 METRIC = "log_likelihood"
 MOST = 24  # variants of a table
-CELL, SIDE = 26.0, 14.0  # points of a cell
+CELL, SIDE = 34.0, 14.0  # points of a cell
 NAME = 130.0  # points of a name, at most
 UP, DOWN = COLOURS[0], COLOURS[1]  # the row is above, below: blue and vermilion, which all eyes tell apart
 UNITS = 50  # latent units, at most
@@ -39,9 +40,12 @@ def excludes(found: Comparison) -> bool:
 
 
 def brief(value: float) -> str:
-    """Three digits, with the sign."""
-    size = abs(value)
-    return f"{value:+.{0 if size >= 100 else 1 if size >= 10 else 2}f}".replace("-", "−")
+    """Three digits, with the sign; from ten thousand on by thousands, millions and so on."""
+    least = ((999.5e9, 1e12, "T"), (999.5e6, 1e9, "G"), (999.5e3, 1e6, "M"), (9999.5, 1e3, "k"))
+    size, unit = next(((size, unit) for low, size, unit in least if abs(value) >= low), (1.0, ""))
+    value /= size
+    decimals = 0 if unit or abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2
+    return f"{value:+.{decimals}f}{unit}".replace("-", "−")
 
 
 def differences(shown: Sequence[Entry]) -> Figure | None:

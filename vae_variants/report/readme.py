@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from vae_variants.analysis.advice import TITLE
-from vae_variants.analysis.cards import family
 from vae_variants.analysis.comparison import options_of
+from vae_variants.analysis.prominence import family
 from vae_variants.analysis.run_summary import Failure
 from vae_variants.report.content import ROWS, Content, Sheet
 from vae_variants.report.figures import caption

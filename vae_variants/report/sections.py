@@ -151,8 +151,8 @@ FIGURES_ARE = (
     "all seeds agree. Arrows point to better."
 )
 LEFT_OUT = (
-    "There are {all} variants. Tables show {shown} of them and figures {drawn}: in turn the first and then the best by log p(x) of each "
-    "pixel type, and the first without log p(x). Ranks, p-values and bold type consider all variants."
+    "There are {all} variants. Tables show {shown} of them and figures {drawn}: the first of each family, then in turn the first and the "
+    "best by log p(x) of each pixel type, and the first without log p(x). Ranks, p-values and bold type consider all variants."
 )
 NATS = (
     "Nats per test image; compare them within one pixel type only. `≥` marks a lower bound. log p(x) is exact, or the importance-weighted "

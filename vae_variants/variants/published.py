@@ -34,7 +34,6 @@ PUBLISHED: dict[tuple[str, str], Published] = {  # (variant, data set)
     ("made[hidden=500,lr=0.003]", "mnist"): Published(
         -94.5, "images binarised once", "one layer of 500 units, one order: github.com/karpathy/pytorch-made"
     ),
-    ("vae-samples-64", "mnist"): Published(-86.21, LONG, RAINFORTH),
     ("iwae-64", "mnist"): Published(-84.52, LONG, RAINFORTH),
     ("miwae-8x8", "mnist"): Published(-84.97, LONG, RAINFORTH),
     ("piwae-8x8", "mnist"): Published(-84.46, LONG, RAINFORTH),

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from vae_variants.analysis.soundness import unfinished
+from vae_variants.analysis.soundness import course, unfinished
 from vae_variants.evaluation.latent import active_units
 from vae_variants.evaluation.likelihood import elbo, log_likelihood, rate
 from vae_variants.harness.spec import RunSpec, prepared
@@ -158,7 +158,7 @@ class Experiment:
             "updates": s.updates(images),
             "decoder evaluations (thousands)": s.decoded(images) / 1000,
             "claim": "yes" if comparison.claim else "no",
-            "not converged": "yes" if s.whole and unfinished(self.curves(s)) else "",
+            "not converged": "yes" if s.whole and unfinished(course(self.curves(s))) else "",
             "run": runs[s],
             "against run": None if comparison.against is None else runs[comparison.against],
         }

@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from vae_variants.models.base import MODELS, Classifier, ScoredPosterior
+from vae_variants.models.base import MODELS, Classifier, ClassSampler, ScoredPosterior
 from vae_variants.models.draws import Draws
 from vae_variants.models.latent import LatentModel
 from vae_variants.models.likelihoods import Likelihood
@@ -80,7 +80,7 @@ def kl_of_class_and_code(p: ClassPrior, q: ClassAndCode) -> Tensor:
 
 
 @MODELS.add
-class LabelledVAE(LatentModel, ScoredPosterior, Classifier):
+class LabelledVAE(LatentModel, ScoredPosterior, Classifier, ClassSampler):
     """p(x, y, v) = p(y) p(v) p(x | y, v): the class y of an image, and `latent` units v for what else is in it.
 
     (D. P. Kingma et al., Semi-supervised learning with deep generative models, NIPS 2014, model M2.) Let
@@ -152,6 +152,10 @@ class LabelledVAE(LatentModel, ScoredPosterior, Classifier):
         y, q = self.codes(x)
         log_y = self.joint(x, y, q, q.mean).mT if self.classifier is None else self.classifier(x)
         return ClassAndCode(log_y.log_softmax(-1), Diagonal(q.mean.movedim(0, 1), q.log_scale.movedim(0, 1)))
+
+    def sample_mean_of(self, labels: Tensor) -> Tensor:
+        v = self.prior.code.sample(len(labels), self.conditional)
+        return self.decode(torch.cat([self.every[labels], v], -1))
 
     def classify(self, x: Tensor) -> Tensor:
         return self.conditional(x).y

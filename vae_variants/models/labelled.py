@@ -11,6 +11,7 @@ from vae_variants.models.draws import Draws
 from vae_variants.models.latent import LatentModel
 from vae_variants.models.likelihoods import Likelihood
 from vae_variants.models.networks import ACTIVATIONS, Network, decoder, encoder, layers
+from vae_variants.models.numerics import chosen
 from vae_variants.models.posteriors import Diagonal, Drawn, Scored, Space
 from vae_variants.models.priors import Prior, Q, StandardNormal, closed_kl, kl_units
 from vae_variants.registry import UserError
@@ -32,8 +33,7 @@ class ClassAndCode(Scored):
 
     def draw(self, k: int) -> Drawn:
         classes = self.y.shape[-1]
-        y = self.y.nan_to_num(1.0)  # of a seed that has diverged: its density stays NaN
-        index = torch.multinomial(y, k, replacement=True).mT  # (K, B)
+        index = chosen(self.y, k).mT  # (K, B)
         y = torch.eye(classes, dtype=self.y.dtype, device=self.y.device)[index]
         v = self.of(y)
         z = torch.cat([y, v.mean + v.scale * torch.randn_like(v.mean)], -1)

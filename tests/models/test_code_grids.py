@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
 from scipy import stats
 
+from vae_variants.checks.fixtures import model_of, tiny
 from vae_variants.models.code_grids import CodeGrid
-from vae_variants.models.fitted_samplers import held
+from vae_variants.models.code_priors import PixelCNNPrior
+from vae_variants.models.codebooks import ResidualQuantizer, VectorQuantizer
+from vae_variants.models.deep_networks import deep_conv
+from vae_variants.models.fitting import held
+from vae_variants.models.likelihoods import Bernoulli
+from vae_variants.models.quantized import QuantizedVAE
+from vae_variants.registry import UserError
 
 ALL = torch.tensor(list(itertools.product(range(3), repeat=4))).reshape(-1, 2, 2)
 
@@ -74,3 +82,62 @@ def test_it_learns_codes_that_repeat_the_first() -> None:
         loss.backward()
         optimizer.step()
     assert 1.0986 - 1e-3 < loss.item() < 1.25  # log 3 is the entropy
+
+
+# -- the grid of a network ---------------------------------------------------------------------------------------------
+
+
+def built_for(shape: tuple[int, int, int], **options: object) -> QuantizedVAE:
+    values = {"network": "conv-grid", "positions": 0, "hidden": (6,), "code_prior": PixelCNNPrior}
+    return QuantizedVAE(shape, Bernoulli(), VectorQuantizer(codes=3, width=2), **values | options)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "size"),
+    [
+        ((1, 28, 28), {}, (7, 7)),
+        ((1, 8, 32), {}, (2, 8)),
+        ((3, 30, 9), {}, (8, 3)),
+        ((1, 8, 32), {"positions": 32}, (2, 16)),
+        ((1, 8, 32), {"network": deep_conv(width=4, grid=True)}, (1, 4)),
+        ((1, 8, 8), {"network": "mlp", "positions": 12}, (3, 4)),
+    ],
+)
+def test_a_prior_has_the_grid_of_the_network_on_images_of_any_size(shape, options, size) -> None:
+    model = built_for(shape, **options)
+    assert (model.code_prior.size, model.positions) == (size, size[0] * size[1])
+    x = torch.rand(5, *shape).round().flatten(1)
+    assert model.symbols(x).shape == (5, size[0] * size[1])
+    assert model.infer(x, 1, torch.ones(())).log_w.shape == (1, 5)
+
+
+def test_levels_of_a_position_stand_side_by_side() -> None:
+    residual = ResidualQuantizer(codes=3, depth=2, width=2)
+    assert QuantizedVAE((1, 12, 8), Bernoulli(), residual, PixelCNNPrior, positions=0, network="conv-grid").code_prior.size == (3, 4)
+
+
+@torch.no_grad()
+def test_a_symbol_of_an_elongated_grid_depends_on_the_cell_above() -> None:
+    prior = built_for((1, 8, 32), code_prior=partial(PixelCNNPrior, layers=1, kernel=3)).code_prior
+    assert isinstance(prior, PixelCNNPrior)
+    for buffer in prior.network.buffers():
+        buffer.add_(0.3 * torch.randn_like(buffer))
+    indices = torch.zeros(1, 16, dtype=torch.long)
+    before = prior.log_p(prior.network, indices)
+    other = indices.clone()
+    other[0, 4] = 1
+    changed = (prior.log_p(prior.network, other) != before).any(-1).view(2, 8)
+    assert changed[0].nonzero().flatten().tolist() == [5, 6], "to the right of it"
+    assert changed[1].nonzero().flatten().tolist() == [2, 3, 4, 5, 6], "around the one below it"
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ("network=conv-grid,positions=4", "7x7 cells for these images, which positions=4 does not fill"),
+        ("network=mlp,positions=0", "this one has none"),
+    ],
+)
+def test_positions_that_are_no_grid_are_refused_when_a_model_is_built(options: str, text: str) -> None:
+    with pytest.raises(UserError, match=text):
+        model_of(f"quantized-vae[{options}]", tiny(28, 28))

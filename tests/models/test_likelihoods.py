@@ -10,6 +10,7 @@ import torch
 
 from vae_variants.checks.likelihood import LEVELS, logits, make
 from vae_variants.models.likelihoods import LIKELIHOODS, Gaussian
+from vae_variants.registry import UserError
 
 ORACLES = {
     "bernoulli": lambda m, h: torch.distributions.Bernoulli(logits=h),
@@ -152,5 +153,5 @@ def test_no_logit_of_a_continuous_bernoulli_says_more_than_a_level_of_the_stored
 
 
 def test_a_limit_of_the_continuous_bernoulli_is_positive() -> None:
-    with pytest.raises(ValueError, match="positive"):
+    with pytest.raises(UserError, match="positive"):
         LIKELIHOODS["continuous-bernoulli"](limit=-1.0)

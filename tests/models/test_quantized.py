@@ -92,13 +92,13 @@ def test_capabilities_are_those_of_a_code() -> None:
 def test_a_masked_prior_finds_what_depends_and_keeps_the_weights_that_held_out_codes_like() -> None:
     first = torch.randint(4, (300, 1))
     codes = torch.cat([first, first, torch.randint(4, (300, 1))], 1)
-    prior = MaskedPrior(3, 4, features=16, steps=200).double()
+    prior = MaskedPrior((1, 3), 4, features=16, steps=200).double()
     assert prior.log_prob(codes).mean().item() == pytest.approx(-3 * math.log(4))
     prior.fit(codes[:250], codes[250:])
     assert -prior.log_prob(codes[250:]).mean().item() == pytest.approx(2 * math.log(4), abs=0.3)
     noise = torch.randint(4, (40, 3))
     prior.fit(noise[:20], noise[20:])
-    assert prior.log_prob(noise[20:]).mean() >= UniformPrior(3, 4).log_prob(noise[20:]).mean() - 1e-6, "no worse than at its start"
+    assert prior.log_prob(noise[20:]).mean() >= UniformPrior((1, 3), 4).log_prob(noise[20:]).mean() - 1e-6, "no worse than at its start"
 
 
 def test_metrics_of_codes_are_counts(digits: Dataset) -> None:
@@ -144,7 +144,7 @@ def test_positions_of_a_grid_see_and_make_the_image_around_them(digits: Dataset)
     moved = (decoder(z) != decoder(torch.zeros(1, 32))).unflatten(-1, (16, 16))[0]
     assert moved[12:, 12:].all() and not moved[:4].any() and not moved[:, :4].any(), "the last of 16 cells"
     h = torch.randn(2, 3, 4, 5)
-    assert torch.equal(Cells([4, 5])(CellMajor()(h)), h)
+    assert torch.equal(Cells((4, 5))(CellMajor()(h)), h)
 
 
 # -- training ----------------------------------------------------------------------------------------------------------

@@ -21,10 +21,10 @@ from vae_variants.analysis.entries import LOOKS, distinct
 from vae_variants.datasets import load_dataset, split
 from vae_variants.datasets.dataset import SPLITS
 from vae_variants.evaluation import FIDELITIES, Evaluation
-from vae_variants.harness.pictures import SHEET, STEPS, UNITS, bytes_of, contact_sheet, pictures
-from vae_variants.report.drawing import grid
+from vae_variants.harness.pictures import OF_CLASS, SHEET, STEPS, UNITS, bytes_of, contact_sheet, pictures
+from vae_variants.report.drawing import grid, shortened
 from vae_variants.report.figures import FIGURES
-from vae_variants.report.grids import NUMBERS, SIDES, affordable, kept
+from vae_variants.report.grids import BESIDE, NUMBERS, SIDES, affordable, kept
 from vae_variants.report.svg import markup
 from vae_variants.training.loop import Training
 from vae_variants.training.population import Population
@@ -161,6 +161,30 @@ def test_a_contact_sheet_has_the_first_images_of_each_part_and_class(labelled, t
     pictures = [np.asarray(Image.open(io.BytesIO(base64.b64decode(e.get("href").partition(",")[2])))) for e in body.iter() if e.get("href")]
     assert len(pictures) == len(kinds) and (pictures[0][:8, :8, 0].ravel() == sheet["contact"][0].numpy()).all()
     assert sum("contact" in shown for shown in kept(group).values()) == 1  # an archive needs no more
+
+
+def test_samples_of_a_class_are_decoded_from_it_and_the_noise_of_their_column(small):
+    e = evaluated("conditional-vae[hidden=8,latent=3]", small)
+    found = pictures(e)["classes"].unflatten(0, (10, OF_CLASS)).int()
+    with e.noise("classes"):
+        v = torch.randn(OF_CLASS, 3)
+        expected = [e.model.decode(torch.cat([torch.eye(10)[[c] * OF_CLASS], v], -1)) for c in range(10)]
+    assert (bytes_of(torch.stack(expected)).int() - found).abs().max() <= 1
+    assert (found[0] != found[1]).any() and (found[0, 0] != found[0, 1]).any()
+    assert "classes" not in pictures(evaluated("vae[hidden=8,latent=3]", small))
+
+
+def test_a_row_of_samples_has_the_name_of_its_class(entry):
+    images = torch.randint(0, 256, (3 * OF_CLASS, 64), dtype=torch.uint8)
+    record = replace(entry.record, dataset=entry.record.dataset | {"class_names": ["cat", HOSTILE, "dog"]})
+    own = replace(entry, record=record, load=lambda: {"classes": images})
+    other = replace(entry, load=lambda: {"samples": images})
+    (svg,) = parsed(markup(FIGURES["samples_by_class"].draw([own, other]), "x")).iter("svg")
+    words = [e.text for e in svg.iter("text")]
+    assert words[:2] == ["cat", shortened(HOSTILE, BESIDE)] and words[2] == "dog"
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(svg.find(".//image").get("href").partition(",")[2]))))
+    assert (picture[9:17, 9:17, 0].ravel() == images[OF_CLASS + 1].numpy()).all(), "second class, second sample"
+    assert FIGURES["samples_by_class"].draw([other]) is None
 
 
 @pytest.fixture(scope="module")

@@ -69,25 +69,27 @@ def test_a_resumed_training_is_the_uninterrupted_one(name: str, digits: Dataset)
 RAISING = (  # what they are made of raises an error for numbers that are NaN, or makes an index of them
     "riemannian-vae[latent=3,hidden=8,centroids=5]", "linear-vae[latent=3]", "quantized-vae[quantizer=fsq,hidden=8]",
     "labelled-vae[hidden=8]", "labelled-vae[share=0.5,hidden=8]", "categorical-vae[hidden=8]",
+    "vae[prior=mixture,regularizer=mmd,hidden=8]", "vae[prior=mixture,regularizer=adversarial,hidden=8]",
 )  # fmt: skip
 
 
 @pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize("selector", ["vae", *RAISING])
-def test_one_diverging_seed_leaves_the_others_as_they_are(selector: str, digits: Dataset) -> None:
+@pytest.mark.parametrize("poison", [math.nan, math.inf])
+def test_one_diverging_seed_leaves_the_others_as_they_are(poison: float, selector: str, digits: Dataset) -> None:
     small = digits.subset(100, 20)
     chosen = configuration(selector)
 
-    def trained(poison: bool) -> Training:
+    def trained(poison: float) -> Training:
         training = Training(Population(lambda: build(chosen, small), (0, 1)), small.as_(chosen.support), Recipe(2, 20, 1e-3), "key")
         if poison:
             with torch.no_grad():
                 for parameter in training.population.params.values():
-                    parameter[0] = math.nan
+                    parameter[0] = poison
         training.run_epoch()
         return training
 
-    healthy, poisoned = trained(False), trained(True)
+    healthy, poisoned = trained(0.0), trained(poison)
     assert poisoned.diverged == {0: 1}
     for n, tensor in healthy.population.state().items():
         assert torch.equal(tensor[1], poisoned.population.state()[n][1])

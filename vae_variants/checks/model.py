@@ -11,6 +11,7 @@ from vae_variants.checks.base import Failed, Skipped, check, described
 from vae_variants.checks.fixtures import changed_by, gradient_reaches, members, model_of, outside, size, tiny
 from vae_variants.models.base import (
     MODELS,
+    ClassSampler,
     ClosedElbo,
     Coder,
     Density,
@@ -90,6 +91,8 @@ def capabilities_keep_their_promises(name: str) -> None:
             raise Failed(found, "draw pixels, not their probabilities")
     if isinstance(model, MeanSampler):
         expect("sample_mean(6)", model.sample_mean(6), (6, 10))
+    if isinstance(model, ClassSampler):
+        expect("sample_mean_of(labels)", model.sample_mean_of(torch.tensor([0, 1, 1])), (3, 10))
     if isinstance(model, Density):
         expect("log_prob(x)", model.log_prob(x), (len(x),))
     if isinstance(model, LatentVariable):
@@ -136,6 +139,8 @@ def questions(model: Model, x: Tensor) -> dict[str, Callable[[], object]]:
         found["sample()"] = lambda: model.sample(3)
     if isinstance(model, MeanSampler):
         found["sample_mean()"] = lambda: model.sample_mean(3)
+    if isinstance(model, ClassSampler):
+        found["sample_mean_of()"] = lambda: model.sample_mean_of(torch.tensor([0, 1, 1]))
     if isinstance(model, Density):
         found["log_prob()"] = lambda: model.log_prob(x)
     if isinstance(model, LatentVariable):

@@ -82,7 +82,7 @@ def all_codes() -> Tensor:
 def prior_of_codes(name: str) -> CodePrior:
     """In float64, with few steps to fit it."""
     entry = CODE_PRIORS[name]
-    return entry(SYMBOLS, CODES, **({"steps": STEPS} if takes(entry, "steps") else {})).double()
+    return entry((1, SYMBOLS), CODES, **({"steps": STEPS} if takes(entry, "steps") else {})).double()
 
 
 @check("code-prior", first=True)

@@ -6,11 +6,12 @@ from torch import Tensor
 from vae_variants.datasets.dataset import SPLITS, Dataset
 from vae_variants.evaluation import Evaluation
 from vae_variants.evaluation.units import euclidean, quantiles
-from vae_variants.models.base import Coder, Encoder, MeanSampler, Sampler
+from vae_variants.models.base import ClassSampler, Coder, Encoder, MeanSampler, Sampler
 
 SAMPLES, PAIRS, POINTS, GRID = 36, 10, 2000, 15
 PROJECTED = 500  # test images whose latents are projected to two dimensions
 SHEET, SHEET_CLASSES, SHEET_NUMBERS = 10, 8, 2**20  # images of a class in a part, classes, and levels on a contact sheet, at most
+CLASSES, OF_CLASS = 10, 8  # most classes that are shown, and samples of each
 UNITS = 8  # most latent units in a traversal
 STEPS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)  # of a traversal, in standard deviations of the unit
 
@@ -23,9 +24,10 @@ def pictures(e: Evaluation) -> dict[str, Tensor]:
     """What the model can show, from noise and test images that are the same for every model.
 
     Returns:
-        `samples` (n, D), noise-free if the model can; `originals` and `reconstructions` (n, D); what `plane` and `traversal`
-        return; with latents that fill the plane `latent_grid` (GRID^2, D), decoded at the quantiles of each unit under the prior, or
-        under the sampler of a model without one; what `contact_sheet` returns. Images are uint8.
+        `samples` (n, D), noise-free if the model can; `classes` (C * OF_CLASS, D), samples of each class; `originals` and
+        `reconstructions` (n, D); what `plane` and `traversal` return; with latents that fill the plane `latent_grid`
+        (GRID^2, D), decoded at the quantiles of each unit under the prior, or under the sampler of a model without one; what
+        `contact_sheet` returns. Images are uint8.
     """
     found: dict[str, Tensor] = {}
     if isinstance(e.model, MeanSampler):
@@ -33,6 +35,8 @@ def pictures(e: Evaluation) -> dict[str, Tensor]:
     elif isinstance(e.model, Sampler):
         with e.noise("pictures"):
             found["samples"] = bytes_of(e.model.sample(SAMPLES))
+    if isinstance(e.model, ClassSampler):
+        found["classes"] = torch.cat([of_class(e, e.model, c) for c in range(min(e.model.classes, CLASSES))])
     if isinstance(e.model, Coder):
         found["originals"] = bytes_of(e.dataset.grey()[:PAIRS])
         found["reconstructions"] = bytes_of(e.reconstructions[:PAIRS])
@@ -65,6 +69,12 @@ def contact_sheet(dataset: Dataset) -> dict[str, Tensor]:
             images.append(bytes_of(first))
             rows += [[part, c]] * len(first)
     return {"contact": torch.cat(images), "contact_rows": torch.tensor(rows)}
+
+
+def of_class(e: Evaluation, model: ClassSampler, label: int) -> Tensor:
+    """Samples (OF_CLASS, D) of a class, from the noise of any other."""
+    with e.noise("classes"):
+        return bytes_of(model.sample_mean_of(torch.full((OF_CLASS,), label, device=e.device)))
 
 
 def latent_grid(e: Evaluation) -> dict[str, Tensor]:

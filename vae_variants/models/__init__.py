@@ -43,6 +43,7 @@ from vae_variants.models import validation as _validation
 from vae_variants.models.base import (
     MODELS,
     Classifier,
+    ClassSampler,
     Coded,
     Coder,
     DataDependent,
@@ -81,6 +82,7 @@ __all__ = [
     "QUANTIZERS",
     "REGULARIZERS",
     "SAMPLERS",
+    "ClassSampler",
     "Classifier",
     "CodePrior",
     "Coded",

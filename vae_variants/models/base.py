@@ -257,6 +257,16 @@ class Classifier(metaclass=Capability):
         """x (B, D) -> probabilities of the classes (B, C)."""
 
 
+class ClassSampler(metaclass=Capability):
+    """Generates noise-free grey images of a class."""
+
+    classes: int
+
+    @abstractmethod
+    def sample_mean_of(self, labels: Tensor) -> Tensor:
+        """Classes (n,), integers -> images (n, D) in [0, 1]. What is not the class comes from noise that is the same for any labels."""
+
+
 class DataDependent(metaclass=Capability):
     """Takes something from the training images in closed form, before (or instead of) training."""
 

@@ -12,6 +12,7 @@ from vae_variants.models.draws import Draws
 from vae_variants.models.latent import LatentModel
 from vae_variants.models.likelihoods import Likelihood
 from vae_variants.models.networks import Network, decoder, encoder
+from vae_variants.models.numerics import chosen
 from vae_variants.models.posteriors import Drawn, Scored, Space
 from vae_variants.models.priors import Prior, Q, closed_kl
 
@@ -26,7 +27,7 @@ class OneHot(Scored):
         self.mean = self.log_p.exp()
 
     def draw(self, k: int) -> Drawn:
-        index = torch.multinomial(self.mean, k, replacement=True).mT  # (K, B)
+        index = chosen(self.mean, k).mT  # (K, B)
         z = torch.eye(self.mean.shape[-1], dtype=self.mean.dtype, device=self.mean.device)[index]
         return Drawn(z, self.log_prob(z))
 

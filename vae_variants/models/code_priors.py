@@ -15,17 +15,20 @@ from vae_variants.registry import Registry
 
 
 class CodePrior(nn.Module, ABC):
-    """Base class of priors of codes. A constructor takes `symbols`, S, and `codes`, C, then keyword options with defaults.
+    """Base class of priors of codes. A constructor takes `size`, rows and columns of the grid of symbols, and `codes`, C.
+
+    Keyword options with defaults follow.
 
     Attributes:
+        symbols: S, rows times columns; they are in raster order.
         fits: Whether it is fitted to the codes of training images, after training; until then it is uniform.
     """
 
     fits: ClassVar[bool] = True
 
-    def __init__(self, symbols: int, codes: int) -> None:
+    def __init__(self, size: tuple[int, int], codes: int) -> None:
         super().__init__()
-        self.symbols, self.codes = symbols, codes
+        self.size, self.symbols, self.codes = size, math.prod(size), codes
 
     @abstractmethod
     def log_prob(self, indices: Tensor) -> Tensor:
@@ -63,8 +66,8 @@ class FittedPrior(CodePrior):
     which is held out, are kept. A sample takes one pass for each symbol.
     """
 
-    def __init__(self, symbols: int, codes: int, steps: int) -> None:
-        super().__init__(symbols, codes)
+    def __init__(self, size: tuple[int, int], codes: int, steps: int) -> None:
+        super().__init__(size, codes)
         self.steps = steps
         self.network = held(self.build())
 
@@ -103,9 +106,9 @@ class FittedPrior(CodePrior):
 class MaskedPrior(FittedPrior):
     """prod_i p(k_i | k_1 .. k_(i-1)) by a masked network of one-hot symbols, with two layers of `features` units (MADE)."""
 
-    def __init__(self, symbols: int, codes: int, *, features: int = 64, steps: int = 500) -> None:
+    def __init__(self, size: tuple[int, int], codes: int, *, features: int = 64, steps: int = 500) -> None:
         self.features = features
-        super().__init__(symbols, codes, steps)
+        super().__init__(size, codes, steps)
 
     def build(self) -> MaskedNetwork:
         network = MaskedNetwork(self.symbols, self.codes, (self.features, self.features), inputs=self.codes)
@@ -125,20 +128,21 @@ class MaskedPrior(FittedPrior):
 class PixelCNNPrior(FittedPrior):
     """prod_i p(k_i | k_1 .. k_(i-1)) by a gated PixelCNN of `layers` layers with `features` channels (van den Oord et al. 2016b).
 
-    The symbols stand in raster order in a grid that is as nearly square as their number allows, as those of the network `conv-grid` do.
+    The grid is that of the network (`conv-grid`); the symbols of a cell stand side by side. Other networks have the grid that is as nearly
+    square as the number of positions allows.
     """
 
-    def __init__(self, symbols: int, codes: int, *, features: int = 16, layers: int = 2, kernel: int = 3, steps: int = 500) -> None:
+    def __init__(
+        self, size: tuple[int, int], codes: int, *, features: int = 16, layers: int = 2, kernel: int = 3, steps: int = 500
+    ) -> None:
         self.features, self.layers, self.kernel = features, layers, kernel
-        self.rows = max(n for n in range(1, math.isqrt(symbols) + 1) if symbols % n == 0)
-        super().__init__(symbols, codes, steps)
+        super().__init__(size, codes, steps)
 
     def build(self) -> CodeGrid:
         sizes = {"features": self.features, "layers": self.layers, "kernel": self.kernel}
-        network = CodeGrid(self.codes, self.rows, self.symbols // self.rows, **sizes)
+        network = CodeGrid(self.codes, *self.size, **sizes)
         nn.init.zeros_(network.network.last.weight)
         return network
 
     def log_p(self, network: nn.Module, indices: Tensor) -> Tensor:
-        grids = indices.reshape(-1, self.rows, self.symbols // self.rows)
-        return network(grids).log_softmax(-1).reshape(*indices.shape, self.codes)
+        return network(indices.reshape(-1, *self.size)).log_softmax(-1).reshape(*indices.shape, self.codes)

@@ -106,7 +106,7 @@ def doubling(n_in: int, shape: Shape, k: int, activation: str, width: int, depth
     cells = math.prod(places[-1])
     if grid:
         each = math.ceil(n_in / cells)
-        modules: list[nn.Module] = [*mixed(n_in, each * cells), Cells(list(places[-1])), nn.Conv2d(each, wide[-1], 3, padding=1)]
+        modules: list[nn.Module] = [*mixed(n_in, each * cells), Cells(places[-1]), nn.Conv2d(each, wide[-1], 3, padding=1)]
     else:
         modules = [nn.Linear(n_in, wide[-1] * cells), nn.Unflatten(-1, (wide[-1], *places[-1]))]
     for stage, (after, before) in reversed([*enumerate(pairwise((shape[0] * k, *wide)), 1)]):
@@ -122,7 +122,7 @@ def deep(description: str, width: int, depth: int, attention: bool, grid: bool) 
     def decoder(n_in: int, shape: Shape, k: int, _: Sequence[int], activation: str) -> nn.Module:
         return doubling(n_in, shape, k, activation, width, depth, attention, grid)
 
-    return Network(encoder, decoder, description)
+    return Network(encoder, decoder, description, (lambda shape: sizes(shape)[-1]) if grid else None)
 
 
 @NETWORKS.add(name="deep-conv")

@@ -8,10 +8,14 @@ from torch import Tensor, nn
 from vae_variants.models.networks import ACTIVATIONS, NETWORKS, Network, PixelMajor, Shape
 
 
-def sizes(shape: Shape) -> tuple[list[int], list[int]]:
-    """Height and width after one and after two strided convolutions."""
-    half = [math.ceil(s / 2) for s in shape[1:]]
-    return half, [math.ceil(s / 2) for s in half]
+def halved(height: int, width: int) -> tuple[int, int]:
+    """Height and width after a strided convolution."""
+    return math.ceil(height / 2), math.ceil(width / 2)
+
+
+def cells_of(shape: Shape) -> tuple[int, int]:
+    """Height and width after two strided convolutions."""
+    return halved(*halved(*shape[1:]))
 
 
 class CellMajor(nn.Module):
@@ -24,7 +28,7 @@ class CellMajor(nn.Module):
 class Cells(nn.Module):
     """The inverse of `CellMajor`."""
 
-    def __init__(self, cells: list[int]) -> None:
+    def __init__(self, cells: tuple[int, int]) -> None:
         super().__init__()
         self.cells = cells
 
@@ -38,7 +42,7 @@ def mixed(n_in: int, n_out: int) -> list[nn.Module]:
 
 
 def grid_encoder(shape: Shape, n_out: int, hidden: Sequence[int], activation: str) -> nn.Module:
-    a, (_, cells) = ACTIVATIONS[activation], sizes(shape)
+    a, cells = ACTIVATIONS[activation], cells_of(shape)
     width = math.ceil(n_out / math.prod(cells))
     return nn.Sequential(
         nn.Unflatten(-1, shape),
@@ -50,7 +54,7 @@ def grid_encoder(shape: Shape, n_out: int, hidden: Sequence[int], activation: st
 
 
 def grid_decoder(n_in: int, shape: Shape, k: int, hidden: Sequence[int], activation: str) -> nn.Module:
-    a, (half, cells) = ACTIVATIONS[activation], sizes(shape)
+    a, half, cells = ACTIVATIONS[activation], halved(*shape[1:]), cells_of(shape)
     width = math.ceil(n_in / math.prod(cells))
     grow = [(to[0] - 2 * at[0] + 1, to[1] - 2 * at[1] + 1) for at, to in ((cells, half), (half, shape[1:]))]
     return nn.Sequential(
@@ -67,6 +71,7 @@ NETWORKS.add(
         grid_encoder,
         grid_decoder,
         "two strided 3x3 convolutions (32, hidden[-1] channels), cells of 4x4 pixels; dense only if latents are no multiple of cells",
+        cells_of,
     ),
     name="conv-grid",
 )

@@ -6,11 +6,12 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from vae_variants.models.base import MODELS, Classifier, ScoredPosterior
+from vae_variants.models.base import MODELS, Classifier, ClassSampler, ScoredPosterior
 from vae_variants.models.draws import Draws
 from vae_variants.models.latent import LatentModel
 from vae_variants.models.likelihoods import Likelihood
 from vae_variants.models.networks import ACTIVATIONS, Network, decoder, encoder, layers
+from vae_variants.models.numerics import chosen
 from vae_variants.models.posteriors import Diagonal, Drawn, Scored, Space
 from vae_variants.models.priors import Prior, Q, StandardNormal, closed_kl, kl_units
 from vae_variants.registry import UserError
@@ -32,8 +33,7 @@ class ClassAndCode(Scored):
 
     def draw(self, k: int) -> Drawn:
         classes = self.y.shape[-1]
-        y = self.y.nan_to_num(1.0)  # of a seed that has diverged: its density stays NaN
-        index = torch.multinomial(y, k, replacement=True).mT  # (K, B)
+        index = chosen(self.y, k).mT  # (K, B)
         y = torch.eye(classes, dtype=self.y.dtype, device=self.y.device)[index]
         v = self.of(y)
         z = torch.cat([y, v.mean + v.scale * torch.randn_like(v.mean)], -1)
@@ -80,7 +80,7 @@ def kl_of_class_and_code(p: ClassPrior, q: ClassAndCode) -> Tensor:
 
 
 @MODELS.add
-class LabelledVAE(LatentModel, ScoredPosterior, Classifier):
+class LabelledVAE(LatentModel, ScoredPosterior, Classifier, ClassSampler):
     """p(x, y, v) = p(y) p(v) p(x | y, v): the class y of an image, and `latent` units v for what else is in it.
 
     (D. P. Kingma et al., Semi-supervised learning with deep generative models, NIPS 2014, model M2.) Let
@@ -152,6 +152,10 @@ class LabelledVAE(LatentModel, ScoredPosterior, Classifier):
         y, q = self.codes(x)
         log_y = self.joint(x, y, q, q.mean).mT if self.classifier is None else self.classifier(x)
         return ClassAndCode(log_y.log_softmax(-1), Diagonal(q.mean.movedim(0, 1), q.log_scale.movedim(0, 1)))
+
+    def sample_mean_of(self, labels: Tensor) -> Tensor:
+        v = self.prior.code.sample(len(labels), self.conditional)
+        return self.decode(torch.cat([self.every[labels], v], -1))
 
     def classify(self, x: Tensor) -> Tensor:
         return self.conditional(x).y

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vae_variants.models.numerics import cross_entropy, slowdown
-from vae_variants.registry import Registry
+from vae_variants.registry import Registry, UserError, positive
 
 PIECE = 2**22  # pixels that are counted at once
 
@@ -153,7 +153,7 @@ class ContinuousBernoulli(Likelihood):
     def __init__(self, levels: int = 256, limit: float = 0.0) -> None:
         super().__init__()
         if limit < 0:
-            raise ValueError(f"limit must be positive, or 0 for one by the grey levels, not {limit}")
+            raise UserError(f"limit={limit:g} is below 0; choose a positive number, or 0 for one by the grey levels")
         self.limit = float(limit or 2 * (levels - 1))
         self.darkest = 1 / self.limit + math.exp(-self.limit) / math.expm1(-self.limit)  # the mean at logit -limit
         self.clip = max(0.02, 1.1 * self.darkest)  # a logit of 50: more would punish the first grey pixel where training images are black
@@ -194,9 +194,7 @@ class Gaussian(ConstantScale):
 
     def __init__(self, sigma: float = 1.0) -> None:
         super().__init__()
-        if not sigma > 0:
-            raise ValueError(f"sigma must be positive, not {sigma}")
-        self.sigma = float(sigma)
+        self.sigma = float(positive("sigma", sigma))
 
     @property
     def scale(self) -> Tensor:

@@ -22,11 +22,13 @@ class Network(NamedTuple):
 
     encoder(shape, n_out, hidden, activation): (B, D) -> (B, n_out)
     decoder(n_in, shape, k, hidden, activation): (B, n_in) -> (B, D * k), with the k outputs of a pixel adjacent
+    cells(shape): rows and columns of the grid that its latents are, those of a cell adjacent; None if they are no grid
     """
 
     encoder: Callable[[Shape, int, Sequence[int], str], nn.Module]
     decoder: Callable[[int, Shape, int, Sequence[int], str], nn.Module]
     description: str
+    cells: Callable[[Shape], tuple[int, int]] | None = None
 
 
 NETWORKS: Registry[Network | Callable[..., Network]] = Registry("network")  # a network, or a function of options that gives one

@@ -1,10 +1,19 @@
-"""Faster forms of PyTorch functions, with the same accuracy."""
+"""Faster and safer forms of PyTorch functions, with the same accuracy."""
 
 import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+
+def chosen(p: Tensor, n: int) -> Tensor:
+    """n indices (..., n) drawn with probabilities p (..., C).
+
+    Those of a seed that has diverged are NaN, for which torch raises an error that would end all seeds of its stack. They count as equal:
+    what the seed's parameters say of any index is NaN.
+    """
+    return torch.multinomial(p.nan_to_num(1.0), n, replacement=True)
 
 
 def slowdown(pixels: int) -> float:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
+from vae_variants.models.numerics import chosen
 from vae_variants.models.posteriors import C, Conditional, Diagonal, Full, Scored, Space
 from vae_variants.registry import Registry
 
@@ -127,9 +128,9 @@ class MixturePrior(Prior):
         self.log_scales = nn.Parameter(torch.zeros(components, latent))
 
     def sample(self, n: int, q: Q) -> Tensor:
-        chosen = torch.multinomial(self.logits.softmax(-1), n, replacement=True)
+        c = chosen(self.logits.softmax(-1), n)
         noise = torch.randn(n, self.latent, dtype=self.like.dtype, device=self.like.device)
-        return self.means[chosen] + self.log_scales[chosen].exp() * noise
+        return self.means[c] + self.log_scales[c].exp() * noise
 
     def log_prob(self, z: Tensor, q: Q) -> Tensor:
         return mixed(Diagonal(self.means, self.log_scales), self.logits.log_softmax(-1), z)

@@ -13,12 +13,31 @@ from vae_variants.models.codebooks import VectorQuantizer
 from vae_variants.models.draws import Draws
 from vae_variants.models.latent import Generator
 from vae_variants.models.likelihoods import Likelihood, Support
-from vae_variants.models.networks import Network, decoder, encoder
+from vae_variants.models.networks import Network, Shape, decoder, encoder, network_of
 from vae_variants.models.posteriors import Point, Space
 from vae_variants.models.quantizers import Quantizer
 from vae_variants.models.samplers import CODES
+from vae_variants.registry import UserError
 
 COPIES, HELD_OUT = 4, 10  # binarisations of each training image, and one of so many images is held out, when a prior of codes is fitted
+
+
+def grid(network: str | Network, positions: int, shape: Shape) -> tuple[int, int]:
+    """Rows and columns of the positions: the cells of a network that has them, each with equally many, else as nearly square as can be.
+
+    Raises:
+        UserError: If the positions do not fill the cells, or are 0 (one for each cell) and there are none.
+    """
+    if (cells := network_of(network).cells) is None:
+        if not positions:
+            raise UserError("positions=0 stands for one at each cell of the network's grid, and this one has none; write network=conv-grid")
+        rows = max(n for n in range(1, math.isqrt(positions) + 1) if positions % n == 0)
+        return rows, positions // rows
+    rows, columns = cells(shape)
+    if positions % (rows * columns):
+        found = f"the network's latents are a grid of {rows}x{columns} cells for these images, which positions={positions} does not fill"
+        raise UserError(f"{found}; write positions=0 for one at each cell, or network=conv")
+    return rows, columns * (positions // (rows * columns) or 1)
 
 
 class Code(Point):
@@ -34,7 +53,7 @@ class QuantizedVAE(Generator, Density, Coded, Finished):
     It minimises -log p(x | k(x)) and the quantizer's loss. `code_prior` is p(k): uniform, or fitted to the codes of training images
     afterwards. As q(k | x) has all mass at k(x), log p(x) >= log p(x | k(x)) + log p(k(x)), which is the ELBO: rate -log p(k(x)),
     distortion -log p(x | k(x)) (van den Oord et al. 2017). Its latents are the vectors of all symbols. The decoder is given, for each
-    position, the sum of their vectors.
+    position, the sum of their vectors. With `positions` 0 there is one at each cell of the network's grid.
     """
 
     exact: ClassVar[bool] = False
@@ -42,10 +61,10 @@ class QuantizedVAE(Generator, Density, Coded, Finished):
 
     def __init__(
         self,
-        shape: tuple[int, int, int],
+        shape: Shape,
         likelihood: Likelihood,
         quantizer: Quantizer | None = None,
-        code_prior: Callable[[int, int], CodePrior] = UniformPrior,
+        code_prior: Callable[[tuple[int, int], int], CodePrior] = UniformPrior,
         *,
         positions: int = 4,
         network: str | Network = "mlp",
@@ -54,11 +73,12 @@ class QuantizedVAE(Generator, Density, Coded, Finished):
     ) -> None:
         super().__init__()
         self.quantizer = quantizer or VectorQuantizer()
-        self.positions, self.codes, self.depth = positions, self.quantizer.codes, self.quantizer.depth
-        units = positions * self.quantizer.width
+        rows, columns = grid(network, positions, shape)
+        self.positions, self.codes, self.depth = rows * columns, self.quantizer.codes, self.quantizer.depth
+        units = self.positions * self.quantizer.width
         self.encoder = encoder(network, shape, units, hidden, activation)
         self.decoder = decoder(network, units, shape, likelihood.k, hidden, activation)
-        self.code_prior = code_prior(positions * self.depth, self.codes)
+        self.code_prior = code_prior((rows, columns * self.depth), self.codes)
         self.likelihood, self.shape, self.support = likelihood, shape, likelihood.support
         if not self.code_prior.fits:
             self.lose(Finished)

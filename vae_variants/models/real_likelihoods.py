@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vae_variants.models.likelihoods import LIKELIHOODS, ConstantScale, LearntScale, Likelihood, Support, spread
+from vae_variants.registry import UserError, positive
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -34,7 +35,7 @@ class StudentT(LearntScale):
     def __init__(self, df: float = 5.0) -> None:
         super().__init__()
         if not df > 2:
-            raise ValueError(f"df must be above 2, not {df}: below, the standard deviation is infinite")
+            raise UserError(f"df={df:g} is not above 2, where the standard deviation is finite; choose a larger number")
         self.df = float(df)
 
     def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
@@ -61,9 +62,7 @@ class GaussianPixel(Likelihood):
 
     def __init__(self, floor: float = 0.01) -> None:
         super().__init__()
-        if not floor > 0:
-            raise ValueError(f"floor must be positive, not {floor}")
-        self.floor = float(floor)
+        self.floor = float(positive("floor", floor))
 
     def _mean_and_log_scale(self, h: Tensor) -> tuple[Tensor, Tensor]:
         h = h.unflatten(-1, (-1, 2))
@@ -101,7 +100,7 @@ class GaussianOptimal(ConstantScale):
     def __init__(self, memory: float = 0.9) -> None:
         super().__init__()
         if not memory < 1:
-            raise ValueError(f"memory must be below 1, not {memory}")
+            raise UserError(f"memory={memory:g} is not below 1; choose a share such as 0.9")
         self.memory = float(memory)
         self.register_buffer("mse", torch.ones(()))
 

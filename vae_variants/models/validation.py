@@ -72,7 +72,7 @@ def quantizer(obj: Any) -> str:
 
 @CODE_PRIORS.validator
 def code_prior(obj: Any) -> str:
-    return class_fault(obj, CodePrior) or options_fault(obj, ("symbols", "codes"))
+    return class_fault(obj, CodePrior) or options_fault(obj, ("size", "codes"))
 
 
 def owns_texts(owns: Any) -> bool:

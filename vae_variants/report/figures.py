@@ -34,6 +34,8 @@ CAPTIONS = {
     "orientation.",
     "samples": "Samples of every variant from the first seed; noise-free (decoder means) if the model has a decoder. Variants with as many "
     "latent units share the noise.",
+    "samples_by_class": "Decoder means of variants that can be asked for a class, first seed: a row for each class, at most ten. Images of "
+    "a column have the same latents besides the class.",
     "reconstructions": "The same test images (first row) after encoding and decoding, first seed.",
     "traversals": "The latents of the first test image, in the middle, moved along one latent unit a row by −3 to 3 standard deviations "
     "of its latents over test images, those that vary most on top; first seed. An inactive unit changes nothing.",
@@ -88,6 +90,7 @@ FIGURES: dict[str, Spec] = {
     "losses": Spec("training", "Losses of models without a likelihood", lines.losses),
     "contact_sheet": Spec("pictures", "Images as they were read", grids.contact_sheet),
     "samples": Spec("pictures", "Samples", grids.samples),
+    "samples_by_class": Spec("pictures", "Samples by class", grids.samples_by_class, False),
     "reconstructions": Spec("pictures", "Reconstructions", grids.reconstructions),
     "traversals": Spec("pictures", "Latent traversals", grids.traversals, False),
     "labels": Spec("latent", "Accuracy by number of labels", dots.labels),

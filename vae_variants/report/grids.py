@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vae_variants.analysis.entries import COLOURS, Entry, distinct
 from vae_variants.datasets.dataset import SPLITS
-from vae_variants.harness.pictures import GRID, STEPS
+from vae_variants.harness.pictures import CLASSES, GRID, OF_CLASS, STEPS
 from vae_variants.report.dots import LABEL, row_head
 from vae_variants.report.drawing import LINE, MUTED, Part, compose, grid, mark, shape_of, shortened, width_of, write
 
@@ -21,11 +21,13 @@ NUMBERS = 2**20  # pixels of all variants together in a figure, at most, a colou
 SIDES = (6, 5, 4, 3, 2, 1)
 PAIRS = (10, 8, 6, 4, 3, 2, 1)
 UNITS = (5, 4, 3, 2, 1)
+OF_CLASSES = (CLASSES, 5, 3, 2, 1)
 SHOWN = 400  # test images on a plane
-CLASSES = 2 * len(COLOURS)  # that can be told apart
+APART = 2 * len(COLOURS)  # classes that can be told apart
 TILE = 112.0  # points of a tile
 ROWS = 200.0  # points of the images of a row
 KEY_ROW, INDENT = 12.0, 11.0  # points of a row of the key of classes, and before a name in it
+BESIDE = 48.0  # points for the name of a class beside its samples, at most
 
 
 def affordable(choices: Sequence[int], size: int, variants: int) -> int:
@@ -65,6 +67,7 @@ def counts(shown: Sequence[Entry]) -> dict[str, int]:
 
     pairs, steps = most("reconstructions", PAIRS, more=1), len(STEPS)
     images = {"samples": most("samples", [n * n for n in SIDES]), "traversal": steps * most("traversal", UNITS, steps)}
+    images["classes"] = OF_CLASS * most("classes", OF_CLASSES, OF_CLASS)
     return images | {"originals": pairs, "reconstructions": pairs, "latent": SHOWN, "latent_labels": SHOWN}
 
 
@@ -84,6 +87,28 @@ def samples(shown: Sequence[Entry]) -> Figure | None:
     pictures = [grid(e.pictures["samples"][: side * side], shape_of(e), side) for e in group]
     notes = ["" if e.interval("sharpness") else " (noisy)" for e in group]  # sharpness is of noise-free images, where there are such
     return compose([tile(e, p, "samples of {}" + note, note=note) for e, p, note in zip(group, pictures, notes, strict=True)], 5)
+
+
+def samples_by_class(shown: Sequence[Entry]) -> Figure | None:
+    """Of variants that can be asked for a class, a row for each of the first classes; the images of a column share the rest."""
+    group, n = having(shown, "classes"), counts(shown)["classes"]
+    words = "samples of {}, a row for each class"
+    parts = []
+    for e in group:
+        picture = grid(e.pictures["classes"][:n], shape_of(e), OF_CLASS)
+        names = [shortened(class_name(e, c), BESIDE) for c in range(len(e.pictures["classes"][:n]) // OF_CLASS)]
+        left = 5 + max(map(width_of, names))
+        part = tile(e, picture, words, 160 + left)
+        draw = partial(show_classes, picture=picture, names=names)
+        parts.append(part._replace(draw=draw, left=left, height=160 * picture.shape[0] / picture.shape[1]))
+    return compose(parts, 3)
+
+
+def show_classes(ax: Axes, picture: np.ndarray, names: Sequence[str]) -> None:
+    """A grid with the name of each row's class."""
+    show(ax, picture)
+    for row, name in enumerate(names):
+        write(ax, -3, (row + 0.5) * len(picture) / len(names) - 0.5, name, ha="right", va="center_baseline")
 
 
 def traversals(shown: Sequence[Entry]) -> Figure | None:
@@ -182,7 +207,7 @@ def class_name(entry: Entry, c: int) -> str:
 def class_key(group: Sequence[Entry]) -> list[Part]:
     """Which class has which colour and shape; empty without classes, and with more than can be told apart."""
     found = {int(c): e for e in group if "latent_labels" in e.pictures for c in e.pictures["latent_labels"][:SHOWN].tolist()}
-    if not found or max(found) >= CLASSES:
+    if not found or max(found) >= APART:
         return []
     names = {c: class_name(found[c], c) for c in sorted(found)}
     columns = 1 if max(map(width_of, names.values())) > TILE / 2 - INDENT else 2

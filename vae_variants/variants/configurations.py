@@ -119,7 +119,7 @@ def convert(key: str, value: Any, like: Any) -> Any:
             ok = True
         elif isinstance(like, int):
             result = int(value)
-            ok = float(value) == result and (result > 0 or (key in ("epochs", "patience") and result == 0))
+            ok = float(value) == result and (result > 0 or (key in ("epochs", "patience", "positions") and result == 0))
         elif isinstance(like, float):
             result = float(value)
             ok = (

@@ -14,7 +14,7 @@ add("vq-vae-masked", "the same, with a masked autoregressive prior fitted to the
     model="quantized-vae", ema=True, code_prior="masked")
 add("vq-vae-pixelcnn", "codes in a grid of convolutions, with a gated PixelCNN fitted to them afterwards",
     f"{OORD}; van den Oord et al. 2016, Conditional image generation with PixelCNN decoders, arXiv:1606.05328",
-    model="quantized-vae", ema=True, network="conv-grid", code_prior="pixelcnn")
+    model="quantized-vae", ema=True, network="conv-grid", positions=0, code_prior="pixelcnn")
 add("rvq-vae", "codes in three levels, each for what the levels above have left, masked prior", LEE,
     model="quantized-vae", quantizer="residual", code_prior="masked")
 add("hrq-vae", "codes in three levels selected by Gumbel-softmax, masked prior",

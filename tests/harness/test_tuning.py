@@ -32,14 +32,20 @@ def spec(selector: str = "vae", epochs: int = 100, seeds: tuple[int, ...] = (0, 
 
 
 class Judge:
-    """Makes trials whose scores are a function of their options, and remembers the rounds."""
+    """Makes trials whose scores are a function of their options, and remembers the rounds. Whole trainings diverge above a rate."""
 
-    def __init__(self, score: Score, better: str = "higher") -> None:
-        self.score, self.better, self.rounds = score, better, list[list[RunSpec]]()
+    def __init__(self, score: Score, better: str = "higher", stable: float = math.inf) -> None:
+        self.score, self.better, self.stable, self.rounds = score, better, stable, list[list[RunSpec]]()
 
     def __call__(self, trials: list[RunSpec]) -> Sequence[Any]:
+        if trials[0].fidelity != VALIDATION.name:
+            return [self.whole(trial.configuration.values) for trial in trials]
         self.rounds.append(trials)
         return [self.record(trial) for trial in trials]
+
+    def whole(self, values: Any) -> Any:
+        status = "diverged" if self.stable < math.inf and values["lr"] > self.stable else "ok"
+        return SimpleNamespace(status={"0": "ok", "1": status}, reason={} if status == "ok" else {"1": "in epoch 9"}, values=values)
 
     def record(self, trial: RunSpec) -> Any:
         value, row = self.score(dict(trial.configuration.values)), {"metric": "m", "better": self.better, "reason": ""}
@@ -132,6 +138,18 @@ def test_values_that_diverge_are_never_chosen_and_without_any_score_the_suite_st
         assert found.configuration == spec().configuration and found.tuning["chosen"] == {}
 
 
+@pytest.mark.parametrize(
+    ("stable", "given_up", "lr"),
+    [(1e-2, [], 1e-2), (5e-3, [1e-2], 3e-3), (2e-3, [1e-2, 3e-3, 3e-2], 1e-3), (1e-4, [1e-2, 3e-3, 3e-2], 1e-3)],
+)
+def test_values_with_which_the_whole_training_diverges_give_way_to_the_next_best(stable, given_up, lr):
+    """Until nothing is left: then the last stand, and the row says that it diverged."""
+    found = chosen(Judge(near(8e-3), stable=stable), Tuning(GRID, extend=0))
+    assert (found.configuration.values["lr"], found.tuning["edge"]) == (lr, ["lr"] if lr == 1e-3 else [])
+    told = [(t["values"]["lr"], t["epochs"], t["score"]) for t in found.tuning["tried"] if t["reason"] == "whole training: in epoch 9"]
+    assert told == [(rate, 100, None) for rate in given_up]
+
+
 def test_a_seed_of_the_trials_cannot_be_reported():
     with pytest.raises(UserError, match="seed 1001 is one of those"):
         tune([spec(seeds=(0, 1001))], Tuning(GRID), {}, Judge(near(1.0)))
@@ -194,7 +212,7 @@ def test_a_suite_is_tuned_on_real_runs_and_a_second_call_makes_none(tmp_path):
 
     suite = load_suite(str(tmp_path / "mine.toml"))
     plans = [suite.plan(execute=execute) for _ in range(2)]
-    assert plans[0] == plans[1] and counts == [4, 0]
+    assert plans[0] == plans[1] and counts == [4, 2, 0, 0], "trials, then the runs themselves"
     assert [s.configuration.values["lr"] for s in plans[0]] == [3e-3, 3e-3]
     assert [s.tuning["metric"] for s in plans[0]] == ["log_likelihood", "reconstruction_mse"]
     (first, second) = (run_all(plans[0], store, CPU) for _ in range(2))

@@ -33,6 +33,7 @@ def bench(
     Finished runs are reused. The exit code is 1 if a run failed; the report is written all the same.
     """
     from vae_variants.cli.reporting import make_report
+    from vae_variants.evaluation.fidelities import VALIDATION
     from vae_variants.harness import Store
 
     load_plugins(execution.plugin or ())
@@ -40,7 +41,7 @@ def bench(
     if dry_run:
         trials: list[RunSpec] = []
         show_plan(launch.check(choice.plan_from(execution.runs, trials)), Store(execution.runs), launch)
-        if trials:
+        if trials := [trial for trial in trials if trial.fidelity == VALIDATION.name]:
             print(f"tuning: at least {len(trials)} short trials come first, to choose options on validation images; without: --tune none")
         return
     plan = choice.plan(launch.choose)

@@ -146,7 +146,8 @@ def tune(
         specs: Runs as the suite says them. Those of which nothing is to be chosen stay as they are.
         tuning: What is tried.
         known: Choices made before, by variant. Those of another problem do not count.
-        execute: Makes the trials of the other variants. Without it these have the options that the suite says.
+        execute: Makes the trials of the other variants, then their runs: if a seed diverges, the next best values are chosen. Without
+            it these have the options that the suite says.
         length: Whether chosen `epochs` count. They do not if a preset or the command limits the training.
 
     Raises:
@@ -171,7 +172,32 @@ def tune(
             except StopIteration as end:
                 choices[identity] = end.value
                 del waiting[identity]
+    waited = [spec for spec in specs if spec.identity in searches]
+    while waited and execute:
+        finals = [with_choice(spec, choices[spec.identity], length) for spec in waited]
+        others = [next_best(choices[spec.identity], record) for spec, record in zip(waited, execute(finals), strict=True)]
+        choices |= {spec.identity: other for spec, other in zip(waited, others, strict=True) if other}
+        waited = [spec for spec, other in zip(waited, others, strict=True) if other]
     return [with_choice(spec, choices[spec.identity], length) if spec.identity in choices else spec for spec in specs]
+
+
+def next_best(choice: Choice, record: Record | None) -> Choice | None:
+    """The choice without the chosen values, with which a seed of the whole training diverged. None if none did, or nothing is left."""
+    if record is None or "diverged" not in record.status.values() or not choice["chosen"]:
+        return None
+    told = next(record.reason[seed] for seed, status in record.status.items() if status == "diverged")
+    failed: Trial = {"values": choice["chosen"], "epochs": record.values["epochs"], "score": None, "reason": f"whole training: {told}"}
+    tried = [*choice["tried"], failed]
+    excluded = [trial["values"] for trial in tried if trial["score"] is None]
+    length = max(trial["epochs"] for trial in tried if trial["score"] is not None and trial["values"] == choice["chosen"])
+    left = [
+        t for t in tried if t["score"] is not None and t["values"] not in excluded and ("epochs" in t["values"] or t["epochs"] == length)
+    ]
+    if not left:
+        return None
+    chosen = (min if choice["better"] == "lower" else max)(left, key=lambda trial: trial["score"] or 0.0)["values"]
+    known = {key: [trial["values"][key] for trial in tried] for key in chosen}
+    return {**choice, "tried": tried, "chosen": chosen, "edge": [key for key, value in chosen.items() if at_edge(known[key], value)]}
 
 
 def applicable(spec: RunSpec, tuning: Tuning, known: Mapping[str, Choice]) -> Choice | None:

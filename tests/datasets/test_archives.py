@@ -60,7 +60,7 @@ PACKED: dict[str, Callable[[Path, dict[str, bytes]], Path]] = {
 
 
 def read(path: Path, **options):
-    return album(str(path), **{"size": 9, "grey": True, "labels": True, "broken": "refuse"} | options)
+    return album(str(path), **{"size": 9, "grey": "true", "labels": True, "broken": "refuse"} | options)
 
 
 @pytest.mark.parametrize("name", PACKED)

@@ -27,7 +27,7 @@ ORIENTED = {  # EXIF's number -> how an upright picture is stored, from its spec
 
 def album_of(folder: Path, **options) -> tuple[dict[str, np.ndarray], str]:
     """Name -> levels (H, W) or (H, W, 3), and what was said."""
-    found = album(str(folder), **{"size": 8, "grey": True, "labels": True, "broken": "refuse"} | options)
+    found = album(str(folder), **{"size": 8, "grey": "true", "labels": True, "broken": "refuse"} | options)
     return {name: x.movedim(0, -1).squeeze(-1).numpy() for name, x in zip(found.ids, found.stored, strict=True)}, found.read
 
 
@@ -78,7 +78,7 @@ def test_a_picture_has_the_pixels_that_were_put_in(name, tmp_path):
     make(tmp_path / name)
     expected = np.asarray(expected, float)
     colour = expected if expected.ndim == 3 else np.stack([expected] * 3, -1)
-    ((_, x),) = album_of(tmp_path, grey=False)[0].items()
+    ((_, x),) = album_of(tmp_path, grey="false")[0].items()
     assert np.abs(x - colour).max() <= off
     ((_, x),), said = album_of(tmp_path)[0].items(), album_of(tmp_path)[1]
     assert np.abs(x - colour @ [0.299, 0.587, 0.114]).max() <= off + 1  # ITU-R 601
@@ -206,7 +206,7 @@ def test_a_path_may_have_a_question_mark_or_a_tilde_and_its_kind_may_be_forgotte
     (tmp_path / "what?size=3").mkdir()
     for i in range(30):
         Image.fromarray(np.roll(A, i)).save(tmp_path / "what?size=3" / f"{i}.png")
-    assert load_dataset("images:~/what?size=3").shape == (1, 28, 28)
+    assert load_dataset("images:~/what?size=3").shape == (1, 8, 8)
     assert load_dataset("images:~/what?size=3?size=9").shape == (1, 9, 9)
     np.savez(tmp_path / "a.npz", x=np.random.default_rng(0).random((30, 4, 5)))
     assert load_dataset("npz:~/a.npz").sizes["train"] == 22
@@ -323,3 +323,25 @@ def test_a_folder_that_is_named_as_an_archive_is_not_looked_through(tmp_path, mo
     monkeypatch.setattr(os, "walk", lambda *_: pytest.fail("looked through"))
     with pytest.raises(UserError, match="no file"):
         load_dataset(f"npz:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "kinds", "shape"),
+    [
+        ([(20, 20)], ["grey"], (1, 20, 20)),
+        ([(20, 20)], ["grey as RGB"], (1, 20, 20)),
+        ([(20, 24)], ["colour"], (3, 20, 20)),
+        ([(20, 20), (30, 20)], ["colour", "colour", "grey"], (3, 32, 32)),
+        ([(80, 80)], ["colour", "grey", "grey"], (1, 32, 32)),
+        ([(4, 4)], ["colour"], (3, 32, 32)),
+    ],
+)
+def test_size_and_colour_are_those_of_the_pictures(sizes, kinds, shape, tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(36):
+        width, height = sizes[i % len(sizes)]
+        levels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        kind = kinds[i % len(kinds)]
+        image = Image.fromarray(levels if kind == "colour" else levels[..., 0])
+        (image.convert("RGB") if kind == "grey as RGB" else image).save(tmp_path / f"{i:02}.png")
+    assert load_dataset(f"images:{tmp_path}").shape == shape

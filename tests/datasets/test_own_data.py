@@ -218,7 +218,7 @@ def five_hundred(mnist, tmp_path_factory) -> Path:
 
 
 def test_a_folder_of_500_images_gets_its_report(five_hundred, tmp_path, monkeypatch):
-    assert load_dataset(f"images:{five_hundred}").shape == (1, 28, 28)
+    assert load_dataset(f"images:{five_hundred}").shape == (1, 32, 32)
     page, figures = report(tmp_path, f"images:{five_hundred}?size=14", monkeypatch)  # a quarter of the pixels, and of the time
     assert "1×14×14 pixels in 256 levels; 358 / 71 / 71 training" in page
     assert "Failed or skipped" not in page

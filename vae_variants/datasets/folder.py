@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vae_variants.datasets.packed import ARCHIVES, unpacked
-from vae_variants.datasets.pictures import read_all
+from vae_variants.datasets.pictures import looked_at, read_all
 from vae_variants.datasets.tables import tabulated
 from vae_variants.datasets.walk import SUFFIXES, TABLES, Walk, listed, walked
 from vae_variants.memory import installed
@@ -22,6 +22,7 @@ from vae_variants.registry import UserError, closest, nearest, user_path
 
 LARGEST = 2**34  # bytes
 LONGEST = 1024  # pixels per side
+GREY = ("auto", "true", "false")
 BROKEN = ("refuse", "skip")  # choices for unreadable pictures
 PARTS = (  # word -> part; `eval` is the test part unless there is another
     dict.fromkeys(("train", "training", "tr"), "train")
@@ -43,14 +44,16 @@ class Images(NamedTuple):
     read: str = ""  # what was read, in words
 
 
-def album(path: str, size: int, grey: bool, labels: bool, broken: str) -> Images:
+def album(path: str, size: int, grey: str, labels: bool, broken: str) -> Images:
     """Reads the pictures in a folder, an archive or a Parquet file in the order of their names. For the options see `own.images`.
 
     Raises:
         UserError: For a missing folder, unreadable pictures, or too little memory.
     """
-    if not 4 <= size <= LONGEST:
+    if size and not 4 <= size <= LONGEST:
         raise UserError(f"size={size} is too {'small' if size < 4 else 'large'}; give 4 to {LONGEST} pixels per side")
+    if grey not in GREY:
+        raise UserError(closest("choice of grey=", grey, GREY))
     if broken not in BROKEN:
         raise UserError(closest("choice of broken=", broken, BROKEN))
     with source(path, user_path(path)) as walk:
@@ -63,10 +66,12 @@ def album(path: str, size: int, grey: bool, labels: bool, broken: str) -> Images
         if labels and any(classes) and "" in classes:
             fix = "put each into the folder of its class, or say ?labels=false"
             raise UserError(f"{path!r} has pictures both beside and inside its subfolders; {fix}")
-        if (needed := len(files) * size**2 * (1 if grey else 3)) > room():
+        usual = looked_at(files)
+        size, colour = size or usual.size, usual.colour if grey == "auto" else grey == "false"
+        if (needed := len(files) * size**2 * (3 if colour else 1)) > room():
             most = f"{needed / 2**30:.3g} GiB at size={size}, and there is room for {room() / 2**30:.3g} GiB"
             raise UserError(f"the {len(files)} pictures in {path!r} take {most}; give a smaller size")
-        pictures, faults, said = read_all(files, size, grey)
+        pictures, faults, said = read_all(files, size, not colour)
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         which = f"{len(faults)} of {len(files)} pictures cannot be read: {faults[0]}{more}"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-SMALLEST = 16  # pixels a side: below, different digits are as near to each other as frames of a video
+SMALLEST = 20  # pixels a side: of 6000 digits of MNIST, reduced to 16, 20, 24 and 28, 3.1, 1.8, 0.9 and 0.03 % seem to be near-duplicates
 SIDE = 32  # pixels a side of the thumbnails that are compared
 BITS = 64  # of a hash
 TURNS, WINDOW = 4, 16  # orders in which hashes are sorted, and neighbours in each that are compared
@@ -29,7 +29,7 @@ def near_duplicates(train: Tensor, test: Tensor) -> int | None:
         test: (M, C, H, W) uint8.
 
     Returns:
-        At most M, or None if the images have fewer than 16 pixels a side.
+        At most M, or None if the images have fewer than 20 pixels a side.
     """
     if min(train.shape[2:]) < SMALLEST:
         return None

@@ -108,12 +108,13 @@ def freyfaces(block: int = 50) -> Dataset:
 
 
 @DATASETS.add
-def images(path: str, size: int = 28, grey: bool = True, labels: bool = True, broken: str = "refuse", block: int = 1) -> Dataset:
+def images(path: str, size: int = 0, grey: str = "auto", labels: bool = True, broken: str = "refuse", block: int = 1) -> Dataset:
     """images:FOLDER of pictures, one subfolder per class; ?size=28&grey=true set the pixels per side and the colour
 
-    Instead of a folder, give a zip or tar archive of one, or Parquet files with a column of encoded pictures. Pictures are cropped to a
-    centred square. `labels=false` ignores subfolders. `broken=skip` leaves out unreadable pictures instead of refusing. If folders such
-    as train, val and test exist side by side, they hold these parts. `block=50` keeps 50 pictures that follow each other by name in one
-    part, for frames of a video.
+    Without `size`, pictures that all have one size of 8 to 64 pixels keep it, and others get 32. `grey=auto` keeps the colours if most
+    pictures have some. Instead of a folder, give a zip or tar archive of one, or Parquet files with a column of encoded pictures.
+    Pictures are cropped to a centred square. `labels=false` ignores subfolders. `broken=skip` leaves out unreadable pictures instead of
+    refusing. If folders such as train, val and test exist side by side, they hold these parts. `block=50` keeps 50 pictures that follow
+    each other by name in one part, for frames of a video.
     """
     return own(f"images:{path}", album(path, size, grey, labels, broken), block)

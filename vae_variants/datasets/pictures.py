@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +26,16 @@ TRAITS: dict[str, Callable[[Image.Image], bool]] = {  # what is converted, besid
     "in CMYK": lambda image: image.mode == "CMYK",
 }
 DAMAGE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+
+LOOKED_AT = 200  # pictures, to decide size and colour for all
+VISIBLE = 16  # levels between the channels of a pixel
+SMALL, USUAL, LARGE = 8, 32, 64  # pixels a side: pictures of one size keep it from SMALL to LARGE, others get USUAL
+
+
+class Usual(NamedTuple):
+    size: int
+    colour: bool
 
 
 @contextmanager
@@ -52,6 +63,24 @@ def coloured(image: Image.Image) -> bool:
         r, g, b = np.reshape(image.getpalette("RGB") or (0, 0, 0), (-1, 3)).T
         return not (np.array_equal(r, g) and np.array_equal(g, b))
     return image.mode in COLOUR
+
+
+def visibly_coloured(image: Image.Image) -> bool:
+    """Whether more than a hundredth of its area has a hue that can be seen; grey pictures are often stored as RGB."""
+    small = np.asarray(image.convert("RGB").resize((16, 16)), np.int16)
+    return bool((np.ptp(small, -1) > VISIBLE).mean() > 0.01)
+
+
+def looked_at(files: Sequence[Picture]) -> Usual:
+    """The size and the colour that suit pictures, by some of them at equal distances."""
+    sides, colours = set[tuple[int, int]](), list[bool]()
+    for i in sorted({*np.linspace(0, len(files) - 1, min(len(files), LOOKED_AT)).astype(int).tolist()}):
+        with suppress(UserError, *DAMAGE), opened(files[i]) as image:
+            sides.add(image.size)
+            colours.append(coloured(image) and visibly_coloured(image))
+    (width, height), *others = sides or {(USUAL, USUAL)}
+    own = not others and SMALL <= min(width, height) <= LARGE
+    return Usual(min(width, height) if own else USUAL, 2 * sum(colours) > len(colours))
 
 
 def squared(image: Image.Image, size: int, grey: bool) -> Tensor:

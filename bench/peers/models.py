@@ -26,7 +26,7 @@ from vae_variants.training.loop import Training
 from vae_variants.training.population import Population
 from vae_variants.variants.recipe import Recipe
 
-__all__ = ["copied", "ours", "ours_model", "plain", "pythae", "pythae_model", "returned"]
+__all__ = ["copied", "ours", "ours_model", "plain", "pythae", "pythae_model", "returned", "squares", "taught"]
 
 HIDDEN, LATENT, RATE = 512, 20, 1e-3
 SHAPE = (1, 28, 28)
@@ -148,3 +148,23 @@ def returned(model: VAE) -> nn.Module:
     found = pythae_model()
     found.load_state_dict(weights)
     return found.eval().requires_grad_(False)
+
+
+def squares(n: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Binary images (n, 784) of one of two squares, with noise."""
+    p = torch.full((2, 28, 28), 0.05, dtype=dtype)
+    p[0, 4:14, 4:14] = p[1, 12:24, 10:22] = 0.9
+    return torch.bernoulli(p[torch.randint(2, (n,))]).flatten(1)
+
+
+@torch.enable_grad()
+def taught(model: nn.Module, steps: int = 20) -> nn.Module:
+    """Pythae's model after some steps of its own loss, so that no weight or codebook is a beginner's, except those of an opponent."""
+    dtype = next(model.parameters()).dtype
+    optimizer = torch.optim.Adam([p for name, p in model.named_parameters() if not name.startswith("discriminator")], lr=RATE)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        x = squares(32, dtype).reshape(-1, *SHAPE)
+        model.train()({"data": x, "labels": torch.zeros(32)}, dataset_size=1000).loss.backward()
+        optimizer.step()
+    return model.eval()

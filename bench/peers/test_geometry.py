@@ -9,6 +9,7 @@ import pytest
 import torch
 
 pytest.importorskip("pythae", reason="Pythae is not installed: nox -s peers installs it")
+from models import taught
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
@@ -42,7 +43,7 @@ def pair() -> tuple[nn.Module, VAE, Tensor]:
     config = HVAEConfig(input_dim=SHAPE, latent_dim=LATENT, reconstruction_loss="bce", n_lf=STEPS, eps_lf=SIZE, beta_zero=BETA)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it expects logits
-        theirs = HVAE(config)
+        theirs = taught(HVAE(config))
     theirs.decoder = Logits(theirs.decoder)
     mine = VAE(
         SHAPE,

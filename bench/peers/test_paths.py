@@ -13,7 +13,7 @@ import pytest
 import torch
 
 pytest.importorskip("pythae", reason="Pythae is not installed: nox -s peers installs it")
-from models import HIDDEN, PARTS, SAME, SHAPE
+from models import HIDDEN, PARTS, SAME, SHAPE, taught
 from pythae import models as peers
 from torch import Tensor, nn
 
@@ -81,7 +81,7 @@ def autoregressive() -> tuple[nn.Module, VAE]:
     It reverses the units before each step, so that after two of them ours has every unit in the opposite place. Some of our hidden units
     see the context alone; it has neither.
     """
-    theirs = made("VAE_IAF", n_made_blocks=2, n_hidden_in_made=1, hidden_size=EACH * (LATENT - 1))
+    theirs = taught(made("VAE_IAF", n_made_blocks=2, n_hidden_in_made=1, hidden_size=EACH * (LATENT - 1)))
     flow = InverseAutoregressive(LATENT, flows=2, width=EACH * LATENT)
     for network, its in zip(flow.networks, reversed(theirs.iaf_flow.net), strict=True):
         first, _, last = its.net

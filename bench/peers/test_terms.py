@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 pytest.importorskip("pythae", reason="Pythae is not installed: nox -s peers installs it")
 
-from models import HIDDEN, LATENT, copied
+from models import HIDDEN, LATENT, copied, taught
 from pythae import models as peers
 
 from vae_variants.models.bounds import ciwae, miwae
@@ -34,7 +34,7 @@ def pair(name: str, **options: object) -> tuple[nn.Module, VAE, Tensor]:
     config = getattr(peers, f"{name}_Config" if "_" in name else f"{name}Config")(
         input_dim=(1, 28, 28), latent_dim=LATENT, reconstruction_loss="bce", **options
     )
-    theirs = getattr(peers, name)(config).eval()
+    theirs = taught(getattr(peers, name)(config))
     assert next(theirs.encoder.parameters()).shape[0] == HIDDEN
     return theirs, copied(theirs), (torch.rand(BATCH, 784) < 0.3).float()
 

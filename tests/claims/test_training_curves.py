@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bench.claims.one_sample import curves
-from bench.claims.one_sample.settings import BASE, WHOLE
+from bench.claims.one_sample.settings import WHOLE
 from bench.claims.one_sample.training import OF_THE_SUITE, VARIANT, Experiment, by_epoch
 from vae_variants.harness import Store
 from vae_variants.studies.lab import Lab
@@ -78,4 +78,3 @@ def test_trainings_to_the_end_are_those_of_the_suite(data: str, tmp_path, reques
             setting = experiment.of_the_suite(k, objective)
             mine = replace(spec, configuration=experiment.configuration(setting), dataset=experiment.data_name(setting))
             assert replace(mine, seeds=experiment.seeds_of(setting)).training_key() == spec.training_key()
-            assert setting.batch == BASE

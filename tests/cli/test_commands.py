@@ -74,7 +74,7 @@ def test_the_grid_of_the_design_gives_four_finite_results(call):
         (("run", "ae", "--retry", "perhaps"), "unknown retry"),
         (("run", "ae", "--plugin", "absent.py"), "not a file"),
         (("bench", "digit"), "did you mean 'digits'"),
-        (("bench", "absent.toml"), "there is no file 'absent.toml'; suites that have a name: bounds, digits, frey, mnist"),
+        (("bench", "absent.toml"), "there is no file 'absent.toml'; suites that have a name: bounds, colour, digits, frey, grey, mnist"),
         (("report", "digits"), "vae-variants bench digits"),
         (("list", "variant"), "did you mean 'variants'"),
     ],
@@ -134,7 +134,7 @@ def test_a_suite_of_a_name_that_no_file_can_have_is_one_clear_line(name, call):
     for command in ("bench", "status", "report"):
         result = call(command, name)
         (line,) = result.stderr.strip().splitlines()
-        assert result.exit_code == 2 and "bounds, digits" in line
+        assert result.exit_code == 2 and "bounds, colour, digits" in line
 
 
 def test_a_folder_that_is_called_like_a_suite_is_not_offered(call, tmp_path):
@@ -162,7 +162,7 @@ def test_a_folder_of_pictures_that_is_not_there_is_all_that_is_said(call, tmp_pa
     (tmp_path / "photos").mkdir()
     result = call("bench", "digits", "--dataset", "images:fotos?size=8")
     assert result.exit_code == 2
-    assert result.output == result.stderr == "error: there is no folder 'fotos'; did you mean 'photos'?\n"
+    assert result.output == result.stderr == "error: there is no folder, archive or Parquet file 'fotos'; did you mean 'photos'?\n"
 
 
 def test_a_line_of_a_run_without_figures_ends_with_its_time(capsys):
@@ -293,7 +293,7 @@ def test_failed_and_missing_runs_are_in_the_report(call, tmp_path, monkeypatch):
     assert "- `made`, seed 0: error: ZeroDivisionError" in page
     (tmp_path / "mine.toml").write_text(SUITE)
     assert call("report", "mine.toml", "--fidelity", "smoke").exit_code == 0
-    assert "Not run yet: `gan`, `reference-data`" in (tmp_path / "reports" / "mine-smoke" / "README.md").read_text()
+    assert "2 variants have not run yet: `gan` and `reference-data`" in (tmp_path / "reports" / "mine-smoke" / "README.md").read_text()
     status = call("status", "mine.toml", "--fidelity", "smoke").stdout
     assert "error" in status and "make them with" not in status
 

@@ -91,7 +91,7 @@ def small() -> dict[str, bytes]:
 
 def test_a_report_from_its_archive_is_the_same_bytes(written, tmp_path, capsys):
     before = contents(written / "digits")
-    assert set(FILES) <= before.keys() and "Not run yet: `vae-5`" in before["README.md"].decode()
+    assert set(FILES) <= before.keys() and "1 variant has not run yet: `vae-5`" in before["README.md"].decode()
     remake_report("digits", written / "digits", tmp_path, {})
     assert contents(tmp_path / "digits") == before
     assert "--mark-stale" not in capsys.readouterr().err  # made-up runs were stale when the report was written
@@ -260,7 +260,7 @@ def test_stale_runs_are_those_of_the_writing_unless_asked_for(tmp_path, capsys, 
     remake_report("digits", tmp_path / "digits", tmp_path / "today", {}, mark_stale=True)
     assert not capsys.readouterr().err
     assert read_archive(tmp_path / "today" / "digits").report["stale"] == ["vae-0", "vae-1"]
-    assert "this report: `vae-0`, `vae-1`" in (tmp_path / "today" / "digits" / "README.md").read_text()
+    assert "this report: `vae-0` and `vae-1`" in (tmp_path / "today" / "digits" / "README.md").read_text()
     for name in ("kept", "today"):
         write_index(tmp_path / name)
     assert "| 2 runs, 1 stale |" in (tmp_path / "kept" / "README.md").read_text()

@@ -23,7 +23,7 @@ def test_a_report_does_not_mix_data_of_one_name(tmp_path, monkeypatch, capsys):
             assert isinstance(record, Record)
     make_report("digits", specs, tmp_path / "runs", tmp_path / "reports", {})
     page = (tmp_path / "reports" / "digits" / "README.md").read_text()
-    assert "Not run yet: `vae[hidden=4,latent=2,epochs=2]`" in page
+    assert "1 variant has not run yet: `vae[hidden=4,latent=2,epochs=2]`" in page
     capsys.readouterr()
 
 

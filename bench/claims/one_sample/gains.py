@@ -162,7 +162,7 @@ CAPTION = (
 def draw(tables: Tables) -> list[Picture]:
     """The gain by K: under equal updates, and if samples are paid for."""
     found = gains(tables)
-    found = found[(found["batch"] == BASE) | (found["budget"] == LINE)]
+    found = found[(found["batch"] == BASE) | found["budget"].isin((LINE, WHOLE))]
     figure, panels = axes(1, 2, 8.6, 4.8)
     for paid, ax in enumerate(panels):
         curves = found[found["budget"].isin(PAID) == bool(paid)].groupby(["budget", "schedule", "objective"], sort=False)
@@ -171,7 +171,7 @@ def draw(tables: Tables) -> list[Picture]:
             mean, half = rows["d"].map(statistics.fmean), [half_width(d) or 0.0 for d in rows["d"]]
             ax.errorbar(x, mean, yerr=half, fmt=LOOKS[i], color=COLOURS[i], label=", ".join(map(str, where)), capsize=2, ms=4.5, lw=1.2)
         margins(ax, sorted(found["K"].unique()))
-        ax.set_title("samples are paid for" if paid else f"equal updates, batches of {BASE}", fontsize=9)
+        ax.set_title("samples are paid for" if paid else "equal updates", fontsize=9)
     return [*draw_curve(tables, MARGIN), Picture("training-samples", CAPTION, figure)]
 
 

@@ -150,8 +150,9 @@ def total_correlation(e: Evaluation) -> float:
     Estimator: q(z) is the mixture of q(z | x) over N test images, for which the mean over samples z of it is unbiased, in float64.
     Sample size: at most {IMAGES} images in the mixture, {CORRELATED} samples z.
     Fails: the mixture of few images is N separate bumps, whose units depend on each other. If mutual_information is near
-    information_ceiling, the value is too high, by up to I - log N; compare models only below that. Absent unless q is a diagonal Gaussian:
-    the marginals of any other have no closed form.
+    information_ceiling, the value is too high, by up to I - log N; compare models only below that. Latents that say less of the image
+    depend less on each other: compare models of like mutual_information. Absent unless q is a diagonal Gaussian: the marginals of any
+    other have no closed form.
     Reference: Chen et al. 2018, Isolating Sources of Disentanglement in Variational Autoencoders.
     """
     assert isinstance(e.model, GaussianPosterior)

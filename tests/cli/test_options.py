@@ -127,7 +127,10 @@ def test_status_for_programs_has_the_same_parts_for_each_run() -> None:
 
 
 def test_a_dry_run_says_which_data_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    for dataset, says in (("npz:absent.npz", "there is no file 'absent.npz'"), ("images:absent", "there is no folder, archive or Parquet file 'absent'")):
+    for dataset, says in (
+        ("npz:absent.npz", "there is no file 'absent.npz'"),
+        ("images:absent", "there is no folder, archive or Parquet file 'absent'"),
+    ):
         for command in (("run", "ae"), ("bench", "digits")):
             result = call(*command, "--dataset", dataset, "--dry-run")
             assert result.exit_code == 2 and says in result.stderr

@@ -7,6 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
@@ -15,6 +16,7 @@ from matplotlib.transforms import Bbox
 
 from tests.drawn import entries, read, variants
 from vae_variants.analysis.entries import Entry
+from vae_variants.harness.pictures import OF_CLASS
 from vae_variants.report.drawing import BREAK, axes, scale, shortened, width_of
 from vae_variants.report.figures import FIGURES
 from vae_variants.report.label_layout import HEIGHT, MARK, apart, beside
@@ -109,10 +111,24 @@ def seen(figure: Figure) -> list[tuple[Figure, Text, Bbox]]:
     return found
 
 
+def of_classes(group: list[Entry]) -> list[Entry]:
+    """The same with pictures by class, whose names are long."""
+    images, rows = torch.zeros(10 * OF_CLASS, 64, dtype=torch.uint8), torch.tensor([[part, c] for part in range(3) for c in range(10)])
+    shown = {"classes": images, "contact": images[: len(rows)], "contact_rows": rows}
+    data = group[0].record.dataset | {
+        "shape": [1, 8, 8],
+        "class_names": [f"a class that has a rather long name, number {c}" for c in range(10)],
+    }
+    return [replace(e, record=replace(e.record, dataset=data), load=(e.pictures | shown).copy) for e in group]
+
+
+MADE = {"layers": layered, "contact_sheet": of_classes, "samples_by_class": of_classes}  # what a figure needs besides
+
+
 @pytest.mark.parametrize("name", [name for name in FIGURES if name != "further"])
 def test_no_text_is_cut_or_upon_another_and_a_shortened_one_is_whole_when_pointed_at(name):
     group = long_names(48 if name == "latent_size" else 16)
-    figure = FIGURES[name].draw(layered(group) if name == "layers" else group)
+    figure = FIGURES[name].draw(MADE.get(name, list)(group))
     assert figure is not None
     found = seen(figure)
     for place, text, box in found:

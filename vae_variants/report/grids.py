@@ -96,8 +96,8 @@ def samples_by_class(shown: Sequence[Entry]) -> Figure | None:
     parts = []
     for e in group:
         picture = grid(e.pictures["classes"][:n], shape_of(e), OF_CLASS)
-        names = [shortened(class_name(e, c), BESIDE) for c in range(len(e.pictures["classes"][:n]) // OF_CLASS)]
-        left = 5 + max(map(width_of, names))
+        names = [class_name(e, c) for c in range(len(e.pictures["classes"][:n]) // OF_CLASS)]
+        left = 5 + max(width_of(shortened(name, BESIDE)) for name in names)
         part = tile(e, picture, words, 160 + left)
         draw = partial(show_classes, picture=picture, names=names)
         parts.append(part._replace(draw=draw, left=left, height=160 * picture.shape[0] / picture.shape[1]))
@@ -108,7 +108,8 @@ def show_classes(ax: Axes, picture: np.ndarray, names: Sequence[str]) -> None:
     """A grid with the name of each row's class."""
     show(ax, picture)
     for row, name in enumerate(names):
-        write(ax, -3, (row + 0.5) * len(picture) / len(names) - 0.5, name, ha="right", va="center_baseline")
+        y = (row + 0.5) * len(picture) / len(names) - 0.5
+        mark("", name, [write(ax, -3, y, shortened(name, BESIDE), ha="right", va="center_baseline")])
 
 
 def traversals(shown: Sequence[Entry]) -> Figure | None:

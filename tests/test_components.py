@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from vae_variants.cli.registries import registry_of
 from vae_variants.components import KINDS, Part, call
 from vae_variants.datasets import load_dataset
 from vae_variants.harness import RunSpec, fingerprint
+from vae_variants.harness.fingerprint import plain
 from vae_variants.plugins import load_plugin
 from vae_variants.registry import Registry, UserError
 from vae_variants.variants import build, configure
@@ -151,3 +153,32 @@ def test_every_kind_has_a_registry_a_description_and_a_validator() -> None:
             assert built_in and all(len(registry.describe(name)) >= 8 for name in built_in)
             assert registry.fault(object())
         assert not kind.template or (kind.example and "{file}" in kind.trial)
+
+
+def test_a_fingerprint_does_not_depend_on_the_version_of_python() -> None:
+    """Versions divide the text of an f-string differently, and have fields that others lack. What a program does decides."""
+    code = 'def f(x, w):\n    return f"{{a}}{x:<{w}}"\n'
+    here, there = ast.parse(code), ast.parse(code)
+    joined, *_ = [node for node in ast.walk(there) if isinstance(node, ast.JoinedStr)]
+    joined.values = [ast.Constant("{a"), ast.Constant("}"), joined.values[-1]]
+    spec = joined.values[-1].format_spec  # type: ignore[attr-defined]
+    spec.values.append(ast.Constant(""))
+    there.body[0].type_params = []  # type: ignore[attr-defined]
+    assert plain(here) == plain(there)
+    codes = [
+        "1",
+        "1.0",
+        "True",
+        "'1'",
+        "f'{x}a'",
+        "f'{x}b'",
+        "f'{x!r}a'",
+        "f(x)",
+        "f(x, y)",
+        "f(y, x)",
+        "f(*x)",
+        "x.f",
+        "-1",
+        "x if y else z",
+    ]
+    assert len({repr(plain(ast.parse(each))) for each in codes}) == len(codes)

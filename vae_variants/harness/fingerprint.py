@@ -7,6 +7,7 @@ Comments and docstrings do not count.
 import ast
 import hashlib
 import inspect
+import itertools
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
@@ -105,7 +106,19 @@ def read(path: Path, _: str = "") -> tuple[str, tuple[Path, ...]]:
         body = getattr(node, "body", None)
         if isinstance(body, list):
             node.body = [line for line in body if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))]  # type: ignore[attr-defined]
-    return ast.unparse(tree), imported
+    return repr(plain(tree)), imported
+
+
+def plain(node: object) -> object:
+    """A syntax tree as tuples without what is empty, which is the same in each version of Python: `ast.unparse` and `ast.dump` are not."""
+    if isinstance(node, ast.JoinedStr):  # some versions divide the text between two braces, or add an empty one
+        runs = itertools.groupby(node.values, lambda value: isinstance(value, ast.Constant))
+        parts = [["".join(str(ast.literal_eval(each)) for each in run)] if text else list(run) for text, run in runs]
+        return ("JoinedStr", *(plain(part) for run in parts for part in run if part != ""))
+    if isinstance(node, ast.AST):
+        fields = ((name, plain(getattr(node, name, None))) for name in node._fields)
+        return (type(node).__name__, *((name, value) for name, value in fields if value not in (None, ())))
+    return tuple(map(plain, node)) if isinstance(node, list) else (type(node).__name__, node) if node is not None else None
 
 
 def statements(tree: ast.Module) -> list[ast.stmt]:

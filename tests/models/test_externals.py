@@ -124,6 +124,30 @@ def test_a_module_is_in_evaluation_mode_and_not_trained() -> None:
 
 
 @pytest.mark.usefixtures("registered")
+def test_what_a_wrapper_of_modules_gives_has_no_gradient() -> None:
+    class Wrapper:
+        def __init__(self) -> None:
+            self.net = nn.Linear(6, 6)
+
+        def encode(self, x: Tensor) -> Tensor:
+            found: Tensor = self.net(x)
+            return found
+
+        def decode(self, z: Tensor) -> Tensor:
+            return self.encode(z)
+
+        def sample(self, n: int) -> Tensor:
+            return self.encode(torch.rand(n, *SHAPE))
+
+        def log_prob(self, x: Tensor) -> Tensor:
+            return self.encode(x).flatten(1).sum(1)
+
+    model, x = model_of(Wrapper), torch.rand(3, math.prod(SHAPE))
+    for found in (model.encode(x), model.decode(x), model.sample(2), model.log_prob(x)):
+        assert not found.requires_grad
+
+
+@pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
@@ -162,6 +186,8 @@ def test_other_weights_are_another_run(tmp_path: Path, monkeypatch: pytest.Monke
             assert state in score("mine.py:scaled_pixels", "--fidelity", "smoke")
         assert "choices: scaled_pixels" in score("mine.py:pixels")
         assert "write FILE.py:FUNCTION" in score("mine.py")
+        Path("taken.py").write_text("def ae():\n    return None\n")
+        assert "give this one another name" in score("taken.py:ae")
         records = [json.loads(path.read_text().rpartition("\n}\n")[0] + "}") for path in Path("runs").glob("*/*/record.json")]
     finally:
         forget(tmp_path)

@@ -15,6 +15,7 @@ from vae_variants.cli.options import Verbosity, seconds
 from vae_variants.components import chosen
 from vae_variants.datasets import parse
 from vae_variants.evaluation import METRICS
+from vae_variants.evaluation.fidelities import VALIDATION
 from vae_variants.harness import Record, RunSpec, Store, run_all, unique
 from vae_variants.harness.archive import adopt
 from vae_variants.harness.engines import Engine, Workers, choose_engine
@@ -87,7 +88,7 @@ class Launch:
         assert self.limits  # makes the engine
         for dataset in {spec.dataset for spec in specs}:
             parse(dataset)
-        assert self.adopted >= 0
+        _ = self.adopted  # before finished runs are looked for
         return unique(specs)
 
     @cached_property
@@ -121,7 +122,7 @@ class Launch:
         look_again(trial.dataset for trial in trials)
         for dataset, fidelity in dict.fromkeys((trial.dataset, trial.fidelity) for trial in trials):
             prepared(dataset, fidelity)
-        if not Verbosity.quiet:
+        if not Verbosity.quiet and trials[0].fidelity == VALIDATION.name:  # else they are the runs themselves: see `tuning.tune`
             seeds = ", ".join(map(str, trials[0].seeds))
             count = f"{len(trials)} trial{'s' * (len(trials) > 1)}"
             print(f"tuning: {count} of options, on validation images, seeds {seeds}", file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from vae_variants.cli.options import Dataset, Device, Fidelity, Runs, argument, guarded
 from vae_variants.plugins import function_of, load_plugins
-from vae_variants.registry import UserError, kebab
+from vae_variants.registry import Refused, UserError, kebab
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,8 +46,7 @@ def score(
     name = registered(model)
     (found,) = configure(name)
     scored = build(found, load_dataset(dataset))
-    if not isinstance(scored, External):
-        raise UserError(f"{model!r} registers a model that is trained; score it with: vae-variants run {name} --plugin FILE.py")
+    assert isinstance(scored, External)
     values = {**found.values, "version": version_of(scored, load_dataset(dataset).as_(scored.support).test[:IMAGES])}
     spec = RunSpec(replace(found, values=values), dataset, (0,), fidelity)
     records = Launch(runs, device, jobs="0").execute([spec])
@@ -66,9 +65,13 @@ def registered(model: str) -> str:
     load_plugins()
     function = function_of(file, name)
     known = [key for key, place in VARIANTS.places.items() if place.source is function]  # by the decorator
-    if not known:
+    if known:
+        return known[0]
+    try:
         external(function)
-    return known[0] if known else kebab(name)
+        return kebab(name)
+    except Refused as error:
+        raise UserError(f"{model!r} cannot be registered: {error}") from error
 
 
 def version_of(model: External, x: Tensor) -> str:

@@ -54,10 +54,8 @@ def read(spec: str, _: object) -> Dataset:
 def version(spec: str) -> object:
     """Equal as long as a data set has the same loader, and files of the same names, sizes and times."""
     load, _ = parse(spec)
-    found, whole = (
-        hashlib.sha256(),
-        load.func not in (DATASETS["npz"], DATASETS["npy"]),
-    )  # those take one file; a folder may be that of a whole disk
+    found = hashlib.sha256()
+    whole = load.func not in (DATASETS["npz"], DATASETS["npy"])  # those take one file; a folder may be that of a whole disk
     options = [value for value in load.keywords.values() if isinstance(value, str) and os.path.isfile(user_path(value))]
     for path in map(user_path, [*load.args, *options]):
         for file in within(path) if whole and os.path.isdir(path) else [path]:

@@ -64,7 +64,6 @@ class External(Model, Coder, MeanSampler, Sampler, Density):
     def refuse(self, what: str) -> None:
         raise UserError(f"what {type(self).__name__}() returns {what}")
 
-    @torch.no_grad()
     def probed(self) -> tuple[int, ...]:
         """Shape of the latents of an image; empty without an encoder. Raises `UserError` if a method gives another shape than it should."""
         x = torch.full((2, *self.shape), 0.5)
@@ -78,6 +77,7 @@ class External(Model, Coder, MeanSampler, Sampler, Density):
             self.refuse(f"has log_prob {tuple(p.shape)} of images {tuple(x.shape)}, not one number for each")
         return found
 
+    @torch.no_grad()
     def called(self, method: str, x: Tensor) -> Tensor:
         """A method of the model on x (B, ...), at most `ELEMENTS` numbers of images at a time."""
         given = x.split(max(1, ELEMENTS // math.prod(self.shape)))
@@ -98,6 +98,7 @@ class External(Model, Coder, MeanSampler, Sampler, Density):
     def decode(self, z: Tensor) -> Tensor:
         return self.called("decode", z.reshape(-1, *self.latent_shape)).flatten(1).float()
 
+    @torch.no_grad()
     def sample(self, n: int) -> Tensor:
         most = max(1, ELEMENTS // math.prod(self.shape))
         parts = [self.inner.sample(min(most, n - start)) for start in range(0, n, most)]

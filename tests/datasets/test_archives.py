@@ -23,6 +23,7 @@ from vae_variants.datasets.arrays import opened, quantised
 from vae_variants.datasets.dataset import SPLITS
 from vae_variants.datasets.folder import album
 from vae_variants.datasets.scale import Scale
+from vae_variants.datasets.tables import features_in
 from vae_variants.registry import UserError
 
 
@@ -245,3 +246,8 @@ def test_an_npy_file_that_cannot_be_used_gets_one_line(tmp_path, monkeypatch):
     for path, kind in (("x.npy", "npy"), ("z.zip", "images")):
         with pytest.raises(UserError, match=f"as {kind}:"):
             load_dataset(f"{tmp_path}/{path}")
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"info": []}', b'{"info": {"features": [1]}}', b'{"info": {"features": {"a": 1}}}'])
+def test_a_description_of_columns_that_is_none_is_left_out(text):
+    assert features_in(text) == {}

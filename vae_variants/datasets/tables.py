@@ -35,8 +35,7 @@ class Table:
             self.stored = parquet.ParquetFile(file)
         except self.broken as error:
             raise UserError(f"{self.shown!r} is not a readable Parquet file: truncated, or of another format; write it again") from error
-        about = json.loads((self.stored.schema_arrow.metadata or {}).get(b"huggingface", b"{}"))
-        self.features: dict[str, Any] = (about.get("info") or {}).get("features") or {}
+        self.features = features_in((self.stored.schema_arrow.metadata or {}).get(b"huggingface", b""))
         bare = {column.name: column.type for column in self.stored.schema_arrow}
         inner = {
             name: kind.field("bytes").type for name, kind in bare.items() if types.is_struct(kind) and kind.get_field_index("bytes") >= 0
@@ -50,7 +49,7 @@ class Table:
 
     def named(self, kind: str, names: Sequence[str], there: Sequence[str]) -> str:
         """The first column of that Hugging Face type or, else, with one of the names."""
-        typed = [name for name, feature in self.features.items() if isinstance(feature, dict) and feature.get("_type") == kind]
+        typed = [name for name, feature in self.features.items() if feature.get("_type") == kind]
         return next((name for name in (*typed, *names) if name in there), "")
 
     def read(self, group: int) -> Any:
@@ -83,8 +82,18 @@ class Table:
             raise UserError(f"{self.shown!r} has a column {self.label!r} that cannot be read; write it again") from error
         if any(not isinstance(value, int | str) or value == -1 for value in values):  # Hugging Face writes -1 for none
             return [""] * rows
-        names = dict(enumerate((self.features.get(self.label) or {}).get("names") or ()))
+        named = self.features.get(self.label, {}).get("names")
+        names = dict(enumerate(named if isinstance(named, list) else ()))
         return [names.get(value, value) for value in values]
+
+
+def features_in(text: bytes) -> dict[str, dict[str, Any]]:
+    """Hugging Face's description of the columns; empty if there is none that can be understood."""
+    try:
+        found = json.loads(text)["info"]["features"]
+        return {name: feature for name, feature in found.items() if isinstance(feature, dict)}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return {}
 
 
 def tabulated(root: Path, files: Sequence[Path]) -> Walk:

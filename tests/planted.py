@@ -163,6 +163,8 @@ BROKEN = [  # kind, what is written, what is written instead, the law, words of 
      "sums-over-pixels", "of three pixels differs by up to"),
     ("likelihood", ".sum(-1)\n\n    def sample", ".sum()\n\n    def sample", "shapes", "reduces over the batch: expected shape (5,), got ()"),
     ("likelihood", ".sum(-1)\n\n    def sample", "\n\n    def sample", "shapes", "does not sum over pixels: expected shape (5,), got (5, 3)"),
+    ("likelihood", "u = (x - h)", "u = (x.expand(h.shape) - h)", "broadcasts", "of outputs (4, D k) and images (2, 1, D) fails: "),
+    ("likelihood", "u = (x - h)", "h = h.flip(0) if x.dim() > h.dim() else h\n        u = (x - h)", "broadcasts", "images (2, 1, D) is not that of each pair"),
     ("likelihood", "Support.REAL", "Support.UNIT", "normalised", "but to 1 over Support.REAL; write support = Support.REAL"),
     ("likelihood", "h + self.s *", "h + 2 * self.s *", "samples-what-it-scores", "draws do not match log_prob: at h = "),
     ("likelihood", "h + self.s * torch", "h * float('nan') * torch", "samples-lie-in-the-support", "draws nan, which is not in Support.REAL"),

@@ -50,7 +50,7 @@ def test_the_likelihood_of_the_readme_passes(call: Call) -> None:
     text = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
     Path("secant.py").write_text(next(code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "# secant.py" in code))
     result = call("check", "secant.py")
-    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "secant.py: 9 checks passed")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "secant.py: 10 checks passed")
 
 
 @pytest.mark.parametrize("kind", WHOLE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
@@ -12,6 +13,7 @@ from vae_variants.models.base import Finished, LatentVariable
 from vae_variants.models.likelihoods import Bernoulli
 from vae_variants.models.objectives import reconstruction
 from vae_variants.models.priors import MixturePrior
+from vae_variants.models.regularizers import REGULARIZERS
 from vae_variants.models.vae import VAE
 from vae_variants.registry import UserError
 from vae_variants.training.population import Population
@@ -84,6 +86,21 @@ def test_dynamics_leave_the_state_of_a_likelihood_to_the_training_step(model: st
     assert built.likelihood.training
 
 
+@pytest.mark.parametrize("prior", ["mixture", "vamp", "realnvp", "maf"])
+@pytest.mark.parametrize("regularizer", REGULARIZERS)
+def test_a_learnt_prior_is_trained_or_refused(prior: str, regularizer: str, digits: Dataset) -> None:
+    """A reconstruction error does not train it. What is refused, and nothing else, would leave all of it as it starts."""
+    label = f"vae[prior={prior},regularizer={regularizer},{SMALL}"
+    model, x = build(f"{label}]", digits), digits.grey("train")[:20].round()
+    assert isinstance(model, VAE)
+    model.objective = reconstruction
+    losses = [model(player.loss, x, torch.tensor(0.5)) for player in model.players]
+    own = list(model.prior.parameters())
+    moved = [g for loss in losses for g in torch.autograd.grad(loss, own, allow_unused=True) if g is not None and g.any()]
+    with nullcontext() if moved else pytest.raises(UserError, match="trains the prior"):
+        build(f"{label},objective=reconstruction]", digits)
+
+
 class Alone(VAE):
     """A VAE that is trained member by member."""
 
@@ -92,9 +109,15 @@ class Alone(VAE):
 
 def test_what_a_loss_does_not_use_stays_as_it_is_stacked_or_not(digits: Dataset) -> None:
     """A reconstruction error has no gradient for a learnt prior."""
+
+    def unmoved(kind: type[VAE]) -> VAE:
+        model = kind(digits.shape, Bernoulli(), prior=MixturePrior(3), latent=3, hidden=(5,))
+        model.objective = reconstruction
+        return model
+
     gradients = []
-    for model in (VAE, Alone):
-        population = Population(partial(model, digits.shape, Bernoulli(), reconstruction, MixturePrior(3), latent=3, hidden=(5,)), (0, 1))
+    for kind in (VAE, Alone):
+        population = Population(partial(unmoved, kind), (0, 1))
         (player,) = population.template.players
         x = digits.grey("train")[:20].round().expand(2, -1, -1)
         _, found = Gradient(population, player, trace=False)(x, torch.tensor(0.5))

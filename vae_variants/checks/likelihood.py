@@ -90,6 +90,25 @@ def sums_over_pixels(name: str) -> None:
 
 
 @check("likelihood")
+def broadcasts(name: str) -> None:
+    """log_prob scores each image under each of several outputs, whichever of the two has the axis that the other lacks."""
+    likelihood, cls = make(name), LIKELIHOODS[name].__name__
+    h = logits(likelihood, 4, pixels=3)
+    x = likelihood.sample(h).detach()[:2]
+    expected = torch.stack([likelihood.log_prob(h, each.expand(4, -1)) for each in x])
+    what, fix = (
+        f"{cls}.log_prob of outputs (4, D k) and images (2, 1, D)",
+        "index pixels from the last axis, and expand h and x alike",
+    )
+    try:
+        found = likelihood.log_prob(h, x.unsqueeze(1))
+    except RuntimeError as error:
+        raise Failed(f"{what} fails: {error}", fix) from error
+    if found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-6, atol=1e-6):
+        raise Failed(f"{what} is not that of each pair", fix)
+
+
+@check("likelihood")
 def normalised(name: str) -> None:
     """The mass or density of one pixel sums to 1 over its support, whatever the decoder puts out."""
     likelihood, cls = make(name), LIKELIHOODS[name].__name__

@@ -159,8 +159,8 @@ class Composite(Generator, Finished):
         """Takes these parts, whose players then train too, and loses the capabilities that they do not give.
 
         Raises:
-            UserError: If the sampler draws in another space than that of the latents, or from a prior that is not there, or the objective
-                needs a density that q(z | x) has not.
+            UserError: If the sampler draws in another space than that of the latents, or from a prior that is not there, if the objective
+                needs a density that q(z | x) has not, or if nothing would train a prior that is to be learnt.
         """
         space = getattr(self, "space", Space.REAL)
         if sampler.space not in (None, space):
@@ -170,6 +170,10 @@ class Composite(Generator, Finished):
         if says(objective, "rate") and not getattr(self, "gives", Conditional).density:
             fix = "write posterior=diagonal, objective=reconstruction with a regularizer, or objective=avb"
             raise UserError(f"this objective needs log q(z | x) or a KL, and this posterior has no density; {fix}")
+        learnt = isinstance(self, LatentModel) and any(True for _ in self.prior.parameters())
+        if learnt and not says(objective, "rate") and not says(regularizer, "moves_prior", False):
+            fix = "write prior=normal, an objective with a KL such as elbo, or regularizer=mmd"
+            raise UserError(f"neither this objective nor this regularizer trains the prior, which would stay as it starts; {fix}")
         self.objective, self.regularizer, self.sampler = objective, regularizer, sampler
         self.players += tuple(player for term in (objective, regularizer) if isinstance(term, Term) for player in term.players)
         self.lose(*([] if sampler.fits else [Finished]), *([] if sampler.samples else [Sampler, MeanSampler]))

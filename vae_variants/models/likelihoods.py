@@ -310,8 +310,9 @@ class Categorical(Likelihood):
 
     def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
         logits = h.unflatten(-1, (-1, self.levels)).log_softmax(-1)
-        level = (x * (self.levels - 1)).round().long().unsqueeze(-1)
-        return logits.gather(-1, level.expand(*logits.shape[:-1], 1)).squeeze(-1).sum(-1)
+        level = (x * (self.levels - 1)).round().long()
+        shape = torch.broadcast_shapes(logits.shape[:-1], level.shape)
+        return logits.expand(*shape, -1).gather(-1, level.expand(shape).unsqueeze(-1)).squeeze(-1).sum(-1)
 
     def sample(self, h: Tensor) -> Tensor:
         logits = h.unflatten(-1, (-1, self.levels))

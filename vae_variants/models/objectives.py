@@ -34,12 +34,13 @@ class Term(nn.Module, ABC):
         """What the model minimises: (B,), or () for a regularizer of the batch."""
 
 
-def says(term: Any, name: str) -> bool:
-    """False if a function or class says `name = False` of itself.
+def says(term: Any, name: str, otherwise: bool = True) -> bool:
+    """What a function or class says of itself by an attribute.
 
-    `bound`: it is no bound. `density`: its loss is no log density. `rate`: it uses neither the KL nor log q(z | x).
+    `bound = False`: it is no bound. `density = False`: its loss is no log density. `rate = False`: it uses neither the KL nor
+    log q(z | x). `moves_prior = True`, of a regularizer: its gradient trains the prior.
     """
-    return bool(getattr(term.func if isinstance(term, partial) else term, name, True))
+    return bool(getattr(term.func if isinstance(term, partial) else term, name, otherwise))
 
 
 OBJECTIVES: Registry[Callable[..., Tensor]] = Registry("objective")

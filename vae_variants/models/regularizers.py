@@ -153,3 +153,6 @@ def prior_mmd(d: Draws, weight: float = 10.0, kernel: str = "imq") -> Tensor:
 def prior_sliced(d: Draws, weight: float = 10.0, directions: int = 50) -> Tensor:
     """weight times the sliced Wasserstein-2 distance, squared, between latents and samples of the prior (Kolouri et al. 2019)."""
     return weight * sliced(*beside_prior(d), directions)
+
+
+prior_mmd.moves_prior = prior_sliced.moves_prior = True  # type: ignore[attr-defined]

@@ -19,6 +19,8 @@ from vae_variants.harness.engines import choose_engine
 from vae_variants.harness.progress import Log
 from vae_variants.variants import VARIANTS, configure
 
+pytestmark = pytest.mark.usefixtures("smaller_smoke")
+
 
 @pytest.fixture
 def call(tmp_path, monkeypatch):
@@ -257,8 +259,8 @@ def test_bench_writes_a_report_that_is_a_pure_function_of_the_records(call, tmp_
 
     table = pd.read_csv(tmp_path / "reports" / "mine-smoke" / "results.csv")
     assert list(table) == ["variant", "dataset", "support", "seed", "metric", "value", "unit", "better", "kind", "status", "device", "run"]
-    assert set(table.status) == {"ok"}
-    assert table.value.notna().all()
+    assert set(table.status) == {"ok", "skipped"}  # what needs more images than the trial has
+    assert (table.value.notna() == (table.status == "ok")).all()
     assert set(table.better) <= {"higher", "lower", "none"}
     assert set(table.kind) <= {"exact", "lower-bound", "estimate", "measurement"}
     assert table.groupby(["variant", "seed", "metric"]).size().max() == 1

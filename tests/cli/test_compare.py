@@ -21,6 +21,8 @@ from vae_variants.cli.app import app
 from vae_variants.harness import Store, load_suite
 from vae_variants.harness.store import RECORD
 
+pytestmark = pytest.mark.usefixtures("smaller_smoke")
+
 
 @pytest.fixture
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:

@@ -20,8 +20,9 @@ from vae_variants.cli.app import app
 from vae_variants.cli.examples import EXAMPLES
 from vae_variants.harness import Store, load_suite
 
+pytestmark = pytest.mark.usefixtures("smaller_smoke")
 COMMANDS = ["", *typer.main.get_command(app).commands]  # type: ignore[attr-defined]
-REPORT = Path(__file__).parents[2] / "reports" / "digits"
+SUITE = 'dataset = "digits"\nseeds = 3\n[[runs]]\nvariants = ["vae-bernoulli", "vae-gaussian-learnt", "gan"]\n'
 
 
 def helped(command: str) -> list[str]:
@@ -57,9 +58,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where somebody has worked for a while: a store, reports, plug-ins."""
     path, before = tmp_path_factory.mktemp("help"), Path.cwd()
     os.chdir(path)
+    Path("bench/suites").mkdir(parents=True)
+    Path("bench/suites/digits.toml").write_text(SUITE)
     fill(Store("runs"), load_suite("digits").plan())
-    for name in ("before/digits", "reports/digits"):
-        shutil.copytree(REPORT, name)
+    assert CliRunner().invoke(app, ["report", "digits", "--reports", "before"]).exit_code == 0
+    shutil.copytree("before/digits", "reports/digits")
     for kind in ("likelihood", "metric"):
         assert CliRunner().invoke(app, ["new", kind]).exit_code == 0
     Path("my_metric.py").rename("kept.py")  # an example writes it

@@ -23,7 +23,7 @@ from vae_variants.cli.app import app
 pytestmark = pytest.mark.usefixtures("smaller_smoke")
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))]
+PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))]
 RUNNABLE = [page for page in PAGES if re.search(r"^```(sh|python)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 SMALL = 'dataset = "digits"\nseeds = 2\nfidelity = "smoke"\n[[runs]]\nvariants = ["vae-bernoulli", "vae-gaussian-learnt"]\n'
@@ -37,6 +37,7 @@ ELSEWHERE = {
     "ray ": "starts processes that stay",
     "export RAY_": "is for the commands of Ray after it; tests/harness/test_cluster.py follows the page",
     "tensorboard ": "is a server",
+    "jupytext ": "is another program; tests/course/test_course.py reads the notebooks by it",
 }
 NOT_HERE = {
     "--device cuda": "needs a GPU",
@@ -171,7 +172,7 @@ def test_every_command_is_spoken_of() -> None:
 
 def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
-    assert [page for page in PAGES[1:] if page != "docs/README.md" and f"]({Path(page).name})" not in index] == []
+    assert [page for page in PAGES[1:] if page != "docs/README.md" and f"]({page.removeprefix('docs/')})" not in index] == []
 
 
 def headings(path: Path) -> set[str]:

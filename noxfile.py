@@ -78,6 +78,15 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Run the notebooks of the course, and build the site of README, docs and reports: build/site/index.html."""
+    install(session, "docs")
+    session.run(
+        "sphinx-build", "--fail-on-warning", "--keep-going", "-c", "docs/site", "-d", "build/doctrees", *session.posargs, ".", "build/site"
+    )
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and formatting."""
     session.install("--constraint", "constraints.txt", *nox.project.dependency_groups(PROJECT, "lint"))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vae_variants.cli.options import Baseline, DryRun, Execution, Reports, SuiteChoice, Verbosity, guarded
+from vae_variants.cli.options import Baseline, Budget, DryRun, Execution, Reports, SuiteChoice, Verbosity, guarded
 from vae_variants.cli.run import finish
 from vae_variants.cli.status import show_plan
 from vae_variants.plugins import load_plugins
@@ -23,6 +23,7 @@ SHOWN = 3  # variants for each metric
 def bench(
     *,
     choice: SuiteChoice,
+    budget: Budget = None,
     execution: Execution,
     reports: Reports = Path("reports"),
     baseline: Baseline = None,
@@ -30,20 +31,27 @@ def bench(
 ) -> None:
     """Run a suite and write its report.
 
-    Finished runs are reused. The exit code is 1 if a run failed; the report is written all the same.
+    Finished runs are reused. The exit code is 1 if a run failed; the report is written all the same. With --budget baselines come first,
+    then one variant of each family, then the others. All rows have the same epochs. The part of the suite that fits is written to
+    budgets/ in the folder of runs, so that the same command resumes it.
     """
+    from vae_variants.cli.budget import announce, fitted
     from vae_variants.cli.reporting import make_report
     from vae_variants.evaluation.fidelities import VALIDATION
     from vae_variants.harness import Store
 
     load_plugins(execution.plugin or ())
     launch = execution.launch()
+    if budget is not None:
+        choice = fitted(choice, execution, launch, budget)
     if dry_run:
         trials: list[RunSpec] = []
         show_plan(launch.check(choice.plan_from(execution.runs, trials)), Store(execution.runs), launch)
         if trials := [trial for trial in trials if trial.fidelity == VALIDATION.name]:
             print(f"tuning: at least {len(trials)} short trials come first, to choose options on validation images; without: --tune none")
         return
+    if budget is None and not Verbosity.quiet:
+        announce(choice, launch)
     plan = choice.plan(launch.choose)
     records = launch.execute(plan)
     if not Verbosity.quiet:

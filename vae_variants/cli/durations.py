@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from vae_variants.datasets import Dataset
 from vae_variants.evaluation import fidelity
 from vae_variants.harness import Record, RunSpec, Store
+from vae_variants.harness.budget import in_words
 from vae_variants.harness.spec import identifying
 from vae_variants.harness.store import RECORD, modified, slug
 from vae_variants.variants import canonical
@@ -45,7 +46,3 @@ def taken(record: Record) -> float:
     """Seconds of a whole run; one that found its models trained took less than their epochs."""
     training = sum(record.epoch_seconds)
     return record.seconds if record.seconds > training else record.seconds + training
-
-
-def in_words(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -71,6 +71,10 @@ FINISHED = "Report's folder with an archive, e.g. reports/mnist: its runs count 
 Records = Annotated[Path | None, option(ARCHIVE, metavar="FOLDER")]
 Reports = Annotated[Path, option("Folder of reports", metavar="FOLDER")]
 Baseline = Annotated[Path | None, option("Earlier report or folder of records: the report shows what changed since", metavar="PATH")]
+BUDGET = (
+    "Time in which the suite must end, e.g. 30m, 90m, 2h. A few steps of each run are measured, and runs, epochs and preset chosen that fit"
+)
+Budget = Annotated[str | None, what(BUDGET, metavar="TIME", show_default="none: the whole suite")]
 DryRun = Annotated[bool, flag("Show what would run and which data is missing; run nothing", "--dry-run")]
 Json = Annotated[bool, flag("JSON on standard output, for programs", "--json")]
 Quiet = Annotated[bool, flag("Only results, their paths, and errors", "--quiet", "-q", panel=None)]
@@ -109,6 +113,10 @@ class SuiteChoice(Group):
         found = fitting(self.dataset)
         print(f"suite {found} fits {self.dataset}; to run another, name it", file=sys.stderr)
         return found
+
+    def of(self, suite: str) -> SuiteChoice:
+        """All of another suite, whose file says what the options of this one do."""
+        return SuiteChoice(suite, tune="again" if self.tune == "again" else "auto")
 
     def plan(self, execute: Execute) -> list[RunSpec]:
         """The runs, with options chosen by trials that `execute` makes. Raises `UserError` for a suite or value that does not exist."""
@@ -214,11 +222,11 @@ def alone(records: Path | None, runs: Path, other: bool = False) -> None:
         raise UserError("--records excludes --runs and --planned: records are read from one place")
 
 
-def seconds(text: str | None) -> float | None:
-    """`90s`, `10m` or `2h` in seconds. Raises `UserError`."""
+def seconds(text: str | None, what: str = "timeout") -> float | None:
+    """`90s`, `10m` or `2h` in seconds. Raises `UserError`, which names `what`."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*([smh]?)", text.strip(), re.ASCII)
     if match is None or float(match[1]) == 0:
-        raise UserError(f"timeout {text!r} is not a time such as 90s, 10m or 2h")
+        raise UserError(f"{what} {text!r} is not a time such as 90s, 10m or 2h")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

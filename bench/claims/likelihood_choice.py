@@ -190,7 +190,7 @@ def row_of(e: Evaluation) -> dict[str, Any]:
     row: dict[str, Any] = {"σ": None, "β = 2σ²": None, "ELBO": elbo(e), "rate": rate(e), "MSE per pixel": reconstruction_mse(e)}
     row |= dict.fromkeys(("MSE, binarised images encoded", "squared error", *SCORES, "σ that would suit"))
     if isinstance(model.likelihood, Bernoulli):
-        decoded = model.decode(e.encoded(e.test).to(e.test)).cpu()
+        decoded = model.decode(e.encoded(e.test).to(e.test[:1])).cpu()
         row["MSE, binarised images encoded"] = (decoded.double() - e.dataset.grey()).square().mean().item()
     else:
         sigma, suits = pixel_sigma(e), optimal_sigma(e)

@@ -70,8 +70,8 @@ def members(selector: str, dataset: Dataset) -> tuple[Model, Tensor]:
     """An untrained model, initialised from the training images if it needs them, and the test images in its support."""
     population = Population(lambda: model_of(selector, dataset), (0,))
     data = dataset.as_(population.template.support)
-    population.initialise(data.train)
-    return next(population.members()), data.test
+    population.initialise(data.train[:])
+    return next(population.members()), data.test[:]
 
 
 def state_of(model: Model) -> dict[str, Tensor]:
@@ -113,7 +113,7 @@ def stacks_in_a_vae(selector: str) -> None:
 
     def losses(seeds: tuple[int, ...]) -> Tensor:
         population = Population(lambda: model_of(selector, data).double(), seeds)
-        x, t = data.as_(population.template.support).test.round().double(), torch.tensor(0.5, dtype=torch.float64)
+        x, t = data.as_(population.template.support).test[:].round().double(), torch.tensor(0.5, dtype=torch.float64)
         population.initialise(x)
         return population.call("loss", (None, None))(x, t)
 
@@ -139,7 +139,7 @@ def each_player_trains(selector: str, fix: str) -> None:
     model = model_of(selector, data)
     parameters = dict(model.named_parameters())
     for player, names in zip(model.players, owned(model.players, [*parameters]), strict=True):
-        value = model(player.loss, data.as_(model.support).test.round(), torch.tensor(0.5))
+        value = model(player.loss, data.as_(model.support).test[:].round(), torch.tensor(0.5))
         gradient_reaches("a VAE's loss" if player.loss == "loss" else player.loss, value, {name: parameters[name] for name in names}, fix)
 
 

@@ -62,7 +62,7 @@ def each_players_loss_reaches_each_of_its_parameters(name: str) -> None:
     """
     data = tiny()
     model = model_of(name, data)
-    x = data.as_(model.support).train.round()
+    x = data.as_(model.support).train[:].round()
     parameters = dict(model.named_parameters())
     each = owned(model.players, [*parameters])
     for player, names in zip(model.players, each, strict=True):

@@ -166,7 +166,7 @@ def trains(name: str) -> None:
     """The loss of a VAE with it reaches each of its parameters and the encoder's, and is finite."""
     data = digits()
     model = model_of(selector(name), data)
-    x = data.as_(model.support).test.round()
+    x = data.as_(model.support).test[:].round()
     model.initialise(x)  # type: ignore[operator]
     gradient_reaches("a VAE's loss", model("loss", x, torch.tensor(0.5)), dict(model.named_parameters()), "use it in log_prob")
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, Self, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from vae_variants.datasets.levels import Images, Levels, binarised, images, some
 from vae_variants.isolation import shared
 from vae_variants.models.likelihoods import Support
 from vae_variants.registry import Registry, UserError
@@ -28,13 +30,13 @@ class Data:
     """Images (N, D) as float32 in [0, 1], in one support.
 
     If `dynamic`, `train` holds P(pixel = 1), to be binarised anew at every presentation. `labels` (N,) are the numbers of the `classes` of
-    the training images.
+    the training images. Parts that would be over 1 GiB stay in their levels: see `levels`.
     """
 
     support: Support
-    train: Tensor
-    validation: Tensor
-    test: Tensor
+    train: Images
+    validation: Images
+    test: Images
     dynamic: bool
     labels: Tensor | None = None
     classes: int = 0
@@ -72,7 +74,7 @@ class Dataset:
         """SHA-256 of everything that can change a figure: images, labels, splits, shape, levels, `static`."""
         digest = hashlib.sha256(repr((self.shape, self.levels, self.static, self.sizes)).encode())
         for name in SPLITS:
-            digest.update(getattr(self, name).numpy().tobytes())
+            digest.update(np.ascontiguousarray(getattr(self, name).numpy()).ravel().data)
             if self.labels is not None:
                 digest.update(self.labels[name].numpy().tobytes())
         return digest.hexdigest()
@@ -80,8 +82,8 @@ class Dataset:
     @cached_property
     def copies(self) -> int:
         """Number of test images that are exact copies of a training image."""
-        train = {row.tobytes() for row in self.train.numpy()}
-        return sum(row.tobytes() in train for row in self.test.numpy())
+        train = set(fingers(self.train))
+        return sum(finger in train for finger in fingers(self.test))
 
     @cached_property
     def described(self) -> str:
@@ -104,12 +106,12 @@ class Dataset:
 
         A fixed seed binarises validation and test images once, and training images too if `static`.
         """
-        parts = {name: self.grey(name) for name in SPLITS}
+        parts = {name: self.images(name) for name in SPLITS}
         if support is Support.BINARY:
             for i, name in enumerate(SPLITS):
                 if name != "train" or self.static:
                     generator = torch.Generator().manual_seed(BINARISATION_SEED + i)
-                    parts[name] = (torch.rand(parts[name].shape, generator=generator) < parts[name]).float()
+                    parts[name] = binarised(parts[name], generator)
         labels = None if self.labels is None else self.labels["train"]
         dynamic = support is Support.BINARY and not self.static
         return handed_out(Data(support, **parts, dynamic=dynamic, labels=labels, classes=len(self.classes or ())))
@@ -118,10 +120,14 @@ class Dataset:
         """One split as float32 (N, D) in [0, 1], independent of the model's support."""
         return getattr(self, name).float() / (self.levels - 1)
 
+    def images(self, name: str) -> Images:
+        """As `grey`, but in stored levels if it would be over 1 GiB."""
+        return images(getattr(self, name), self.levels - 1)
+
     @cached_property
     def on_dark(self) -> Self:
         """These images, or their negatives if they are light on average: zeros around them are then their ground."""
-        if self.grey("train").mean() <= 0.5:
+        if some(self.images("train")).mean() <= 0.5:
             return self
         return replace(self, **{name: self.levels - 1 - getattr(self, name) for name in SPLITS})
 
@@ -129,7 +135,7 @@ class Dataset:
         """At most so many training images, and validation and test images each, at equal distances."""
         keep = {"train": train, "validation": evaluation, "test": evaluation}
         rows = {name: torch.linspace(0, n - 1, min(n, keep[name] or n)).long() for name, n in self.sizes.items()}
-        parts = {name: getattr(self, name)[rows[name]] for name in SPLITS}
+        parts = {name: part if len(part := getattr(self, name)) == len(rows[name]) else part[rows[name]] for name in SPLITS}
         labels = None if self.labels is None else {name: self.labels[name][rows[name]] for name in SPLITS}
         ids = None if self.ids is None else {name: tuple(self.ids[name][row] for row in rows[name].tolist()) for name in SPLITS}
         return replace(self, **parts, labels=labels, ids=ids)
@@ -167,9 +173,15 @@ def handed_out(data: H) -> H:
 @shared.append
 def tensors() -> Iterator[Tensor]:
     for data in list(in_use.values()):
-        yield from (getattr(data, name) for name in SPLITS)
+        parts = (getattr(data, name) for name in SPLITS)
+        yield from (part.stored if isinstance(part, Levels) else part for part in parts)
         if isinstance(data, Dataset):
             yield from (data.labels or {}).values()
+
+
+def fingers(part: Tensor) -> Iterator[bytes]:
+    """A digest of 16 bytes of each image."""
+    return (hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in part.numpy())
 
 
 def split(

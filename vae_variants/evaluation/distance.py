@@ -125,7 +125,7 @@ def typical_distance(dataset: Dataset, n: int) -> float:
 
 def nearest(x: Tensor, dataset: Dataset) -> Tensor:
     """Euclidean distance of each of x (N, D) to the nearest training image, (N,) in float64; 0 for a copy."""
-    train, x = dataset.grey("train"), x.double()
+    train, x = dataset.images("train"), x.double()
     found = torch.full((len(x),), math.inf, dtype=torch.float64)
     for part in train.split(5000):
         one = part[torch.cdist(x, part.double()).argmin(1)].double()  # which is nearest; its distance is exact only as a difference

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vae_variants.datasets import Data, Dataset
+from vae_variants.datasets.levels import Images
 from vae_variants.evaluation import units, weights
 from vae_variants.evaluation.features import classifier
 from vae_variants.evaluation.fidelities import Fidelity
@@ -170,7 +171,7 @@ class Evaluation:
             images = self.test.double() if isinstance(model, ClosedElbo) else self.test
             return torch.cat([model.log_prob(x).double().cpu() for x in images.split(self.rows())])
 
-    def encoded(self, images: Tensor) -> Tensor:
+    def encoded(self, images: Images) -> Tensor:
         """(N, D) -> (N, Z) float64, in chunks."""
         assert isinstance(self.model, Encoder)
         with self.noise("codes"):
@@ -179,9 +180,9 @@ class Evaluation:
     @cached_property
     def codes(self) -> dict[str, Tensor]:
         """split -> latents (N, Z) float64 of the grey images; every encoder sees the same images."""
-        return {name: self.encoded(self.dataset.grey(name)) for name in self.dataset.sizes}
+        return {name: self.encoded(self.dataset.images(name)) for name in self.dataset.sizes}
 
-    def variance(self, images: Tensor) -> units.Variance:
+    def variance(self, images: Images) -> units.Variance:
         """Of the latent units of a model with q(z | x), over images (N, D)."""
         assert isinstance(self.model, LatentVariable)
         with self.noise("units"):
@@ -190,7 +191,7 @@ class Evaluation:
     @cached_property
     def variances(self) -> dict[str, units.Variance]:
         """split -> variance of the latent units over its grey images, at most 10 000 at equal distances."""
-        splits = {name: self.dataset.grey(name) for name in ("train", "test")}
+        splits = {name: self.dataset.images(name) for name in ("train", "test")}
         return {name: self.variance(x[spread(len(x), UNITS_OF)]) for name, x in splits.items()}
 
     def varying(self, split: str) -> Tensor:
@@ -202,7 +203,7 @@ class Evaluation:
         """Decoder means at the latents of the grey test images, (N, D)."""
         assert isinstance(self.model, Coder)
         with self.noise("reconstructions"):
-            parts = self.dataset.grey().split(self.rows())
+            parts = self.dataset.images("test").split(self.rows())
             return torch.cat([self.model.decode(self.model.encode(x.to(self.device))).cpu() for x in parts])
 
     @cached_property

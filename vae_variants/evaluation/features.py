@@ -92,7 +92,7 @@ def classifier(dataset: Dataset, most: int = STEPS[1]) -> tuple[Classifier, floa
     light, dataset = dataset is not dataset.on_dark, dataset.on_dark
     if dataset.labels is None or dataset.classes is None:
         raise ValueError("a classifier needs labels")
-    x, y = dataset.grey("train"), dataset.labels["train"]
+    x, y = dataset.images("train"), dataset.labels["train"]
     batch = min(BATCH, len(x))
     steps = min(max(EPOCHS * len(x) // batch, STEPS[0]), STEPS[1], most)
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
@@ -100,7 +100,7 @@ def classifier(dataset: Dataset, most: int = STEPS[1]) -> tuple[Classifier, floa
         model = Classifier(dataset.shape, len(dataset.classes))
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
         rate = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, steps)
-        order = x.new_empty(0, dtype=torch.long)
+        order = torch.empty(0, dtype=torch.long)
         for _ in range(steps):
             if len(order) < batch:
                 order = torch.randperm(len(x))
@@ -113,6 +113,6 @@ def classifier(dataset: Dataset, most: int = STEPS[1]) -> tuple[Classifier, floa
     model.rescale(x[:5000])
     model.light = light
     in_use.add(model)
-    test = dataset.grey("test")
+    test = dataset.images("test")
     right = torch.cat([model(part).argmax(-1) for part in test.split(500)]) == dataset.labels["test"]
     return model, right.double().mean().item()

@@ -5,6 +5,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from vae_variants.datasets.levels import mean
 from vae_variants.evaluation.evaluation import Evaluation, spread
 from vae_variants.evaluation.feature_sets import frechet_distance, kernel_distance
 from vae_variants.evaluation.features import classifier
@@ -39,8 +40,7 @@ def unexplained_variance(e: Evaluation) -> float:
     Fails: as reconstruction_mse.
     Reference: none
     """
-    mean = e.dataset.grey("train").mean(0, dtype=torch.float64)
-    variance = (e.dataset.grey() - mean).square().mean().item()
+    variance = (e.dataset.grey() - mean(e.dataset.images("train"))).square().mean().item()
     if variance == 0:
         raise Skip("all test images equal the mean training image")
     return reconstruction_mse(e) / variance

@@ -86,7 +86,8 @@ def encoding(e: Evaluation) -> Callable[[int], Tensor]:
     def encode(batch: int) -> Tensor:
         if batch not in batches:
             batches.clear()
-            batches[batch] = test.repeat(-(-batch // len(test)), 1)[:batch]
+            found = test[:batch]
+            batches[batch] = found.repeat(-(-batch // len(found)), 1)[:batch]
         return model.encode(batches[batch])
 
     return encode

@@ -133,7 +133,7 @@ def metrics(model: Model, data: Dataset, level: Fidelity, device: torch.device) 
     clock = Clock()
     if isinstance(model, Finished):
         with torch.no_grad():
-            model.finish(e.data.train)
+            model.finish(e.data.train[:])
         found["finish"] = clock()
     if isinstance(model, LatentVariable):
         assert e.elbo and e.bound

@@ -64,8 +64,8 @@ def contact_sheet(dataset: Dataset) -> dict[str, Tensor]:
     images, rows = list[Tensor](), list[list[int]]()
     for part, name in enumerate(SPLITS):
         for c in classes:
-            having = slice(None) if dataset.labels is None else dataset.labels[name] == c
-            first = dataset.grey(name)[having][:each]
+            having = torch.arange(dataset.sizes[name]) if dataset.labels is None else (dataset.labels[name] == c).nonzero().squeeze(-1)
+            first = dataset.images(name)[having[:each]]
             images.append(bytes_of(first))
             rows += [[part, c]] * len(first)
     return {"contact": torch.cat(images), "contact_rows": torch.tensor(rows)}

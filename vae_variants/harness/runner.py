@@ -174,7 +174,7 @@ def completed(training: Training, run: PendingRun, settings: Settings, watcher: 
         alone = not members
         part = training if alone else set_up(spec.configuration, prepared(spec.dataset, spec.fidelity), rest, device)
         curves = train(part, run, settings, watcher)
-        part.population.finish(part.train, part.diverged)
+        part.population.finish(part.sample, part.diverged)
         history: History = {
             "curves": {name: by_seed(rows) for name, rows in curves.items()},
             "epoch_seconds": [round(s, 4) for s in part.seconds],

@@ -10,6 +10,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from vae_variants.datasets.levels import Images
+
 MANY = 2**17  # numbers; below, threads cost more than they save
 
 
@@ -24,9 +26,9 @@ def fork_rng(device: torch.device) -> AbstractContextManager[None]:
 
 
 def batches(
-    images: Tensor, dynamic: bool, seeds: Sequence[int], size: int, key: str, epoch: int, start: int = 0, labels: Tensor | None = None
+    images: Images, dynamic: bool, seeds: Sequence[int], size: int, key: str, epoch: int, start: int = 0, labels: Tensor | None = None
 ) -> Iterator[Tensor]:
-    """Yields floor(N / size) batches (S, size, D) of images (N, D), with an own order and binarisation for each seed.
+    """Yields floor(N / size) batches (S, size, D) of images (N, D) as float32, with an own order and binarisation for each seed.
 
     With `labels` (N, C), one-hot or zeros, batches are (S, size, D + C): images with their labels beside them.
 
@@ -41,7 +43,7 @@ def batches(
     order = torch.stack(orders).to(device)
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for _ in range(start * dynamic):
-            binarised(images.new_empty((len(seeds), size, *images.shape[1:])), flips, pool)
+            binarised(torch.empty((len(seeds), size, *images.shape[1:]), device=device), flips, pool)
         for step in range(start, len(images) // size):
             rows = order[:, step * size : (step + 1) * size]
             x = images.index_select(0, rows.flatten()).unflatten(0, rows.shape)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vae_variants.datasets.dataset import Data
+from vae_variants.datasets.levels import rows_of, some
 from vae_variants.models.base import Density, Player
 from vae_variants.models.latent import Composite
 from vae_variants.registry import UserError, closest
@@ -57,7 +58,9 @@ class Training:
         self.batch = min(recipe.batch, len(self.train))
         self.steps = len(self.train) // self.batch
         self.labels = self.told()
-        population.initialise(self.train if self.labels is None else torch.cat([self.train, self.labels], -1))
+        start = self.sample
+        population.initialise(start if self.labels is None else torch.cat([start, self.labels[rows_of(self.train)]], -1))
+        del start  # it may be large
         self.rate = recipe.rate(self.train.shape[1])
         self.players: tuple[Player, ...] = population.template.players
         self.parameters = [population.owned(player) for player in self.players]
@@ -82,6 +85,11 @@ class Training:
         validated = isinstance(self.population.template, Density) or len(self.players) == 1
         return Best(self.population, self.recipe.epochs + 1) if self.recipe.keep == "best" and validated else None
 
+    @property
+    def sample(self) -> Tensor:
+        """The training images as float32, or 256 MiB of them if they are over 1 GiB."""
+        return some(self.train)
+
     def batches(self, key: str = "") -> Iterator[Tensor]:
         """(S, B, D) for each remaining turn of this epoch; another `key` gives batches in another order."""
         key = f"{self.key}/{key}" if key else self.key
@@ -94,7 +102,7 @@ class Training:
         if not share:
             return None
         assert self.data.labels is not None
-        return told(self.data.labels, self.data.classes, share, self.key).to(self.train)
+        return told(self.data.labels, self.data.classes, share, self.key).to(self.validation)
 
     def turns(self) -> Iterator[list[list[Tensor]]]:
         """For each remaining turn, the batches (S, B, D) of each player: the turn's, then a fresh one for each further step."""
@@ -277,5 +285,5 @@ def fit(population: Population, data: Data, recipe: Recipe, key: str = "") -> Cu
     while not training.over:
         for name, row in training.run_epoch().items():
             curves.setdefault(name, []).append(row)
-    population.finish(training.train, training.diverged)
+    population.finish(training.sample, training.diverged)
     return curves

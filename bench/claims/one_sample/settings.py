@@ -215,7 +215,7 @@ def view(dataset: Dataset, part: str, images: int) -> Dataset:
     Training images of a static data set come in the two levels in which they were trained on.
     """
     binary = part == "train" and dataset.static
-    rows = dataset.as_(Support.BINARY).train.byte() if binary else getattr(dataset, part)
+    rows = dataset.as_(Support.BINARY).train[:].byte() if binary else getattr(dataset, part)
     shown = rows[spread(len(rows), images)]
     kept = replace(dataset, train=shown[:1], validation=shown[:1], test=shown, labels=None, classes=None, static=False)
     return replace(kept, levels=2) if binary else kept

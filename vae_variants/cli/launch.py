@@ -16,6 +16,7 @@ from vae_variants.components import chosen
 from vae_variants.datasets import parse
 from vae_variants.evaluation import METRICS
 from vae_variants.evaluation.fidelities import VALIDATION
+from vae_variants.evaluation.given_networks import check_given
 from vae_variants.harness import Record, RunSpec, Store, run_all, unique
 from vae_variants.harness.archive import adopt
 from vae_variants.harness.engines import Engine, Workers, choose_engine
@@ -85,6 +86,7 @@ class Launch:
             raise UserError(closest("log", self.log or "", LOGS))
         if self.log == "tensorboard":
             needs_tensorboard()
+        check_given()
         assert self.limits  # makes the engine
         for dataset in {spec.dataset for spec in specs}:
             parse(dataset)

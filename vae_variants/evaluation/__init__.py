@@ -5,6 +5,8 @@ from vae_variants.evaluation import likelihood as _likelihood
 from vae_variants.evaluation import gap as _gap
 from vae_variants.evaluation import calibration as _calibration
 from vae_variants.evaluation import reconstruction as _reconstruction
+from vae_variants.evaluation import random_features as _random_features
+from vae_variants.evaluation import given_networks as _given_networks
 from vae_variants.evaluation import probe as _probe
 from vae_variants.evaluation import latent as _latent
 from vae_variants.evaluation import layers as _layers

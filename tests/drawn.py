@@ -15,7 +15,7 @@ from matplotlib.text import Text
 
 from tests.made_up import grid, made_up
 from vae_variants.analysis.entries import Entry
-from vae_variants.harness.pictures import GRID, STEPS
+from vae_variants.harness.pictures import BETWEEN, GRID, STEPS
 from vae_variants.report.drawing import BREAK
 from vae_variants.report.figures import Drawing, Plot, drawings
 
@@ -36,6 +36,7 @@ def entries(variants: int = 16, seeds: tuple[int, ...] = (0, 1, 2)) -> list[Entr
         shown = {"samples": images, "originals": torch.arange(128, dtype=torch.uint8).view(2, 64), "reconstructions": images[:2]}
         shown |= {"latent": torch.randn(30, 2, generator=chance), "latent_labels": torch.arange(30) % 10}
         shown |= {"traversal": images[:1].repeat(len(STEPS), 1), "traversal_units": torch.tensor([0])}
+        shown |= {"interpolations": images[:1].repeat(2 * BETWEEN, 1)}
         shown |= {"latent_share": torch.tensor([0.5, 0.25])} if i % 2 else {"latent_grid": images[:1].repeat(GRID**2, 1)}
         found.append(Entry(HOSTILE if i == 5 else spec.label, made_up(spec), shown.copy, i))
     return found

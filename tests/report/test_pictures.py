@@ -21,7 +21,19 @@ from vae_variants.analysis.entries import LOOKS, distinct
 from vae_variants.datasets import load_dataset, split
 from vae_variants.datasets.dataset import SPLITS
 from vae_variants.evaluation import FIDELITIES, Evaluation
-from vae_variants.harness.pictures import OF_CLASS, SHEET, STEPS, UNITS, bytes_of, contact_sheet, pictures
+from vae_variants.harness.pictures import (
+    BETWEEN,
+    OF_CLASS,
+    PATHS,
+    SHEET,
+    STEPS,
+    UNITS,
+    bytes_of,
+    contact_sheet,
+    pictures,
+    spherical,
+    straight,
+)
 from vae_variants.report.drawing import grid, shortened
 from vae_variants.report.figures import FIGURES
 from vae_variants.report.grids import BESIDE, NUMBERS, SIDES, affordable, kept
@@ -89,6 +101,32 @@ def test_a_traversal_goes_through_the_reconstruction_of_the_first_test_image(sel
     assert (steps[:, STEPS.index(0.0)] - middle).abs().max() <= 1
     assert (found["reconstructions"][0].int() - middle).abs().max() <= 1
     assert (steps[0, 0] != steps[0, -1]).any()
+
+
+@pytest.mark.parametrize("selector", ["vae[hidden=8,latent=12]", "ae[hidden=8,latent=3]"])
+def test_interpolations_go_from_one_reconstruction_to_the_other_by_two_paths(selector, small):
+    e = evaluated(selector, small)
+    found = pictures(e)["interpolations"].unflatten(0, (PATHS, 2, BETWEEN)).int()
+    with torch.no_grad():
+        z = e.model.encode(small.grey()[: 2 * PATHS])
+        ends = bytes_of(e.model.decode(z)).int().unflatten(0, (PATHS, 2))
+        step = 2 / (BETWEEN - 1)  # the third image of a path
+        for pair, (a, b) in zip(found, z.unflatten(0, (PATHS, 2)), strict=True):
+            w = math.acos(torch.dot(a.double(), b.double()) / (a.double().norm() * b.double().norm()))
+            shares = [(1 - step, step), (math.sin((1 - step) * w) / math.sin(w), math.sin(step * w) / math.sin(w))]
+            for path, (of_a, of_b) in zip(pair, shares, strict=True):
+                assert (path[2] - bytes_of(e.model.decode((of_a * a + of_b * b)[None]))[0].int()).abs().max() <= 1
+    assert (found[:, :, 0] - ends[:, None, 0]).abs().max() <= 1 and (found[:, :, -1] - ends[:, None, 1]).abs().max() <= 1
+
+
+def test_a_path_on_a_sphere_stays_on_it_at_equal_angles_and_is_straight_without_an_angle():
+    a, b = torch.tensor([3.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, 3.0])
+    path = spherical(a, b)
+    torch.testing.assert_close(path.norm(dim=1), torch.full((BETWEEN,), 3.0))
+    angles = torch.nn.functional.cosine_similarity(path[:-1], path[1:]).arccos()
+    torch.testing.assert_close(angles, torch.full((BETWEEN - 1,), math.pi / 2 / (BETWEEN - 1)), rtol=1e-3, atol=1e-3)
+    for other in (2 * a, -a, torch.zeros(3), a):
+        assert torch.equal(spherical(a, other), straight(a, other)) and spherical(a, other).isfinite().all()
 
 
 def test_variants_show_the_same_images_made_of_the_same_noise(small):

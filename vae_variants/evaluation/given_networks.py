@@ -47,7 +47,7 @@ def network(name: str, path: str) -> torch.jit.ScriptModule:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*torch.jit.*", FutureWarning)  # these networks are published as TorchScript alone
-            return torch.jit.load(file, "cpu").eval()  # type: ignore[no-untyped-call, no-any-return]
+            return torch.jit.load(file, "cpu").eval()
     except (RuntimeError, ValueError, EOFError) as error:
         raise UserError(f"{name} names {path!r}, which is no TorchScript file; it takes {VARIABLES[name]}") from error
 

@@ -13,6 +13,8 @@ PROJECTED = 500  # test images whose latents are projected to two dimensions
 SHEET, SHEET_CLASSES, SHEET_NUMBERS = 10, 8, 2**20  # images of a class in a part, classes, and levels on a contact sheet, at most
 CLASSES, OF_CLASS = 10, 8  # most classes that are shown, and samples of each
 UNITS = 8  # most latent units in a traversal
+PATHS, BETWEEN = 2, 8  # pairs of test images that are interpolated, and images from one to the other
+FLAT = 1e-4  # sine of an angle below which a path is straight
 STEPS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)  # of a traversal, in standard deviations of the unit
 
 
@@ -25,7 +27,7 @@ def pictures(e: Evaluation) -> dict[str, Tensor]:
 
     Returns:
         `samples` (n, D), noise-free if the model can; `classes` (C * OF_CLASS, D), samples of each class; `originals` and
-        `reconstructions` (n, D); what `plane` and `traversal` return; with latents that fill the plane `latent_grid`
+        `reconstructions` (n, D); what `plane`, `traversal` and `interpolations` return; with latents that fill the plane `latent_grid`
         (GRID^2, D), decoded at the quantiles of each unit under the prior, or under the sampler of a model without one; what
         `contact_sheet` returns. Images are uint8.
     """
@@ -45,7 +47,7 @@ def pictures(e: Evaluation) -> dict[str, Tensor]:
         if codes.isfinite().all() and min(codes.shape) > 1:
             found |= plane(e, codes)
         if codes.isfinite().all() and isinstance(e.model, Coder):
-            found |= traversal(e, codes)
+            found |= traversal(e, codes) | interpolations(e)
         if codes.shape[1] == 2:
             found |= latent_grid(e)
     return found | contact_sheet(e.dataset)
@@ -129,3 +131,40 @@ def traversal(e: Evaluation, codes: Tensor) -> dict[str, Tensor]:
         for row, unit in zip(steps, units.tolist(), strict=True):
             row[:, unit] = torch.tensor(STEPS, dtype=z.dtype, device=e.device) * spread[unit].item()
         return {"traversal": bytes_of(e.model.decode((z + steps).flatten(0, 1))), "traversal_units": units}
+
+
+def interpolations(e: Evaluation) -> dict[str, Tensor]:
+    """Decodes latents on two paths from one test image to another. Empty unless latents fill R^Z.
+
+    Returns:
+        `interpolations` (pairs * 2 * BETWEEN, D): for each pair a straight path, then one on a sphere.
+    """
+    assert isinstance(e.model, Coder)
+    if not euclidean(e.model) or len(e.dataset.test) < 2 * PATHS:
+        return {}
+    with e.noise("pictures"):
+        z = e.model.encode(e.dataset.grey()[: 2 * PATHS].to(e.device))
+        if not z.is_floating_point():
+            return {}
+        paths = [path(a, b) for a, b in z.unflatten(0, (PATHS, 2)).unbind(0) for path in (straight, spherical)]
+        return {"interpolations": bytes_of(e.model.decode(torch.cat(paths)))}
+
+
+def straight(a: Tensor, b: Tensor) -> Tensor:
+    """(Z,), (Z,) -> (BETWEEN, Z): (1 - t) a + t b for t from 0 to 1."""
+    t = torch.linspace(0, 1, BETWEEN, dtype=a.dtype, device=a.device)[:, None]
+    return (1 - t) * a + t * b
+
+
+def spherical(a: Tensor, b: Tensor) -> Tensor:
+    """(Z,), (Z,) -> (BETWEEN, Z): (sin((1 - t) w) a + sin(t w) b) / sin w, w the angle between a and b.
+
+    Latents of one length keep it on the way, as samples of a normal prior nearly have. A straight path where there is no angle.
+    Source: Shoemake 1985, Animating rotation with quaternion curves; White 2016, Sampling Generative Networks, for latents.
+    """
+    cosine = torch.nn.functional.cosine_similarity(a.double(), b.double(), dim=0).clamp(-1, 1)
+    angle = cosine.arccos()
+    if angle.sin() < FLAT or not (a.any() and b.any()):
+        return straight(a, b)
+    t = torch.linspace(0, 1, BETWEEN, dtype=torch.float64, device=a.device)[:, None]
+    return ((((1 - t) * angle).sin() * a + (t * angle).sin() * b) / angle.sin()).to(a)

@@ -39,6 +39,9 @@ CAPTIONS = {
     "reconstructions": "The same test images (first row) after encoding and decoding, first seed.",
     "traversals": "The latents of the first test image, in the middle, moved along one latent unit a row by −3 to 3 standard deviations "
     "of its latents over test images, those that vary most on top; first seed. An inactive unit changes nothing.",
+    "interpolations": "From one test image to another, at the left and right ends, twice: latents at equal steps on a straight path "
+    "(first row) and on a sphere about the origin (second row), decoded; first seed. If the images between are blurred or of no kind, no "
+    "image has such latents.",
     "labels": "Accuracy of the linear probe by the number of labels, best on top: mean over seeds and 95 % interval. The smallest dot is "
     "for 10 labelled images of each class, then 100 and 1000, if so many exist; the largest is for all.",
     "latent_size": "Effect of the number of latent units on the bound and on the accuracy of the linear probe.",
@@ -93,6 +96,7 @@ FIGURES: dict[str, Spec] = {
     "samples_by_class": Spec("pictures", "Samples by class", grids.samples_by_class, False),
     "reconstructions": Spec("pictures", "Reconstructions", grids.reconstructions),
     "traversals": Spec("pictures", "Latent traversals", grids.traversals, False),
+    "interpolations": Spec("pictures", "Interpolations", grids.interpolations, False),
     "labels": Spec("latent", "Accuracy by number of labels", dots.labels),
     "latent_size": Spec("latent", "Number of latent units", lines.latent_size, True, True),
     "latent_plane": Spec("latent", "The latent plane", grids.latent_plane),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vae_variants.analysis.entries import COLOURS, Entry, distinct
 from vae_variants.datasets.dataset import SPLITS
-from vae_variants.harness.pictures import CLASSES, GRID, OF_CLASS, STEPS
+from vae_variants.harness.pictures import BETWEEN, CLASSES, GRID, OF_CLASS, PATHS, STEPS
 from vae_variants.report.dots import LABEL, row_head
 from vae_variants.report.drawing import LINE, MUTED, Part, compose, grid, mark, shape_of, shortened, width_of, write
 
@@ -67,6 +67,7 @@ def counts(shown: Sequence[Entry]) -> dict[str, int]:
 
     pairs, steps = most("reconstructions", PAIRS, more=1), len(STEPS)
     images = {"samples": most("samples", [n * n for n in SIDES]), "traversal": steps * most("traversal", UNITS, steps)}
+    images["interpolations"] = 2 * BETWEEN * most("interpolations", range(PATHS, 0, -1), 2 * BETWEEN)
     images["classes"] = OF_CLASS * most("classes", OF_CLASSES, OF_CLASS)
     return images | {"originals": pairs, "reconstructions": pairs, "latent": SHOWN, "latent_labels": SHOWN}
 
@@ -118,6 +119,14 @@ def traversals(shown: Sequence[Entry]) -> Figure | None:
     words = "latent units of {}, a row for each, from −3 to 3 standard deviations"
     pictures = [grid(e.pictures["traversal"][:n], shape_of(e), len(STEPS)) for e in group]
     return compose([tile(e, p, words, 140) for e, p in zip(group, pictures, strict=True)], 4)
+
+
+def interpolations(shown: Sequence[Entry]) -> Figure | None:
+    """Paths between the same test images through the latents of every variant that has any."""
+    group, n = having(shown, "interpolations"), counts(shown)["interpolations"]
+    words = "decoded latents of {} between two test images, a straight path above one on a sphere"
+    pictures = [grid(e.pictures["interpolations"][:n], shape_of(e), BETWEEN) for e in group]
+    return compose([tile(e, p, words, 160) for e, p in zip(group, pictures, strict=True)], 3)
 
 
 def reconstructions(shown: Sequence[Entry]) -> Figure | None:

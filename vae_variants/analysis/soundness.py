@@ -20,7 +20,20 @@ UNUSED = 0.1  # nats: the rate of a layer that is not used, as for `layers_used`
 MOVING = ("capacity",)  # objectives that want something else at the end of training than at its start
 ODD = 10.0  # a seed is an outlier if it is so many ranges of the others behind them
 JUDGED = {"log_likelihood": 1.0, "elbo": 1.0, "reconstruction_mse": -1.0}  # metric -> 1 if higher is better, else -1
-OF_SAMPLES = ("fd-", "kid-", "precision", "recall", "density", "coverage", "spectral_", "sharpness", "blur_", "reblur", "high_frequency")
+OF_SAMPLES = (
+    "sample_place",
+    "fd-",
+    "kid-",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "spectral_",
+    "sharpness",
+    "blur_",
+    "reblur",
+    "high_frequency",
+)
 
 CONCRETE = (
     "the KL of relaxed categories counts more than the decoder sees: try posterior.categories=2, prior.categories=2 and objective=warm-up"

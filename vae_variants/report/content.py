@@ -10,12 +10,12 @@ from vae_variants.analysis.entries import LOOKS, SUPPORTS, Entry, best, busy, di
 from vae_variants.analysis.formatting import NOTHING, number
 from vae_variants.analysis.notes import Note, counted
 from vae_variants.analysis.prominence import prominent
+from vae_variants.analysis.questions import Answer, answers, noisy
 from vae_variants.analysis.run_summary import Failure, failed_runs, failed_values, run_summary, same_runs
 from vae_variants.analysis.statistics import Comparison, holm
 from vae_variants.analysis.tables import metrics_of
 from vae_variants.evaluation import METRICS, Metric
 from vae_variants.evaluation.metrics import data_name
-from vae_variants.evaluation.sharpness import is_noise
 from vae_variants.report.sections import AGAINST_REAL, LEFT_OUT, LIKELIHOOD, PUBLISHED_TEXT, PUBLISHED_TITLE, SECTIONS, SHARP
 
 SIGNIFICANT = 0.05
@@ -62,6 +62,7 @@ class Content:
     stale: tuple[str, ...]
     runs: dict[str, Any]  # as `run_summary`
     advice: Advice
+    answers: tuple[Answer, ...]
     likelihood: tuple[Sheet, ...]
     sheets: tuple[Sheet, ...]
     metrics: tuple[tuple[str, Metric], ...]  # with their published names
@@ -101,6 +102,7 @@ def content(suite: str, entries: Sequence[Entry], command: str, missing: Sequenc
         stale=tuple(stale),
         runs=runs,
         advice=advise(entries),
+        answers=tuple(answers(entries)),
         likelihood=tuple(likelihoods(entries, shown)),
         sheets=tuple(sections(entries, shown)),
         metrics=tuple((name, m) for m in METRICS.values() if (name := m.published_for(runs["data"])) in recorded),
@@ -211,9 +213,3 @@ def sign(entry: Entry, metric: str) -> str:
     """≥ or ≤ before the value of a bound."""
     above = metric == "marginal_kl" or (metric == "bits_per_dim" and entry.kind("log_likelihood") == "lower-bound")
     return "≤ " if above else "≥ " if entry.kind(metric) == "lower-bound" else ""
-
-
-def noisy(entry: Entry) -> bool:
-    """Whether the noise control says that noise makes the samples sharp."""
-    kept, ratio = entry.interval("noise_ratio"), entry.interval("sharpness_ratio")
-    return kept is not None and ratio is not None and is_noise(kept.mean, ratio.mean)

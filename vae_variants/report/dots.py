@@ -13,10 +13,11 @@ from matplotlib.transforms import blended_transform_factory
 
 from vae_variants.analysis.entries import SUPPORTS, TIMINGS, Entry, best, distinct, enough, style, trained
 from vae_variants.analysis.formatting import number
+from vae_variants.analysis.questions import noisy
 from vae_variants.analysis.statistics import Interval
 from vae_variants.analysis.tables import metrics_of
 from vae_variants.evaluation.metrics import data_name
-from vae_variants.report.content import noisy, sign
+from vae_variants.report.content import sign
 from vae_variants.report.drawing import (
     INK,
     LINE,

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from vae_variants.analysis.entries import SUPPORTS, TIMINGS, Entry, best, distinct, enough, trained
+from vae_variants.analysis.questions import noisy
 from vae_variants.analysis.statistics import Interval
 from vae_variants.evaluation.metrics import data_name
-from vae_variants.report.content import Cell, Content, figure, noisy, seeds
+from vae_variants.report.content import Cell, Content, figure, seeds
 from vae_variants.report.sections import LIKELIHOOD, OVERVIEW, SECTIONS, SHARP
 
 NATS = ("nats", "bits")

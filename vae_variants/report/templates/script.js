@@ -107,7 +107,7 @@
     for (const element of all("[data-variant]")) {
       const label = element.dataset.variant;
       if (!shown.has(label)) shown.set(label, shows(label));
-      if (!element.closest(".best")) element.classList.toggle("off", !shown.get(label));
+      if (!element.closest("#summary")) element.classList.toggle("off", !shown.get(label));
       element.classList.toggle("on", state.picked.has(label));
     }
     for (const body of all("#overview tbody")) body.classList.toggle("off", !one("tr[data-variant]:not(.off)", body));
@@ -139,9 +139,49 @@
     theme.setAttribute("aria-label", `${theme.textContent} colours`);
   }
 
+  // Tabs, as in the ARIA authoring practices: one panel is seen, and arrow keys go from tab to tab.
+  const tabs = new Map(all("nav a").map((tab) => [tab.hash.slice(1), tab]));
+  function turn(id) {
+    for (const [name, tab] of tabs) {
+      const now = name === id;
+      tab.setAttribute("aria-selected", now);
+      tab.tabIndex = now ? 0 : -1;
+      document.getElementById(name).classList.toggle("now", now);
+    }
+    measure();
+    document.dispatchEvent(new CustomEvent("turned", { detail: id }));
+  }
+
+  function fold() {
+    one("nav ul").setAttribute("role", "tablist");
+    one("nav ul").setAttribute("aria-label", "Parts of the report");
+    for (const [name, tab] of tabs) {
+      tab.id = `tab-${name}`;
+      tab.setAttribute("role", "tab");
+      tab.setAttribute("aria-controls", name);
+      tab.parentElement.setAttribute("role", "presentation");
+      const panel = document.getElementById(name);
+      panel.setAttribute("role", "tabpanel");
+      panel.setAttribute("aria-labelledby", tab.id);
+    }
+    one("nav ul").addEventListener("keydown", (event) => {
+      const names = [...tabs.keys()], at = names.indexOf(event.target.hash?.slice(1));
+      const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: names.length - 1 }[event.key];
+      if (at < 0 || to === undefined) return;
+      event.preventDefault();
+      const name = names[(to + names.length) % names.length];
+      turn(name);
+      tabs.get(name).focus();
+      state.at = name;
+      write();
+    });
+  }
+
   function go(id) {
     const target = document.getElementById(id);
     if (!target) return;
+    const panel = target.closest(".panel");
+    if (panel) turn(panel.id);
     for (let e = target.closest("details"); e; e = e.parentElement.closest("details")) e.open = true;
     target.scrollIntoView();
     if (target.tabIndex >= -1) target.focus({ preventScroll: true });
@@ -264,7 +304,8 @@
       event.preventDefault();
       state.at = link.getAttribute("href").slice(1);
       write();
-      go(state.at);
+      if (tabs.has(state.at) && link.role === "tab") turn(state.at);
+      else go(state.at);
     });
     document.addEventListener("keydown", (event) => {
       const menu = one(".columns");
@@ -279,7 +320,9 @@
   }
 
   equip();
+  fold();
   read();
   show();
+  turn([...tabs.keys()][0]);
   if (state.at) go(state.at);
 })();

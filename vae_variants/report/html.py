@@ -18,13 +18,15 @@ from vae_variants.analysis.cards import cards, common, tags
 from vae_variants.analysis.entries import COLOURS, MARKERS
 from vae_variants.analysis.prominence import family
 from vae_variants.report.content import ROWS, Cell, Content
+from vae_variants.report.drawing import shown_of
+from vae_variants.report.explorer import explorer
 from vae_variants.report.figures import Plot
 from vae_variants.report.first_screen import Screen, first_screen, matching
 from vae_variants.report.overview import overview
-from vae_variants.report.sections import FIGURES_ARE, likelihood_text
+from vae_variants.report.sections import FIGURES_ARE, TIE, likelihood_text
 from vae_variants.report.tuned import tuned
 
-LARGEST = 3_000_000  # bytes of a page with its attached files
+LARGEST = 3_900_000  # bytes of a page with its attached files
 DARK = ("#3D9BDB", "#F0803C", "#26B98C", "#DE9BC1", "#EDB13A", "#8BD0F7", "#F2F2EF", "#BC9A45")  # the same hues where paper is dark
 FIGURE_PANELS = {  # id of a panel -> its title, and the sections of figures in it
     "figures": ("Figures", ("summary", "quality", "trade-offs", "training")),
@@ -50,7 +52,8 @@ SHAPES = {  # markers of matplotlib as paths in a square of 12
     "P": "M4.3 1h3.4v3.3H11v3.4H7.7V11H4.3V7.7H1V4.3h3.3z",
     "X": "M1.4 3.4l2-2L6 4l2.6-2.6l2 2L8 6l2.6 2.6l-2 2L6 8l-2.6 2.6l-2-2L4 6z",
 }
-SCRIPTS = ("begin", "script")  # begin: in the head, before anything is seen
+SCRIPTS = ("begin", "vendor/d3.min", "vendor/plot.umd.min", "script", "explore", "compare")  # begin: in the head, before anything is seen
+LICENCES = {"D3": "vendor/d3.LICENSE", "Observable Plot": "vendor/plot.LICENSE"}
 FIGURE_SPACE = "\u2007"  # as wide as a digit
 
 
@@ -127,6 +130,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     found.filters.update(breakable=breakable, words=words, half=half, first_direction=first_direction, plain=plain)
+    found.globals["tie"] = TIE
     return found
 
 
@@ -141,9 +145,8 @@ def scripts() -> dict[str, str]:
 
 
 def looks(found: Content) -> dict[str, Look]:
-    """As in the figures; with too many variants, only those drawn have one."""
-    indices = range(len(found.drawn)) if found.left_out else [e.index for e in found.drawn]
-    return {e.label: Look(i % len(COLOURS), i // len(COLOURS) % len(MARKERS)) for e, i in zip(found.drawn, indices, strict=True)}
+    """As in the figures; if there are too many variants, only those drawn have one."""
+    return {e.label: Look(e.index % len(COLOURS), e.index // len(COLOURS) % len(MARKERS)) for e in shown_of(found.entries)}
 
 
 def of_variants(found: Content) -> dict[str, Any]:
@@ -205,6 +208,8 @@ def page(
         "figures_are": FIGURES_ARE,
         "style": Markup(asset("style.css")),
         "scripts": {name: Markup(text) for name, text in scripts().items()},
+        "explorer": Markup(explorer(found)),
+        "licences": {name: asset(file) for name, file in LICENCES.items()},
         "digests": [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts().values()],
     }
     embedded, text = dict[str, str](), unicode(template.render(context, attached={}))

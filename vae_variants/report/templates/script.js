@@ -10,7 +10,7 @@
   };
 
   // What one sees is a function of this, and this is what the address ends with.
-  const state = { filter: "", group: "", family: "", only: false, theme: "", at: "", sort: new Map(), hidden: new Set(), picked: new Set() };
+  const state = { filter: "", group: "", family: "", only: false, theme: "", at: "", axes: {}, pair: [], sort: new Map(), hidden: new Set(), picked: new Set() };
   const tables = new Map(all("table:has(th[data-column])").map((table) => [table.id, table]));
   const known = new Set(all("tr[data-variant], article[data-variant]").map((e) => e.dataset.variant));
 
@@ -25,6 +25,8 @@
     state.at = given.get("at") ?? "";
     state.hidden = new Set(given.getAll("hide"));
     state.picked = new Set(given.getAll("pick").filter((label) => known.has(label)));
+    state.axes = { x: given.get("x") ?? "", y: given.get("y") ?? "" };
+    state.pair = given.getAll("compare").filter((label) => known.has(label)).slice(0, 2);
     state.sort = new Map();
     for (const part of given.getAll("sort")) {
       const [id, column, direction] = part.split(" ");
@@ -41,6 +43,8 @@
     for (const [id, { column, direction }] of state.sort) given.append("sort", `${id} ${column} ${direction}`);
     for (const column of state.hidden) given.append("hide", column);
     for (const label of state.picked) given.append("pick", label);
+    for (const way of ["x", "y"]) if (state.axes[way]) given.set(way, state.axes[way]);
+    for (const label of state.pair) given.append("compare", label);
     if (state.theme) given.set("theme", state.theme);
     if (state.at) given.set("at", state.at);
     const text = given.toString();
@@ -115,6 +119,7 @@
     for (const button of all(".pick")) button.setAttribute("aria-pressed", state.picked.has(button.value));
     const rows = all("#overview tr[data-variant]"), left = rows.filter((row) => !row.classList.contains("off")).length;
     tell(left < rows.length ? `${left} of ${rows.length} variants` : "");
+    document.dispatchEvent(new CustomEvent("changed"));
   }
 
   function pick(label) {
@@ -292,7 +297,7 @@
       write();
     });
     form.elements.reset.addEventListener("click", () => {
-      Object.assign(state, { filter: "", group: "", family: "", only: false, sort: new Map(), hidden: new Set(), picked: new Set() });
+      Object.assign(state, { filter: "", group: "", family: "", only: false, axes: {}, pair: [], sort: new Map(), hidden: new Set(), picked: new Set() });
       show();
       write();
     });
@@ -319,6 +324,7 @@
     addEventListener("hashchange", () => { read(); show(); go(state.at); });
   }
 
+  window.report = { all, one, made, state, shows, pick, write };
   equip();
   fold();
   read();

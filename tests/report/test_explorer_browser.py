@@ -38,13 +38,13 @@ def test_the_scatter_shows_the_axes_one_chooses_and_is_linked_with_the_table(ope
     tab = opened()
     assert tab.evaluate("document.documentElement.scrollHeight") < TALLEST
     form = tab.get_by_role("form", name="Axes of the scatter")
-    form.get_by_label("Across").select_option("parameters")
-    form.get_by_label("Up").select_option("reconstruction_mse")
+    form.get_by_label("Across", exact=True).select_option("parameters")
+    form.get_by_label("Up", exact=True).select_option("reconstruction_mse")
     wanted = {e.label for e in group if e.interval("parameters") and e.interval("reconstruction_mse") and not e.collapsed}
     assert set(dots(tab)) == wanted and len(wanted) > 4
     assert tab.locator(".scatter svg").last.get_attribute("aria-label").startswith("squared error")
     assert "x=parameters" in tab.evaluate("location.hash")
-    form.get_by_label("Up").select_option("log_likelihood")
+    form.get_by_label("Up", exact=True).select_option("log_likelihood")
     supports = {e.record.support for e in group if e.label in dots(tab)}
     assert len(supports) == 1, "nats of one pixel type"
     tab.get_by_label("Filter").fill("made")
@@ -56,6 +56,7 @@ def test_the_scatter_shows_the_axes_one_chooses_and_is_linked_with_the_table(ope
 def test_a_dot_says_what_it_is_and_selects_its_row(opened):  # noqa: F811
     tab = opened("#x=parameters&y=reconstruction_mse")
     dot = tab.locator(".scatter svg [aria-label=dot] > *").first
+    dot.scroll_into_view_if_needed()
     label, box = dot.get_attribute("aria-label"), dot.bounding_box()
     tab.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     tab.wait_for_selector("#overview tr.near")

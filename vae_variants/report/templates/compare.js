@@ -54,7 +54,7 @@
       const both = [a, b].map((v) => panelsOf(figure, v.label));
       if (!both[0].length && !both[1].length) continue;
       for (const [side, panels] of both.entries()) {
-        const cell = made("div", { className: "side" }, made("h4", { textContent: `${title}, ${"AB"[side]}: ${[a, b][side].label}` }));
+        const cell = made("div", { className: "side" }, made("h3", { textContent: `${title}, ${"AB"[side]}: ${[a, b][side].label}` }));
         if (!panels.length) cell.append(made("p", { className: "note", textContent: "none" }));
         for (const panel of panels) {
           const image = one("image", panel);
@@ -66,7 +66,7 @@
     }
     const rows = [["test images", one("#figure-reconstructions image")], [a.label, imagesOf("reconstructions", a.label)[0]], [b.label, imagesOf("reconstructions", b.label)[0]]];
     if (rows[1][1] || rows[2][1]) {
-      const cell = made("div", { className: "side both" }, made("h4", { textContent: "Reconstructions of the same images" }));
+      const cell = made("div", { className: "side both" }, made("h3", { textContent: "Reconstructions of the same images" }));
       for (const [label, image] of rows) cell.append(made("p", { className: "note", textContent: image ? label : `${label}: none` }), ...(image ? [cut(image, undefined, `reconstructions, ${label}`)] : []));
       grid.append(cell);
     }
@@ -141,7 +141,7 @@
     const moved = made("span");
     box.append(choice("source", "Variant", sources.map(([label, figure], i) => [String(i), figure === "traversals" ? label : `${label}, plane of two units`]), "0"), moved);
     const heading = made("h3", { textContent: "Move along the latents" });
-    one("#latent > h2, #pictures > h2").after(heading, box, picture, words, made("p", { className: "note", textContent: "Decoded in advance: the first test image moved along one unit at a time, or the grid of a plane of two units." }));
+    (one("#latent > h2") ?? one("#pictures > h2")).after(heading, box, picture, words, made("p", { className: "note", textContent: "Decoded in advance: the first test image moved along one unit at a time, or the grid of a plane of two units." }));
     const count = (image) => ["width", "height"].map((side, i) => Math.round((Number(image.getAttribute(side)) + gap) / ((i ? high : wide) + gap)));
     function tile() {
       const [label, figure, image] = sources[Number(box.elements.source.value)], [columns, rows] = count(image);

@@ -14,6 +14,7 @@
     const select = made("select", { name });
     for (const [key, text] of options) select.append(made("option", { value: key, textContent: text }));
     select.value = value;
+    select.setAttribute("aria-label", words);
     return made("label", {}, `${words} `, select);
   }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.analysis.test_advice import about, entry
-from vae_variants.analysis.questions import NO, OPEN, PARTLY, YES, Answer, answers
+from vae_variants.analysis.questions import MOSTLY, NO, OPEN, PARTLY, YES, Answer, answers
 
 
 def answer(entries, study: str) -> Answer | None:
@@ -33,6 +33,7 @@ def test_vaes_are_blurry_if_all_are_less_sharp_than_real_images():
     soft, crisp, gan = sharp("vae-bernoulli", 0.5), sharp("iwae-8", 1.05), sharp("gan", 0.9)
     assert answer([soft, gan], "blur").verdict == YES and "`gan` 0.9" in answer([soft, gan], "blur").text
     assert answer([soft, crisp], "blur").verdict == PARTLY
+    assert answer([soft, sharp("vae-warm-up", 0.6), crisp], "blur").verdict == MOSTLY
     assert answer([crisp, gan], "blur").verdict == NO
     assert answer([gan], "blur") is None
     assert answer([sharp("vae-bernoulli", 0.5, noise_ratio=[0.1] * 5)], "blur") is None, "noise is no sharpness"

@@ -96,7 +96,8 @@ def test_sliders_move_over_what_was_decoded_and_pictures_open_large(opened):  # 
     for step in range(3):
         tab.locator(".sliders input[name=across]").fill(str(step))
         seen.add(tab.locator(".slid svg").get_attribute("viewBox"))
-    tab.locator(".sliders input[name=up]").fill("1")
+    up = tab.locator(".sliders input[name=up]")
+    up.fill("1" if up.input_value() == "0" else "0")
     seen.add(tab.locator(".slid svg").get_attribute("viewBox"))
     assert len(seen) == 4
     turn(tab, "Pictures")

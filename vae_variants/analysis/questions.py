@@ -12,11 +12,11 @@ from vae_variants.evaluation.sharpness import is_noise
 
 MARGIN = 1.0  # nats that more samples of z may gain, with one still enough: as in the study of the claim
 SHARPNESS = ("sharpness_ratio", "high_frequency_ratio")  # ratios to real images; both have to be under 1
-YES, NO, PARTLY, OPEN = "yes", "no", "in part", "open"
+YES, MOSTLY, PARTLY, NO, OPEN = "yes", "mostly", "in part", "no", "open"
 
 
 class Answer(NamedTuple):
-    """`verdict` is one of YES, NO, PARTLY and OPEN; `text` says why, with labels in backticks; `rule` says when it is yes."""
+    """`verdict` is one of YES, MOSTLY, PARTLY, NO and OPEN; `text` says why, with labels in backticks; `rule` says when it is yes."""
 
     study: str
     question: str
@@ -59,7 +59,7 @@ def blurry(runs: Sequence[Entry]) -> Answer | None:
     if not vaes:
         return None
     less = [e for e in vaes if all((p := e.interval(m)) and p.high is not None and p.high < 1 for m in SHARPNESS)]
-    verdict = YES if len(less) == len(vaes) else PARTLY if less else NO
+    verdict = YES if len(less) == len(vaes) else MOSTLY if 2 * len(less) > len(vaes) else PARTLY if less else NO
     named = next((e for e in vaes if e.label == "vae-bernoulli"), vaes[0])
     gan = next((e for e in runs if e.record.values["model"] == "gan" and judged(e, SHARPNESS[0]) and not noisy(e)), None)
     others = [f"`{e.label}` {number(e.interval(SHARPNESS[0]))}" for e in (named, gan) if e is not None]

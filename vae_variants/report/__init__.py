@@ -84,9 +84,10 @@ def write_report(
             files = [place / "summary.csv", place / "results.csv"]
             attached = {path.name: path.read_text(encoding="utf-8") for path in files if path.stat().st_size < LARGEST}
             screen = first_screen(found)
-            screen = replace(screen, thumbs=thumbnails(screen))
+            pictures = kept(shown)  # a report from an archive has no others
+            screen = replace(screen, thumbs=thumbnails(screen, pictures))
             write_text(place / "report.html", page(found, plots(drawn), claims, changes, attached, screen))
-            for name, data in (archive.with_report(context) if archive else packed(context, runs, kept(shown))).items():
+            for name, data in (archive.with_report(context) if archive else packed(context, runs, pictures)).items():
                 (place / name).write_bytes(data)
     except OSError as error:
         raise UserError(f"cannot write the report {str(folder)!r}: {error.strerror or error}") from error

@@ -1,10 +1,11 @@
 """The first screen of the page: a card for each purpose, verdicts of claims, and what failed or is flagged."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from vae_variants.analysis.advice import DISENTANGLEMENT, SAMPLES, SPEEDS, Choice, fastest
 from vae_variants.analysis.entries import Entry
@@ -153,11 +154,12 @@ def trouble(found: Content) -> Iterable[Trouble]:
     return [Trouble(kind, rows) for kind, rows in groups if rows]
 
 
-def thumbnails(screen: Screen) -> dict[str, str]:
-    """Title of a card -> a small picture by its winner, for cards that have one."""
+def thumbnails(screen: Screen, pictures: Mapping[str, Mapping[str, Tensor]]) -> dict[str, str]:
+    """Title of a card -> a small picture by its winner, if `pictures` has any: key of a run -> name -> images."""
     found = {}
     for card in screen.cards:
-        figure = thumbnail(card.of, card.shows) if card.of is not None and card.shows else None
+        own = pictures.get(card.of.record.key, {}) if card.of is not None and card.shows else {}
+        figure = thumbnail(replace(card.of, load=lambda own=own: own), card.shows) if card.of is not None and own else None
         if figure is not None:
             found[card.title] = markup(figure, f"thumb_{card.title.lower()}")
     return found

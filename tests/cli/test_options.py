@@ -146,7 +146,7 @@ def test_a_dry_run_says_which_data_is_missing(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_bench_ends_with_what_is_best_what_failed_and_the_report() -> None:
-    names = [SMALL, f"{SMALL}[lr=0.002]", "ae[latent=2,hidden=8]", "reference-pca-2"]
+    names = [SMALL, "vae[hidden=8,latent=2,epochs=1,lr=0.002]", "ae[latent=2,hidden=8]", "reference-pca-2"]
     text = f'dataset = "digits"\nseeds = 1\nfidelity = "smoke"\n[[runs]]\nvariants = {json.dumps(names)}\n'
     Path("mine.toml").write_text(text)
     result = call("bench", "mine.toml", "--jobs", "0")

@@ -152,7 +152,7 @@ def test_names_are_whole_and_leave_room_for_the_figure():
         assert figure is not None
         panels = [(place, place.axes[0]) for place in figure.subfigs]
         assert not any("…" in t.get_text() for place, ax in panels for t in (*place.texts, *ax.texts)), name
-        assert all(ax.get_window_extent().width > 0.3 * place.bbox.width for place, ax in panels)
+        assert all(ax.get_window_extent().width > 0.2 * place.bbox.width for place, ax in panels)
         assert all(variants(ax) for _, ax in panels) or name == "traversals"
         cut = FIGURES[name].draw([replace(group[0], label=endless), *group[1:]])
         assert cut is not None and cut.get_figwidth() < 20

@@ -119,7 +119,7 @@ class Log(Watcher):
 
     def left(self) -> str:
         """How long the remaining runs take, by the time of those made until now; empty on a terminal, where the bar says so."""
-        if self.console.is_terminal or not self.made or self.number == self.total:
+        if self.console.is_terminal or not self.made or self.number >= self.total:
             return ""
         return f"; about {in_words((time.monotonic() - self.begun) / self.made * (self.work - self.done))} left"
 

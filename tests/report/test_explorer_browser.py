@@ -92,6 +92,8 @@ def test_two_variants_stand_side_by_side_with_their_paired_differences(opened, g
 def test_sliders_move_over_what_was_decoded_and_pictures_open_large(opened):  # noqa: F811
     tab = opened()
     turn(tab, "Pictures" if tab.locator("#latent").count() == 0 else "Latent space")
+    source = tab.locator(".sliders select[name=source]")
+    source.select_option(source.locator("option").last.get_attribute("value"))
     seen = set()
     for step in range(3):
         tab.locator(".sliders input[name=across]").fill(str(step))

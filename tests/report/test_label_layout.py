@@ -146,14 +146,14 @@ def test_no_text_is_cut_or_upon_another_and_a_shortened_one_is_whole_when_pointe
 
 def test_names_are_whole_and_leave_room_for_the_figure():
     endless = "vae[likelihood=my_plugin:" + "x" * 3000 + "]"
-    for name in ("curves", "bounds", "labels", "latent_units", "likelihood", "traversals"):
+    for name in ("curves", "bounds", "labels", "latent_units", "likelihood"):
         group = long_names()
         figure = FIGURES[name].draw(group)
         assert figure is not None
         panels = [(place, place.axes[0]) for place in figure.subfigs]
         assert not any("…" in t.get_text() for place, ax in panels for t in (*place.texts, *ax.texts)), name
         assert all(ax.get_window_extent().width > 0.2 * place.bbox.width for place, ax in panels)
-        assert all(variants(ax) for _, ax in panels) or name == "traversals"
+        assert all(variants(ax) for _, ax in panels)
         cut = FIGURES[name].draw([replace(group[0], label=endless), *group[1:]])
         assert cut is not None and cut.get_figwidth() < 20
 

@@ -77,5 +77,7 @@ def said(choice: Choice) -> str:
     purpose = choice.purpose.replace(" and compression", "")
     if not choice.best:
         return f"{purpose}: {choice.text.partition('. ')[0].rstrip('.').replace('`', '')}"
+    if choice.verdict == "none":
+        return f"{purpose}: {choice.best[0]}, with no other to compare"
     tied = len(choice.best) - 1
     return f"{purpose}: {choice.best[0]}{f', tied with {tied} other' + 's' * (tied > 1) if tied else ''}"

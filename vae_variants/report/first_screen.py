@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from matplotlib.figure import Figure
@@ -159,7 +160,7 @@ def thumbnails(screen: Screen, pictures: Mapping[str, Mapping[str, Tensor]]) -> 
     found = {}
     for card in screen.cards:
         own = pictures.get(card.of.record.key, {}) if card.of is not None and card.shows else {}
-        figure = thumbnail(replace(card.of, load=lambda own=own: own), card.shows) if card.of is not None and own else None
+        figure = thumbnail(replace(card.of, load=partial(dict, own)), card.shows) if card.of is not None and own else None
         if figure is not None:
             found[card.title] = markup(figure, f"thumb_{card.title.lower()}")
     return found

@@ -31,7 +31,7 @@ def address(group, tmp_path_factory) -> str:
 
 
 def dots(tab) -> list[str]:
-    return tab.eval_on_selector_all(".scatter svg [aria-label=dot] > *", "dots => dots.map(d => d.getAttribute('aria-label'))")
+    return tab.eval_on_selector_all(".scatter svg [data-name=dot] > *", "dots => dots.map(d => d.dataset.name)")
 
 
 def test_the_scatter_shows_the_axes_one_chooses_and_is_linked_with_the_table(opened, group):  # noqa: F811
@@ -55,13 +55,13 @@ def test_the_scatter_shows_the_axes_one_chooses_and_is_linked_with_the_table(ope
 
 def test_a_dot_says_what_it_is_and_selects_its_row(opened):  # noqa: F811
     tab = opened("#x=parameters&y=reconstruction_mse")
-    dot = tab.locator(".scatter svg [aria-label=dot] > *").first
+    dot = tab.locator(".scatter svg [data-name=dot] > *").first
     dot.scroll_into_view_if_needed()
-    label, box = dot.get_attribute("aria-label"), dot.bounding_box()
+    label, box = dot.get_attribute("data-name"), dot.bounding_box()
     tab.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     tab.wait_for_selector("#overview tr.near")
     named = tab.locator("#overview tr.near").get_attribute("data-variant")
-    assert named in tab.locator(".scatter [aria-label=tip]").text_content()
+    assert named in tab.locator(".scatter [data-name=tip]").text_content()
     tab.mouse.down()
     tab.mouse.up()
     assert tab.locator(f".pick[value='{named}']").get_attribute("aria-pressed") == "true" and label

@@ -70,7 +70,7 @@ def test_the_page_works_in_firefox(firefox: Bidi, tmp_path_factory: pytest.TempP
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(page(content("digits", group, "a command"), plots(drawn)), encoding="utf-8")
     firefox.ask("browsingContext.navigate", context=firefox.tab, url=path.as_uri(), wait="complete")
-    dots = "document.querySelectorAll('.scatter svg [aria-label=dot] > *').length"
+    dots = "document.querySelectorAll('.scatter svg [data-name=dot] > *').length"
     assert firefox.run(dots) > 1
     firefox.run("(document.querySelector('.axes [name=y]').value = 'reconstruction_mse', 0)")
     firefox.run("(document.querySelector('.axes').dispatchEvent(new Event('input')), 0)")

@@ -95,10 +95,18 @@
         })),
       ],
     });
-    svg.setAttribute("role", "img");
+    svg.setAttribute("role", "img"); // one picture: what is in it has no roles, and so no names for screen readers
+    const named = () => {
+      for (const element of all("[aria-label]", svg)) {
+        element.dataset.name = element.getAttribute("aria-label");
+        element.removeAttribute("aria-label");
+      }
+    };
+    named();
     svg.style.cursor = "pointer";
     let near = null;
     svg.addEventListener("input", () => {
+      named();
       if (near !== svg.value?.label) all("#overview tr.near").forEach((row) => row.classList.remove("near"));
       near = svg.value?.label ?? null;
       if (near) one(`#overview tr[data-variant="${CSS.escape(near)}"]`)?.classList.add("near");

@@ -146,7 +146,7 @@ def test_no_text_is_cut_or_upon_another_and_a_shortened_one_is_whole_when_pointe
 
 def test_names_are_whole_and_leave_room_for_the_figure():
     endless = "vae[likelihood=my_plugin:" + "x" * 3000 + "]"
-    for name in ("curves", "bounds", "labels", "latent_units", "likelihood"):
+    for name in ("bounds", "labels", "latent_units"):
         group = long_names()
         figure = FIGURES[name].draw(group)
         assert figure is not None

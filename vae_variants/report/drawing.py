@@ -136,7 +136,9 @@ def width_of(words: str, size: float = SIZE, bold: bool = False) -> float:
 
 def shortened(words: str, width: float, size: float = SIZE, bold: bool = False) -> str:
     """The text, without its middle where it is wider than that many points."""
-    keep, found = len(words), words
+    keep, found = min(len(words), int(4 * width / size) + 4), words  # no letter is narrower than a quarter of its size
+    if keep < len(words):
+        found = f"{words[: (keep + 1) // 2]}…{words[-(keep // 2) :]}"
     while width_of(found, size, bold) > width and keep > 4:
         keep -= 1
         found = f"{words[: (keep + 1) // 2]}…{words[-(keep // 2) :]}"

@@ -14,6 +14,7 @@ from vae_variants.analysis.advice import Advice, advise
 from vae_variants.analysis.cards import cards
 from vae_variants.analysis.comparison import compare, table_of
 from vae_variants.analysis.entries import Entry, best, ranks
+from vae_variants.analysis.sample_quality import PLACE, placed
 from vae_variants.analysis.soundness import UNUSED, flaws, spoilt
 from vae_variants.analysis.statistics import top_group
 from vae_variants.evaluation.layers import USED
@@ -223,22 +224,29 @@ def test_a_choice_at_the_edge_is_a_flaw() -> None:
 
 def test_copies_spoil_samples_alone() -> None:
     copied = entry("gan", {"memorisation_ratio": [0.01] * 5, "fd-digitscnn": [0.1] * 5})
-    others = [entry(v, {"fd-digitscnn": about(m, 0.01)}) for v, m in (("vae-bernoulli", 5.0), ("ae-gmm", 4.0))]
+    others = [
+        entry(v, {"fd-digitscnn": about(m, 0.01), "precision": about(3 / m, 0.01), "coverage": about(3 / m, 0.01)})
+        for v, m in (("vae-bernoulli", 5.0), ("ae-gmm", 4.0))
+    ]
     choice = found(advise([*others, copied]), "Samples")
     assert choice.best == ("ae-gmm",)
     assert choice.aside and choice.aside.items == ("`gan` (samples near copies of training images)",)
     assert not copied.sound("precision") and copied.sound("sample_images_per_second")
 
 
-def test_distance_alone_does_not_decide_on_samples() -> None:
-    """Of two, one is nearer and the other has more precision and coverage."""
-    near = {"fd-digitscnn": about(4.0, 0.01), "precision": about(0.8, 0.01), "coverage": about(0.7, 0.01), "recall": about(0.6, 0.01)}
-    rich = {"fd-digitscnn": about(5.0, 0.01), "precision": about(0.95, 0.01), "coverage": about(0.9, 0.01), "recall": about(0.5, 0.01)}
-    choice = found(advise([entry("gan", near), entry("ae-gmm", rich)]), "Samples")
-    assert (choice.verdict, choice.best) == ("open", ())
-    assert "`ae-gmm` is significantly better in precision and coverage" in choice.text
-    choice = found(advise([entry("gan", near), entry("ae-gmm", rich | {"coverage": near["coverage"]})]), "Samples")
-    assert (choice.verdict, choice.best) == ("told", ("gan",))
+def test_distance_precision_and_coverage_decide_on_samples_together() -> None:
+    """Of two, one is nearer and the other has more precision and coverage; a flawed third changes no place."""
+    near = {"fd-digitscnn": about(4.0, 0.01), "precision": about(0.8, 0.01), "coverage": about(0.7, 0.01)}
+    rich = {"fd-digitscnn": about(5.0, 0.01), "precision": about(0.95, 0.01), "coverage": about(0.9, 0.01)}
+    gan, gmm = entry("gan", near), entry("ae-gmm", rich)
+    copied = entry("vae-bernoulli", {"memorisation_ratio": [0.01] * 5, "fd-digitscnn": [0.1] * 5, "precision": [1.0] * 5})
+    places = {e.label: list(e.values(PLACE).values()) for e in placed([gan, gmm, copied], "fd-digitscnn")}
+    assert places["gan"] == pytest.approx([5 / 3] * 5) and places["ae-gmm"] == pytest.approx([4 / 3] * 5)
+    choice = found(advise([gan, gmm, copied]), "Samples")
+    assert (choice.verdict, choice.best, choice.behind) == ("told", ("ae-gmm",), "gan")
+    assert choice.margin is not None and choice.margin.mean == pytest.approx(1 / 3)
+    even = found(advise([gan, entry("ae-gmm", rich | {"coverage": near["coverage"]})]), "Samples")
+    assert (even.verdict, set(even.best)) == ("tied", {"gan", "ae-gmm"}), "nearer, less precise, of one coverage"
 
 
 def test_a_noisy_variant_is_not_in_the_top_group_where_a_better_one_is_not() -> None:

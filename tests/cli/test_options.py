@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -18,6 +19,8 @@ from typer.testing import CliRunner, Result
 
 from tests.made_up import fill, made_up
 from vae_variants.cli.app import app
+from vae_variants.cli.bench import last_lines
+from vae_variants.cli.list import NARROW, PLURALS
 from vae_variants.cli.reporting import called
 from vae_variants.harness import RunSpec, Store, load_suite, unique
 from vae_variants.harness.spec import prepared
@@ -142,17 +145,41 @@ def test_a_dry_run_says_which_data_is_missing(monkeypatch: pytest.MonkeyPatch) -
     assert not Path("nowhere").exists() and not Path("runs").exists()
 
 
-def test_bench_ends_with_its_best_rows_and_the_report() -> None:
-    Path("mine.toml").write_text(
-        f'dataset = "digits"\nseeds = 1\nfidelity = "smoke"\n[[runs]]\nvariants = ["{SMALL}", "reference-pca-2"]\n'
-    )
+def test_bench_ends_with_what_is_best_what_failed_and_the_report() -> None:
+    names = [SMALL, "vae[hidden=8,latent=2,epochs=1,lr=0.002]", "ae[latent=2,hidden=8]", "reference-pca-2"]
+    text = f'dataset = "digits"\nseeds = 1\nfidelity = "smoke"\n[[runs]]\nvariants = {json.dumps(names)}\n'
+    Path("mine.toml").write_text(text)
     result = call("bench", "mine.toml", "--jobs", "0")
     assert result.exit_code == 0, result.output
-    lines = result.stdout.splitlines()
-    assert lines[-1] == "wrote reports/mine; open reports/mine/report.html"
-    assert any(line.split()[0] == "log_likelihood," and SMALL in line for line in lines[:-1])
-    assert not any("reference-pca-2" in line for line in lines)
-    assert call("bench", "mine.toml", "--jobs", "0", "-q").stdout.splitlines() == lines[-1:]
+    *lines, page = result.stdout.splitlines()
+    assert page == "wrote reports/mine; open reports/mine/report.html"
+    assert [line.partition(":")[0] for line in lines] == [
+        "Likelihood, binary pixels",
+        "Reconstruction",
+        "Latents for classification",
+        "Of 4 runs",
+    ]
+    assert not any("tied" in line or re.search(r": (vae|ae)\S*$", line) for line in lines[:3]), "a trial has no winner"
+    assert lines[3].startswith("Of 4 runs: 0 failed; ") and "; about " in result.stderr
+    again = call("bench", "mine.toml", "--jobs", "0", "-q")
+    assert again.stdout.splitlines() == [page]
+
+
+def test_bench_names_winners_ties_and_flagged_rows() -> None:
+    from tests.analysis.test_advice import likelihoods
+    from tests.analysis.test_soundness import entry
+
+    dead = entry("vae-free-bits", {"active_units": [0.0] * 5, "log_likelihood": [-1.0] * 5})
+    entries = [*likelihoods(vae_bernoulli=-100.0, iwae_8=-95.0, beta_vae_4=-95.0), dead]
+    first, *_, last = last_lines([replace(e.record, label=e.label) for e in entries])
+    assert re.fullmatch(r"Likelihood, binary pixels: (iwae-8|beta-vae-4), tied with 1 other", first)
+    assert last == "Of 4 runs: 0 failed; 1 flagged (vae-free-bits)"
+
+
+@pytest.mark.parametrize("kind", PLURALS)
+def test_a_list_fits_a_narrow_terminal(kind: str) -> None:
+    lines = call("list", kind).stdout.splitlines()
+    assert len(lines) > 1 and max(map(len, lines)) <= NARROW
 
 
 def test_reports_of_different_data_or_suites_have_folders_of_their_own() -> None:

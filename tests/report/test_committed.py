@@ -91,3 +91,7 @@ def test_the_index_is_that_of_the_committed_reports(tmp_path):
                 shutil.copy(file, tmp_path / path.parent.name)
     write_index(tmp_path)
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == (REPORTS / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_page_of_digits_can_be_sent_by_mail():
+    assert (REPORTS / "digits" / "report.html").stat().st_size < 4_000_000

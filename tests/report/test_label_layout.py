@@ -17,7 +17,7 @@ from matplotlib.transforms import Bbox
 from tests.drawn import entries, read, variants
 from vae_variants.analysis.entries import Entry
 from vae_variants.harness.pictures import OF_CLASS
-from vae_variants.report.drawing import BREAK, axes, scale, shortened, width_of
+from vae_variants.report.drawing import BREAK, axes, scale, shortened, width_of, wrapped
 from vae_variants.report.figures import FIGURES
 from vae_variants.report.label_layout import HEIGHT, MARK, apart, beside
 from vae_variants.variants import configure
@@ -144,14 +144,26 @@ def test_no_text_is_cut_or_upon_another_and_a_shortened_one_is_whole_when_pointe
             assert not box.overlaps(near), (a.get_text(), b.get_text())
 
 
-def test_names_are_shortened_and_leave_room_for_the_figure():
-    for name in ("curves", "bounds", "labels", "latent_units", "likelihood"):
-        figure = FIGURES[name].draw(long_names())
+def test_names_are_whole_and_leave_room_for_the_figure():
+    endless = "vae[likelihood=my_plugin:" + "x" * 3000 + "]"
+    for name in ("bounds", "labels", "latent_units"):
+        group = long_names()
+        figure = FIGURES[name].draw(group)
         assert figure is not None
         panels = [(place, place.axes[0]) for place in figure.subfigs]
-        assert any("…" in t.get_text() for _, ax in panels for t in ax.texts), name
-        assert all(ax.get_window_extent().width > 0.3 * place.bbox.width for place, ax in panels)
+        assert not any("…" in t.get_text() for place, ax in panels for t in (*place.texts, *ax.texts)), name
+        assert all(ax.get_window_extent().width > 0.2 * place.bbox.width for place, ax in panels)
         assert all(variants(ax) for _, ax in panels)
+        cut = FIGURES[name].draw([replace(group[0], label=endless), *group[1:]])
+        assert cut is not None and cut.get_figwidth() < 20
+
+
+def test_a_name_is_broken_between_its_parts():
+    label = "reference-random-projection[latent=50,sigma=0.1]"
+    found = wrapped(label, 112)
+    assert "".join(found) == label and len(found) > 1 and all(width_of(line) <= 112 for line in found)
+    assert wrapped("vae", 112) == ["vae"]
+    assert "…" in wrapped("x" * 300, 112)[0] and len(wrapped("a-" * 300, 112)) <= 4
 
 
 def test_levels_of_the_elbo_and_names_hide_the_lines_below_them_and_stay_inside():

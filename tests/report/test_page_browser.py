@@ -23,6 +23,10 @@ HERE = BROWSER is not None and all(map(find_spec, ("playwright", "axe_playwright
 pytestmark = pytest.mark.skipif(not HERE, reason="needs Chromium or Chrome, playwright and axe-playwright-python")
 
 
+EVERYTHING = """for (const e of document.querySelectorAll('main details')) e.open = true;
+    for (const e of document.querySelectorAll('.panel')) e.classList.add('now')"""
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
     from playwright.sync_api import sync_playwright
@@ -54,6 +58,7 @@ def opened(browser, address):
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=script)
         contexts.append(context)
         tab = context.new_page()
+        tab.set_default_timeout(5000)
         tab.on("console", lambda message: wrong.append(message.text))
         tab.on("pageerror", lambda error: wrong.append(str(error)))
         tab.on("request", lambda request: wrong.append(request.url) if request.url.partition("#")[0] != address else None)
@@ -64,6 +69,11 @@ def opened(browser, address):
     for context in contexts:
         context.close()
     assert wrong == []
+
+
+def turn(tab, name: str) -> None:
+    """Opens a part of the report."""
+    tab.get_by_role("tab", name=name, exact=True).click()
 
 
 def rows(tab, body: str = "#overview tbody[data-group=binary]") -> list[str]:
@@ -90,6 +100,7 @@ def test_rows_are_sorted_by_click_and_by_key_within_their_kind_of_pixels(opened)
     button.press("Space")
     assert rows(tab) == before
     assert tab.eval_on_selector_all("#overview tbody", "bodies => bodies.map(b => b.dataset.group)") == groups
+    turn(tab, "Tables")
     other = tab.locator("#table-1 thead button").nth(1)
     other.click()
     found = tab.eval_on_selector_all("#table-1 tbody tr", "rows => rows.map(r => Number(r.cells[1].dataset.v))")
@@ -101,9 +112,12 @@ def test_rows_are_filtered_everywhere(opened, group):
     tab.get_by_label("Filter").fill("made")
     wanted = {e.label for e in group if "made" in e.label}
     assert set(rows(tab, "#overview")) == wanted and len(wanted) < len(group)
+    turn(tab, "Tables")
     assert set(rows(tab, "#table-1")) == wanted
+    turn(tab, "Figures")
     hidden = tab.eval_on_selector_all(".drawing [data-variant]", "e => e.filter(x => getComputedStyle(x).visibility === 'hidden').length")
     assert hidden == len(group) - len(wanted)
+    turn(tab, "Explore")
     assert f"{len(wanted)} of " in tab.locator(".tools [role=status]").inner_text()
     tab.get_by_label("Filter").fill("no-likelihood")
     assert set(rows(tab, "#overview")) == {e.label for e in group if "no-likelihood" in tags(e)} != set()
@@ -138,9 +152,11 @@ def test_a_view_is_in_its_address(opened, address):
 
 def test_a_variant_is_shown_everywhere_when_it_is_selected(opened):
     tab = opened()
+    turn(tab, "Figures")
     tab.locator(".drawing [data-variant='vae-0']").click()
     faint = tab.eval_on_selector_all(".drawing [data-variant]", "e => e.filter(x => getComputedStyle(x).opacity < 0.5).length")
     assert faint == 15
+    turn(tab, "Explore")
     assert tab.locator(".pick[value='vae-0']").get_attribute("aria-pressed") == "true"
     tab.get_by_label("only selected").check()
     assert rows(tab, "#overview") == ["vae-0"]
@@ -164,7 +180,7 @@ def test_no_serious_fault_for_those_who_see_or_hear_otherwise(opened, scheme, wi
     from axe_playwright_python.sync_playwright import Axe
 
     tab = opened(width=width, scheme=scheme)
-    tab.evaluate("document.querySelectorAll('main details').forEach(e => e.open = true)")
+    tab.evaluate(EVERYTHING)
     found = Axe().run(tab).response["violations"]
     assert [(v["id"], v["impact"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("serious", "critical")] == []
 
@@ -197,7 +213,7 @@ def test_long_names_are_whole_in_tables(browser, tmp_path, width):
     (tmp_path / "report.html").write_text(page(content("digits", group, "a command"), plots(drawings(group))), encoding="utf-8")
     tab = browser.new_page(viewport={"width": width, "height": 900})
     tab.goto((tmp_path / "report.html").as_uri())
-    tab.evaluate("document.querySelectorAll('main details').forEach(e => e.open = true)")
+    tab.evaluate(EVERYTHING)
     cut = """[...document.querySelectorAll('tbody th[scope=row]')].filter(e => e.offsetParent).map(e => {
         const words = document.createRange(); words.selectNodeContents(e);
         const [a, b] = [words.getBoundingClientRect(), e.getBoundingClientRect()];
@@ -216,7 +232,7 @@ def test_long_names_are_whole_in_tables(browser, tmp_path, width):
 def test_the_page_itself_never_scrolls_sideways(opened, width, script):
     tab = opened(width=width, script=script)
     if script:
-        tab.evaluate("document.querySelectorAll('main details').forEach(e => e.open = true)")
+        tab.evaluate(EVERYTHING)
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
     box = tab.locator("body").bounding_box()
     assert box is not None and box["width"] <= width
@@ -232,17 +248,19 @@ def test_without_script_there_are_all_rows_and_nothing_that_does_nothing(opened,
     assert tab.locator("#overview tr[data-variant]").first.is_visible()
     assert tab.locator(".drawing svg").is_visible()
     assert not [b for b in tab.locator("button, input, select").all() if b.is_visible()]
-    tab.get_by_role("link", name="Tables").click()
+    tab.get_by_role("link", name="Tables", exact=True).click()
     assert tab.url.endswith("#tables")
 
 
 def test_a_figure_and_a_table_can_be_taken_away(opened, tmp_path):
     tab = opened()
+    turn(tab, "Figures")
     with tab.expect_download() as found:
         tab.get_by_role("button", name="Save as SVG: A plot").click()
     text = Path(found.value.path()).read_text(encoding="utf-8")
     assert found.value.suggested_filename == "x.svg"
     assert 'xmlns="http://www.w3.org/2000/svg"' in text and "fill: rgb(0, 114, 178)" in text
+    turn(tab, "Evidence and downloads")
     with tab.expect_download() as found:
         tab.get_by_role("link", name="summary.csv").click()
     assert Path(found.value.path()).read_text(encoding="utf-8") == "variant,metric\nvae-0,1\n"

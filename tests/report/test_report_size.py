@@ -15,6 +15,7 @@ from tests.made_up import fill, grid, made_up
 from vae_variants.analysis.entries import LOOKS, Entry
 from vae_variants.analysis.notes import MOST
 from vae_variants.analysis.prominence import family, prominent
+from vae_variants.analysis.sample_quality import PLACE, placed
 from vae_variants.analysis.tables import results, summary
 from vae_variants.harness import Record, Store
 from vae_variants.harness.record import beginning_of
@@ -59,15 +60,16 @@ def test_the_work_grows_with_the_number_of_variants(part, seeds, most):
 def test_an_interval_is_computed_once(monkeypatch):
     from vae_variants.analysis import entries as module
 
-    asked: list[int] = []
+    asked: list[tuple[float, ...]] = []
     real = module.interval
-    monkeypatch.setattr(module, "interval", lambda values: asked.append(1) or real(values))
+    monkeypatch.setattr(module, "interval", lambda values: asked.append(tuple(values)) or real(values))
     group = entries(8)
     summary(group)
     once = len(asked)
     readme(content("digits", group, "vae-variants bench"), [])
     tradeoffs.rate_distortion(group)
-    assert 0 < once == len(asked) <= sum(len(e.rows) for e in group)
+    assert 0 < once <= sum(len(e.rows) for e in group)
+    assert set(asked[once:]) <= {tuple(e.values(PLACE).values()) for e in placed(group, "fd-digitscnn")}, "known only then"
 
 
 def test_a_record_is_read_once_if_it_is_wanted_and_not_at_all_if_not(tmp_path, monkeypatch):

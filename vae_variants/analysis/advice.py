@@ -3,19 +3,21 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from vae_variants.analysis.cards import foreign
 from vae_variants.analysis.entries import SUPPORTS, Entry, best, busy, distinct, enough, judges, trained, trials, twins, unclear
 from vae_variants.analysis.formatting import number
 from vae_variants.analysis.notes import Note, counted, joined, listed
+from vae_variants.analysis.sample_quality import PLACE, QUALITIES, placed
 from vae_variants.analysis.statistics import LEAST_SEEDS, Interval
 from vae_variants.evaluation.metrics import data_name
 
 TITLE = "Which variant for this data?"
 DEFAULT = "vae-bernoulli"
 FEW_TRAINING, FEW_TEST = 5000, 2000  # images: below, their choice may matter as much as the variant
-SAMPLES = "Samples"
-QUALITIES = ("precision", "recall", "coverage")  # of samples, beside their distance
+SAMPLES, WITH = "Samples", "distance, precision and coverage"
+DISENTANGLEMENT = "mig"  # of data with known factors
 DENSITY = "Nats of a density rank variants; they are not a file size."
 REMARKS = {
     "binary": "Each pixel is sampled black or white with its grey level as the probability. This suits scans, masks and line drawings, "
@@ -37,8 +39,9 @@ class Choice:
 
     `verdict` is `told` if one variant is best, `tied` if several are statistically tied, `measured` without a test (timings), `open`
     if the evidence is too thin, `none` if there is no value or no competitor. `best` are labels, the best first, empty if open.
-    `gain` is how much better that is than `baseline`, over the common seeds. `text` has labels in backticks. `aside` names the
-    competitors with a flaw.
+    `gain` is how much better that is than `baseline`, over the common seeds, and `margin` how much better than `behind`, the next that
+    is significantly worse. `text` has labels in backticks. `aside` names the competitors with a flaw. `also` has further metrics that
+    are told of the best, with their names.
     """
 
     purpose: str
@@ -49,6 +52,9 @@ class Choice:
     gain: Interval | None = None
     text: str = ""
     aside: Note | None = None
+    margin: Interval | None = None
+    behind: str = ""
+    also: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class Advice:
 
 @dataclass(frozen=True)
 class Purpose:
-    """What a reader chooses a variant for: its metric, the unit of a difference, and a remark."""
+    """What a reader chooses a variant for: its metric, the unit of a difference, a remark, and other metrics to tell of the best."""
 
     title: str
     metric: str
@@ -70,9 +76,11 @@ class Purpose:
     scale: float = 1.0
     share: bool = False  # whether to say a difference also in percent of the baseline's value
     remark: str = ""
+    also: tuple[tuple[str, str], ...] = ()
+    prefix: str = ""
 
     def value(self, entry: Entry, unit: str = "") -> str:
-        mark = "≥ " if entry.kind(self.metric) == "lower-bound" else ""
+        mark = "≥ " if entry.kind(self.metric) == "lower-bound" else self.prefix
         return f"`{entry.label}` ({mark}{number(entry.interval(self.metric), scale=self.scale)}{' %' * (self.scale == 100)}{unit})"
 
 
@@ -106,7 +114,15 @@ def purposes(entries: Sequence[Entry]) -> list[tuple[Purpose, list[Entry]]]:
     larger = "More latent units lower it for every variant."
     reconstruction = Purpose("Reconstruction", "reconstruction_mse", " in mean squared error per pixel", share=True, remark=larger)
     classes = Purpose("Latents for classification", "probe_accuracy", " percentage points of accuracy", 100.0)
-    return [*found, (reconstruction, ours), (samples, ours), (classes, ours)]
+    ranked = placed(ours, distance)
+    if samples.metric == distance and len(ranked) > 1:
+        named = (("distance", distance), *((m, m) for m in QUALITIES))
+        together = Purpose(SAMPLES, PLACE, f" places, of {len(ranked)}, averaged over {WITH}", also=named, prefix="mean place ")
+        found += [(reconstruction, ours), (together, ranked), (classes, ours)]
+    else:
+        found += [(reconstruction, ours), (samples, ours), (classes, ours)]
+    factors = Purpose("Disentanglement", DISENTANGLEMENT, " of the mutual information gap")
+    return [*found, (factors, ours)] if any(DISENTANGLEMENT in e.rows for e in ours) else found
 
 
 def too_few(entries: Sequence[Entry]) -> str:
@@ -140,7 +156,7 @@ def choice(purpose: Purpose, group: Sequence[Entry], references: Sequence[Entry]
         text = joined(f"{purpose.value(first)} is the only variant {kind}: there is no choice.", known, purpose.remark)
         return Choice(purpose.title, metric, "none", (first.label,), first.label, text=text, aside=aside)
     baseline = next((e for e in rivals if e.label == DEFAULT), rivals[0])
-    after = (known, scale(purpose, rivals, references, sign), purpose.remark)
+    after = (told_of(purpose, first, references), known, scale(purpose, rivals, references, sign), purpose.remark)
     labels, trial = best(rivals, metric), trials(rivals)
     if trial or not labels:
         most, few_rivals = max(len(e.values(metric)) for e in rivals), len(enough(rivals, metric)) < 2
@@ -151,9 +167,6 @@ def choice(purpose: Purpose, group: Sequence[Entry], references: Sequence[Entry]
         text = joined(f"No verdict{why}.", highest, *after)
         return Choice(purpose.title, metric, "open", baseline=baseline.label, text=text, aside=aside)
     first = next(e for e in rivals if e.label == labels[0])
-    if purpose.title == SAMPLES and (doubt := contradicted(first, rivals)):
-        text = joined(f"No verdict: {purpose.value(first)} has the best distance, but {doubt}.", *after)
-        return Choice(purpose.title, metric, "open", baseline=baseline.label, text=text, aside=aside)
     others, thin = len(enough(rivals, metric)) - 1, [e.label for e in rivals if len(e.values(metric)) < LEAST_SEEDS]
     all_others = "the other one" if others == 1 else f"all {others} others"
     noisy = unclear(rivals, metric)
@@ -168,16 +181,22 @@ def choice(purpose: Purpose, group: Sequence[Entry], references: Sequence[Entry]
     gain = gained(first, baseline, metric, sign)
     left = f"Not compared, with fewer than {LEAST_SEEDS} seeds: {listed(thin)}." if thin else ""
     text = joined(told, against(purpose, first, baseline, (*labels, *noisy), gain), left, *after)
-    return Choice(purpose.title, metric, "told" if len(labels) == 1 else "tied", tuple(labels), baseline.label, gain, text, aside)
+    kind, second = "told" if len(labels) == 1 else "tied", next_of([e for e in rivals if e.label in behind], metric, sign)
+    margin = gained(first, second, metric, sign) if second else None
+    then = second.label if second else ""
+    return Choice(purpose.title, metric, kind, tuple(labels), baseline.label, gain, text, aside, margin, then, purpose.also)
 
 
-def contradicted(first: Entry, rivals: Sequence[Entry]) -> str:
-    """Which rival has significantly better samples than the `first` by most of `QUALITIES`, in words; empty if none."""
-    for rival in rivals:
-        better = [m for m in QUALITIES if rival is not first and rival.values(m) and best([first, rival], m) == [rival.label]]
-        if 2 * len(better) > len(QUALITIES):
-            return f"`{rival.label}` is significantly better in {listed(better, '')}"
-    return ""
+def told_of(purpose: Purpose, first: Entry, references: Sequence[Entry]) -> str:
+    """The metrics that a purpose tells of its first, and those of real images if they are among the baselines."""
+    rows = [first, *(e for e in references if all(e.values(m) for _, m in purpose.also))] if purpose.also else []
+    said = (f"`{e.label}`: {', '.join(f'{name} {number(e.interval(m))}' for name, m in purpose.also)}." for e in rows)
+    return joined(*said)
+
+
+def next_of(behind: Sequence[Entry], metric: str, sign: float) -> Entry | None:
+    """The one with the best mean."""
+    return max(behind, key=lambda e: sign * e.mean(metric), default=None)
 
 
 def gained(first: Entry, baseline: Entry, metric: str, sign: float) -> Interval | None:
@@ -215,9 +234,19 @@ def scale(purpose: Purpose, rivals: Sequence[Entry], references: Sequence[Entry]
     return f"Baseline: {purpose.value(top)}{', which no variant reaches' if beaten else ''}."
 
 
-def speed(entries: Sequence[Entry]) -> Choice:
+class Fastest(NamedTuple):
+    """Of a purpose in words: the variant, its throughput or time, and the ratio to `baseline` in words, empty if it is that itself."""
+
+    what: str
+    label: str
+    figure: str
+    ratio: str
+    baseline: str
+
+
+def fastest(entries: Sequence[Entry]) -> list[Fastest]:
     """The fastest variants; other programs and the order of runs affect timings, so they are not tested."""
-    told = {}
+    found = []
     for what, metric, unit, pick in SPEEDS:
         rivals = [e for e in distinct(entries) if trained(e) and e.values(metric) and e.sound(metric) and not busy(e, metric)]
         if len(rivals) > 1:
@@ -225,14 +254,20 @@ def speed(entries: Sequence[Entry]) -> Choice:
             baseline = next((e for e in rivals if e.label == DEFAULT), rivals[0])
             a, b = first.interval(metric), baseline.interval(metric)
             assert a is not None and b is not None
-            ratio = "" if first is baseline else f"; {faster(a, b)} `{baseline.label}`"
-            told[what] = first.label, f"The fastest {what} is `{first.label}` ({number(a._replace(low=None))} {unit}{ratio})."
-    if not told:
+            ratio = "" if first is baseline else faster(a, b)
+            found.append(Fastest(what, first.label, f"{number(a._replace(low=None))} {unit}", ratio, baseline.label))
+    return found
+
+
+def speed(entries: Sequence[Entry]) -> Choice:
+    """What `fastest` finds, in words."""
+    found = fastest(entries)
+    if not found:
         return Choice("Speed", SPEEDS[0][1], "none", text="No evidence: fewer than two variants were timed.")
-    text = joined(
-        *(said for _, said in told.values()), "These are timings of the machine named above, without a test: ignore factors under 1.5."
-    )
-    return Choice("Speed", SPEEDS[0][1], "measured", tuple(dict.fromkeys(label for label, _ in told.values())), DEFAULT, text=text)
+    ratios = [f"; {f.ratio} `{f.baseline}`" if f.ratio else "" for f in found]
+    told = (f"The fastest {f.what} is `{f.label}` ({f.figure}{ratio})." for f, ratio in zip(found, ratios, strict=True))
+    text = joined(*told, "These are timings of the machine named above, without a test: ignore factors under 1.5.")
+    return Choice("Speed", SPEEDS[0][1], "measured", tuple(dict.fromkeys(f.label for f in found)), DEFAULT, text=text)
 
 
 def faster(a: Interval, b: Interval) -> str:

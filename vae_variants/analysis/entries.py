@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from torch import Tensor
@@ -16,6 +17,7 @@ from vae_variants.analysis.soundness import Flaw, flaws, spoilt
 from vae_variants.analysis.statistics import LEAST_SEEDS, Comparison, Interval, behind_best, compare, interval, rank_intervals, top_group
 from vae_variants.harness.record import Record
 from vae_variants.registry import UserError
+from vae_variants.variants import VARIANTS
 
 SUPPORTS = {  # pixel types; nats are compared within one of them
     "binary": "binary pixels",
@@ -63,6 +65,11 @@ class Entry:
         r = self.record
         used = {"lr": lr} if (lr := r.trained.get("lr")) is not None else {}
         return flaws(self.values, r.values | used, r.status, r.curves, math.prod(r.dataset["shape"]), r.tuning)
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether training went so wrong that the row would stretch every axis."""
+        return any(flaw.collapse for flaw in self.flaws)
 
     def sound(self, metric: str) -> bool:
         """Whether the row may be best by `metric`."""
@@ -116,7 +123,8 @@ def entries_of(runs: Iterable[tuple[str, Record, Callable[[], Mapping[str, Tenso
         for row in record.rows:
             counts.setdefault(row["metric"], Counter())[terms_of(row)] += 1
     terms = {metric: count.most_common(1)[0][0] for metric, count in counts.items()}
-    return [Entry(label, record, load, index, terms) for index, (label, record, load) in enumerate(kept)]
+    indices = looks_of([label for label, _, _ in kept])
+    return [Entry(label, record, load, index, terms) for index, (label, record, load) in zip(indices, kept, strict=True)]
 
 
 def rankable(entries: Sequence[Entry], metric: str) -> str:
@@ -210,6 +218,16 @@ def busy(entry: Entry, metric: str) -> bool:
     method, throughput, _ = metric.partition("_images_per_second")
     rate, latency = entry.interval(metric), entry.interval(f"{method}_latency")
     return bool(throughput) and rate is not None and latency is not None and rate.mean * latency.mean < 1000
+
+
+def looks_of(labels: Sequence[str]) -> list[int]:
+    """The index of each label for `style`: the colour is its own in every report, marker and line tell one colour apart."""
+    places, taken, found = {name: place for place, name in enumerate(VARIANTS)}, Counter[int](), []
+    for label in labels:
+        colour = places.get(label, crc32(label.encode(errors="backslashreplace"))) % len(COLOURS)
+        found.append(colour + len(COLOURS) * taken[colour])
+        taken[colour] += 1
+    return found
 
 
 def style(entry: Entry) -> dict[str, object]:

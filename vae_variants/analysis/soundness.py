@@ -20,7 +20,20 @@ UNUSED = 0.1  # nats: the rate of a layer that is not used, as for `layers_used`
 MOVING = ("capacity",)  # objectives that want something else at the end of training than at its start
 ODD = 10.0  # a seed is an outlier if it is so many ranges of the others behind them
 JUDGED = {"log_likelihood": 1.0, "elbo": 1.0, "reconstruction_mse": -1.0}  # metric -> 1 if higher is better, else -1
-OF_SAMPLES = ("fd-", "kid-", "precision", "recall", "density", "coverage", "spectral_", "sharpness", "blur_", "reblur", "high_frequency")
+OF_SAMPLES = (
+    "sample_place",
+    "fd-",
+    "kid-",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "spectral_",
+    "sharpness",
+    "blur_",
+    "reblur",
+    "high_frequency",
+)
 
 CONCRETE = (
     "the KL of relaxed categories counts more than the decoder sees: try posterior.categories=2, prior.categories=2 and objective=warm-up"
@@ -30,11 +43,15 @@ Values = Callable[[str], Mapping[int, float]]  # metric -> seed -> value
 
 
 class Flaw(NamedTuple):
-    """What is wrong with a row, and the remedy. It `spoils` "all" its figures, those of its "samples", or "nothing": a caveat."""
+    """What is wrong with a row, and the remedy. It `spoils` "all" its figures, those of its "samples", or "nothing": a caveat.
+
+    `collapse` is true if the model, or a seed of it, is good for nothing.
+    """
 
     what: str
     remedy: str
     spoils: str = "all"
+    collapse: bool = False
 
     def __str__(self) -> str:
         return f"{self.what}; {self.remedy}"
@@ -66,7 +83,7 @@ def flaws(
     if "epochs" not in options:
         return ()
     rate = f"lower the learning rate (lr={short(options.get('lr', AUTO))})"
-    found = [
+    collapses = [
         seeds_with(values("active_units"), lambda n: n < 1, "no active unit", why_inactive(options, rate)),
         seeds_with(values("probe_codes"), lambda n: n < 1, "constant latents", rate),
         seeds_with(
@@ -75,16 +92,18 @@ def flaws(
             "reconstructions no better than the mean training image",
             CONCRETE if relaxed(options) else f"{rate}, or train longer",
         ),
+        seeds_with(values("code_perplexity"), lambda codes: codes < FEW_CODES, "one code for nearly all images", rate),
+        seeds_with(values("coverage"), lambda share: share < COVERED, "samples near hardly any test image", "train longer", "samples"),
+        diverged(values, status or {}, {} if options.get("objective") in MOVING else curves or {}, rate),
+    ]
+    found = [
         seeds_with(
             values("sigma_cost") if "sigma" not in options else {},
             lambda nats: nats > max(SIGMA_COST, PER_PIXEL * pixels),
             "learnt sigma not at its optimum (`sigma_cost`)",
             "train longer, or on more images",
         ),
-        seeds_with(values("code_perplexity"), lambda codes: codes < FEW_CODES, "one code for nearly all images", rate),
-        seeds_with(values("coverage"), lambda share: share < COVERED, "samples near hardly any test image", "train longer", "samples"),
         seeds_with(values("rate_top"), lambda nats: nats < UNUSED, "top layer of latents not used", "try fewer layers", "nothing"),
-        diverged(values, status or {}, {} if options.get("objective") in MOVING else curves or {}, rate),
         seeds_with(
             values("memorisation_ratio"),
             lambda ratio: ratio < COPIES,
@@ -96,7 +115,7 @@ def flaws(
         declined(validated, options),
         at_edge(tuning or {}),
     ]
-    told = [flaw for flaw in found if flaw]
+    told = [*(flaw._replace(collapse=True) for flaw in collapses if flaw), *(flaw for flaw in found if flaw)]
     if not spoilt(told, "") and (share := values("unexplained_variance")) and fmean(share.values()) > WEAK:
         weak = f"reconstructions little better than the mean training image ({fmean(share.values()):.0%} of its squared error)"
         told.append(Flaw(weak, "train longer, or with more latent units", "nothing"))

@@ -12,11 +12,8 @@ from vae_variants.cli.status import show_plan
 from vae_variants.plugins import load_plugins
 
 if TYPE_CHECKING:
+    from vae_variants.analysis.advice import Choice
     from vae_variants.harness import Record, RunSpec
-
-
-METRICS = ("reconstruction_mse", "probe_accuracy")  # after log_likelihood
-SHOWN = 3  # variants for each metric
 
 
 @guarded
@@ -35,8 +32,8 @@ def bench(
     then one variant of each family, then the others. All rows have the same epochs. The part of the suite that fits is written to
     budgets/ in the folder of runs, so that the same command resumes it.
     """
-    from vae_variants.cli.budget import announce, fitted
-    from vae_variants.cli.reporting import make_report
+    from vae_variants.cli.budget import fitted, foretell
+    from vae_variants.cli.reporting import announce, make_report
     from vae_variants.evaluation.fidelities import VALIDATION
     from vae_variants.harness import Store
 
@@ -51,28 +48,44 @@ def bench(
             print(f"tuning: at least {len(trials)} short trials come first, to choose options on validation images; without: --tune none")
         return
     if budget is None and not Verbosity.quiet:
-        announce(choice, launch)
+        foretell(choice, launch)
     plan = choice.plan(launch.choose)
     records = launch.execute(plan)
+    folder = make_report(choice.name, plan, execution.runs, reports, choice.changes, baseline, execution.plugin or ())
     if not Verbosity.quiet:
-        show_best(records)
-    make_report(choice.name, plan, execution.runs, reports, choice.changes, baseline, execution.plugin or ())
+        print(*last_lines(records), sep="\n")
+    announce(folder)
     finish(records)
 
 
-def show_best(records: Sequence[Record]) -> None:
-    """The best three means by log p(x) and by each of `METRICS`, of trained variants; nats of each pixel type apart."""
-    from rich.table import Table
+def last_lines(records: Sequence[Record]) -> list[str]:
+    """The best by likelihood, reconstruction and samples, and latents, in three lines, then a line of what failed or is flagged."""
+    from vae_variants.analysis.advice import advise
+    from vae_variants.analysis.entries import SUPPORTS, entries_of
+    from vae_variants.analysis.notes import listed
 
-    from vae_variants.api import rank
-    from vae_variants.harness.progress import out
+    entries = entries_of((record.label, record, dict) for record in records)
+    choices = advise(entries).choices
+    likelihood = [c for c in choices if c.metric == "log_likelihood"]
+    sizes = {title: sum(bool(e.values("log_likelihood")) and e.record.support == s for e in entries) for s, title in SUPPORTS.items()}
+    likelihood.sort(key=lambda c: -sizes[c.purpose.partition(", ")[2]])
+    more = len(likelihood) - 1
+    others = f" ({more} other pixel type{'s' * (more > 1)}: see the page)" if more > 0 else ""
+    quality = [said(c) for c in choices if c.purpose in ("Reconstruction", "Samples")]
+    lines = [f"{said(likelihood[0])}{others}" if likelihood else "Likelihood: no run has one", "; ".join(quality)]
+    lines += ["; ".join(said(c) for c in choices if c.purpose.startswith(("Latents", "Disentanglement")))]
+    counted = []
+    for what, names in (("failed", [r.label for r in records if not r.ok]), ("flagged", [e.label for e in entries if e.flaws])):
+        counted.append(f"{len(names)} {what}" + (f" ({listed(names, '')})" if names else ""))
+    return [*lines, f"Of {len(records)} runs: {'; '.join(counted)}"]
 
-    trained = [record for record in records if "epochs" in record.values]
-    groups = {f"log_likelihood, {r.support}": [one for one in trained if one.support == r.support] for r in trained}
-    table = Table("metric", f"best {SHOWN} means over seeds, and the 95 % interval of their ranks", box=None, pad_edge=False)
-    for name, group in {**groups, **dict.fromkeys(METRICS, trained)}.items():
-        metric = name.partition(",")[0]
-        if any(row["metric"] == metric and row["value"] is not None for record in group for row in record.rows):
-            best = [(label, mean, f" ({ranks[0]}-{ranks[1]})" if ranks else "") for label, mean, ranks in rank(group, metric)[:SHOWN]]
-            table.add_row(name, "\n".join(f"{label} {mean:.4g}{ranks}" for label, mean, ranks in best))
-    out.print(table)
+
+def said(choice: Choice) -> str:
+    """The purpose and what is best for it, in a few words."""
+    purpose = choice.purpose.replace(" and compression", "")
+    if not choice.best:
+        return f"{purpose}: {choice.text.partition('. ')[0].rstrip('.').replace('`', '')}"
+    if choice.verdict == "none":
+        return f"{purpose}: {choice.best[0]}, with no other to compare"
+    tied = len(choice.best) - 1
+    return f"{purpose}: {choice.best[0]}{f', tied with {tied} other' + 's' * (tied > 1) if tied else ''}"

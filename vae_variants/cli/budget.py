@@ -13,13 +13,14 @@ from vae_variants.cli.options import Execution, SuiteChoice, Verbosity, seconds
 from vae_variants.cli.reporting import called
 from vae_variants.evaluation import fidelity
 from vae_variants.harness import RunSpec, Store, Suite, load_suite
-from vae_variants.harness.budget import EPOCHS, Choice, Cost, Machine, Row, choose, in_words, run_seconds, settings, total
+from vae_variants.harness.budget import EPOCHS, Choice, Cost, Machine, Row, choose, run_seconds, settings, total
 from vae_variants.harness.choices import committed, written
 from vae_variants.harness.costs import Surroundings, measure_all
 from vae_variants.harness.derived import first_trials, part_of, rows_of
 from vae_variants.harness.engines import Workers
 from vae_variants.harness.files import make_folder, replace_file
 from vae_variants.harness.plan import is_due
+from vae_variants.harness.progress import in_words
 from vae_variants.harness.spec import prepared
 from vae_variants.harness.store import slug
 from vae_variants.registry import UserError
@@ -76,7 +77,7 @@ def starts(suite: Suite, spec: RunSpec, missing: frozenset[str]) -> RunSpec | No
     return next((trial for trial in first_trials(spec, suite.tuning) if trial.identity in missing), None)
 
 
-def announce(choice: SuiteChoice, launch: Launch) -> None:
+def foretell(choice: SuiteChoice, launch: Launch) -> None:
     """Says how long a suite takes, from a few steps of as many of its runs as there is time to measure. A quick preset says nothing."""
     if fidelity(choice.fidelity or load_suite(choice.name).fidelity).epochs is not None:
         return

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from vae_variants.datasets import Dataset
 from vae_variants.evaluation import fidelity
 from vae_variants.harness import Record, RunSpec, Store
-from vae_variants.harness.budget import in_words
+from vae_variants.harness.progress import in_words
 from vae_variants.harness.spec import identifying
 from vae_variants.harness.store import RECORD, modified, slug
 from vae_variants.variants import canonical
@@ -24,6 +24,14 @@ def duration(specs: Sequence[RunSpec], data: Mapping[tuple[str, str], Dataset], 
     most = [f"{spec.label} {100 * spec.work / work:.0f} %" for spec in sorted(specs, key=lambda s: -s.work) if spec.work > LARGE * work]
     shares = f"; most decoder passes of training are those of {', '.join(most)}" if most and len(specs) > 1 else ""
     return f"time: {total}; {rest}{shares}"
+
+
+def expected(specs: Sequence[RunSpec], data: Mapping[tuple[str, str], Dataset], store: Store, device_type: str) -> float | None:
+    """Seconds of these runs one after another. Those without a record take as long for their work as the others; None without any."""
+    known = {s.identity: t for s in specs if (t := known_seconds(s, data.get((s.dataset, s.fidelity)), store, device_type)) is not None}
+    work = sum(spec.work for spec in specs if spec.identity in known)
+    rest = sum(spec.work for spec in specs if spec.identity not in known)
+    return sum(known.values()) * (1 + rest / work) if work else None
 
 
 def known_seconds(spec: RunSpec, data: Dataset | None, store: Store, device_type: str) -> float | None:

@@ -11,6 +11,7 @@ from typing import cast, get_args
 
 import torch
 
+from vae_variants.cli.durations import expected
 from vae_variants.cli.options import Verbosity, seconds
 from vae_variants.components import chosen
 from vae_variants.datasets import parse
@@ -22,6 +23,7 @@ from vae_variants.harness.archive import adopt
 from vae_variants.harness.engines import Engine, Workers, choose_engine
 from vae_variants.harness.environment import choose_device
 from vae_variants.harness.limits import parse_memory
+from vae_variants.harness.plan import due
 from vae_variants.harness.progress import Log
 from vae_variants.harness.protocols import Retry, Watchers
 from vae_variants.harness.spec import look_again, prepared
@@ -114,7 +116,10 @@ class Launch:
     def make(self, specs: Sequence[RunSpec]) -> list[Record]:
         """Makes the runs that are missing."""
         store = Store(self.runs)
-        with closing(self.engine), Log(specs, self.engine) as log, closing(Events(store)) as events:
+        left = due(specs, store, cast(Retry, self.retry))
+        data = {pair: prepared(*pair) for pair in dict.fromkeys((spec.dataset, spec.fidelity) for spec in left)}
+        seconds_left = expected(left, data, store, self.place.type) if left else 0.0
+        with closing(self.engine), Log(specs, self.engine, seconds_left) as log, closing(Events(store)) as events:
             watcher = Watchers(log, events) if self.log == "tensorboard" else log
             return run_all(specs, store, self.place, cast(Retry, self.retry), *self.limits, watcher=watcher, engine=self.engine)
 

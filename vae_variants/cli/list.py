@@ -11,6 +11,7 @@ from vae_variants.registry import UserError, closest
 
 PLURALS = tuple(kind.plural for kind in KINDS.values())  # shown in help
 WIDE = 140  # columns that a terminal needs for more than name and description
+NARROW = 80  # columns where there is no terminal
 
 
 @guarded
@@ -26,7 +27,7 @@ def list_(
     """
     from rich.table import Table
 
-    from vae_variants.harness.progress import out
+    from vae_variants.harness.progress import Terminal, out
 
     load_plugins(plugin or ())
     plurals = {each.plural: each.name for each in KINDS.values()}  # a plug-in may have added a kind
@@ -41,13 +42,16 @@ def list_(
     elif Verbosity.quiet:
         print(*(entry["name"] for entry in found), sep="\n")
     else:
-        more = [key for key in found[0] if key not in ("name", "description", "config")] if Verbosity.verbose or out.width >= WIDE else []
+        console = out if out.is_terminal or Verbosity.verbose else Terminal(width=NARROW)
+        more = (
+            [key for key in found[0] if key not in ("name", "description", "config")] if Verbosity.verbose or console.width >= WIDE else []
+        )
         table = Table(box=None, pad_edge=False)
         for column in ("name", "description", *more):
             table.add_column(column, no_wrap=column == "name")
         for entry in found:
             table.add_row(entry["name"], entry["description"], *(entry[key] for key in more))
-        out.print(table)
+        console.print(table)
 
 
 def page(kind: str) -> str:

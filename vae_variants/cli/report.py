@@ -26,7 +26,7 @@ def report(
     Each report has an archive of its records and pictures beside it. With --records the report is written again from that alone, the
     same bytes as before.
     """
-    from vae_variants.cli.reporting import make_report, remake_report
+    from vae_variants.cli.reporting import announce, make_report, remake_report
 
     load_plugins(plugin or ())
     alone(records, runs)
@@ -35,4 +35,4 @@ def report(
         return
     if mark_stale:
         raise UserError("--mark-stale needs --records; a report from finished runs marks those that are stale")
-    make_report(choice.name, choice.plan_from(runs), runs, reports, choice.changes, baseline, plugin or ())
+    announce(make_report(choice.name, choice.plan_from(runs), runs, reports, choice.changes, baseline, plugin or ()))

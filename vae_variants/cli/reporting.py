@@ -32,8 +32,8 @@ def make_report(
     options: dict[str, Any],
     baseline: Path | None = None,
     plugins: Sequence[Path] = (),
-) -> None:
-    """Write the report of a suite from the records of its `plan`; `options` and `plugins` are part of its command.
+) -> Path:
+    """Write the report of a suite from the records of its `plan`, and return its folder; `options` and `plugins` are part of its command.
 
     `baseline` is what `compare` takes; the page shows differences from it.
 
@@ -69,7 +69,7 @@ def make_report(
         changes=[] if held is None else against(held, [(label, record) for label, _, record in found]),
     )
     write_index(reports)
-    announce(reports / name)
+    return reports / name
 
 
 def remake_report(

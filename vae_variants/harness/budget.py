@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from vae_variants.evaluation import Fidelity, fidelity
+from vae_variants.harness.progress import in_words
 from vae_variants.registry import UserError
 
 EPOCHS = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1)  # parts of the suite's epochs that are tried
@@ -204,7 +205,3 @@ def filled(order: Sequence[Row], wanted: Sequence[Row], budget: float, epochs: i
         else:
             left[row.label] = f"with it, the runs would take {in_words(needed)}"
     return Choice(tuple(row.label for row in taken), left, epochs, way, total(taken, epochs, way, machine))
-
-
-def in_words(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -78,6 +78,13 @@ def run_all(
     return [records[key] for key in keys]
 
 
+def due(specs: Sequence[RunSpec], store: Store, retry: Retry) -> list[RunSpec]:
+    """Those that `run_all` will make, as far as the newest records tell."""
+    digests = {spec.identity: prepared(spec.dataset, spec.fidelity).digest for spec in specs}
+    records = store.newest(digests, digests)
+    return [spec for spec in specs if spec.identity not in records or is_due(records[spec.identity][1], retry)]
+
+
 def is_due(record: Record, retry: Retry) -> bool:
     """Whether a run has to be made although it has this record."""
     if record.interrupted or retry in ("all", "scores"):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -41,26 +42,45 @@ class Terminal(Console):
 out = Terminal(width=None if sys.stdout.isatty() else 240)
 
 
+class Left(TimeRemainingColumn):
+    """The remaining time; until the speed is known, what is left of the `seconds` expected, if these are known."""
+
+    def __init__(self, seconds: float | None) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def render(self, task: Task) -> Text:
+        if task.time_remaining is not None or not self.seconds:
+            return super().render(task)
+        left = max(0, round(self.seconds - (task.elapsed or 0.0)))
+        return Text(f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}", style="progress.remaining")
+
+
 class Log(Watcher):
     """A watcher that writes to stderr. It estimates the remaining time from the runs before.
 
-    Given an `engine` that has made no run yet, it also says why the first run takes longer than the rest.
+    Given an `engine` that has made no run yet, it also says why the first run takes longer than the rest. `seconds` is how long the runs
+    take one after another, as far as earlier records tell.
     """
 
     quiet = False  # set by --quiet
 
-    def __init__(self, specs: Sequence[RunSpec], engine: Engine | None = None) -> None:
+    def __init__(self, specs: Sequence[RunSpec], engine: Engine | None = None, seconds: float | None = None) -> None:
+        self.seconds = seconds / max(1, engine.capacity) if seconds and engine else seconds
+        self.begun, self.made = time.monotonic(), 0.0
         self.engine, self.first, self.told_of_waiting = engine, True, False
         self.console = Terminal(file=sys.stderr, soft_wrap=True, quiet=self.quiet)
         self.total, self.number, self.done = len(specs), 0, 0.0
         self.running: dict[str, tuple[str, float]] = {}  # identity -> description, and how much of its work is done
-        left = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+        left = (TimeElapsedColumn(), TextColumn("left"), Left(self.seconds))
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), *left)
         self.progress = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
-        self.task = self.progress.add_task("starting", total=sum(spec.work for spec in specs))
+        self.work = sum(spec.work for spec in specs)
+        self.task = self.progress.add_task("starting", total=self.work)
 
     def __enter__(self) -> Log:
-        self.console.print(f"{self.total} run{'s' * (self.total > 1)}")
+        about = f", about {in_words(self.seconds)}" if self.seconds else ""
+        self.console.print(f"{self.total} run{'s' * (self.total > 1)}{about}")
         self.progress.start()
         return self
 
@@ -91,10 +111,21 @@ class Log(Watcher):
 
     def end(self, spec: RunSpec, record: Record, reused: bool) -> None:
         self.number, self.done = self.number + 1, self.done + spec.work
+        self.made += 0.0 if reused else spec.work
         self.running.pop(spec.identity, None)
         self.update()
         parts = [*sorted(set(record.status.values())), "cached" if reused else f"{record.seconds:.1f} s", headline(record)]
-        self.console.print(f"[{self.number}/{self.total}] {spec.label}: {', '.join(filter(None, parts))}")
+        self.console.print(f"[{self.number}/{self.total}] {spec.label}: {', '.join(filter(None, parts))}{self.left()}")
+
+    def left(self) -> str:
+        """How long the remaining runs take, by the time of those made until now; empty on a terminal, where the bar says so."""
+        if self.console.is_terminal or not self.made or self.number >= self.total:
+            return ""
+        return f"; about {in_words((time.monotonic() - self.begun) / self.made * (self.work - self.done))} left"
+
+
+def in_words(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def longer_first(engine: Engine | None, first: RunSpec, left: int) -> str:

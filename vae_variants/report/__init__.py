@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from urllib.parse import quote
@@ -25,6 +26,7 @@ from vae_variants.report.content import content
 from vae_variants.report.context import Context, context_of
 from vae_variants.report.drawing import shown_of
 from vae_variants.report.figures import drawings, plots, write_figures
+from vae_variants.report.first_screen import first_screen, thumbnails
 from vae_variants.report.grids import kept
 from vae_variants.report.html import LARGEST, Change, Claim, page, unicode
 from vae_variants.report.markdown import escaped, table
@@ -81,8 +83,11 @@ def write_report(
             write_text(place / "README.md", readme(found, figures))
             files = [place / "summary.csv", place / "results.csv"]
             attached = {path.name: path.read_text(encoding="utf-8") for path in files if path.stat().st_size < LARGEST}
-            write_text(place / "report.html", page(found, plots(drawn), claims, changes, attached))
-            for name, data in (archive.with_report(context) if archive else packed(context, runs, kept(shown))).items():
+            screen = first_screen(found)
+            pictures = kept(shown)  # a report from an archive has no others
+            screen = replace(screen, thumbs=thumbnails(screen, pictures))
+            write_text(place / "report.html", page(found, plots(drawn), claims, changes, attached, screen))
+            for name, data in (archive.with_report(context) if archive else packed(context, runs, pictures)).items():
                 (place / name).write_bytes(data)
     except OSError as error:
         raise UserError(f"cannot write the report {str(folder)!r}: {error.strerror or error}") from error

@@ -10,13 +10,13 @@ from vae_variants.analysis.entries import LOOKS, SUPPORTS, Entry, best, busy, di
 from vae_variants.analysis.formatting import NOTHING, number
 from vae_variants.analysis.notes import Note, counted
 from vae_variants.analysis.prominence import prominent
+from vae_variants.analysis.questions import Answer, answers, noisy
 from vae_variants.analysis.run_summary import Failure, failed_runs, failed_values, run_summary, same_runs
 from vae_variants.analysis.statistics import Comparison, holm
 from vae_variants.analysis.tables import metrics_of
 from vae_variants.evaluation import METRICS, Metric
 from vae_variants.evaluation.metrics import data_name
-from vae_variants.evaluation.sharpness import is_noise
-from vae_variants.report.sections import AGAINST_REAL, LEFT_OUT, LIKELIHOOD, PUBLISHED_TEXT, PUBLISHED_TITLE, SECTIONS, SHARP
+from vae_variants.report.sections import AGAINST_REAL, LEFT_OUT, LIKELIHOOD, PUBLISHED_TEXT, PUBLISHED_TITLE, SECTIONS, SHARP, TIE
 
 SIGNIFICANT = 0.05
 ROWS = 200  # of a table, at most: GitHub shows no page of 500 kB
@@ -24,12 +24,18 @@ ROWS = 200  # of a table, at most: GitHub shows no page of 500 kB
 
 @dataclass(frozen=True)
 class Cell:
-    """`value` is what its column is sorted by; `best` means best, or statistically tied with the best; `note` explains it."""
+    """`value` is what its column is sorted by; `best` is the best of its column, `tied` statistically tied with it; `note` explains it."""
 
     text: str = NOTHING
     value: float | None = None
     best: bool = False
     note: str = ""
+    tied: bool = False
+
+    @property
+    def marked(self) -> str:
+        """The text, with the sign of a tie."""
+        return self.text + TIE * self.tied
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,7 @@ class Content:
     stale: tuple[str, ...]
     runs: dict[str, Any]  # as `run_summary`
     advice: Advice
+    answers: tuple[Answer, ...]
     likelihood: tuple[Sheet, ...]
     sheets: tuple[Sheet, ...]
     metrics: tuple[tuple[str, Metric], ...]  # with their published names
@@ -101,6 +108,7 @@ def content(suite: str, entries: Sequence[Entry], command: str, missing: Sequenc
         stale=tuple(stale),
         runs=runs,
         advice=advise(entries),
+        answers=tuple(answers(entries)),
         likelihood=tuple(likelihoods(entries, shown)),
         sheets=tuple(sections(entries, shown)),
         metrics=tuple((name, m) for m in METRICS.values() if (name := m.published_for(runs["data"])) in recorded),
@@ -130,7 +138,8 @@ def likelihood(title: str, group: Sequence[Entry], shown: Sequence[Entry]) -> Sh
             continue
         key = e.record.key
         change, rank = compared.get(key), place.get(key)
-        cells = [figure(e, "log_likelihood", best=key in {keys[label] for label in top})]
+        at_top = [keys[label] for label in top]
+        cells = [figure(e, "log_likelihood", best=key in at_top[:1], tied=key in at_top[1:])]
         cells += [Cell("–".join(map(str, dict.fromkeys(rank))), rank[0]) if rank else Cell()]
         cells += [Cell(number(change.difference, sign=True), change.difference.mean) if change else Cell()]
         cells += [Cell(f"{adjusted[key]:.3f}", adjusted[key]) if change and tested else Cell()]
@@ -192,12 +201,12 @@ def section(
     return Sheet(title, text, (*(header for header, _, _ in columns), "n"), rows, sum(map(has, entries)), after)
 
 
-def figure(entry: Entry, metric: str, scale: float = 1.0, best: bool = False) -> Cell:
+def figure(entry: Entry, metric: str, scale: float = 1.0, best: bool = False, tied: bool = False) -> Cell:
     """A metric as tables show it, with the signs of a bound or of noise."""
     found, of = entry.interval(metric), list(entry.record.status.values()).count("ok")
     mark = "noise: " if metric in SHARP and noisy(entry) else "busy: " if busy(entry, metric) else sign(entry, metric)
     fewer = f" (n = {found.n})" if found is not None and found.n < of else ""  # than the column n says
-    return Cell() if found is None else Cell(mark + number(found, scale=scale) + fewer, found.mean * scale, best)
+    return Cell() if found is None else Cell(mark + number(found, scale=scale) + fewer, found.mean * scale, best, tied=tied)
 
 
 def seeds(entry: Entry) -> Cell:
@@ -211,9 +220,3 @@ def sign(entry: Entry, metric: str) -> str:
     """≥ or ≤ before the value of a bound."""
     above = metric == "marginal_kl" or (metric == "bits_per_dim" and entry.kind("log_likelihood") == "lower-bound")
     return "≤ " if above else "≥ " if entry.kind(metric) == "lower-bound" else ""
-
-
-def noisy(entry: Entry) -> bool:
-    """Whether the noise control says that noise makes the samples sharp."""
-    kept, ratio = entry.interval("noise_ratio"), entry.interval("sharpness_ratio")
-    return kept is not None and ratio is not None and is_noise(kept.mean, ratio.mean)

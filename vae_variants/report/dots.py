@@ -13,21 +13,24 @@ from matplotlib.transforms import blended_transform_factory
 
 from vae_variants.analysis.entries import SUPPORTS, TIMINGS, Entry, best, distinct, enough, style, trained
 from vae_variants.analysis.formatting import number
+from vae_variants.analysis.questions import noisy
 from vae_variants.analysis.statistics import Interval
 from vae_variants.analysis.tables import metrics_of
 from vae_variants.evaluation.metrics import data_name
-from vae_variants.report.content import noisy, sign
+from vae_variants.report.content import sign
 from vae_variants.report.drawing import (
     INK,
     LINE,
     MUTED,
     PAPER,
+    WIDTH,
     Part,
     compose,
     ends,
     limits,
     mark,
     scale,
+    seen,
     shortened,
     shown_of,
     width_of,
@@ -36,7 +39,7 @@ from vae_variants.report.drawing import (
 from vae_variants.report.sections import LIKELIHOOD, SECTIONS, SHARP
 
 ROW = 12.5  # points
-LABEL = 112.0  # points of a label, at most
+USUAL, LABEL = 112.0, 230.0  # points of a label in a panel of the usual width, and at most
 SEEDS = 20  # of a variant that are drawn, at most
 FURTHER = 12  # metrics of plug-ins that get a panel, at most
 DECADES = 30.0  # times by which values differ that are shown by their logarithm
@@ -106,47 +109,49 @@ def dot_panel(title: str, metric: str, entries: Sequence[Entry], shown: Sequence
         return None
     better, unit = rows[0][0].rows[metric][0]["better"], rows[0][0].unit(metric)
     ours = [e for e in group if trained(e)]
-    top = set(best(ours, metric)) if better != "none" and unit not in TIMINGS and len(ours) > 1 else set()
-    top = top if len(top) < len(enough(ours, metric)) else set()
+    top = best(ours, metric) if better != "none" and unit not in TIMINGS and len(ours) > 1 else []
+    top = top if len(top) < len(enough(ours, metric)) else []
     base = next(((e, found) for e, found in rows if e.record.key == group[0].record.key), rows[0])
     rows.sort(key=lambda row: row[1].mean if better == "lower" else -row[1].mean)
     first, last, baseline = (f"{e.label}, {number(found)}" for e, found in (rows[0], rows[-1], base))
     described = f"{len(rows)} variants, from {first} to {last}. Baseline: {baseline}." if len(rows) > 1 else f"{first}."
-    described += f" Not significantly different from the best: {', '.join(e.label for e, _ in rows if e.label in top)}." if top else ""
+    described += f" Best: {top[0]}." if top else ""
+    described += f" Statistically tied with it: {', '.join(top[1:])}." if top[1:] else ""
     words = [value_of(e, metric, found) for e, found in rows]
-    left = max(24.0, min(LABEL, max(width_of(e.label, bold=e.label in top) for e, _ in rows)) + 10)
+    left = max(24.0, min(LABEL, max(width_of(e.label, bold=e.label in top[:1]) for e, _ in rows)) + 10)
     right = max(width_of(w, 8) for w in words) + 8
     draw = partial(draw_dots, metric=metric, rows=rows, words=words, top=top, base=base[1].mean if len(rows) > 1 else None)
-    return Part(title, described, draw, ROW * (len(rows) + 0.9), left=left, right=right, bottom=18)
+    return Part(title, described, draw, ROW * (len(rows) + 0.9), WIDTH + max(0.0, left - USUAL - 10), left, right, 18)
 
 
-def draw_dots(ax: Axes, metric: str, rows: Sequence[Row], words: Sequence[str], top: set[str], base: float | None) -> None:
-    means, better, unit = [found.mean for _, found in rows], rows[0][0].rows[metric][0]["better"], rows[0][0].unit(metric)
+def draw_dots(ax: Axes, metric: str, rows: Sequence[Row], words: Sequence[str], top: Sequence[str], base: float | None) -> None:
+    held = {e.label for e in seen([e for e, _ in rows])}
+    means, better, unit = [f.mean for e, f in rows if e.label in held], rows[0][0].rows[metric][0]["better"], rows[0][0].unit(metric)
     log = wide(means, unit)
     low, high = limits(means, better, log)
-    seen = [(e, found) for e, found in rows if low <= found.mean <= high]
-    low, high = limits(means, better, log, [v for e, found in seen for v in (*(ends(found) or ()), *some_seeds(e, metric))])
+    inside = [(e, found) for e, found in rows if low <= found.mean <= high and e.label in held]
+    low, high = limits(means, better, log, [v for e, found in inside for v in (*(ends(found) or ()), *some_seeds(e, metric))])
     scale(ax, "x", (low, high), log, 4)
     ax.set(ylim=(len(rows) - 0.4, -1.3), yticks=[])
     if base is not None and low <= base <= high:
         ax.plot([base, base], [-0.4, len(rows) - 0.4], color=MUTED, linewidth=0.8, linestyle=(0, (3, 3)), label="baseline")
         write(ax, base, -0.9, "baseline", color=MUTED, fontsize=7.5, ha="center", va="center")
     for y, ((entry, found), word) in enumerate(zip(rows, words, strict=True)):
-        own = row_head(ax, y, entry.label, word, entry.label in top)
+        own = row_head(ax, y, entry.label, word, entry.label in top, entry.label in top[:1])
         seeds = [(v, v) for v in some_seeds(entry, metric) if low <= v <= high and found.n > 1]
         own += strokes(ax, seeds, (y - 0.27, y + 0.27), color=style(entry)["color"], alpha=0.5, linewidth=0.8, label="seeds")
         own += dot(ax, y, found, look(entry, metric), 1.5)
         mark(entry.label, f"{entry.label}: {word}, n = {found.n}", own)
 
 
-def row_head(ax: Axes, y: float, label: str, word: str = "", top: bool = False) -> list[Artist]:
-    """The name at the left of a panel, a figure at its right; on grey and bold what is at the top."""
+def row_head(ax: Axes, y: float, label: str, word: str = "", top: bool = False, best: bool = False) -> list[Artist]:
+    """The name at the left of a panel, a figure at its right; on grey what is at the top, and bold what is the best."""
     across = blended_transform_factory(ax.figure.transSubfigure, ax.transData)
     place = {"va": "center_baseline", "transform": across}
     own = list[Artist]()
     if top:
         own.append(ax.add_patch(Rectangle((0, y - 0.5), 1, 1, transform=across, color=LINE, alpha=0.45, linewidth=0, clip_on=False)))
-    own.append(write(ax, 0, y, shortened(label, LABEL, bold=top), fontweight="bold" if top else "normal", **place))
+    own.append(write(ax, 0, y, shortened(label, LABEL, bold=best), fontweight="bold" if best else "normal", **place))
     return [*own, write(ax, 1, y, word, fontsize=8, ha="right", color=INK if top else MUTED, **place)]
 
 
@@ -205,12 +210,14 @@ def labels(shown: Sequence[Entry]) -> Figure | None:
     described = f"{len(group)} variants, from {group[0].label} to {group[-1].label}; a dot for 10, 100 and 1000 labels and one for all."
     left = min(LABEL, max(width_of(e.label) for e in group)) + 10
     draw, height = partial(draw_labels, group=group), 1.3 * ROW * len(group) + 8
-    return compose([Part("test accuracy of the linear probe ↑", described, draw, height, left=left, bottom=18)])
+    width = WIDTH + max(0.0, left - USUAL - 10)
+    return compose([Part("test accuracy of the linear probe ↑", described, draw, height, width, left, bottom=18)])
 
 
 def draw_labels(ax: Axes, group: Sequence[Entry]) -> None:
     found = [[(p, size, up) for m, size, up in BUDGETS if (p := e.interval(m))] for e in group]
-    every = [p for row in found for p, _, _ in row]
+    held = {e.label for e in seen(group)}
+    every = [p for e, row in zip(group, found, strict=True) if e.label in held for p, _, _ in row]
     scale(ax, "x", limits([p.mean for p in every], "higher", extra=[v for p in every for v in ends(p) or ()]))
     ax.set(ylim=(len(group) - 0.4, -0.6), yticks=[])
     for y, (entry, row) in enumerate(zip(group, found, strict=True)):

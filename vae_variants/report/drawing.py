@@ -1,6 +1,7 @@
 """What the figures have in common: panels, axes, text, marks that carry the variant's name, and grids of images."""
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -23,7 +24,7 @@ from matplotlib.ticker import Locator, LogLocator, MaxNLocator, NullLocator, Sca
 from matplotlib.transforms import Affine2D, Transform
 from torch import Tensor
 
-from vae_variants.analysis.entries import LOOKS, SUPPORTS, Entry, distinct
+from vae_variants.analysis.entries import LOOKS, SUPPORTS, Entry, distinct, looks_of
 from vae_variants.analysis.prominence import prominent
 from vae_variants.analysis.statistics import Interval
 
@@ -55,6 +56,8 @@ class Part(NamedTuple):
     def heading(self) -> list[str]:
         """Lines of the title."""
         size, bold = (SIZE, False) if self.variant else (TITLE, True)
+        if self.variant:
+            return wrapped(self.title, self.width, size)
         whole = self.title.replace("\n", ", ")
         lines = [whole] if width_of(whole, size, bold) < self.width else self.title.split("\n")
         return [shortened(line, self.width, size, bold) for line in lines]
@@ -133,11 +136,29 @@ def width_of(words: str, size: float = SIZE, bold: bool = False) -> float:
 
 def shortened(words: str, width: float, size: float = SIZE, bold: bool = False) -> str:
     """The text, without its middle where it is wider than that many points."""
-    keep, found = len(words), words
+    keep, found = min(len(words), int(4 * width / size) + 4), words  # no letter is narrower than a quarter of its size
+    if keep < len(words):
+        found = f"{words[: (keep + 1) // 2]}…{words[-(keep // 2) :]}"
     while width_of(found, size, bold) > width and keep > 4:
         keep -= 1
         found = f"{words[: (keep + 1) // 2]}…{words[-(keep // 2) :]}"
     return found
+
+
+def wrapped(words: str, width: float, size: float = SIZE, most: int = 4) -> list[str]:
+    """The text in lines of that many points, broken between the parts of a name; what does not fit in `most` lines is shortened."""
+    lines, rest = list[str](), words
+    while rest and len(lines) < most - 1 and width_of(rest, size) > width:
+        ends_ = [found.end() for found in re.finditer(r"[\[=,:|?_ -]", rest[:-1]) if width_of(rest[: found.end()].rstrip(), size) <= width]
+        if not ends_:
+            break
+        lines, rest = [*lines, rest[: ends_[-1]].rstrip()], rest[ends_[-1] :]
+    return [*lines, shortened(rest, width, size)]
+
+
+def seen(entries: Sequence[Entry]) -> list[Entry]:
+    """Those whose values axes hold: not the collapsed ones, unless all are."""
+    return [e for e in entries if not e.collapsed] or list(entries)
 
 
 class ShortNumbers(ScalarFormatter):
@@ -207,7 +228,9 @@ def crowded(ax: Axes, locator: Locator) -> bool:
 def shown_of(entries: Sequence[Entry]) -> list[Entry]:
     """Those that figures show, the `prominent` ones, each with a look of its own."""
     shown = prominent(entries, LOOKS)
-    return [replace(entry, index=index) for index, entry in enumerate(shown)] if len(shown) < len(entries) else shown
+    if len(shown) == len(entries):
+        return shown
+    return [replace(entry, index=index) for index, entry in zip(looks_of([e.label for e in shown]), shown, strict=True)]
 
 
 def groups(entries: Sequence[Entry], has: Callable[[Entry], object]) -> list[tuple[str, list[Entry]]]:

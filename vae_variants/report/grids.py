@@ -44,9 +44,8 @@ def show(ax: Axes, picture: np.ndarray) -> None:
 
 def tile(entry: Entry, picture: np.ndarray, words: str, width: float = TILE, note: str = "") -> Part:
     """A panel with a picture of one variant."""
-    title = shortened(entry.label, width - (width_of(note) if note else 0)) + note
     height = width * picture.shape[0] / picture.shape[1]
-    return Part(title, words.format(entry.label), partial(show, picture=picture), height, width, 0, 0, 2, entry.label)
+    return Part(entry.label + note, words.format(entry.label), partial(show, picture=picture), height, width, 0, 0, 2, entry.label)
 
 
 def largest(group: Sequence[Entry]) -> int:

@@ -12,11 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Affine2D
 
-from vae_variants.analysis.entries import COLOURS, Entry, distinct, style
+from vae_variants.analysis.entries import COLOURS, SUPPORTS, Entry, distinct, style
 from vae_variants.analysis.formatting import number
 from vae_variants.analysis.statistics import Interval, interval
 from vae_variants.report.drawing import (
     MUTED,
+    WIDTH,
     Part,
     compose,
     ends,
@@ -33,7 +34,7 @@ from vae_variants.report.drawing import (
 from vae_variants.report.label_layout import HEIGHT, apart
 
 TALL = 195.0  # points of an axes, at least
-LABEL = 108.0  # points of a label, at most
+USUAL, LABEL = 108.0, 230.0  # points of a label in a panel of the usual width, and at most
 POINTS = 60  # of a curve that are drawn, at most
 LEVELS = (1, 10, 100, 1000)
 Ticks = Sequence[tuple[float, str]]
@@ -42,7 +43,10 @@ NATS = "validation {} by {}, nats ↑"
 
 
 class Line(NamedTuple):
-    """Of a variant, with `words` at its end. A family of several variants has no `variant`. `last` is a further point, of another kind."""
+    """Of a variant, with `words` at its end. A family of several variants has no `variant`. `last` is a further point, of another kind.
+
+    Axes hold those that are `held`, not the collapsed ones.
+    """
 
     variant: str
     points: Sequence[tuple[float, Interval]]
@@ -51,11 +55,12 @@ class Line(NamedTuple):
     dash: Any = "-"
     dots: bool = False
     last: tuple[float, float] | None = None
+    held: bool = True
 
 
 def own_line(entry: Entry, points: Sequence[tuple[float, Interval]], last: tuple[float, float] | None = None) -> Line:
     """One in the variant's own look."""
-    return Line(entry.label, points, entry.label, style(entry)["color"], style(entry)["linestyle"], last=last)
+    return Line(entry.label, points, entry.label, style(entry)["color"], style(entry)["linestyle"], last=last, held=not entry.collapsed)
 
 
 def line_part(title: str, name: str, found: Sequence[Line], *, log: bool = False, ticks: Ticks = (), late: bool = False) -> Part:
@@ -64,17 +69,17 @@ def line_part(title: str, name: str, found: Sequence[Line], *, log: bool = False
     described = f"{len(found)} lines; the highest at its end is {best.words}, {number(best.points[-1][1])}."
     right = min(LABEL, max(width_of(line.words) for line in found)) + 34
     draw = partial(draw_lines, name=name, found=found, log=log, ticks=ticks, late=late)
-    return Part(title, described, draw, max(TALL, HEIGHT * len(found)), right=right)
+    return Part(title, described, draw, max(TALL, HEIGHT * len(found)), WIDTH + max(0.0, right - USUAL - 34), right=right)
 
 
 def draw_lines(ax: Axes, name: str, found: Sequence[Line], log: bool, ticks: Ticks, late: bool) -> None:
-    last = [line.points[-1][1].mean for line in found]
-    more = [line.last for line in found if line.last]
-    held = [p.mean for line in found for _, p in line.points] + [y for _, y in more]
+    last, own_ = [line.points[-1][1].mean for line in found], [line for line in found if line.held] or found
+    more = [line.last for line in own_ if line.last]
+    held = [p.mean for line in own_ for _, p in line.points] + [y for _, y in more]
     if late:
-        begun = [line.points[min(len(line.points) - 1, len(line.points) // 6)][1].mean for line in found]
-        held = [*without_worst(last, "higher"), statistics.median(begun), max(held)]
-    spans = [v for line in found if line.dots for _, p in line.points for v in ends(p) or ()]
+        begun = [line.points[min(len(line.points) - 1, len(line.points) // 6)][1].mean for line in own_]
+        held = [*without_worst([line.points[-1][1].mean for line in own_], "higher"), statistics.median(begun), max(held)]
+    spans = [v for line in own_ if line.dots for _, p in line.points for v in ends(p) or ()]
     across = [x for line in found for x, _ in line.points] + [x for x, _ in more]
     scale(ax, "x", limits(across, log=log, margin=0.02), log, name=name, whole=all(float(x).is_integer() for x in across))
     scale(ax, "y", limits(held, extra=spans, margin=0.06))
@@ -91,7 +96,7 @@ def draw_lines(ax: Axes, name: str, found: Sequence[Line], log: bool, ticks: Tic
             own += ax.plot([x + 2, 4, 10], [y, y, place], color=MUTED, linewidth=0.5, transform=beside, clip_on=False)
         ink = {"color": line.colour, "linestyle": line.dash, "linewidth": 1.3}
         own += ax.plot([10, 26], [place] * 2, transform=beside, clip_on=False, **ink)
-        outside = " ↓" if end.mean < low else ""
+        outside = " ↓" if end.mean < low else " ↑" if end.mean > high else ""
         words = shortened(line.words, LABEL - (width_of(outside) if outside else 0)) + outside
         own.append(write(ax, 30, place, words, va="center_baseline", transform=beside))
         mark(line.variant, f"{line.words}: {number(end)} at the end", own)
@@ -133,9 +138,14 @@ def by_second(entry: Entry, points: Sequence[tuple[float, Interval]]) -> list[tu
 
 
 def curves(shown: Sequence[Entry]) -> Figure | None:
-    """Validation log-likelihood while training by epoch and by second, for each pixel type."""
+    """Validation log-likelihood while training by epoch and by second, for each pixel type: bounds apart from exact values."""
     parts = []
-    for title, group in groups(shown, lambda e: any(len(c) > 1 for c in e.record.curves.get("validation_log_prob", []))):
+
+    def drawn(entry: Entry, kind: str) -> bool:
+        return entry.kind("log_likelihood") == kind and any(len(c) > 1 for c in entry.record.curves.get("validation_log_prob", []))
+
+    found = {kind: groups(shown, partial(drawn, kind=kind)) for kind in ("lower-bound", "exact", "estimate", "")}
+    for title, group in sorted((pair for own in found.values() for pair in own), key=lambda pair: list(SUPPORTS.values()).index(pair[0])):
         points = [(e, own) for e in group if (own := by_epoch(e, e.record.curves["validation_log_prob"]))]
         seconds = [(e, own) for e, epochs in points if (own := by_second(e, epochs))]
         which = " or ".join(sorted({EXACTLY.get(e.kind("log_likelihood"), "log p(x)") for e, _ in points}))

@@ -25,7 +25,7 @@ from vae_variants.report.drawing import LINE, MUTED, PAPER, WIDTH, Part, compose
 METRIC = "log_likelihood"
 MOST = 24  # variants of a table
 CELL, SIDE = 34.0, 14.0  # points of a cell
-NAME = 130.0  # points of a name, at most
+NAME = 230.0  # points of a name, at most
 UP, DOWN = COLOURS[0], COLOURS[1]  # the row is above, below: blue and vermilion, which all eyes tell apart
 UNITS = 50  # latent units, at most
 STEPS = (0.01, 0.1, 0.3, 1.0, 3.0)  # nats, where the next shade begins

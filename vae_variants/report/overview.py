@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from vae_variants.analysis.entries import SUPPORTS, TIMINGS, Entry, best, distinct, enough, trained
+from vae_variants.analysis.questions import noisy
 from vae_variants.analysis.statistics import Interval
 from vae_variants.evaluation.metrics import data_name
-from vae_variants.report.content import Cell, Content, figure, noisy, seeds
+from vae_variants.report.content import Cell, Content, figure, seeds
 from vae_variants.report.sections import LIKELIHOOD, OVERVIEW, SECTIONS, SHARP
 
 NATS = ("nats", "bits")
@@ -84,7 +85,8 @@ def overview(found: Content) -> Overview:
             columns.append(Column(titles[pattern].replace("{data}", data), metric, row["better"], row["unit"]))
     everyone = {name: [e for e in found.entries if group_of(e) == name] for name in GROUPS}
     top = [b for c in columns for b in bests(c, everyone)]
-    bold = {(b.group, b.metric, e.record.key) for b in top if not b.all for e in b.entries}
+    first = {(b.group, b.metric, b.entries[0].record.key) for b in top if not b.all}
+    level = {(b.group, b.metric, e.record.key) for b in top if not b.all for e in b.entries} - first
     rivals, groups = [e for e in found.shown if trained(e)] or found.shown, []
     for name, title in GROUPS.items():
         own = [e for e in found.shown if group_of(e) == name]
@@ -94,7 +96,8 @@ def overview(found: Content) -> Overview:
             cells = []
             for c, put in zip(columns, places, strict=True):
                 value, group = e.interval(c.metric), name if c.unit in NATS or name in (REFERENCE, FAILED) else ""
-                cell = figure(e, c.metric, best=(group, c.metric, e.record.key) in bold)
+                own_ = (group, c.metric, e.record.key)
+                cell = figure(e, c.metric, best=own_ in first, tied=own_ in level)
                 cells.append((cell, put(value) if put and value else None))
             rows.append((e, [*cells, (seeds(e), None)]))
         groups.append(Group(name, title, rows))

@@ -21,7 +21,7 @@ def sheet(found: Sheet) -> Markup:
     kept = found.kept
     rows = []
     for e, cells in found.rows:
-        values = (bold(cells[i].text) if cells[i].best else cells[i].text for i in kept)
+        values = (bold(cells[i].text) if cells[i].best else cells[i].marked for i in kept)
         rows.append([f"`{e.label}`{' †' if e.flaws else ''}", *values])
     text = table(["variant", *(found.columns[i] for i in kept)], rows)
     if len(rows) < found.of:

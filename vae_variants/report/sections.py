@@ -2,6 +2,7 @@
 
 from vae_variants.evaluation.sharpness import NOISE, SHARPEST
 
+TIE = "\u207c"  # after what is statistically tied with the best
 AGAINST_REAL = "Samples against real images"
 SECTIONS = (
     (
@@ -174,8 +175,9 @@ NATS = (
     "bound with K posterior samples; ESS is their effective sample size."
 )
 BOLD = (
-    " Bold: best, or statistically tied with the best (paired t-tests over seeds, Holm-adjusted, 5 %; three seeds or more), down to the "
-    "first that is not. † marks a flagged row, which is never bold if its flaw spoils the figure. A lower bound above an exact value wins. "
+    f" Bold: the best. {TIE} marks what is statistically tied with it (paired t-tests over seeds, Holm-adjusted, 5 %; three seeds or "
+    "more), down to the first that is not. † marks a flagged row, which is neither if its flaw spoils the figure. A lower bound above an "
+    "exact value wins. "
     "One below it may rise with more samples. The 5 % hold for one given variant: of 16 to 20 equal ones, some variant is left out in 10 "
     "to 15 % of tables."
 )

@@ -16,11 +16,11 @@ from vae_variants.analysis.entries import Entry, distinct
 from vae_variants.analysis.statistics import Interval
 from vae_variants.evaluation.metrics import data_name
 from vae_variants.report.dots import ARROWS, heading, look, value_of, wide
-from vae_variants.report.drawing import MUTED, PAPER, Part, compose, ends, groups, limits, mark, scale, shortened, write
+from vae_variants.report.drawing import MUTED, PAPER, Part, compose, ends, groups, limits, mark, scale, seen, shortened, write
 from vae_variants.report.label_layout import Point, labelled
 
 HEIGHT, EDGE = 215.0, 12.0
-LONGEST = 100.0  # points of a label
+LONGEST = 200.0  # points of a label, at most
 COSTS = {"train_seconds": "training time", "sample_images_per_second": "speed of sampling", "parameters": "parameters"}
 LEVELS = 6  # lines of constant ELBO, about
 BACKED: dict[str, Any] = {"bbox": {"facecolor": PAPER, "linewidth": 0, "pad": 1}}  # of a text that hides lines below it
@@ -46,9 +46,10 @@ def located(shown: Sequence[Entry], x: str, y: str) -> Located:
 
 
 def frame(ax: Axes, found: Located, better: str, name: str, log: bool = False) -> None:
-    """Axes for the means, where `better` is the direction upwards."""
-    scale(ax, "x", limits([a.mean for _, a, _ in found], log=log, margin=0.08), log, name=name)
-    scale(ax, "y", limits([b.mean for _, _, b in found], better, margin=0.08))
+    """Axes for the means of what has not collapsed, where `better` is the direction upwards."""
+    held = {e.label for e in seen([e for e, _, _ in found])}
+    scale(ax, "x", limits([a.mean for e, a, _ in found if e.label in held], log=log, margin=0.08), log, name=name)
+    scale(ax, "y", limits([b.mean for e, _, b in found if e.label in held], better, margin=0.08))
 
 
 def scatter(ax: Axes, found: Located, x: str, y: str, first: set[str], lines: Sequence[Sequence[Point]] = (), **text: Any) -> None:
@@ -59,8 +60,9 @@ def scatter(ax: Axes, found: Located, x: str, y: str, first: set[str], lines: Se
     (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
     edge = 0.025 * (high - low)
     order = sorted(found, key=lambda p: (low <= p[2].mean <= high and p[0].record.key not in first, -p[2].mean))
-    arrows = [" ↓" if b.mean < low else " ↑" if b.mean > high else "" for _, _, b in order]
-    spots = [(a.mean, min(max(b.mean, low + edge), high - edge)) for _, a, b in order]
+    sides = [" ←" if a.mean < left else " →" if a.mean > right else "" for _, a, _ in order]
+    arrows = [" ↓" if b.mean < low else " ↑" if b.mean > high else side for (_, _, b), side in zip(order, sides, strict=True)]
+    spots = [(min(max(a.mean, left), right), min(max(b.mean, low + edge), high - edge)) for _, a, b in order]
     near = [not arrow and e.record.key not in first for (e, _, _), arrow in zip(order, arrows, strict=True)]
     whiskers = list[list[list[Point]]]()
     for (_, a, b), arrow in zip(order, arrows, strict=True):
@@ -87,7 +89,8 @@ def against(x: str, y: str, shown: Sequence[Entry], scope: str = "") -> Part | N
     better = (first.rows[x][0]["better"], first.rows[y][0]["better"])
     if better[0] == "none":
         better = ("lower", better[1])  # of two models that are as good, the smaller
-    best = front([(a.mean, b.mean) for _, a, b in found], better)
+    sound = [i for i, (e, _, _) in enumerate(found) if e.sound(x) and e.sound(y)]
+    best = [sound[i] for i in front([(found[i][1].mean, found[i][2].mean) for i in sound], better)]
     name = heading(x, shown, data).removesuffix(ARROWS.get(better[0], "")) + ARROWS[better[0]]
     described = f"{len(found)} variants; on the Pareto front: {', '.join(found[i][0].label for i in best)}."
     draw = partial(draw_against, found=found, x=x, y=y, best=best, better=better, name=name)
@@ -100,9 +103,10 @@ def draw_against(ax: Axes, found: Located, x: str, y: str, best: Sequence[int], 
     for (_, y0), (x1, y1) in pairwise(corners):
         # what the front gives at a cost between two of its variants is what the cheaper one gives
         line += [(x1, y0) if better[0] == "lower" else (line[-1][0], y1), (x1, y1)]
-    ax.plot(*np.transpose(line), color=MUTED, linewidth=1.2, label="front")
+    if line:
+        ax.plot(*np.transpose(line), color=MUTED, linewidth=1.2, label="front")
     frame(ax, found, better[1], name, wide([a.mean for _, a, _ in found], found[0][0].unit(x)))
-    scatter(ax, found, x, y, {found[i][0].record.key for i in best} | {found[0][0].record.key}, [line])
+    scatter(ax, found, x, y, {found[i][0].record.key for i in best} | {found[0][0].record.key}, [line] if line else [])
 
 
 def cost(shown: Sequence[Entry]) -> Figure | None:

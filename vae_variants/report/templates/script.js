@@ -10,7 +10,7 @@
   };
 
   // What one sees is a function of this, and this is what the address ends with.
-  const state = { filter: "", group: "", family: "", only: false, theme: "", at: "", sort: new Map(), hidden: new Set(), picked: new Set() };
+  const state = { filter: "", group: "", family: "", only: false, theme: "", at: "", axes: {}, pair: [], sort: new Map(), hidden: new Set(), picked: new Set() };
   const tables = new Map(all("table:has(th[data-column])").map((table) => [table.id, table]));
   const known = new Set(all("tr[data-variant], article[data-variant]").map((e) => e.dataset.variant));
 
@@ -25,6 +25,8 @@
     state.at = given.get("at") ?? "";
     state.hidden = new Set(given.getAll("hide"));
     state.picked = new Set(given.getAll("pick").filter((label) => known.has(label)));
+    state.axes = { x: given.get("x") ?? "", y: given.get("y") ?? "" };
+    state.pair = given.getAll("compare").filter((label) => known.has(label)).slice(0, 2);
     state.sort = new Map();
     for (const part of given.getAll("sort")) {
       const [id, column, direction] = part.split(" ");
@@ -41,6 +43,8 @@
     for (const [id, { column, direction }] of state.sort) given.append("sort", `${id} ${column} ${direction}`);
     for (const column of state.hidden) given.append("hide", column);
     for (const label of state.picked) given.append("pick", label);
+    for (const way of ["x", "y"]) if (state.axes[way]) given.set(way, state.axes[way]);
+    for (const label of state.pair) given.append("compare", label);
     if (state.theme) given.set("theme", state.theme);
     if (state.at) given.set("at", state.at);
     const text = given.toString();
@@ -107,7 +111,7 @@
     for (const element of all("[data-variant]")) {
       const label = element.dataset.variant;
       if (!shown.has(label)) shown.set(label, shows(label));
-      if (!element.closest(".best")) element.classList.toggle("off", !shown.get(label));
+      if (!element.closest("#summary")) element.classList.toggle("off", !shown.get(label));
       element.classList.toggle("on", state.picked.has(label));
     }
     for (const body of all("#overview tbody")) body.classList.toggle("off", !one("tr[data-variant]:not(.off)", body));
@@ -115,6 +119,7 @@
     for (const button of all(".pick")) button.setAttribute("aria-pressed", state.picked.has(button.value));
     const rows = all("#overview tr[data-variant]"), left = rows.filter((row) => !row.classList.contains("off")).length;
     tell(left < rows.length ? `${left} of ${rows.length} variants` : "");
+    document.dispatchEvent(new CustomEvent("changed"));
   }
 
   function pick(label) {
@@ -139,9 +144,49 @@
     theme.setAttribute("aria-label", `${theme.textContent} colours`);
   }
 
+  // Tabs, as in the ARIA authoring practices: one panel is seen, and arrow keys go from tab to tab.
+  const tabs = new Map(all("nav a").map((tab) => [tab.hash.slice(1), tab]));
+  function turn(id) {
+    for (const [name, tab] of tabs) {
+      const now = name === id;
+      tab.setAttribute("aria-selected", now);
+      tab.tabIndex = now ? 0 : -1;
+      document.getElementById(name).classList.toggle("now", now);
+    }
+    measure();
+    document.dispatchEvent(new CustomEvent("turned", { detail: id }));
+  }
+
+  function fold() {
+    one("nav ul").setAttribute("role", "tablist");
+    one("nav ul").setAttribute("aria-label", "Parts of the report");
+    for (const [name, tab] of tabs) {
+      tab.id = `tab-${name}`;
+      tab.setAttribute("role", "tab");
+      tab.setAttribute("aria-controls", name);
+      tab.parentElement.setAttribute("role", "presentation");
+      const panel = document.getElementById(name);
+      panel.setAttribute("role", "tabpanel");
+      panel.setAttribute("aria-labelledby", tab.id);
+    }
+    one("nav ul").addEventListener("keydown", (event) => {
+      const names = [...tabs.keys()], at = names.indexOf(event.target.hash?.slice(1));
+      const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: names.length - 1 }[event.key];
+      if (at < 0 || to === undefined) return;
+      event.preventDefault();
+      const name = names[(to + names.length) % names.length];
+      turn(name);
+      tabs.get(name).focus();
+      state.at = name;
+      write();
+    });
+  }
+
   function go(id) {
     const target = document.getElementById(id);
     if (!target) return;
+    const panel = target.closest(".panel");
+    if (panel) turn(panel.id);
     for (let e = target.closest("details"); e; e = e.parentElement.closest("details")) e.open = true;
     target.scrollIntoView();
     if (target.tabIndex >= -1) target.focus({ preventScroll: true });
@@ -252,7 +297,7 @@
       write();
     });
     form.elements.reset.addEventListener("click", () => {
-      Object.assign(state, { filter: "", group: "", family: "", only: false, sort: new Map(), hidden: new Set(), picked: new Set() });
+      Object.assign(state, { filter: "", group: "", family: "", only: false, axes: {}, pair: [], sort: new Map(), hidden: new Set(), picked: new Set() });
       show();
       write();
     });
@@ -264,7 +309,8 @@
       event.preventDefault();
       state.at = link.getAttribute("href").slice(1);
       write();
-      go(state.at);
+      if (tabs.has(state.at) && link.role === "tab") turn(state.at);
+      else go(state.at);
     });
     document.addEventListener("keydown", (event) => {
       const menu = one(".columns");
@@ -278,8 +324,11 @@
     addEventListener("hashchange", () => { read(); show(); go(state.at); });
   }
 
+  window.report = { all, one, made, state, shows, pick, write };
   equip();
+  fold();
   read();
   show();
+  turn([...tabs.keys()][0]);
   if (state.at) go(state.at);
 })();

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 from vae_variants.components import options_fault, takes
 from vae_variants.datasets import builtin as _builtin  # noqa: F401  (importing registers)
+from vae_variants.datasets import factored as _factored  # noqa: F401
 from vae_variants.datasets import own as _own  # noqa: F401
 from vae_variants.datasets import solids as _solids  # noqa: F401
 from vae_variants.datasets import sprites as _sprites  # noqa: F401

@@ -61,6 +61,11 @@ class Factors:
         return replace(self, values={name: self.values[name][index] for name, index in rows.items()})
 
     @property
+    def shown(self) -> list[str]:
+        """Their names as a record keeps them."""
+        return [printable(name, "`|")[:LONGEST] for name in self.names]
+
+    @property
     def described(self) -> str:
         return f"{len(self.names)} factors ({', '.join(f'{n} {size}' for n, size in zip(self.names, self.sizes, strict=True))})"
 
@@ -181,7 +186,7 @@ class Dataset:
         kept = {"name": self.name, "digest": self.digest, "shape": list(self.shape), "levels": self.levels}
         classes = None if self.classes is None else len(self.classes)
         names = [printable(name, "`|")[:LONGEST] for name in (self.classes or ())[:NAMED]]
-        factors = {} if self.factors is None else {"factors": [printable(name, "`|")[:LONGEST] for name in self.factors.names]}
+        factors = {} if self.factors is None else {"factors": self.factors.shown}
         return {**kept, "sizes": self.sizes, "classes": classes, "class_names": names, "described": self.described, **factors}
 
 

@@ -70,7 +70,7 @@ def stream(e: Evaluation, purpose: str) -> np.random.Generator:
 
 
 def unit_information(e: Evaluation) -> dict[str, list[float]]:
-    """Name of a factor -> share of its entropy that each latent unit tells, 0 for inactive units.
+    """Name of a factor -> share of its entropy that each latent unit tells, without its bias; 0 for inactive units.
 
     Empty if it is not known, or cannot be.
     """
@@ -80,7 +80,7 @@ def unit_information(e: Evaluation) -> dict[str, list[float]]:
         codes, factors = tested(e)
     except Skip:
         return {}
-    keep, share = e.varying("test"), scores.information(codes, factors) / scores.entropies(factors)
+    keep, share = e.varying("test"), scores.information(codes, factors, True) / scores.entropies(factors, True)
     found = np.zeros((len(keep), share.shape[1]))
     if keep.any():
         found[keep.numpy()] = share

@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 
 from vae_variants.analysis.entries import COLOURS, Entry, distinct
 from vae_variants.harness.pictures import encoding
-from vae_variants.report.drawing import INK, PAPER, WIDTH, Part, compose, mark, shortened, width_of, write
+from vae_variants.report.drawing import WIDTH, Part, compose, mark, shortened, width_of, write
 from vae_variants.report.matrix import CELL, DOWN, SIDE, UP
 from vae_variants.report.sections import DISENTANGLEMENT
 
@@ -57,9 +57,8 @@ def draw_information(ax: Axes, table: dict[str, list[float]], units: Sequence[in
         for x, unit in enumerate(units):
             share = shares[unit]
             patch = Rectangle((x + 0.03, y + 0.04), 0.94, 0.92, clip_on=False, linewidth=0)
-            patch.set(facecolor=COLOURS[0], alpha=round(0.05 + 0.95 * min(1.0, share), 3))
-            ink = PAPER if share > 0.5 else INK
-            number = [write(ax, x + 0.5, y + 0.5, f"{share:.2f}".lstrip("0"), color=ink, **place)] if share >= SEEN else []
+            patch.set(facecolor=COLOURS[0], alpha=round(0.04 + 0.6 * min(1.0, share), 3))
+            number = [write(ax, x + 0.5, y + 0.5, f"{share:.2f}".lstrip("0"), **place)] if share >= SEEN else []
             mark("", f"unit {unit + 1} tells {100 * share:.0f} % of {name}", [ax.add_patch(patch), *number])
 
 

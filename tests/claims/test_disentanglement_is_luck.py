@@ -11,6 +11,7 @@ import torch
 
 from bench.claims.disentanglement_is_luck import DATA, SCORES, Luck, of_seeds, share
 from vae_variants.harness import Store
+from vae_variants.harness.suites import fitting
 from vae_variants.studies import Findings, Lab, Verdict, table
 
 CPU = torch.device("cpu")
@@ -87,5 +88,6 @@ def test_data_with_factors_are_measured_themselves_and_their_suite_is_that_of_di
     assert not any(label.startswith("reference") for label in labels)
     scores = found.tables["scores"]
     assert DATA in scores.attrs["caption"] and len(scores) == 3 * len(labels)
+    assert fitting("sprites?size=16") == "disentangle" and fitting("digits") == "digits"
     (picture,) = Luck().draw(Findings(found.tables))
     assert len(picture.figure.axes) == len(SCORES)

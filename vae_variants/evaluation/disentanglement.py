@@ -28,7 +28,7 @@ from vae_variants.models.priors import StandardNormal
 from vae_variants.training.batches import derive_seed
 
 TEST = 10_000  # test images at most
-TRAIN = 5_000  # training images at most, for predictors
+TRAIN = 10_000  # training images at most, for predictors
 UNITS = 128  # at most: trees and regressions of thousands of pixels take minutes
 
 

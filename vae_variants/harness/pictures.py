@@ -121,7 +121,8 @@ def traversal(e: Evaluation, codes: Tensor) -> dict[str, Tensor]:
     """Decodes the latents of the first test image, moved along one unit at a time. Empty unless latents fill R^Z.
 
     Returns:
-        `traversal` (units * len(STEPS), D) and `traversal_units` (units,): the units with the largest variance.
+        `traversal` (units * len(STEPS), D) and `traversal_units` (units,): those with the largest variance. If the factors of the images
+        are known, first a unit for each, and `traversal_factors` (units,): the number of that factor, or -1.
     """
     assert isinstance(e.model, Coder)
     if not euclidean(e.model):
@@ -137,7 +138,8 @@ def traversal(e: Evaluation, codes: Tensor) -> dict[str, Tensor]:
         steps = torch.zeros(len(units), len(STEPS), z.shape[1], dtype=z.dtype, device=e.device)
         for row, unit in zip(steps, units.tolist(), strict=True):
             row[:, unit] = torch.tensor(STEPS, dtype=z.dtype, device=e.device) * spread[unit].item()
-        return {"traversal": bytes_of(e.model.decode((z + steps).flatten(0, 1))), "traversal_units": units}
+        found = {"traversal": bytes_of(e.model.decode((z + steps).flatten(0, 1))), "traversal_units": units}
+        return found | ({"traversal_factors": torch.tensor([told.get(unit, -1) for unit in units.tolist()])} if told else {})
 
 
 def interpolations(e: Evaluation) -> dict[str, Tensor]:
@@ -175,8 +177,6 @@ def spherical(a: Tensor, b: Tensor) -> Tensor:
         return straight(a, b)
     t = torch.linspace(0, 1, BETWEEN, dtype=torch.float64, device=a.device)[:, None]
     return ((((1 - t) * angle).sin() * a + (t * angle).sin() * b) / angle.sin()).to(a)
-        found = {"traversal": bytes_of(e.model.decode((z + steps).flatten(0, 1))), "traversal_units": units}
-        return found | ({"traversal_factors": torch.tensor([told.get(unit, -1) for unit in units.tolist()])} if told else {})
 
 
 def encoding(information: Mapping[str, Sequence[float]]) -> dict[int, int]:

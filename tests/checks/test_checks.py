@@ -10,7 +10,8 @@ from vae_variants.cli.registries import registry_of
 from vae_variants.components import KINDS
 from vae_variants.datasets import DATASETS
 
-DOWNLOADED = {name for name in DATASETS if DATASETS[name].__module__ == "vae_variants.datasets.builtin"} - {"digits"} | {"freyfaces"}
+ELSEWHERE = {f"vae_variants.datasets.{module}" for module in ("builtin", "factored")}
+DOWNLOADED = {name for name in DATASETS if DATASETS[name].__module__ in ELSEWHERE} - {"digits"} | {"freyfaces"}
 CASES = [
     pytest.param(check, name, id=f"{kind.replace(' ', '')}-{check.name}-{name}")
     for kind in KINDS

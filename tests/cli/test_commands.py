@@ -76,7 +76,10 @@ def test_the_grid_of_the_design_gives_four_finite_results(call):
         (("run", "ae", "--retry", "perhaps"), "unknown retry"),
         (("run", "ae", "--plugin", "absent.py"), "not a file"),
         (("bench", "digit"), "did you mean 'digits'"),
-        (("bench", "absent.toml"), "there is no file 'absent.toml'; suites that have a name: bounds, colour, digits, frey, grey, mnist"),
+        (
+            ("bench", "absent.toml"),
+            "there is no file 'absent.toml'; suites that have a name: bounds, colour, digits, disentangle, frey",
+        ),
         (("report", "digits"), "vae-variants bench digits"),
         (("list", "variant"), "did you mean 'variants'"),
     ],

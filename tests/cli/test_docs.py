@@ -27,7 +27,7 @@ PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROO
 RUNNABLE = [page for page in PAGES if re.search(r"^```(sh|python)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 SMALL = 'dataset = "digits"\nseeds = 2\nfidelity = "smoke"\n[[runs]]\nvariants = ["vae-bernoulli", "vae-gaussian-learnt"]\n'
-SUITES = ("digits", "mnist", "grey", "colour")  # stood for by that one
+SUITES = ("digits", "mnist", "grey", "colour", "disentangle")  # stood for by that one
 TRIAL = {"run": ["--fidelity", "smoke", "--seeds", "2", "--jobs", "0"], "study": ["--fidelity", "smoke", "--seeds", "2", "--jobs", "0"]}
 
 # what is not run here, by its beginning, and why; of `vae-variants` the options are tried all the same, with --dry-run
@@ -44,6 +44,7 @@ NOT_HERE = {
     "--engine ray": "starts a cluster; tests/harness/test_cluster.py does",
     "--dataset mnist": "needs a network, or hours",
     "vae-variants study one-sample": "takes minutes; tests of studies do it",
+    "vae-variants study disentanglement-is-luck": "takes minutes; tests of studies do it",
     "--page-only": "needs tables that were measured; tests/claims/test_studies.py does",
     "vae-variants study bigger-codes": "tests/checks/test_extend.py does, and looks at what it says",
 }

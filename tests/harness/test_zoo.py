@@ -19,6 +19,7 @@ IMPLICIT = {
     *("vae-log-cosh", "vae-ms-ssim", "reference-data", "reference-pixels", "reference-random-projection", "reference-random-encoder"),
     *("wgan-gp", "gan-hinge", "lsgan", "bigan", "avb", "ae-denoising", "ae-contractive", "ae-sparse"),
     *(f"reference-pca-{latent}" for latent in (2, 5, 10, 20, 50)),
+    *("reference-ica-10", "reference-ica-20"),
 }
 
 CHAINS = {"fvbn", "made", "made-orders-8", "nade", "eonade", "pixelcnn", "gated-pixelcnn", "pixelcnn-logistic"}  # without latents

@@ -34,6 +34,23 @@ def gives_images(name: str) -> None:
 
 
 @check("data set")
+def its_factors_fit(name: str) -> None:
+    """If it has factors, each has a name and a number from 0 for each image, and varies among the training images."""
+    data = loaded(name)
+    if data.factors is None:
+        raise Skipped("it has no factors")
+    found, fix = data.factors, "give split(..., factors={name: (N,) integers from 0})"
+    if len(set(found.names)) < len(found.names) or len(found.names) != len(found.sizes):
+        raise Failed(f"its factors are called {', '.join(found.names)}", fix)
+    for part, count in data.sizes.items():
+        values = found.values[part]
+        if values.shape != (count, len(found.names)) or values.min() < 0 or (values >= torch.tensor(found.sizes)).any():
+            raise Failed(f"the factors of its {part} images are not numbers below their sizes for each image", fix)
+    if constant := [n for n, column in zip(found.names, found.values["train"].mT, strict=True) if len(column.unique()) < 2]:
+        raise Failed(f"its factor {constant[0]!r} does not vary", "leave it out")
+
+
+@check("data set")
 def uses_its_levels(name: str) -> None:
     """Its brightest pixel is in the upper half of its grey levels, and its images are not all the same."""
     data = loaded(name)

@@ -162,7 +162,7 @@ def show(rows: Sequence[dict[str, Any]], extra: str) -> None:
 def show_plan(specs: Sequence[RunSpec], store: Store, launch: Launch) -> None:
     """What would run, how long, on which data, and what a run downloads first. Raises `UserError` for unreadable data."""
     from vae_variants.cli.durations import duration
-    from vae_variants.datasets.builtin import absent
+    from vae_variants.datasets.factored import absent
     from vae_variants.harness.plan import is_due
     from vae_variants.harness.spec import look_again, prepared
 

@@ -1,4 +1,4 @@
-"""Data sets: scikit-learn's digits, torchvision's image sets, and the user's own images."""
+"""Data sets: scikit-learn's digits, torchvision's image sets, drawn sprites, and the user's own images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from urllib.parse import parse_qsl
 
 from vae_variants.components import options_fault, takes
 from vae_variants.datasets import builtin as _builtin  # noqa: F401  (importing registers)
+from vae_variants.datasets import factored as _factored  # noqa: F401
 from vae_variants.datasets import own as _own  # noqa: F401
+from vae_variants.datasets import solids as _solids  # noqa: F401
+from vae_variants.datasets import sprites as _sprites  # noqa: F401
 from vae_variants.datasets.dataset import DATASETS, Data, Dataset, handed_out, split
 from vae_variants.isolation import unchanged
 from vae_variants.registry import UserError, closest, user_path

@@ -2,7 +2,7 @@
 
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,8 @@ from vae_variants.datasets.scale import PIECE, Scale, Seen
 from vae_variants.registry import UserError, user_path
 
 HELP = "save it with numpy.savez(path, x=images, y=labels)"
+FACTOR_HELP = "give factors (N, F), a row of numbers or texts for each image, and factor_names (F,)"
+MOST_VALUES = 1000  # of a factor
 BROKEN = (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
 PARTS = {"": "", "train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 NAMES = [  # of an array of images, and of its labels; lower case
@@ -93,7 +95,44 @@ def assembled(path: str, stored: Mapping[str, np.ndarray]) -> Images:
     if unlabelled and len(unlabelled) < len(groups):
         read.append(f"no labels, as {unlabelled[0]} has none")
     levels = torch.from_numpy(quantised(pictures, scale))
-    return Images(levels, None if unlabelled else labels, [str(i) for i in range(len(levels))], parts, scale.levels, "; ".join(read))
+    factors, names, words = factors_of(path, stored, known, [(x, len(p)) for (x, _, _), p in zip(groups, pictures, strict=True)])
+    read += words
+    order = [str(i) for i in range(len(levels))]
+    return Images(levels, None if unlabelled else labels, order, parts, scale.levels, "; ".join(read), factors, names)
+
+
+def factors_of(
+    path: str, stored: Mapping[str, np.ndarray], known: Mapping[str, str], groups: Sequence[tuple[str, int]]
+) -> tuple[torch.Tensor | None, tuple[str, ...], list[str]]:
+    """Factors (N, F) of the images of all parts as numbers of their values, their names, and what was read.
+
+    `known` has the names of the arrays by lower case, and `groups` the name and the length of each array of images.
+    """
+    asked = [x.lower().replace("images", "factors") if "images" in x.lower() else f"factors{x[1:].lower()}" for x, _ in groups]
+    if not any(name in known for name in asked):
+        return None, (), []
+    if lacking := [name for name in asked if name not in known]:
+        raise UserError(f"{path!r} has factors, and no array {lacking[0]!r}; {FACTOR_HELP}")
+    arrays = [array(path, stored, known[name]) for name in asked]
+    for name, found, (_, n) in zip(asked, arrays, groups, strict=True):
+        if found.ndim != 2 or len(found) != n or not found.shape[1] or found.dtype.kind not in "biufUS":
+            raise UserError(f"{path!r}: {name} has shape {shown(found.shape)} and type {found.dtype}, for {n} images; {FACTOR_HELP}")
+    if len({found.shape[1] for found in arrays}) > 1:
+        raise UserError(f"{path!r} has factors of several shapes: {', '.join(shown(found.shape) for found in arrays)}; {FACTOR_HELP}")
+    table = np.concatenate(arrays)
+    given = array(path, stored, known["factor_names"]).ravel().tolist() if "factor_names" in known else range(table.shape[1])
+    names = [f"factor {name}" if isinstance(name, int) else str(name) for name in given]
+    if len(names) != table.shape[1] or len(set(names)) < len(names):
+        raise UserError(f"{path!r} has {table.shape[1]} factors and {len(set(names))} different factor_names; {FACTOR_HELP}")
+    values, numbers = zip(*(np.unique(column, return_inverse=True) for column in table.T), strict=True)
+    for name, found in zip(names, values, strict=True):
+        if len(found) > MOST_VALUES or (found.dtype.kind == "f" and not np.isfinite(found).all()):
+            raise UserError(f"{path!r}: factor {name!r} has {len(found)} values, at most {MOST_VALUES}, all finite, are allowed; give bins")
+    vary = [i for i, found in enumerate(values) if len(found) > 1]
+    constant = [f"factor {names[i]} is constant and left out" for i in range(len(names)) if i not in vary]
+    if not vary:
+        return None, (), constant
+    return torch.from_numpy(np.stack([numbers[i] for i in vary], 1)), tuple(names[i] for i in vary), constant
 
 
 def array(path: str, stored: Mapping[str, np.ndarray], name: str) -> np.ndarray:

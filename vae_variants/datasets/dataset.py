@@ -3,7 +3,7 @@
 import hashlib
 import math
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, Self, TypeVar
@@ -43,6 +43,34 @@ class Data:
 
 
 @dataclass(frozen=True, eq=False)
+class Factors:
+    """What the images were made from: F factors of finitely many values each.
+
+    Attributes:
+        names: Of the factors.
+        sizes: Number of values of each.
+        values: Split -> int64 (N, F), from 0 to the size less 1.
+    """
+
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    values: dict[str, Tensor]
+
+    def picked(self, rows: Mapping[str, Tensor]) -> Self:
+        """Those of some images of each split."""
+        return replace(self, values={name: self.values[name][index] for name, index in rows.items()})
+
+    @property
+    def shown(self) -> list[str]:
+        """Their names as a record keeps them."""
+        return [printable(name, "`|")[:LONGEST] for name in self.names]
+
+    @property
+    def described(self) -> str:
+        return f"{len(self.names)} factors ({', '.join(f'{n} {size}' for n, size in zip(self.names, self.sizes, strict=True))})"
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Fixed splits of images (N, D), uint8 levels 0 .. levels - 1, D = C * H * W in that order, with their labels.
 
@@ -60,6 +88,7 @@ class Dataset:
     static: bool = False
     ids: dict[str, tuple[str, ...]] | None = None  # split -> name of each image in its source
     read: str = ""  # what was read of the user's own images, in words
+    factors: Factors | None = None
 
     @property
     def dim(self) -> int:
@@ -71,12 +100,14 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of everything that can change a figure: images, labels, splits, shape, levels, `static`."""
+        """SHA-256 of everything that can change a figure: images, labels, factors, splits, shape, levels, `static`."""
         digest = hashlib.sha256(repr((self.shape, self.levels, self.static, self.sizes)).encode())
         for name in SPLITS:
             digest.update(np.ascontiguousarray(getattr(self, name).numpy()).ravel().data)
             if self.labels is not None:
                 digest.update(self.labels[name].numpy().tobytes())
+            if self.factors is not None:
+                digest.update(repr((self.factors.names, self.factors.sizes)).encode() + self.factors.values[name].numpy().tobytes())
         return digest.hexdigest()
 
     @cached_property
@@ -87,7 +118,7 @@ class Dataset:
 
     @cached_property
     def described(self) -> str:
-        """One printable line: shape, levels, parts, classes, copies, and what was read."""
+        """One printable line: shape, levels, parts, classes, factors, copies, and what was read."""
         parts = [f"{'×'.join(map(str, self.shape))} pixels in {self.levels} levels"]
         parts += [f"{' / '.join(map(str, self.sizes.values()))} training, validation and test images"]
         if self.labels is not None and self.classes is not None:
@@ -97,6 +128,7 @@ class Dataset:
             parts += [f"{len(self.classes)} classes ({', '.join([*each[:CLASSES], *more])})"]
             largest = max(n[-1] for n in counts) / len(self.test)
             parts += [f"{100 * largest:.1f} % of the test images are of the largest class"]
+        parts += [self.factors.described] if self.factors is not None else []
         parts += [f"{self.copies} test images are exact copies of training images"] if self.copies else []
         return printable("; ".join([*parts, *([self.read] if self.read else [])]))
 
@@ -138,20 +170,24 @@ class Dataset:
         parts = {name: part if len(part := getattr(self, name)) == len(rows[name]) else part[rows[name]] for name in SPLITS}
         labels = None if self.labels is None else {name: self.labels[name][rows[name]] for name in SPLITS}
         ids = None if self.ids is None else {name: tuple(self.ids[name][row] for row in rows[name].tolist()) for name in SPLITS}
-        return replace(self, **parts, labels=labels, ids=ids)
+        factors = None if self.factors is None else self.factors.picked(rows)
+        return replace(self, **parts, labels=labels, ids=ids, factors=factors)
 
     def without_test(self) -> Self:
         """The same with the validation images as test images too: a choice made on it has not seen the test images."""
         labels = None if self.labels is None else self.labels | {"test": self.labels["validation"]}
         ids = None if self.ids is None else self.ids | {"test": self.ids["validation"]}
-        return replace(self, test=self.validation, labels=labels, ids=ids)
+        values = {} if self.factors is None else self.factors.values | {"test": self.factors.values["validation"]}
+        factors = None if self.factors is None else replace(self.factors, values=values)
+        return replace(self, test=self.validation, labels=labels, ids=ids, factors=factors)
 
     def recorded(self) -> dict[str, Any]:
         """The description that a record keeps."""
         kept = {"name": self.name, "digest": self.digest, "shape": list(self.shape), "levels": self.levels}
         classes = None if self.classes is None else len(self.classes)
         names = [printable(name, "`|")[:LONGEST] for name in (self.classes or ())[:NAMED]]
-        return {**kept, "sizes": self.sizes, "classes": classes, "class_names": names, "described": self.described}
+        factors = {} if self.factors is None else {"factors": self.factors.shown}
+        return {**kept, "sizes": self.sizes, "classes": classes, "class_names": names, "described": self.described, **factors}
 
 
 def printable(text: str, other: str = "") -> str:
@@ -177,6 +213,7 @@ def tensors() -> Iterator[Tensor]:
         yield from (part.stored if isinstance(part, Levels) else part for part in parts)
         if isinstance(data, Dataset):
             yield from (data.labels or {}).values()
+            yield from ({} if data.factors is None else data.factors.values).values()
 
 
 def fingers(part: Tensor) -> Iterator[bytes]:
@@ -193,6 +230,7 @@ def split(
     classes: Sequence[str] | None = None,
     validation: int,
     test: int | tuple[Tensor, Tensor | None],
+    factors: Mapping[str, Tensor] | None = None,
 ) -> Dataset:
     """Shuffles images by a fixed seed and splits them.
 
@@ -204,9 +242,10 @@ def split(
         classes: Names of the labels.
         validation: Number of validation images.
         test: Number of test images, or a test set (images, labels) of its own.
+        factors: Name -> (N,) integers from 0 of each factor that the images were made from; the test set is then no other one.
 
     Raises:
-        UserError: For images of another type or shape, for missing labels, or for too few images.
+        UserError: For images of another type or shape, for missing labels or factors, or for too few images.
     """
     shape = tuple(images.shape[1:])
     for given, y in ((images, labels), *(() if isinstance(test, int) else (test,))):
@@ -215,6 +254,8 @@ def split(
             raise UserError(f"data set {name!r} has images of {wrong} where ({', '.join(map(str, shape))}) in uint8 are expected")
         if y is not None and len(y) != len(given):
             raise UserError(f"data set {name!r} has {len(given)} images and {len(y)} labels in one of its parts")
+    if factors is not None and (not isinstance(test, int) or {*map(len, factors.values())} != {len(images)}):
+        raise UserError(f"data set {name!r} has not each factor of each of its {len(images)} images; give (N,) integers, test as a number")
     held_out = test if isinstance(test, int) else 0
     if len(images) <= validation + held_out:
         raise UserError(f"data set {name!r} has {len(images)} images: too few to be split into train, validation and test")
@@ -228,4 +269,8 @@ def split(
         if found is not None and test[1] is not None:
             found["test"] = test[1].long()
     names = None if labels is None else tuple(classes or map(str, range(int(labels.max()) + 1)))
-    return Dataset(name, shape, levels, **parts, labels=found, classes=names)  # type: ignore[arg-type]
+    made_from = None
+    if factors is not None:
+        table = torch.stack([values.long() for values in factors.values()], 1)
+        made_from = Factors(tuple(factors), tuple((table.amax(0) + 1).tolist()), {part: table[index] for part, index in rows.items()})
+    return Dataset(name, shape, levels, **parts, labels=found, classes=names, factors=made_from)  # type: ignore[arg-type]

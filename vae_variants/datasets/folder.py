@@ -42,6 +42,8 @@ class Images(NamedTuple):
     parts: Sequence[str]  # part to which each image is given, or ""
     levels: int = 256
     read: str = ""  # what was read, in words
+    factors: Tensor | None = None  # (N, F) int64, from 0
+    factor_names: tuple[str, ...] = ()
 
 
 def album(path: str, size: int, grey: str, labels: bool, broken: str) -> Images:

@@ -2,12 +2,13 @@
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from vae_variants.datasets.arrays import archive, mapped
-from vae_variants.datasets.dataset import DATASETS, SPLITS, Dataset
+from vae_variants.datasets.dataset import DATASETS, SPLITS, Dataset, Factors
 from vae_variants.datasets.division import SHARE, divided
 from vae_variants.datasets.downloads import data_root
 from vae_variants.datasets.folder import Images, album
@@ -53,7 +54,16 @@ def own(name: str, found: Images, block: int = 1) -> Dataset:
         labels=None if labels is None else {part: torch.tensor([labels[row] for row in rows[part]]) for part in SPLITS},
         ids={part: tuple(found.ids[row] for row in index) for part, index in rows.items()},
         read="; ".join(notes),
+        factors=made_from(found, rows),
     )
+
+
+def made_from(found: Images, rows: Mapping[str, Sequence[int]]) -> Factors | None:
+    """The factors of the images of each part."""
+    if found.factors is None:
+        return None
+    values = {part: found.factors[list(index)] for part, index in rows.items()}
+    return Factors(found.factor_names, tuple((found.factors.amax(0) + 1).tolist()), values)
 
 
 def same(copies: list[bytes], labels: list[int] | None) -> list[str]:
@@ -80,7 +90,8 @@ def leaked(train: Tensor, test: Tensor, given: bool) -> list[str]:
 def npz(path: str, block: int = 1) -> Dataset:
     """npz:FILE with an array `x` of images (N, H, W), (N, C, H, W) or (N, H, W, C) and, if known, labels `y` (N,)
 
-    `block=50` keeps 50 consecutive images in one part, for frames of a video.
+    `factors` (N, F) and `factor_names` (F,) tell what the images were made from, for metrics of disentanglement. `block=50` keeps 50
+    consecutive images in one part, for frames of a video.
     """
     return own(f"npz:{path}", archive(path), block)
 

@@ -12,6 +12,7 @@ from vae_variants.evaluation import latent as _latent
 from vae_variants.evaluation import layers as _layers
 from vae_variants.evaluation import classes as _classes
 from vae_variants.evaluation import codes as _codes
+from vae_variants.evaluation import disentanglement as _disentanglement
 from vae_variants.evaluation import sharpness as _sharpness
 from vae_variants.evaluation import spectrum as _spectrum
 from vae_variants.evaluation import distance as _distance

@@ -27,7 +27,10 @@ TRAINING, EVALUATION = ("training/setup.py", "harness/process.py"), ("evaluation
 # Files that imports do not lead into: they find components, whose own files count, load data, which have a digest, or change no figure.
 APART = (
     *("__init__.py", "registry.py", "isolation.py", "models/__init__.py", "variants/__init__.py"),
-    *(f"datasets/{name}.py" for name in ("__init__", "builtin", "downloads", "own", "folder")),
+    *(
+        f"datasets/{name}.py"
+        for name in ("__init__", "builtin", "downloads", "factored", "factored_files", "own", "folder", "solids", "sprites")
+    ),
 )
 LIBRARY = {"site-packages", "dist-packages"}
 

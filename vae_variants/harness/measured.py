@@ -17,6 +17,7 @@ import torch
 from vae_variants.datasets.dataset import Dataset
 from vae_variants.evaluation import METRICS, Evaluation, Fidelity, evaluate
 from vae_variants.evaluation.criterion import criterion
+from vae_variants.evaluation.disentanglement import unit_information
 from vae_variants.evaluation.features import classifier
 from vae_variants.models.base import LatentVariable, MeanSampler
 from vae_variants.training.loop import Training
@@ -51,7 +52,7 @@ def evaluations(
 def score(e: Evaluation, found: dict[str, Any]) -> None:
     """Adds the figures of one model to the parts of a record: `rows`, without a plug-in's metrics, `series` and `classifier`.
 
-    A KL that is no sum over latent units has no series of them.
+    A KL that is no sum over latent units has no series of them. What each unit tells of a factor has one, if there are factors.
     """
     if e.fidelity.choosing:
         found["rows"].append({"seed": e.seed, **asdict(criterion(e))})
@@ -60,6 +61,8 @@ def score(e: Evaluation, found: dict[str, Any]) -> None:
     found["rows"] += [{"seed": e.seed, **asdict(value)} for value in evaluate(e, own)]
     if isinstance(e.model, LatentVariable) and e.elbo.by_unit and all(map(math.isfinite, units := e.elbo.rate_units.tolist())):
         found["series"].setdefault("kl_units", {})[str(e.seed)] = [round(v, 6) for v in units]
+    for name, shares in unit_information(e).items():
+        found["series"].setdefault(f"information/{name}", {})[str(e.seed)] = shares
     if isinstance(e.model, MeanSampler) and e.dataset.labels is not None:
         model, accuracy = classifier(e.dataset, e.fidelity.classifier_steps)
         found["classifier"] = {"digest": model.digest, "test_accuracy": accuracy}

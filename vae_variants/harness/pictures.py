@@ -1,10 +1,15 @@
 """The images and latents that figures show. They are kept with a run, so that a report needs no model."""
 
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from vae_variants.datasets.dataset import SPLITS, Dataset
 from vae_variants.evaluation import Evaluation
+from vae_variants.evaluation.disentanglement import unit_information
 from vae_variants.evaluation.units import euclidean, quantiles
 from vae_variants.models.base import ClassSampler, Coder, Encoder, MeanSampler, Sampler
 
@@ -116,7 +121,8 @@ def traversal(e: Evaluation, codes: Tensor) -> dict[str, Tensor]:
     """Decodes the latents of the first test image, moved along one unit at a time. Empty unless latents fill R^Z.
 
     Returns:
-        `traversal` (units * len(STEPS), D) and `traversal_units` (units,): the units with the largest variance.
+        `traversal` (units * len(STEPS), D) and `traversal_units` (units,): those with the largest variance. If the factors of the images
+        are known, first a unit for each, and `traversal_factors` (units,): the number of that factor, or -1.
     """
     assert isinstance(e.model, Coder)
     if not euclidean(e.model):
@@ -126,11 +132,14 @@ def traversal(e: Evaluation, codes: Tensor) -> dict[str, Tensor]:
         if not z.is_floating_point():
             return {}
         spread = codes.std(0, correction=0)
-        units = spread.argsort(descending=True, stable=True)[:UNITS]
+        units = spread.argsort(descending=True, stable=True)
+        told = encoding(unit_information(e))
+        units = torch.tensor([*told, *(unit for unit in units.tolist() if unit not in told)][:UNITS])
         steps = torch.zeros(len(units), len(STEPS), z.shape[1], dtype=z.dtype, device=e.device)
         for row, unit in zip(steps, units.tolist(), strict=True):
             row[:, unit] = torch.tensor(STEPS, dtype=z.dtype, device=e.device) * spread[unit].item()
-        return {"traversal": bytes_of(e.model.decode((z + steps).flatten(0, 1))), "traversal_units": units}
+        found = {"traversal": bytes_of(e.model.decode((z + steps).flatten(0, 1))), "traversal_units": units}
+        return found | ({"traversal_factors": torch.tensor([told.get(unit, -1) for unit in units.tolist()])} if told else {})
 
 
 def interpolations(e: Evaluation) -> dict[str, Tensor]:
@@ -168,3 +177,12 @@ def spherical(a: Tensor, b: Tensor) -> Tensor:
         return straight(a, b)
     t = torch.linspace(0, 1, BETWEEN, dtype=torch.float64, device=a.device)[:, None]
     return ((((1 - t) * angle).sin() * a + (t * angle).sin() * b) / angle.sin()).to(a)
+
+
+def encoding(information: Mapping[str, Sequence[float]]) -> dict[int, int]:
+    """Unit -> number of its factor, in the order of the factors: matched one to one so that they tell most in all."""
+    if not information:
+        return {}
+    table = np.array(list(information.values()))
+    factors, units = linear_sum_assignment(table, maximize=True)
+    return {int(unit): int(factor) for factor, unit in zip(factors, units, strict=True) if table[factor, unit] > 0}

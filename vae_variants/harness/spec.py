@@ -12,8 +12,8 @@ from pydantic import BeforeValidator
 
 from vae_variants.components import foreign_files
 from vae_variants.datasets import DATASETS, Dataset, load_dataset, version
-from vae_variants.datasets.builtin import absent
 from vae_variants.datasets.dataset import handed_out
+from vae_variants.datasets.factored import absent
 from vae_variants.evaluation import fidelity
 from vae_variants.harness.fingerprint import fingerprint
 from vae_variants.harness.migrate import MEANING

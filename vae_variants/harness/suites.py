@@ -212,7 +212,7 @@ def load_suite(name: str) -> Suite:
 
 
 def fitting(dataset: str | None) -> str:
-    """The suite for a data set: that of its name, or else by its channels and size. Without one, `digits`.
+    """The suite for a data set: that of its name, `disentangle` if its factors are known, or else by channels and size. None: `digits`.
 
     Raises:
         UserError: The data do not exist, or cannot be read.
@@ -220,7 +220,10 @@ def fitting(dataset: str | None) -> str:
     name = (dataset or "digits").partition("?")[0]
     if dataset is None or name in suite_files():
         return name
-    channels, *sides = load_dataset(dataset).shape
+    found = load_dataset(dataset)
+    channels, *sides = found.shape
+    if found.factors is not None:
+        return "disentangle"
     if channels > 1:
         return "colour"
     return "grey" if min(sides) >= SMALLEST else "digits"

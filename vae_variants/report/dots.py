@@ -52,6 +52,8 @@ BUDGETS = (  # metric, size of its dot, and by how much of a row it is above the
     ("probe_accuracy", 4.5, -0.27),
 )
 NAMES = {metric: name for _, _, columns in SECTIONS for name, metric, _ in columns} | {
+    "mig_corrected": "MIG, without its bias",
+    "dci_disentanglement": "DCI disentanglement",
     "log_likelihood": "log p(x)",
     "elbo": "ELBO",
     "probe_accuracy": "probe, all labels",
@@ -191,6 +193,7 @@ likelihood = partial(dots, ("log_likelihood", "elbo"))
 reconstruction = partial(dots, ("reconstruction_mse", "reconstruction_sharpness_ratio"))
 samples_measured = partial(dots, ("fd-{data}cnn", "blur_sigma", "sharpness_ratio", "precision", "coverage"))
 codes = partial(dots, ("probe_accuracy", "probe_accuracy_10", "clustering_score", "active_units"))
+disentanglement = partial(dots, ("dci_disentanglement", "mig_corrected", "factor_vae_score", "beta_vae_score", "sap", "mcc"))
 costs = partial(dots, ("train_seconds", "sample_images_per_second", "parameters"))
 
 

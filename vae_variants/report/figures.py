@@ -7,7 +7,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from vae_variants.analysis.entries import Entry, judges
-from vae_variants.report import dots, grids, lines, matrix, tradeoffs
+from vae_variants.report import dots, factors, grids, lines, matrix, tradeoffs
 from vae_variants.report.drawing import shown_of
 from vae_variants.report.svg import markup
 
@@ -54,10 +54,18 @@ CAPTIONS = {
     "unit under the model's own prior, or under its sampler if it has no prior. Latents on a sphere or a simplex have no such plane.",
     "latent_components": "The first test images on the first two principal components of their latents, by class, first seed, with the "
     "share of the variance of each. Components have no common scale: compare how classes lie, not where.",
+    "factor_information": "Share of a factor's entropy that a latent unit tells, by their mutual information without its bias; numbers "
+    "from 0.05 on. Columns are latent units, in the order of their factors. A disentangled model has one dark cell in each row, and at "
+    "most one in each column. First seed.",
+    "agreement": "Spearman's rank correlation of two metrics over all models, a point for each seed of each variant: blue if they agree, "
+    "orange if they disagree. Baselines count as models. Where metrics agree little, a ranking depends on the one that is chosen.",
     "latent_units": "KL of each latent unit, largest first, mean over seeds. Grey cells are inactive units. Variants whose KL is no sum "
     "over latent units are left out.",
     "layers": "Part of the rate that each layer of latents has, mean over seeds. Layer 1 is the nearest to the image, the last one is the "
     "top. A layer near 0 is not used. If q draws from the bottom up, the part of a lower layer is no KL and can be negative.",
+}
+FACTORED = {  # is added of data whose factors are known
+    "traversals": " A unit for each factor of the images comes first, with its name: they are matched so that they tell most in all.",
 }
 
 
@@ -87,6 +95,7 @@ FIGURES: dict[str, Spec] = {
     "reconstruction": Spec("quality", "Reconstruction", dots.reconstruction, False, True, "dots"),
     "samples_measured": Spec("quality", "Samples", dots.samples_measured, False, True, "dots"),
     "codes": Spec("quality", "Latents", dots.codes, False, True, "dots"),
+    "disentanglement": Spec("quality", "Disentanglement", dots.disentanglement, True, True, "dots"),
     "further": Spec("quality", "Further metrics", dots.further, False, True, "dots"),
     "differences": Spec("quality", "Paired differences", matrix.differences, False),
     "costs": Spec("trade-offs", "Cost", dots.costs, False, True),
@@ -106,6 +115,8 @@ FIGURES: dict[str, Spec] = {
     "latent_size": Spec("latent", "Number of latent units", lines.latent_size, True, True),
     "latent_plane": Spec("latent", "The latent plane", grids.latent_plane),
     "latent_components": Spec("latent", "Principal components of the latents", grids.latent_components, False),
+    "factor_information": Spec("latent", "What each latent unit tells of each factor", factors.factor_information),
+    "agreement": Spec("latent", "Agreement of the metrics of disentanglement", factors.agreement, True, True),
     "latent_units": Spec("latent", "KL of each latent unit", matrix.latent_units),
     "layers": Spec("latent", "Rate of each layer of latents", matrix.layers, False, True),
 }
@@ -123,7 +134,8 @@ class Drawing(NamedTuple):
 def caption(name: str, entries: Sequence[Entry], shown: int) -> str:
     """What stands below a figure that shows so many of the entries."""
     few = f" Shown: {shown} of {len(entries)} variants." if shown < len(entries) and name not in WHOLE else ""
-    return CAPTIONS[FIGURES[name].caption or name].replace("{best}", BEST if judges(entries) else "") + few
+    more = FACTORED.get(name, "") if any("factors" in e.record.dataset for e in entries) else ""
+    return CAPTIONS[FIGURES[name].caption or name].replace("{best}", BEST if judges(entries) else "") + more + few
 
 
 def drawings(entries: Sequence[Entry], shown: Sequence[Entry] | None = None) -> list[Drawing]:

@@ -97,15 +97,12 @@ def samples_by_class(shown: Sequence[Entry]) -> Figure | None:
     for e in group:
         picture = grid(e.pictures["classes"][:n], shape_of(e), OF_CLASS)
         names = [class_name(e, c) for c in range(len(e.pictures["classes"][:n]) // OF_CLASS)]
-        left = 5 + max(width_of(shortened(name, BESIDE)) for name in names)
-        part = tile(e, picture, words, 160 + left)
-        draw = partial(show_classes, picture=picture, names=names)
-        parts.append(part._replace(draw=draw, left=left, height=160 * picture.shape[0] / picture.shape[1]))
+        parts.append(beside(e, picture, words, 160, names))
     return compose(parts, 3)
 
 
 def show_classes(ax: Axes, picture: np.ndarray, names: Sequence[str]) -> None:
-    """A grid with the name of each row's class."""
+    """A grid with the name of each row."""
     show(ax, picture)
     for row, name in enumerate(names):
         y = (row + 0.5) * len(picture) / len(names) - 0.5
@@ -113,11 +110,28 @@ def show_classes(ax: Axes, picture: np.ndarray, names: Sequence[str]) -> None:
 
 
 def traversals(shown: Sequence[Entry]) -> Figure | None:
-    """The same test image, moved along the latent units of every variant that has any."""
+    """The same test image, moved along the latent units of every variant that has any; with the factor of each, if it is known."""
     group, n = having(shown, "traversal"), counts(shown)["traversal"]
-    words = "latent units of {}, a row for each, from −3 to 3 standard deviations"
-    pictures = [grid(e.pictures["traversal"][:n], shape_of(e), len(STEPS)) for e in group]
-    return compose([tile(e, p, words, 140) for e, p in zip(group, pictures, strict=True)], 4)
+    words, parts = "latent units of {}, a row for each, from −3 to 3 standard deviations", []
+    for e in group:
+        picture = grid(e.pictures["traversal"][:n], shape_of(e), len(STEPS))
+        names = [factor_name(e, k) for k in e.pictures.get("traversal_factors", torch.zeros(0)).tolist()][: n // len(STEPS)]
+        parts.append(beside(e, picture, words, 140, names) if names else tile(e, picture, words, 140))
+    return compose(parts, 4 if all("traversal_factors" not in e.pictures for e in group) else 3)
+
+
+def beside(entry: Entry, picture: np.ndarray, words: str, width: float, names: Sequence[str]) -> Part:
+    """A panel with a picture of so many points, and the name of each of its rows on the left."""
+    left = 5 + max(width_of(shortened(name, BESIDE)) for name in names)
+    part = tile(entry, picture, words, width + left)
+    draw = partial(show_classes, picture=picture, names=names)
+    return part._replace(draw=draw, left=left, height=width * picture.shape[0] / picture.shape[1])
+
+
+def factor_name(entry: Entry, k: int) -> str:
+    """The name of a factor, or nothing for -1."""
+    names = entry.record.dataset.get("factors", [])
+    return names[k] if 0 <= k < len(names) else ""
 
 
 def interpolations(shown: Sequence[Entry]) -> Figure | None:

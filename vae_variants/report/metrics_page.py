@@ -19,6 +19,10 @@ TITLES = {  # file of `evaluation` -> (title, subject)
     "latent": ("Latent units", "What the latent units encode."),
     "classes": ("Classes", "What the model itself says of the classes."),
     "codes": ("Discrete codes", "How a model whose latents are codes uses its alphabet."),
+    "disentanglement": (
+        "Disentanglement",
+        "Whether latent units and the factors that images were made from belong together one to one; only of data sets with factors.",
+    ),
     "sharpness": ("Sharpness of samples", "How blurred noise-free samples are, with a control for noise that looks like sharpness."),
     "spectrum": ("Spectrum of samples", "Noise-free samples against real images, by spatial frequency."),
     "distance": ("Samples against real images", "Distances in the features of a classifier trained on the same data set, not FID."),

@@ -4,6 +4,22 @@ from vae_variants.evaluation.sharpness import NOISE, SHARPEST
 
 TIE = "\u207c"  # after what is statistically tied with the best
 AGAINST_REAL = "Samples against real images"
+DISENTANGLEMENT = (
+    ("beta-VAE score ↑", "beta_vae_score", 1.0),
+    ("FactorVAE score ↑", "factor_vae_score", 1.0),
+    ("MIG ↑", "mig", 1.0),
+    ("MIG corrected ↑", "mig_corrected", 1.0),
+    ("SAP ↑", "sap", 1.0),
+    ("DCI-D ↑", "dci_disentanglement", 1.0),
+    ("DCI-C ↑", "dci_completeness", 1.0),
+    ("DCI-I ↑", "dci_informativeness", 1.0),
+    ("modularity ↑", "modularity", 1.0),
+    ("explicitness ↑", "explicitness", 1.0),
+    ("IRS ↑", "irs", 1.0),
+    ("MCC ↑", "mcc", 1.0),
+    ("TC ↓", "gaussian_total_correlation", 1.0),
+    ("KL(q(z_j) ‖ p)", "unit_marginal_kl", 1.0),
+)
 SECTIONS = (
     (
         "Tightness of the bounds",
@@ -70,6 +86,15 @@ SECTIONS = (
             ("components ↑", "component_accuracy", 1.0),
             ("told labels ↑", "label_accuracy", 1.0),
         ),
+    ),
+    (
+        "Disentanglement",
+        "Whether latent units and the factors that the images were made from belong together one to one. Values go up to 1. Chance is 0, "
+        "but 1 over the number of factors for the beta-VAE and FactorVAE scores, 0.5 for explicitness, and the share of the commonest "
+        "value for DCI-I. DCI has disentanglement (D), completeness (C) and informativeness (I). DCI-I and explicitness say how much the "
+        "latents tell, not how they are arranged. TC is the total correlation that posterior means would have as Gaussians, "
+        "KL(q(z_j) ‖ p) a sum over units.",
+        DISENTANGLEMENT,
     ),
     (
         "Samples",
@@ -160,6 +185,7 @@ LIKELIHOOD = {  # metric -> column
 }
 OVERVIEW = (  # metrics of the summary
     *("log_likelihood", "elbo", "reconstruction_mse", "fd-{data}cnn", "blur_sigma", "probe_accuracy"),
+    *("dci_disentanglement", "mig_corrected"),
     "train_images_per_second",
 )
 FIGURES_ARE = (

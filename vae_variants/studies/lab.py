@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 
@@ -63,8 +63,13 @@ class Lab:
 
     @property
     def suite(self) -> Suite:
-        """The suite of this data set, else the one for images of its size."""
-        return load_suite(self.name if self.name in suite_files() else "mnist" if self.dataset.dim >= LARGE else "digits")
+        """The suite of this data set, else `disentangle` if its factors are known, else the one for images of its size."""
+        usual = "disentangle" if self.dataset.factors is not None else "mnist" if self.dataset.dim >= LARGE else "digits"
+        return load_suite(self.name if self.name in suite_files() else usual)
+
+    def of(self, dataset: str) -> Self:
+        """The same for another data set."""
+        return type(self)(dataset, self.fidelity, self.given_seeds, self.store, self.device, self.engine)
 
     def choose(self, *, smoke: T, quick: T, full: T) -> T:
         """A size by preset; `thorough` counts as `full`."""

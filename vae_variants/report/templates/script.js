@@ -233,6 +233,7 @@
     for (const place of all(".wide")) {
       if (!place.clientWidth) continue;
       place.classList.toggle("scrolls", place.scrollWidth > place.clientWidth);
+      place.classList.toggle("sinks", place.scrollHeight > place.clientHeight + 40);
       place.classList.toggle("fits", place.scrollWidth <= place.clientWidth);
     }
   }

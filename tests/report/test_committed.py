@@ -83,6 +83,13 @@ def test_the_smallest_committed_report_is_drawn_again(tmp_path):
     assert differing(REPORTS / SMALLEST, written_again(SMALLEST, tmp_path)) == []
 
 
+@pytest.mark.parametrize("name", ARCHIVED)
+def test_items_of_a_list_have_lines_of_their_own_and_sentences_a_space_between(name):
+    advice = (REPORTS / name / "README.md").read_text(encoding="utf-8").partition("What these results")[0].partition("\n## ")[2]
+    assert advice.count("\n- **") == advice.count("- **") > 3
+    assert re.findall(r"[a-z]\.[0-9A-Z].*", advice) == []
+
+
 def test_the_index_is_that_of_the_committed_reports(tmp_path):
     for path in REPORTS.glob("*/README.md"):
         (tmp_path / path.parent.name).mkdir()

@@ -15,8 +15,14 @@ TITLES = {  # file of `evaluation` -> (title, subject)
     "gap": ("Gap of the bound", "How far the ELBO is below log p(x), and how much of that the encoder causes."),
     "calibration": ("Decoder sigma", "Whether the standard deviation of a Gaussian decoder matches its errors."),
     "reconstruction": ("Reconstruction", "How close the decoder comes to an image after encoding and decoding."),
+    "random_features": ("Reconstruction of data without classes", "How alike reconstructions and originals are in untrained features."),
+    "given_networks": (
+        "In networks that are given",
+        "FID, its like in DINOv2 and LPIPS, in networks whose files the user names; absent without.",
+    ),
     "probe": ("Linear probe", "How well a logistic regression on frozen latents predicts the classes, by the number of labels."),
     "latent": ("Latent units", "What the latent units encode."),
+    "layers": ("Layers of latents", "What each layer of a hierarchical model encodes."),
     "classes": ("Classes", "What the model itself says of the classes."),
     "codes": ("Discrete codes", "How a model whose latents are codes uses its alphabet."),
     "disentanglement": (

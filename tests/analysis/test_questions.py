@@ -31,7 +31,7 @@ def sharp(selector: str, ratio: float, **changes) -> object:
 
 def test_vaes_are_blurry_if_all_are_less_sharp_than_real_images():
     soft, crisp, gan = sharp("vae-bernoulli", 0.5), sharp("iwae-8", 1.05), sharp("gan", 0.9)
-    assert answer([soft, gan], "blur").verdict == YES and "`gan` 0.9" in answer([soft, gan], "blur").text
+    assert answer([soft, gan], "blur").verdict == YES and "`gan` has 0.9" in answer([soft, gan], "blur").text
     assert answer([soft, crisp], "blur").verdict == PARTLY
     assert answer([soft, sharp("vae-warm-up", 0.6), crisp], "blur").verdict == MOSTLY
     assert answer([crisp, gan], "blur").verdict == NO

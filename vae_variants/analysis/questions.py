@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from vae_variants.analysis.entries import Entry, distinct, trained, trials
 from vae_variants.analysis.formatting import number
-from vae_variants.analysis.notes import listed
 from vae_variants.analysis.statistics import LEAST_SEEDS
 from vae_variants.evaluation.sharpness import is_noise
 
@@ -49,7 +48,7 @@ def one_sample(runs: Sequence[Entry]) -> Answer | None:
     low, high = gain.low or 0.0, gain.high or 0.0
     verdict = YES if high < MARGIN else NO if low > MARGIN else OPEN
     text = f"{many.record.values['samples']} samples (`{many.label}`) gain {number(gain, sign=True)} nats over one (`{one.label}`)."
-    rule = f"Yes, if the 95 % interval of the gain in log p(x) is below {MARGIN:g} nat."
+    rule = f"yes, if the 95 % interval of the gain in log p(x) is below {MARGIN:g} nat."
     return Answer("one-sample", "Is one sample of z for each image enough in training?", verdict, text, rule)
 
 
@@ -62,9 +61,11 @@ def blurry(runs: Sequence[Entry]) -> Answer | None:
     verdict = YES if len(less) == len(vaes) else MOSTLY if 2 * len(less) > len(vaes) else PARTLY if less else NO
     named = next((e for e in vaes if e.label == "vae-bernoulli"), vaes[0])
     gan = next((e for e in runs if e.record.values["model"] == "gan" and judged(e, SHARPNESS[0]) and not noisy(e)), None)
-    others = [f"`{e.label}` {number(e.interval(SHARPNESS[0]))}" for e in (named, gan) if e is not None]
-    text = f"{len(less)} of {len(vaes)} VAEs are less sharp than real images (sharpness 1): {listed(others, '')}."
-    rule = "Yes, if the 95 % intervals of sharpness and of the share of high frequencies are below those of real images, for every VAE."
+    text = f"{len(less)} of {len(vaes)} VAEs are less sharp than real images (sharpness 1), such as `{named.label}`"
+    text += (
+        f" ({number(named.interval(SHARPNESS[0]))}). {f'For comparison: `gan` has {number(gan.interval(SHARPNESS[0]))}.' if gan else ''}"
+    )
+    rule = "yes, if the 95 % intervals of sharpness and of the share of high frequencies are below those of real images, for every VAE."
     return Answer("blur", "Are samples of VAEs blurry?", verdict, text, rule)
 
 

@@ -26,8 +26,8 @@ UNITS = {  # metric -> unit of a value, of a margin, and the factor of both
     "bits_per_dim": (" bits/dim", " bits/dim", 1.0),
     "reconstruction_mse": (" MSE per pixel", " MSE", 1.0),
     "spectral_distance": (" dB", " dB", 1.0),
-    "probe_accuracy": (" % accuracy", " points", 100.0),
-    PLACE: ("", " places", 1.0),
+    "probe_accuracy": (" % accuracy of a linear classifier on the latents", " points", 100.0),
+    PLACE: ("", " places, averaged over the three", 1.0),
 }
 PURPOSES = {  # metric -> title, the tab with more about it, and which pictures stand for it
     "log_likelihood": ("Likelihood", "figure-likelihood", "samples"),
@@ -122,11 +122,15 @@ def line(choice: Choice, entries: Mapping[str, Entry], metric: str) -> Line:
     first = entries[choice.best[0]]
     unit, more, scale = UNITS.get(metric, ("", "", 1.0))
     margin = better(first, entries[choice.behind], metric) if metric == "bits_per_dim" and choice.behind else choice.margin
-    value = ", ".join(f"{name} {number(first.interval(m))}" for name, m in choice.also)
+    value = ", ".join(f"{name} {number(first.interval(m))} {direction(first, m)}" for name, m in choice.also)
     value = value or f"{sign(first, metric)}{number(first.interval(metric), scale=scale)}{unit}"
     said = f"{number(margin, scale=scale)}{more}" if margin else ""
     only = "The only variant without a flaw: there is no choice." if choice.verdict == "none" else ""
     return Line(scope, choice.verdict, first.label, value, said, choice.behind, choice.best[1:], only, choice.aside)
+
+
+def direction(entry: Entry, metric: str) -> str:
+    return {"higher": "↑", "lower": "↓"}[entry.rows[metric][0]["better"]]
 
 
 def brief(text: str) -> str:

@@ -69,6 +69,6 @@ def test_claims_of_another_preset_are_left_out_with_a_word(preset, place, fits):
     claim = Claim("blur", "Samples are blurred.", "✔ supported", "They are.", place, "../claims/digits-blur.md")
     text = Read(page(content("digits", group, COMMAND), [], [claim])).text
     assert ("✔ supported" in text) == fits
-    assert ("(digits (quick)) are left out" if place.endswith(")") else "are left out" in text) == (not fits)
+    assert (f"at another preset than this page ({place}) are left out" in text) == (not fits)
     assert matching([place], "digits", [preset]) == [fits]
     assert matching([place], "mnist", [preset]) == matching([place], "digits", [preset, "thorough"]) == [False]

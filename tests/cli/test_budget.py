@@ -48,7 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[RunSpec]]]:
     """Suite and plan of each report that would have been written."""
     found = list[tuple[str, list[RunSpec]]]()
-    monkeypatch.setattr(reporting, "make_report", lambda suite, plan, *_: found.append((suite, plan)))
+    monkeypatch.setattr(reporting, "make_report", lambda suite, plan, *_: (found.append((suite, plan)), Path("made"))[1])
     return found
 
 

@@ -151,13 +151,13 @@ def test_a_report_with_a_baseline_says_what_changed_on_its_page(tmp_path, monkey
     made = CliRunner().invoke(app, ["report", "mine.toml", "--baseline", "before.csv"])
     assert made.exit_code == 0, made.output
     page = (tmp_path / "reports/mine/report.html").read_text()
-    section = page.partition('<section id="changes"')[2].partition("</section>")[0]
+    section = page.partition('id="changes"')[2].partition("</section>")[0]
     assert '<td>added</td><th scope="row">made</th>' in section and ">iwae-8<" in section and ">vae-bernoulli<" not in section
     (tmp_path / "mine.toml").write_text(suite + "[defaults]\nepochs = 7\n")
     fill(Store("longer"), load_suite("mine.toml").plan())
     made = CliRunner().invoke(app, ["report", "mine.toml", "--runs", "longer", "--baseline", "reports/mine"])
     assert made.exit_code == 0, made.output
-    section = (tmp_path / "reports/mine/report.html").read_text().partition('<section id="changes"')[2].partition("</section>")[0]
+    section = (tmp_path / "reports/mine/report.html").read_text().partition('id="changes"')[2].partition("</section>")[0]
     assert re.search(r"<td>altered</td><th scope=\"row\">made</th>.*<td>epochs: \d+ before, 7 after</td></tr>", section)
     wrong = CliRunner().invoke(app, ["report", "mine.toml", "--baseline", "nowhere"])
     assert wrong.exit_code == 2 and "'nowhere' does not exist" in wrong.stderr

@@ -20,6 +20,7 @@ from vae_variants.harness.pictures import OF_CLASS
 from vae_variants.report.drawing import BREAK, axes, scale, shortened, width_of, wrapped
 from vae_variants.report.figures import FIGURES
 from vae_variants.report.label_layout import HEIGHT, MARK, apart, beside
+from vae_variants.report.sections import DISENTANGLEMENT
 from vae_variants.variants import configure
 
 
@@ -122,7 +123,27 @@ def of_classes(group: list[Entry]) -> list[Entry]:
     return [replace(e, record=replace(e.record, dataset=data), load=(e.pictures | shown).copy) for e in group]
 
 
-MADE = {"layers": layered, "contact_sheet": of_classes, "samples_by_class": of_classes}  # what a figure needs besides
+def of_factors(group: list[Entry]) -> list[Entry]:
+    """The same on data of three factors, with what units tell of them and the scores of that."""
+    table = {f"information/{name}": {"0": [0.1 * (i == j) for j in range(8)]} for i, name in enumerate(("shape", "orientation", "x"))}
+    found = []
+    for i, e in enumerate(group):
+        row = {"unit": "fraction", "better": "higher", "kind": "estimate", "status": "ok", "reason": ""}
+        scores = [
+            row | {"seed": s, "metric": m, "value": 0.1 * ((i + s * j) % 7)} for j, (_, m, _) in enumerate(DISENTANGLEMENT) for s in (0, 1)
+        ]
+        found.append(replace(e, record=replace(e.record, rows=[*e.record.rows, *scores], series=table)))
+    return found
+
+
+MADE = {  # what a figure needs besides
+    "layers": layered,
+    "contact_sheet": of_classes,
+    "samples_by_class": of_classes,
+    "disentanglement": of_factors,
+    "factor_information": of_factors,
+    "agreement": of_factors,
+}
 
 
 @pytest.mark.parametrize("name", [name for name in FIGURES if name != "further"])

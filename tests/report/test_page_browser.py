@@ -187,7 +187,7 @@ def test_no_serious_fault_for_those_who_see_or_hear_otherwise(opened, scheme, wi
 
 MORE = """[...document.querySelectorAll('.wide')].filter(e => e.clientWidth).map(e => [
     e.scrollWidth > e.clientWidth,
-    getComputedStyle(e, '::before').content.includes('scroll') && getComputedStyle(e, '::before').display !== 'none'])"""
+    getComputedStyle(e, '::before').content.includes('sideways') && getComputedStyle(e, '::before').display !== 'none'])"""
 
 
 @pytest.mark.parametrize("script", [True, False])

@@ -52,7 +52,7 @@ def bench(
     plan = choice.plan(launch.choose)
     records = launch.execute(plan)
     folder = make_report(choice.name, plan, execution.runs, reports, choice.changes, baseline, execution.plugin or ())
-    if not Verbosity.quiet:
+    if records and not Verbosity.quiet:
         print(*last_lines(records), sep="\n")
     announce(folder)
     finish(records)

@@ -193,7 +193,7 @@
   }
 
   function show() {
-    const form = one(".tools");
+    const form = one("form[role=search]");
     form.elements.filter.value = state.filter;
     form.elements.group.value = state.group;
     if (form.elements.group.value !== state.group) form.elements.group.value = state.group = "";
@@ -287,7 +287,7 @@
       copy.addEventListener("click", () => navigator.clipboard.writeText(one("#command").textContent).then(() => (copy.textContent = "copied"), () => copy.remove()));
       one("#command").after(copy);
     }
-    const form = one(".tools");
+    const form = one("form[role=search]");
     form.hidden = false;
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("input", (event) => {

@@ -74,7 +74,7 @@ def test_pairs_are_those_of_similar_hashes_and_few():
 
 def test_a_hash_tells_where_the_grey_level_rises():
     ramp = np.broadcast_to(np.arange(0, 252, 7, dtype=np.uint8), (36, 36))
-    _, (rising, falling) = looked_at(torch.from_numpy(np.stack([ramp, ramp[:, ::-1]]))[:, None])
+    _, (rising, falling) = looked_at(torch.from_numpy(np.stack([ramp, ramp[:, ::-1]]))[:, None], list(ramp.shape))
     assert rising == 2**64 - 1 and falling == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from tests.faults.kills import processes
+from vae_variants.datasets.dataset import Dataset, in_use
 from vae_variants.evaluation.speed import TIMINGS
 from vae_variants.harness import Record, RunSpec, Store, engines, run_all, worker
 from vae_variants.harness.engines import InProcess, Workers, choose_engine
@@ -226,6 +228,26 @@ def test_records_come_in_the_order_of_the_plan_longest_first_and_no_training_twi
     monkeypatch.setattr(engines, "Worker", None)
     assert run_all(plan, store, device=CPU, watcher=again, engine=Workers(2)) == records
     assert again.ended == [(one.identity, True) for one in plan]
+
+
+@pytest.mark.parametrize(("many", "kept"), [(0, False), (2**28, True)])
+def test_only_the_process_that_trains_keeps_many_images(many, kept, folder, monkeypatch):
+    held = []
+
+    class Watched(Pretended):
+        def receive(self):
+            gc.collect()
+            held.append([data for data in in_use.values() if isinstance(data, Dataset) and data.name == f"npz:{many}.npz"])
+            return super().receive()
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(engines, "Worker", Watched)
+    monkeypatch.setattr("vae_variants.harness.spec.MANY", many)
+    np.savez(f"{many}.npz", x=np.random.default_rng(0).random((60, 6, 6)))
+    plan = [RunSpec(configure("reference-pca-2")[0], f"npz:{many}.npz", (0,), "smoke")]
+    records = run_all(plan, Store(f"held-{many}"), device=CPU, engine=Workers(1))
+    assert records[0].ok
+    assert bool(held[0]) == kept
 
 
 @pytest.mark.parametrize("jobs", ["-1", "many", "1.5", ""])

@@ -21,7 +21,7 @@ from vae_variants.harness.engines import Workers
 from vae_variants.harness.files import make_folder, replace_file
 from vae_variants.harness.plan import is_due
 from vae_variants.harness.progress import in_words
-from vae_variants.harness.spec import prepared
+from vae_variants.harness.spec import digest_of, prepared
 from vae_variants.harness.store import slug
 from vae_variants.registry import UserError
 
@@ -59,7 +59,7 @@ def look(choice: SuiteChoice, launch: Launch, limit: float) -> Found | None:
     """Measures the runs of a suite that are due, for so many seconds. None if nothing is due, or runs are made elsewhere."""
     suite, trials = load_suite(choice.name), list[RunSpec]()
     specs = launch.check(choice.plan_from(launch.runs, trials))
-    known = Store(launch.runs).newest((s.identity for s in specs), {s.identity: prepared(s.dataset, s.fidelity).digest for s in specs})
+    known = Store(launch.runs).newest((s.identity for s in specs), {s.identity: digest_of(s.dataset, s.fidelity) for s in specs})
     missing = frozenset(trial.identity for trial in trials) - {spec.identity for spec in specs}
     due = [s for s in specs if s.identity not in known or is_due(known[s.identity][1], launch.retry) or starts(suite, s, missing)]  # type: ignore[arg-type]
     if not due or launch.kind != "local":

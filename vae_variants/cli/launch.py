@@ -117,11 +117,15 @@ class Launch:
         """Makes the runs that are missing."""
         store = Store(self.runs)
         left = due(specs, store, cast(Retry, self.retry))
-        data = {pair: prepared(*pair) for pair in dict.fromkeys((spec.dataset, spec.fidelity) for spec in left)}
-        seconds_left = expected(left, data, store, self.place.type) if left else 0.0
+        seconds_left = self.seconds(left, store) if left else 0.0
         with closing(self.engine), Log(specs, self.engine, seconds_left) as log, closing(Events(store)) as events:
             watcher = Watchers(log, events) if self.log == "tensorboard" else log
             return run_all(specs, store, self.place, cast(Retry, self.retry), *self.limits, watcher=watcher, engine=self.engine)
+
+    def seconds(self, left: Sequence[RunSpec], store: Store) -> float | None:
+        """How long these runs take, as far as records tell."""
+        data = {pair: prepared(*pair) for pair in dict.fromkeys((spec.dataset, spec.fidelity) for spec in left)}
+        return expected(left, data, store, self.place.type)
 
     def choose(self, trials: Sequence[RunSpec]) -> list[Record]:
         """Makes the runs by which options are chosen, which may fail. Raises `UserError` for wrong options or data before the first."""

@@ -164,11 +164,11 @@ def show_plan(specs: Sequence[RunSpec], store: Store, launch: Launch) -> None:
     from vae_variants.cli.durations import duration
     from vae_variants.datasets.factored import absent
     from vae_variants.harness.plan import is_due
-    from vae_variants.harness.spec import look_again, prepared
+    from vae_variants.harness.spec import digest_of, look_again, prepared
 
     lacking = {dataset: absent(dataset.partition("?")[0]) for dataset in {spec.dataset: None for spec in specs}}
     look_again(dataset for dataset, why in lacking.items() if not why)
-    digests = {spec.identity: prepared(spec.dataset, spec.fidelity).digest for spec in specs if not lacking[spec.dataset]}
+    digests = {spec.identity: digest_of(spec.dataset, spec.fidelity) for spec in specs if not lacking[spec.dataset]}
     rows, records = suite_rows(specs, store), store.newest((spec.identity for spec in specs), digests)
     show(rows, "epochs")
     retry = cast("Retry", launch.retry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -33,8 +34,12 @@ def near_duplicates(train: Tensor, test: Tensor) -> int | None:
     """
     if min(train.shape[2:]) < SMALLEST:
         return None
-    pieces = [looked_at(piece) for part in (train, test) for piece in part.split(PIECE)]
-    small, hashes = torch.cat([s for s, _ in pieces]), np.concatenate([h for _, h in pieces])
+    sides = [min(SIDE, side) for side in train.shape[2:]]
+    small, hashes = torch.empty(len(train) + len(test), math.prod(sides)), np.empty(len(train) + len(test), np.uint64)
+    begin = 0
+    for piece in (piece for part in (train, test) for piece in part.split(PIECE)):
+        rows = slice(begin, begin := begin + len(piece))
+        small[rows], hashes[rows] = looked_at(piece, sides)
     found = np.zeros(len(hashes), bool)
     for one, other in neighbours(hashes, np.arange(len(hashes)) >= len(train)):
         open_ = ~found[one]
@@ -43,10 +48,10 @@ def near_duplicates(train: Tensor, test: Tensor) -> int | None:
     return int(found.sum())
 
 
-def looked_at(images: Tensor) -> tuple[Tensor, np.ndarray]:
+def looked_at(images: Tensor, sides: list[int]) -> tuple[Tensor, np.ndarray]:
     """Thumbnails (N, D), centred and of length 1, and hashes (N,): whether the grey level rises to the right in 8 x 8 places."""
     grey = images.float().mean(1, keepdim=True)
-    small = interpolate(grey, [min(SIDE, side) for side in images.shape[2:]], mode="area").flatten(1)
+    small = interpolate(grey, sides, mode="area").flatten(1)
     small -= small.mean(1, keepdim=True)
     rises = interpolate(grey, (8, 9), mode="area").squeeze(1).diff(dim=2) > 0
     return small / small.norm(dim=1, keepdim=True).clamp_min(1e-3), np.packbits(rises.flatten(1).numpy(), axis=1).view(np.uint64).ravel()

@@ -17,6 +17,7 @@ from vae_variants.datasets.walk import plural
 from vae_variants.registry import UserError
 
 FEWEST = 30  # images
+PIECE = 2**12  # images that are copied at a time
 DARK = 15  # highest level of 256 that is nearly black
 LEAK = 0.03  # least share of near-duplicates among test images that is said: faces by blocks of frames have 1.5 %
 
@@ -26,7 +27,7 @@ def own(name: str, found: Images, block: int = 1) -> Dataset:
 
     With a `block`, so many consecutive images stay in one part, and copies may lie in several.
     """
-    stored, top = found.stored, int(found.stored.max()) if len(found.stored) else 0
+    stored, top = found.stored, max((int(piece.max()) for piece in found.stored.split(PIECE)), default=0)
     if len(stored) < FEWEST:
         raise UserError(f"data set {name!r} has {plural(len(stored), 'image')}; at least {FEWEST} are needed")
     classes = {c: i for i, c in enumerate(sorted(set(found.classes or ())))}
@@ -36,7 +37,7 @@ def own(name: str, found: Images, block: int = 1) -> Dataset:
     if block != 1 and not 1 <= block <= largest:
         raise UserError(f"option block={block} is not valid: data set {name!r} has {plural(len(stored), 'image')}; it takes 1 to {largest}")
     rows = divided(found.parts, copies if block == 1 else [b"%d" % (row // block) for row in range(len(stored))], labels)
-    train, validation, test = (stored[rows[part]].flatten(1) for part in SPLITS)
+    train, validation, test = (gathered(stored, rows[part]) for part in SPLITS)
     if not rows["train"]:
         raise UserError(f"data set {name!r} has no training image left; give fewer of its {len(stored)} images to validation and test")
     notes = [found.read] if found.read else []
@@ -56,6 +57,14 @@ def own(name: str, found: Images, block: int = 1) -> Dataset:
         read="; ".join(notes),
         factors=made_from(found, rows),
     )
+
+
+def gathered(stored: Tensor, rows: Sequence[int]) -> Tensor:
+    """Some images (N, C, H, W) as rows (M, C * H * W), without a second copy of all where the channels come last."""
+    found = torch.empty(len(rows), stored[0].numel(), dtype=stored.dtype)
+    for start in range(0, len(rows), PIECE):
+        found[start : start + PIECE] = stored[list(rows[start : start + PIECE])].flatten(1)
+    return found
 
 
 def made_from(found: Images, rows: Mapping[str, Sequence[int]]) -> Factors | None:

@@ -19,6 +19,7 @@ from vae_variants.harness.locks import PendingRun, Queue
 from vae_variants.harness.protocols import Losses, Settings, Watcher
 from vae_variants.harness.record import Record
 from vae_variants.harness.runner import make_run
+from vae_variants.harness.spec import lay_aside
 from vae_variants.harness.worker import Worker, stop
 from vae_variants.registry import UserError
 
@@ -137,6 +138,7 @@ class Workers(Engine):
         worker = found[1] if found else Worker(self.plugins if uses else None)
         self.busy[id(worker)] = uses
         worker.give(run, self.settings, self.beside, self.threads, *([record] if record else []))
+        lay_aside()
         return worker
 
     def collect(self, tasks: list[Worker]) -> Iterator[tuple[Worker, Record]]:

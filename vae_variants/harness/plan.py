@@ -12,7 +12,7 @@ from vae_variants.harness.engines import Engine, InProcess
 from vae_variants.harness.locks import PendingRun
 from vae_variants.harness.protocols import Retry, Settings, Watcher
 from vae_variants.harness.record import Record
-from vae_variants.harness.spec import RunSpec, look_again, prepared
+from vae_variants.harness.spec import RunSpec, digest_of, look_again
 from vae_variants.harness.store import Store
 from vae_variants.isolation import refuse_damage
 
@@ -52,7 +52,7 @@ def run_all(
     watcher = watcher or Watcher()
     keys = [spec.key() for spec in specs]  # loads the data: a download happens once, before any child process
     exact = {key: store.get(spec, key) for spec, key in zip(specs, keys, strict=True)}
-    missing = {spec.identity: prepared(spec.dataset, spec.fidelity).digest for spec, key in zip(specs, keys, strict=True) if not exact[key]}
+    missing = {spec.identity: digest_of(spec.dataset, spec.fidelity) for spec, key in zip(specs, keys, strict=True) if not exact[key]}
     due = missing or any(is_due(record, retry) for record in exact.values() if record)
     of_older_code = store.newest(missing, missing) if due else {}  # which also tells the order of new records
     records, pending = dict[str, Record](), dict[str, PendingRun]()
@@ -80,7 +80,7 @@ def run_all(
 
 def due(specs: Sequence[RunSpec], store: Store, retry: Retry) -> list[RunSpec]:
     """Those that `run_all` will make, as far as the newest records tell."""
-    digests = {spec.identity: prepared(spec.dataset, spec.fidelity).digest for spec in specs}
+    digests = {spec.identity: digest_of(spec.dataset, spec.fidelity) for spec in specs}
     records = store.newest(digests, digests)
     return [spec for spec in specs if spec.identity not in records or is_due(records[spec.identity][1], retry)]
 
@@ -99,7 +99,7 @@ def manifest_entry(run: PendingRun) -> dict[str, Any]:
         "key": run.key,
         "label": spec.label,
         "dataset": spec.dataset,
-        "digest": prepared(spec.dataset, spec.fidelity).digest,
+        "digest": digest_of(spec.dataset, spec.fidelity),
         "seeds": list(spec.seeds),
         "fidelity": fidelity(spec.fidelity).name,
         "code": spec.code,

@@ -12,7 +12,8 @@ from pydantic import BeforeValidator
 
 from vae_variants.components import foreign_files
 from vae_variants.datasets import DATASETS, Dataset, load_dataset, version
-from vae_variants.datasets.dataset import handed_out
+from vae_variants.datasets import read as read_dataset
+from vae_variants.datasets.dataset import handed_out, in_use
 from vae_variants.datasets.factored import absent
 from vae_variants.evaluation import fidelity
 from vae_variants.harness.fingerprint import fingerprint
@@ -22,6 +23,7 @@ from vae_variants.variants import Configuration, canonical, convert
 from vae_variants.variants.recipe import Recipe
 
 MOST_SEEDS = 1000
+MANY = 2**28  # bytes of images that only the process that needs them keeps
 Seeds = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]  # a count or a list, as text
 TRAINING = 3  # version of the trained models; raise it after a change of how everything trains
 # options added after the first runs, with what those runs did: at these values they change no key
@@ -104,7 +106,7 @@ class RunSpec:
         return self._digest(canonical({"training": TRAINING, "values": identifying(self.configuration.values), **seeds}))
 
     def _digest(self, text: str) -> str:
-        return hashlib.sha256(f"{text}|{prepared(self.dataset, self.fidelity).digest}".encode()).hexdigest()
+        return hashlib.sha256(f"{text}|{digest_of(self.dataset, self.fidelity)}".encode()).hexdigest()
 
     @property
     def work(self) -> float:
@@ -130,11 +132,17 @@ def prepared(dataset: str, fidelity_name: str) -> Dataset:
     return handed_out(load_dataset(dataset).subset(level.train_images, level.evaluation_images))
 
 
+@lru_cache(maxsize=64)
+def digest_of(dataset: str, fidelity_name: str) -> str:
+    """The digest of what `prepared` returns, which outlives it."""
+    return prepared(dataset, fidelity_name).digest
+
+
 def look_again(names: Iterable[str]) -> None:
     """Has `prepared` read data again whose files or loader have changed since this was last called."""
     found = {name: version(name) for name in names}
     if any(seen.get(name) != now for name, now in found.items()):
-        prepared.cache_clear()
+        forget()
     seen.update(found)
 
 
@@ -143,14 +151,27 @@ def digest_today(dataset: str, fidelity_name: str) -> str | None:
     with suppress(UserError):
         if not absent(dataset.partition("?")[0]):
             look_again([dataset])
-            return prepared(dataset, fidelity_name).digest
+            return digest_of(dataset, fidelity_name)
     return None
 
 
 def receive_dataset(spec: RunSpec, dataset: Dataset) -> None:
     """Has `prepared` return this data set, sent by another machine, instead of loading it."""
     received[spec.dataset, spec.fidelity] = dataset
+    forget()
+
+
+def forget() -> None:
     prepared.cache_clear()
+    digest_of.cache_clear()
+
+
+def lay_aside() -> None:
+    """Frees data sets if one of them has many images: child processes read them, too. `prepared` would read them again."""
+    if any(isinstance(data, Dataset) and sum(data.sizes.values()) * data.dim > MANY for data in list(in_use.values())):
+        prepared.cache_clear()
+        read_dataset.cache_clear()
+        Dataset.as_.cache_clear()
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

@@ -36,7 +36,7 @@ from vae_variants.harness.process import interrupt, prepare
 from vae_variants.harness.protocols import Losses, Settings, Watcher
 from vae_variants.harness.record import Record
 from vae_variants.harness.runner import add_metrics, make_run
-from vae_variants.harness.spec import RunSpec, prepared, receive_dataset, received
+from vae_variants.harness.spec import RunSpec, digest_of, prepared, receive_dataset, received
 from vae_variants.plugins import SEARCHED, built_in, load_plugins
 from vae_variants.registry import UserError
 
@@ -105,7 +105,7 @@ class Worker:
         spec, images = run.spec, received.get((run.spec.dataset, run.spec.fidelity))
         code = fingerprint(spec.configuration.values, foreign=self.plugins is not None)
         partial = self.plugins is None and bool(foreign_metrics(spec.configuration.values))
-        self.job = Job(run, settings, code, prepared(spec.dataset, spec.fidelity).digest, jobs, threads, images, partial, record)
+        self.job = Job(run, settings, code, digest_of(spec.dataset, spec.fidelity), jobs, threads, images, partial, record)
         self.started, self.epochs, self.kills = datetime.now(UTC), (0, 0), out_of_memory_kills()
         self.began: float | None = None
         self.given = self.looked = self.weighed = time.monotonic()

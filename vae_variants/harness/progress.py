@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +21,7 @@ from vae_variants.harness.spec import RunSpec, prepared
 from vae_variants.models.base import MODELS, MeanSampler
 from vae_variants.registry import visible
 
+GUESS = 0.01  # weight of the guess, where a run has 1
 HEADLINES = {  # metric -> column, short enough for 80 characters in all
     "elbo": "ELBO",
     "log_likelihood": "log p(x)",
@@ -42,18 +44,17 @@ class Terminal(Console):
 out = Terminal(width=None if sys.stdout.isatty() else 240)
 
 
-class Left(TimeRemainingColumn):
-    """The remaining time; until the speed is known, what is left of the `seconds` expected, if these are known."""
+class Left(ProgressColumn):
+    """The remaining time, or dashes."""
 
-    def __init__(self, seconds: float | None) -> None:
+    def __init__(self, seconds: Callable[[], float | None]) -> None:
         super().__init__()
         self.seconds = seconds
 
     def render(self, task: Task) -> Text:
-        if task.time_remaining is not None or not self.seconds:
-            return super().render(task)
-        left = max(0, round(self.seconds - (task.elapsed or 0.0)))
-        return Text(f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}", style="progress.remaining")
+        left = None if (seconds := self.seconds()) is None else max(0, round(seconds))
+        shown = "-:--:--" if left is None else f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
+        return Text(shown, style="progress.remaining")
 
 
 class Log(Watcher):
@@ -67,12 +68,13 @@ class Log(Watcher):
 
     def __init__(self, specs: Sequence[RunSpec], engine: Engine | None = None, seconds: float | None = None) -> None:
         self.seconds = seconds / max(1, engine.capacity) if seconds and engine else seconds
-        self.begun, self.made = time.monotonic(), 0.0
+        self.end_expected = time.monotonic() + self.seconds if self.seconds else None
+        self.unmade, self.made = {spec.identity: spec.work for spec in specs}, list[tuple[float, float]]()  # work, seconds
         self.engine, self.first, self.told_of_waiting = engine, True, False
         self.console = Terminal(file=sys.stderr, soft_wrap=True, quiet=self.quiet)
         self.total, self.number, self.done = len(specs), 0, 0.0
         self.running: dict[str, tuple[str, float]] = {}  # identity -> description, and how much of its work is done
-        left = (TimeElapsedColumn(), TextColumn("left"), Left(self.seconds))
+        left = (TimeElapsedColumn(), TextColumn("left"), Left(self.left))
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), *left)
         self.progress = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
         self.work = sum(spec.work for spec in specs)
@@ -111,17 +113,39 @@ class Log(Watcher):
 
     def end(self, spec: RunSpec, record: Record, reused: bool) -> None:
         self.number, self.done = self.number + 1, self.done + spec.work
-        self.made += 0.0 if reused else spec.work
+        work = self.unmade.pop(spec.identity, spec.work)
+        if not reused:
+            self.made.append((work, record.seconds))
+            together = 1 if self.engine is None else min(self.engine.capacity, max(1, len(self.unmade)))
+            self.end_expected = time.monotonic() + remaining(self.made, list(self.unmade.values())) / together
         self.running.pop(spec.identity, None)
         self.update()
         parts = [*sorted(set(record.status.values())), "cached" if reused else f"{record.seconds:.1f} s", headline(record)]
-        self.console.print(f"[{self.number}/{self.total}] {spec.label}: {', '.join(filter(None, parts))}{self.left()}")
+        self.console.print(f"[{self.number}/{self.total}] {spec.label}: {', '.join(filter(None, parts))}{self.left_in_words()}")
 
-    def left(self) -> str:
-        """How long the remaining runs take, by the time of those made until now; empty on a terminal, where the bar says so."""
-        if self.console.is_terminal or not self.made or self.number >= self.total:
+    def left(self) -> float | None:
+        """Seconds until all runs are made, by those that were made, before the first by earlier records."""
+        return None if self.end_expected is None else self.end_expected - time.monotonic()
+
+    def left_in_words(self) -> str:
+        """How long the remaining runs take; empty on a terminal, where the bar says so."""
+        if self.console.is_terminal or not self.made or not self.unmade:
             return ""
-        return f"; about {in_words((time.monotonic() - self.begun) / self.made * (self.work - self.done))} left"
+        return f"; about {in_words(max(0.0, self.left() or 0.0))} left"
+
+
+def remaining(made: Sequence[tuple[float, float]], works: Sequence[float]) -> float:
+    """Seconds of runs of these works, one after another: each has a time of its own, for its scores, and one by its work.
+
+    Both are fitted to the (work, seconds) of the runs that were `made`, from the guess that they are equal in a mean run of those.
+    """
+    mean = max(float(np.mean([work for work, _ in made])), 1e-9)
+    rows = np.array([*([1.0, work / mean] for work, _ in made), [GUESS, -GUESS]])
+    seconds = np.array([*(s for _, s in made), 0.0])
+    one_alone = [column @ seconds / (column @ column) * unit for column, unit in zip(rows.T, np.eye(2), strict=True)]
+    fits = [np.linalg.lstsq(rows, seconds)[0], *one_alone]
+    fixed, by_work = next(fit for fit in fits if (fit >= 0).all())
+    return float(fixed * len(works) + by_work * sum(works) / mean)
 
 
 def in_words(seconds: float) -> str:

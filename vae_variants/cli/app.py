@@ -13,6 +13,7 @@ from vae_variants.cli.check import check
 from vae_variants.cli.compare import compare
 from vae_variants.cli.examples import examples
 from vae_variants.cli.export import export
+from vae_variants.cli.leaderboard import leaderboard
 from vae_variants.cli.list import list_
 from vae_variants.cli.new import new
 from vae_variants.cli.options import Quiet, Verbose, Verbosity, beginning, flag
@@ -42,7 +43,10 @@ def root(
     Verbosity.quiet, Verbosity.verbose = quiet, verbose
 
 
-PANELS = {"Benchmark": (list_, run, bench, score, status, report, compare, study), "Plug-ins and export": (new, check, export)}
+PANELS = {
+    "Benchmark": (list_, run, bench, score, status, report, compare, leaderboard, study),
+    "Plug-ins and export": (new, check, export),
+}
 for panel, commands in PANELS.items():
     for command in commands:
         name = command.__name__.rstrip("_")

@@ -32,6 +32,10 @@ EXAMPLES = {
         "vae-variants compare before/digits reports/digits --markdown",
         "vae-variants compare runs runs --suite digits",
     ),
+    "leaderboard": (
+        "vae-variants leaderboard reports/digits before/digits",
+        "vae-variants leaderboard reports/digits runs --output elsewhere",
+    ),
     "check": ("vae-variants check my_likelihood.py", "vae-variants check my_likelihood.py my_metric.py --json"),
     "export": (
         "vae-variants export vae-bernoulli --to safetensors",

@@ -56,10 +56,10 @@ class Group:
     @property
     def leaders(self) -> list[Row]:
         """The first, then those whose interval reaches its rank; none if only one variant has a rank or intervals are unknown."""
-        first, *others = self.ranked or [None]
-        if first is None or not others or first.place is None or first.place.low is None:
+        found = self.ranked
+        if len(found) < 2 or found[0].place is None or found[0].place.low is None:
             return []
-        return [first, *(row for row in others if row.place and row.place.low == 1)]
+        return [found[0], *(row for row in found[1:] if row.place and row.place.low == 1)]
 
 
 @dataclass(frozen=True)

@@ -60,5 +60,6 @@ def standings(task: Task, name: str) -> dict[str, Standing]:
     for e in having:
         interval = e.interval(metric)
         assert interval is not None
-        found[e.label] = Standing(interval, *places.get(e.label, (None, 0)), trained(e) and not e.sound(metric))
+        rank, of = places.get(e.label, (None, 0))
+        found[e.label] = Standing(interval, rank, of, trained(e) and not e.sound(metric))
     return found

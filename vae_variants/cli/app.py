@@ -17,6 +17,8 @@ from vae_variants.cli.leaderboard import leaderboard
 from vae_variants.cli.list import list_
 from vae_variants.cli.new import new
 from vae_variants.cli.options import Quiet, Verbose, Verbosity, beginning, flag
+from vae_variants.cli.pull import pull
+from vae_variants.cli.push import push
 from vae_variants.cli.report import report
 from vae_variants.cli.run import run
 from vae_variants.cli.score import score
@@ -45,7 +47,7 @@ def root(
 
 PANELS = {
     "Benchmark": (list_, run, bench, score, status, report, compare, leaderboard, study),
-    "Plug-ins and export": (new, check, export),
+    "Plug-ins and export": (new, check, export, push, pull),
 }
 for panel, commands in PANELS.items():
     for command in commands:

@@ -42,6 +42,8 @@ EXAMPLES = {
         "vae-variants export vae-bernoulli --to onnx --seed 1 --output onnx",
         "vae-variants export vae-bernoulli --to codes --output codes.csv",
     ),
+    "push": ("vae-variants push reports/digits me/vae-digits", "vae-variants push runs me/vae-runs --private"),
+    "pull": ("vae-variants pull me/vae-digits", "vae-variants pull me/vae-runs --output theirs"),
     "new": ("vae-variants new likelihood skew_normal", "vae-variants new metric"),
 }
 

@@ -117,6 +117,31 @@ def remake_report(
         print(f"no pictures of {len(lost)} {of} that figures should show: {few(lost)}; --runs has them", file=sys.stderr)
 
 
+def rewrite(records: Path, folder: Path) -> None:
+    """Write the report of the archive in `records` to another folder, with the archive.
+
+    Raises:
+        UserError: without an archive, or for a damaged one.
+    """
+    from vae_variants.harness.archive import read_archive
+    from vae_variants.report import write_report
+    from vae_variants.report.context import context_of
+
+    archive = read_archive(records)
+    was = context_of(records, archive.report)
+    write_report(
+        was.suite,
+        archive.runs,
+        folder,
+        command=was.command,
+        missing=was.missing,
+        stale=was.stale,
+        claims=was.claims,
+        changes=was.changes,
+        archive=archive,
+    )
+
+
 def open_archive(suite: str, folder: Path, options: dict[str, Any], plugins: Sequence[Path]) -> tuple[Archive, Context]:
     """The archive in a report's folder, and what the report says beside its runs.
 

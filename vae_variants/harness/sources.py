@@ -60,6 +60,6 @@ def verified(path: Path) -> Record:
     return record
 
 
-def refuse(path: Path, why: str) -> NoReturn:
+def refuse(path: Path, why: str, what: str = "record") -> NoReturn:
     line = "".join(c if c.isprintable() else "?" for c in why)[:200]
-    raise UserError(f"the record {str(path)!r} was changed or damaged: {line}; get it again from where it was made")
+    raise UserError(f"the {what} {str(path)!r} was changed or damaged: {line}; get it again from where it was made")

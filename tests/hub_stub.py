@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
+import pytest
 import yaml
 
 
@@ -71,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
             name, repo_type = f"{asked.get('organization') or 'me'}/{asked['name']}", asked.get("type", "model")
             new = (repo_type, name) not in self.server.repos
             self.server.repos.setdefault((repo_type, name), {})
-            if new and asked.get("private"):
+            if new and (asked.get("private") or asked.get("visibility") == "private"):
                 self.server.private.add(name)
             prefix = "datasets/" if repo_type == "dataset" else ""
             self.answer(200 if new else 409, {"url": f"{self.server.address}/{prefix}{name}", "name": name})
@@ -137,11 +138,16 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def served() -> Iterator[Hub]:
+    """A server that `huggingface_hub` uses meanwhile, without Xet, whose storage is another service."""
     server = Hub()
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
-        yield server
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in {"HF_ENDPOINT": server.address, "HF_TOKEN": "hf_stub"}.items():
+                patch.setenv(name, value)
+            patch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+            yield server
     finally:
         server.shutdown()
         server.server_close()

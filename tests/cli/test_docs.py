@@ -46,9 +46,11 @@ NOT_HERE = {
     "vae-variants study one-sample": "takes minutes; tests of studies do it",
     "vae-variants study disentanglement-is-luck": "takes minutes; tests of studies do it",
     "--page-only": "needs tables that were measured; tests/claims/test_studies.py does",
+    "vae-variants push": "needs the Hub; tests/integrations/test_hub.py has a server like it",
+    "vae-variants pull": "needs the Hub; tests/integrations/test_hub.py has a server like it",
     "vae-variants study bigger-codes": "tests/checks/test_extend.py does, and looks at what it says",
 }
-WITHOUT_DRY_RUN = ("study",)
+WITHOUT_DRY_RUN = ("study", "push", "pull")
 
 
 def blocks(page: str) -> list[tuple[str, str]]:

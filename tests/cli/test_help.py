@@ -14,13 +14,17 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from tests.hub_stub import served
 from tests.made_up import fill
 from tests.trying import forget
 from vae_variants.cli.app import app
 from vae_variants.cli.examples import EXAMPLES
 from vae_variants.harness import Store, load_suite
 
-pytestmark = pytest.mark.usefixtures("smaller_smoke")
+pytestmark = [
+    pytest.mark.usefixtures("smaller_smoke"),
+    pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),  # huggingface_hub 2.4 to its HTTP library
+]
 COMMANDS = ["", *typer.main.get_command(app).commands]  # type: ignore[attr-defined]
 SUITE = 'dataset = "digits"\nseeds = 3\n[[runs]]\nvariants = ["vae-bernoulli", "vae-gaussian-learnt", "gan"]\n'
 
@@ -69,7 +73,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     Path("my_model.py").write_text("class Pixels:\n    def encode(self, x):\n        return x\n\n\ndef my_vae():\n    return Pixels()\n")
     trained = ["run", "vae-bernoulli", "--seeds", "2", "--fidelity", "smoke", "--jobs", "0", "--runs", "trained"]
     assert CliRunner().invoke(app, trained).exit_code == 0
-    yield path
+    with served():
+        yield path
     os.chdir(before)
     forget(path)
 

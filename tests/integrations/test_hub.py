@@ -26,15 +26,13 @@ from vae_variants.registry import UserError
 from vae_variants.report import figures
 
 PLAN = grid(3, (0, 1, 2))
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # huggingface_hub 2.4 to its HTTP library
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    monkeypatch.setenv("HF_TOKEN", "hf_stub")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.chdir(tmp_path)
     with served() as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.address)
         yield server
 
 

@@ -144,10 +144,11 @@ def hub() -> Iterator[Any]:
     disable_progress_bars()
     try:
         yield HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, library_name="vae-variants")
-    except (OSError, ValueError, HTTPError) as error:
+    except (OSError, ValueError, RuntimeError, HTTPError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"the Hub refused, or cannot be reached: {' '.join(str(error).split())[:300]}") from error
+        why = f"{error} {error.__cause__ or ''}"
+        raise UserError(f"the Hub refused, or cannot be reached: {' '.join(why.split())[:300]}") from error
     finally:
         if shown:
             enable_progress_bars()

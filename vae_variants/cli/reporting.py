@@ -6,6 +6,7 @@ import functools
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,24 +91,15 @@ def remake_report(
         UserError: without an archive, for a damaged one, for that of another report, or for a wrong baseline.
     """
     from vae_variants.analysis.entries import entries_of
-    from vae_variants.report import write_index, write_report
+    from vae_variants.report import write_index
     from vae_variants.report.drawing import shown_of
 
     held = None if baseline is None else side(baseline)
     archive, was = open_archive(suite, records, options, plugins)
     today = [label for label, record, _ in archive.runs if not record.current]
     stale = today if mark_stale else list(was.stale)
-    write_report(
-        was.suite,
-        archive.runs,
-        reports / was.suite,
-        command=was.command,
-        missing=was.missing,
-        stale=stale,
-        claims=was.claims,
-        changes=was.changes if held is None else against(held, [(label, record) for label, record, _ in archive.runs]),
-        archive=archive,
-    )
+    changes = was.changes if held is None else against(held, [(label, record) for label, record, _ in archive.runs])
+    write_again(archive, replace(was, stale=tuple(stale), changes=tuple(changes)), reports / was.suite)
     write_index(reports)
     announce(reports / was.suite)
     of = f"of {len(archive.runs)} runs"
@@ -124,11 +116,16 @@ def rewrite(records: Path, folder: Path) -> None:
         UserError: without an archive, or for a damaged one.
     """
     from vae_variants.harness.archive import read_archive
-    from vae_variants.report import write_report
     from vae_variants.report.context import context_of
 
     archive = read_archive(records)
-    was = context_of(records, archive.report)
+    write_again(archive, context_of(records, archive.report), folder)
+
+
+def write_again(archive: Archive, was: Context, folder: Path) -> None:
+    """Write a report from its archive, and what it says beside its runs."""
+    from vae_variants.report import write_report
+
     write_report(
         was.suite,
         archive.runs,

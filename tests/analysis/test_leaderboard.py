@@ -205,5 +205,10 @@ def test_places_in_the_matrix():
     nats = {label: (s.rank, s.of, s.flagged) for label, s in standings(task, "log_likelihood").items()}
     same = dict.fromkeys(("vae-bernoulli", "vae-samples-8"), (2, 3, False))
     assert nats == same | {"made": (1, 3, False), "iwae-8": (None, 0, True), "vae-gaussian-learnt": (1, 1, False)}
+    bounded = [r | {"kind": "lower-bound"} if r["metric"] == "log_likelihood" else r for r in records[0].rows]
+    (task,) = field_of([source(*standard(replace(records[0], rows=bounded)))]).tasks
+    assert [standings(task, m)["made"].bound for m in ("log_likelihood", "bits_per_dim", "coverage")] == ["≥", "≤", ""]
+    assert {s.bound for label, s in standings(task, "log_likelihood").items() if label != "made"} == {""}
+    (task,) = field_of([source(*standard(*records))]).tasks
     images = {label: (s.rank, s.of) for label, s in standings(task, "fd-{data}cnn").items()}
     assert images["reference-data"] == (None, 0) and images["made"] == (1, 4)

@@ -14,12 +14,13 @@ WITHIN = ("nats", "bits")  # units that compare within one pixel type only
 
 
 class Standing(NamedTuple):
-    """A value, its rank if it has one, of how many, and whether the row is flagged."""
+    """A value, its rank if it has one, of how many, whether the row is flagged, and `≥` or `≤` if the value is a bound."""
 
     value: Interval
     rank: int | None
     of: int
     flagged: bool
+    bound: str = ""
 
 
 def pattern(metric: str, task: Task) -> str:
@@ -61,5 +62,11 @@ def standings(task: Task, name: str) -> dict[str, Standing]:
         interval = e.interval(metric)
         assert interval is not None
         rank, of = places.get(e.label, (None, 0))
-        found[e.label] = Standing(interval, rank, of, trained(e) and not e.sound(metric))
+        found[e.label] = Standing(interval, rank, of, trained(e) and not e.sound(metric), bound(e, metric))
     return found
+
+
+def bound(entry: Entry, metric: str) -> str:
+    """Bits per dimension are at most what a lower bound of log p(x) gives."""
+    above = metric == "bits_per_dim" and entry.kind("log_likelihood") == "lower-bound"
+    return "≤" if above else "≥" if entry.kind(metric) == "lower-bound" else ""

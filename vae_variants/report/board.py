@@ -153,7 +153,7 @@ def as_json(matrix: Sequence[Column], labels: Sequence[str]) -> str:
 
 def standing(found: Standing) -> tuple[str, str]:
     """Value, and rank or flag, as text."""
-    return number(found.value), f"{found.rank} of {found.of}" if found.rank else "†" * found.flagged
+    return f"{found.bound} {number(found.value)}".strip(), f"{found.rank} of {found.of}" if found.rank else "†" * found.flagged
 
 
 def reasons(left: Sequence[Left]) -> dict[tuple[str, str], list[str]]:
@@ -215,11 +215,11 @@ def line(board: Board, group: Group, row: Row) -> tuple[object, ...]:
 def matrix_table(tasks: Sequence[Task], matrix: Sequence[Column]) -> pd.DataFrame:
     """A row for each metric, variant and task with a value."""
     rows = [
-        (c.name, task.name, task.data, label, *cell.value, cell.rank, cell.of or None, cell.flagged)
+        (c.name, task.name, task.data, label, *cell.value, cell.rank, cell.of or None, cell.flagged, cell.bound)
         for c in matrix
         for label, cells in c.cells.items()
         for task, cell in zip(tasks, cells, strict=True)
         if cell
     ]
-    names = ["metric", "task", "dataset", "variant", "mean", "low", "high", "n", "rank", "of", "flagged"]
+    names = ["metric", "task", "dataset", "variant", "mean", "low", "high", "n", "rank", "of", "flagged", "bound"]
     return pd.DataFrame(rows, columns=names).astype({"rank": "Int64", "of": "Int64"})

@@ -72,7 +72,7 @@ NAMES = {metric: name for _, _, columns in SECTIONS for name, metric, _ in colum
 
 def wide(values: Sequence[float], unit: str) -> bool:
     """Whether values are shown by their logarithm."""
-    return unit not in ("nats", "bits") and min(values) > 0 and max(values) > DECADES * min(values)
+    return unit not in ("nats", "bits", "fraction") and min(values) > 0 and max(values) > DECADES * min(values)
 
 
 def heading(metric: str, entries: Sequence[Entry], data: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import islice, repeat
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from vae_variants.datasets import Dataset
 from vae_variants.models.base import MODELS
 from vae_variants.training.loop import Training
 from vae_variants.training.population import Population
+from vae_variants.training.stack import State, joined, place, split
 from vae_variants.variants import VARIANTS, build
 from vae_variants.variants.recipe import Recipe
 
@@ -35,10 +37,10 @@ def traced(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("name", STACKED)
 def test_three_stacked_seeds_are_three_separate_ones(name: str) -> None:
-    """Plainly: what is traced is the plain step, see test_traced.py."""
+    """Two of them at a rate of their own. Plainly: what is traced is the plain step, see test_traced.py."""
     found = ""
     try:
-        seeds_train_apart(name, traced=False)
+        seeds_train_apart(name, traced=False, rates=(1e-2, 3e-3, 3e-3))
     except Failed as broken:
         found = str(broken)
     assert found == ""
@@ -66,6 +68,55 @@ def test_a_resumed_training_is_the_uninterrupted_one(name: str, digits: Dataset)
             assert torch.equal(tensor, second.state()[n]), n
 
 
+class Stopped(Exception):
+    """The power went."""
+
+
+def stopped(training: Training, step: int) -> State:
+    """Its state after so many steps of an epoch."""
+    steps = islice(repeat(None), step - 1)
+
+    def after() -> None:
+        if next(steps, Stopped) is Stopped:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        training.run_epoch(after)
+    return {name: tensor.clone() for name, tensor in training.state().items()}
+
+
+@pytest.mark.usefixtures("traced")
+@pytest.mark.parametrize("selector", ["vae", "vq-vae", "gan"])
+def test_the_parts_of_a_stack_are_runs_that_resume_apart_or_in_other_company(selector: str, digits: Dataset) -> None:
+    """Four rates with the same two seeds, with all that is done to a member: clipping, decay, averages, the best kept."""
+    small, chosen, rates = digits.subset(100, 20), configuration(selector), (1e-3, 3e-3, 1e-2, 3e-2)
+    data, recipe = small.as_(chosen.support), Recipe(3, 20, clip=0.5, weight_decay=0.1, average=0.9, keep="best")
+
+    def new(*rates: float) -> Training:
+        population = Population(lambda: build(chosen, small).double(), (4, 7) * len(rates))
+        return Training(population, data, recipe, "key", [rate for rate in rates for _ in range(2)])
+
+    def ended(training: Training) -> State:
+        while not training.over:
+            training.run_epoch()
+        return training.state()
+
+    first = new(*rates)
+    first.run_epoch()
+    parts = split(stopped(first, 3), 4)
+    assert {place(part) for part in parts} == {(1, 3)}
+    found = dict[float, State]()
+    for group in ([0], [3, 1], [2]):
+        resumed = new(*(rates[i] for i in group))
+        resumed.restore(joined([parts[i] for i in group]))
+        found |= zip((rates[i] for i in group), split(ended(resumed), len(group)), strict=True)
+    for rate, state in found.items():
+        expected = ended(new(rate))
+        assert expected.keys() == state.keys()
+        for name in expected.keys() - {"seconds"}:
+            torch.testing.assert_close(state[name], expected[name], atol=1e-6, rtol=1e-4, msg=f"{name} at the rate {rate}")
+
+
 RAISING = (  # what they are made of raises an error for numbers that are NaN, or makes an index of them
     "riemannian-vae[latent=3,hidden=8,centroids=5]", "linear-vae[latent=3]", "quantized-vae[quantizer=fsq,hidden=8]",
     "labelled-vae[hidden=8]", "labelled-vae[share=0.5,hidden=8]", "categorical-vae[hidden=8]",
@@ -74,14 +125,15 @@ RAISING = (  # what they are made of raises an error for numbers that are NaN, o
 
 
 @pytest.mark.usefixtures("traced")
-@pytest.mark.parametrize("selector", ["vae", *RAISING])
+@pytest.mark.parametrize(("selector", "rates"), [("vae", (1e-3, 1e-2)), *((selector, (1e-3, 1e-3)) for selector in RAISING)])
 @pytest.mark.parametrize("poison", [math.nan, math.inf])
-def test_one_diverging_seed_leaves_the_others_as_they_are(poison: float, selector: str, digits: Dataset) -> None:
+def test_one_diverging_seed_leaves_the_others_as_they_are(poison: float, selector: str, rates: tuple[float, ...], digits: Dataset) -> None:
     small = digits.subset(100, 20)
     chosen = configuration(selector)
 
     def trained(poison: float) -> Training:
-        training = Training(Population(lambda: build(chosen, small), (0, 1)), small.as_(chosen.support), Recipe(2, 20, 1e-3), "key")
+        recipe, population = Recipe(2, 20, clip=1.0, average=0.9, keep="best"), Population(lambda: build(chosen, small), (0, 1))
+        training = Training(population, small.as_(chosen.support), recipe, "key", rates)
         if poison:
             with torch.no_grad():
                 for parameter in training.population.params.values():

@@ -1,5 +1,7 @@
 """The check that three seeds stacked train as three separate ones."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -12,15 +14,21 @@ from vae_variants.variants import build
 from vae_variants.variants.recipe import Recipe
 
 
-def seeds_train_apart(selector: str, traced: bool) -> None:
-    """Six steps with three stacked seeds, traced or not, end where plain steps with each seed alone end. Raises `Failed`."""
+def seeds_train_apart(selector: str, traced: bool, rates: Sequence[float] = (1e-2, 1e-2, 1e-2)) -> None:
+    """Six steps with three stacked seeds, traced or not, end where plain steps with each seed alone end. Raises `Failed`.
+
+    Args:
+        selector: What is trained.
+        traced: Whether the steps of the stack are.
+        rates: The learning rate of each seed.
+    """
     data, chosen = digits(), configuration(selector)
     images = data.as_(chosen.support)
 
     def trained(seeds: tuple[int, ...], traced: bool) -> dict[str, Tensor]:
-        recipe = Recipe(FEW if traced else 1, 10, 1e-2)
+        recipe = Recipe(FEW if traced else 1, 10)
         population = Population(lambda: build(chosen, data).double(), seeds)
-        training = Training(population, images, recipe, "key")
+        training = Training(population, images, recipe, "key", [rates[seed] for seed in seeds])
         for step, x in enumerate(training.batches()):
             for i in range(len(training.players)):
                 population.reseed(step, i)

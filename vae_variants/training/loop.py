@@ -4,7 +4,8 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from vae_variants.registry import UserError, closest
 from vae_variants.training.batches import batches, fork_rng, told
 from vae_variants.training.population import Population
 from vae_variants.training.precision import has_effect, precision
+from vae_variants.training.stack import together
 from vae_variants.training.steps import Average, Best, clipped
 from vae_variants.training.traced import Gradient
 from vae_variants.variants.recipe import DECAYS, OPTIMIZERS, Recipe
@@ -42,15 +44,22 @@ class Training:
     """Trains a population epoch by epoch; its state can be saved and restored between any two steps.
 
     The order of images, their binarisation and the noise of the steps depend on (`key`, seed, epoch). None depends on the model, so
-    variants are paired, and an epoch can be repeated from its number; none depends on the seeds that train beside it.
+    variants are paired, and an epoch can be repeated from its number; none depends on the members that train beside it.
+
+    Args:
+        population: What is trained.
+        data: The images.
+        recipe: How.
+        key: What chance depends on beside seed and epoch.
+        rates: The learning rate of each member, in place of the recipe's. Neighbours of one rate share an optimizer.
 
     Raises:
         UserError: If a player owns no parameter, or its optimizer has others than the player.
     """
 
-    def __init__(self, population: Population, data: Data, recipe: Recipe, key: str = "") -> None:
+    def __init__(self, population: Population, data: Data, recipe: Recipe, key: str = "", rates: Sequence[float | str] = ()) -> None:
         self.population, self.data, self.recipe, self.key = population, data, recipe, key
-        self.epoch, self.seconds, self.diverged = 0, list[float](), dict[int, int]()
+        self.epoch, self.seconds, self.diverged = 0, list[float](), dict[int, int]()  # member -> epoch
         self.losses, self.spent = list[Tensor](), 0.0  # of the current epoch
         self.noise: Tensor | None = None  # of an epoch that was interrupted
         self.train = data.train.to(population.device)
@@ -61,22 +70,39 @@ class Training:
         start = self.sample
         population.initialise(start if self.labels is None else torch.cat([start, self.labels[rows_of(self.train)]], -1))
         del start  # it may be large
-        self.rate = recipe.rate(self.train.shape[1])
+        self.rate, pixels = recipe.rate(self.train.shape[1]), self.train.shape[1]
+        groups = itertools.groupby([replace(recipe, lr=lr).rate(pixels) for lr in rates or [recipe.lr] * len(population)])
+        of_part, sizes = zip(*((rate, len(list(members))) for rate, members in groups), strict=True)
+        self.parts = [slice(end - size, end) for end, size in zip(itertools.accumulate(sizes), sizes, strict=True)]
         self.players: tuple[Player, ...] = population.template.players
-        self.parameters = [population.owned(player) for player in self.players]
-        for player, owned in zip(self.players, self.parameters, strict=True):
-            if not owned:
-                raise UserError(f"player {player.name!r} of {type(population.template).__name__} owns no parameter")
-        self.optimizers = [optimizer_of(p, recipe, own, self.rate * p.rate) for p, own in zip(self.players, self.parameters, strict=True)]
-        for player, owned, optimizer in zip(self.players, self.parameters, self.optimizers, strict=True):
-            if {id(p) for group in optimizer.param_groups for p in group["params"]} != set(map(id, owned)):
-                found = f"the optimizer of player {player.name!r} of {type(population.template).__name__} has not the player's parameters"
-                raise UserError(f"{found}; let its function return a new optimizer of the parameters that it is given")
+        own = [
+            (p, parameters, rate) for p in self.players for parameters, rate in zip(self.by_part(population.owned(p)), of_part, strict=True)
+        ]
+        self.parameters = [parameters for _, parameters, _ in own]  # of each part of the first player, then of the next player
+        self.optimizers = [self.optimizer(*each) for each in own]
         self.rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         trace = recipe.epochs * self.steps > FEW
         self.gradients = [Gradient(population, player, recipe.precision, trace) for player in self.players]
-        self.average = Average([p for owned in self.parameters for p in owned], recipe.average) if recipe.average else None
+        self.average = Average([t for p in self.players for t in population.owned(p)], recipe.average) if recipe.average else None
         self.best = self.looked_for()
+
+    def optimizer(self, player: Player, parameters: list[Tensor], rate: float) -> torch.optim.Optimizer:
+        """The optimizer of some members' parameters that a player owns. Raises `UserError`."""
+        whose = f"player {player.name!r} of {type(self.population.template).__name__}"
+        if not parameters:
+            raise UserError(f"{whose} owns no parameter")
+        found = optimizer_of(player, self.recipe, parameters, rate * player.rate)
+        if {id(p) for group in found.param_groups for p in group["params"]} != set(map(id, parameters)):
+            fix = "let its function return a new optimizer of the parameters that it is given"
+            raise UserError(f"the optimizer of {whose} has not the player's parameters; {fix}")
+        return found
+
+    def by_part(self, tensors: list[Tensor]) -> list[list[Tensor]]:
+        """Tensors of all members -> for each part, those of its members, in the same memory."""
+        if len(self.parts) == 1:
+            return [tensors]
+        assert not self.population.models, "members that are not stacked have one rate"
+        return [[tensor.detach()[part] for tensor in tensors] for part in self.parts]
 
     def looked_for(self) -> Best | None:
         """What keeps the best weights, if the recipe wants them."""
@@ -143,15 +169,26 @@ class Training:
             self.losses, self.spent = [], 0.0
             self.epoch += 1
             curves |= self.validate_average()
-        for s, seed in enumerate(self.population.seeds):
+        for s in range(len(self.population)):
             if not settled[s] and not all(math.isfinite(curve[s]) for curve in curves.values()):
-                self.diverged.setdefault(seed, self.epoch)
+                self.diverged.setdefault(s, self.epoch)
         return curves
 
     @property
     def over(self) -> bool:
         """Whether nothing is left to train: all epochs are done, or the patience of each seed is at its end."""
         return not self.players or self.epoch >= self.recipe.epochs or (self.best is not None and self.best.final)
+
+    def ended(self, members: slice = slice(None)) -> bool:
+        """Whether these members, without others, would train no further: also if all have diverged."""
+        settled = self.best is not None and all(self.best.settled[members])
+        return self.over or settled or all(s in self.diverged for s in range(len(self.population))[members])
+
+    def finish(self, members: Sequence[int]) -> None:
+        """Does what is done at the end of training, for these members."""
+        if self.best and not self.over:
+            self.best.restore([s for s in members if self.best.settled[s]])
+        self.population.finish(self.sample, set(range(len(self.population))) - set(members) | self.diverged.keys())
 
     @property
     def how(self) -> str:
@@ -198,14 +235,15 @@ class Training:
         value, gradients = self.gradients[i](x, t)
         if self.recipe.clip:
             gradients = clipped(gradients, self.recipe.clip, len(self.population.models))
-        if self.recipe.weight_decay:
-            for group in self.optimizers[i].param_groups:
+        for j, mine in enumerate(self.by_part(gradients), i * len(self.parts)):
+            optimizer = self.optimizers[j]
+            for group in optimizer.param_groups if self.recipe.weight_decay else ():
                 with torch.no_grad():
                     torch._foreach_mul_(group["params"], 1 - group["lr"] * self.recipe.weight_decay)
-        for parameter, found in zip(self.parameters[i], gradients, strict=True):
-            parameter.grad = found
-        self.optimizers[i].step()
-        self.optimizers[i].zero_grad()
+            for parameter, found in zip(self.parameters[j], mine, strict=True):
+                parameter.grad = found
+            optimizer.step()
+            optimizer.zero_grad()
         return value
 
     def validate_average(self) -> dict[str, list[float]]:
@@ -246,14 +284,15 @@ class Training:
     def state(self) -> dict[str, Tensor]:
         """Everything that the next step depends on, as flat tensors; valid between epochs, or in `after` of `run_epoch`."""
         found = {f"model/{name}": tensor for name, tensor in self.population.state().items()}
-        for i, optimizer in enumerate(self.optimizers):
-            for j, entry in optimizer.state_dict()["state"].items():
-                found |= {f"optimizer/{i}/{j}/{name}": torch.as_tensor(value) for name, value in entry.items()}
+        for i in range(len(self.players)):
+            mine = [optimizer.state_dict()["state"] for optimizer in self.optimizers[i * len(self.parts) : (i + 1) * len(self.parts)]]
+            for j, name in ((j, name) for j, entry in mine[0].items() for name in entry):
+                found[f"optimizer/{i}/{j}/{name}"] = together([torch.as_tensor(each[j][name]) for each in mine])
         found["epoch"] = torch.tensor(self.epoch)
         found["seconds"] = torch.tensor(self.seconds, dtype=torch.float64)
         found |= {f"average/{j}": mean for j, mean in enumerate(self.average.state())} if self.average else {}
         found |= {f"best/{name}": tensor for name, tensor in self.best.state().items()} if self.best else {}
-        found["diverged"] = torch.tensor(list(self.diverged.items()), dtype=torch.int64).reshape(-1, 2)
+        found["diverged"] = torch.tensor([self.diverged.get(s, 0) for s in range(len(self.population))])
         if self.losses:
             found |= {"losses": torch.stack(self.losses), "spent": torch.tensor(self.spent), "noise": self.population.noise}
         return found
@@ -262,18 +301,19 @@ class Training:
         """Resumes from a `state()` of the same population, data and recipe."""
         self.population.restore({k.removeprefix("model/"): v for k, v in state.items() if k.startswith("model/")})
         for i, optimizer in enumerate(self.optimizers):
+            player, part = divmod(i, len(self.parts))
             entries: dict[int, dict[str, Any]] = {}
             for key, tensor in state.items():
-                if key.startswith(f"optimizer/{i}/"):
+                if key.startswith(f"optimizer/{player}/"):
                     _, _, j, name = key.split("/")
-                    entries.setdefault(int(j), {})[name] = tensor
+                    entries.setdefault(int(j), {})[name] = tensor[self.parts[part]] if tensor.dim() else tensor.clone()
             optimizer.load_state_dict({**optimizer.state_dict(), "state": entries})
         if self.average:
             self.average.take([state[f"average/{j}"] for j in range(len(self.average.state()))])
         if self.best:
             self.best.take({name.removeprefix("best/"): tensor for name, tensor in state.items() if name.startswith("best/")})
         self.epoch, self.seconds = int(state["epoch"]), state["seconds"].tolist()
-        self.diverged = {int(seed): int(epoch) for seed, epoch in state["diverged"].tolist()}
+        self.diverged = {s: epoch for s, epoch in enumerate(state["diverged"].tolist()) if epoch}
         if "losses" in state:
             self.losses, self.spent = list(state["losses"].to(self.population.device)), float(state["spent"])
             self.noise = state["noise"]

@@ -35,7 +35,7 @@ class Population:
 
     Args:
         build: Returns a new model.
-        seeds: One per member.
+        seeds: One per member. A seed may be there again if the model is stacked: then its members start alike, and draw alike.
         device: Where the members live.
     """
 
@@ -43,10 +43,11 @@ class Population:
         self.seeds, self.device = tuple(seeds), torch.device(device)
         self.generators = [torch.Generator(self.device) for _ in self.seeds]
         self.reseed()
-        models = []
-        for seed in self.seeds:
+        made = dict[int, Model]()
+        for seed in dict.fromkeys(self.seeds):
             with seeded("init", seed):
-                models.append(build().to(self.device))
+                made[seed] = build().to(self.device)
+        models = [made[seed] for seed in self.seeds]
         self.template = models[0]
         self.models = [] if self.template.stackable else models
         self.params: dict[str, Tensor] = {}
@@ -142,21 +143,22 @@ class Population:
     def initialise(self, x: Tensor) -> None:
         """Passes the training images x (N, D) to each member of a `DataDependent` model."""
         if isinstance(self.template, DataDependent):
-            members = self.models or list(self.members())
-            for seed, member in zip(self.seeds, members, strict=True):
+            places = {seed: self.seeds.index(seed) for seed in self.seeds}
+            members = dict(zip(places, self.models or self.members(list(places.values())), strict=True))
+            for seed, member in members.items():
                 with seeded("start", seed):
                     member.initialise(x)  # type: ignore[operator]
             if not self.models:
-                self.restack(members)
+                self.restack([members[seed] for seed in self.seeds])
 
     @torch.no_grad()
     def finish(self, x: Tensor, skip: Container[int] = ()) -> None:
-        """Passes the training images x (N, D) to each member of a `Finished` model, except the seeds in `skip`."""
+        """Passes the training images x (N, D) to each member of a `Finished` model, except those whose places are in `skip`."""
         if isinstance(self.template, Finished):
             members = list(self.members())
-            for seed, member in zip(self.seeds, members, strict=True):
+            for s, member in enumerate(members):
                 assert isinstance(member, Finished)
-                if seed not in skip:
+                if s not in skip:
                     member.finish(x)
             self.restack(members)
 
@@ -184,9 +186,9 @@ class Population:
             if name in state:
                 tensor.copy_(state[name])
 
-    def members(self) -> Iterator[Model]:
-        """A plain module for each seed, in evaluation mode, without gradients."""
-        for s in range(len(self)):
+    def members(self, places: Sequence[int] | None = None) -> Iterator[Model]:
+        """A plain module for each member, or for those at some places, in evaluation mode, without gradients."""
+        for s in range(len(self)) if places is None else places:
             member = self.models[s] if self.models else copy.deepcopy(self.template)
             if not self.models:
                 member.load_state_dict({name: tensor[s] for name, tensor in self.state().items()})

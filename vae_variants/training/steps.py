@@ -1,5 +1,7 @@
 """What may be done around the steps of an optimiser, for each of the stacked members apart: clipping, averages, early stopping."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -89,9 +91,12 @@ class Best:
         """Whether no member can still become better."""
         return all(self.settled)
 
-    def restore(self) -> None:
-        """Gives each member its best state."""
-        self.population.restore(self.kept)
+    def restore(self, members: Sequence[int] | slice = slice(None)) -> None:
+        """Gives members their best state."""
+        state = {name: tensor.clone() for name, tensor in self.population.state().items()}
+        for name, tensor in state.items():
+            tensor[members] = self.kept[name][members]
+        self.population.restore(state)
 
     def state(self) -> dict[str, Tensor]:
         return {"value": self.value, "since": self.since, **{f"kept/{name}": tensor for name, tensor in self.kept.items()}}

@@ -11,7 +11,7 @@ import torch
 from tests.harness.test_runner import CPU, figures, spec
 from vae_variants.evaluation import FIDELITIES, METRICS, fidelity, metric
 from vae_variants.evaluation.speed import TIMINGS
-from vae_variants.harness import RunSpec, Store, run_all, runner
+from vae_variants.harness import RunSpec, Store, run_all, trainings
 from vae_variants.harness.files import save_tensors
 from vae_variants.harness.members import joined, split
 from vae_variants.harness.store import load_with_metadata
@@ -55,7 +55,7 @@ def without_loss(*_):
 def test_runs_that_share_their_training_share_their_models(tmp_path, monkeypatch) -> None:
     store = Store(tmp_path)
     (first,) = run_all([spec()], store, device=CPU)
-    monkeypatch.setattr("vae_variants.harness.runner.train", without_loss)
+    monkeypatch.setattr("vae_variants.harness.trainings.train", without_loss)
     (second,) = run_all([spec(level="smoke[bound_samples=20]")], store, device=CPU)
     assert second.key != first.key
     assert second.fidelity == "smoke[bound_samples=20]"
@@ -76,13 +76,13 @@ def values(record) -> dict[tuple[str, int], float]:
     "selector", ["vae[hidden=8,latent=2,epochs=2]", "gan[hidden=8,latent=2,epochs=2]", "ae-gmm[hidden=8,latent=2,epochs=2]"]
 )
 def test_seeds_that_come_later_are_trained_alone_and_give_what_all_together_give(tmp_path, monkeypatch, selector) -> None:
-    store, trained, real = Store(tmp_path / "a"), list[tuple[int, ...]](), runner.train
+    store, trained, real = Store(tmp_path / "a"), list[tuple[int, ...]](), trainings.train
 
     def train(training, *args):
         trained.append(training.population.seeds)
         return real(training, *args)
 
-    monkeypatch.setattr(runner, "train", train)
+    monkeypatch.setattr(trainings, "train", train)
     run_all([spec(selector, seeds=(0, 1, 2))], store, device=CPU)
     (grown,) = run_all([spec(selector, seeds=(0, 1, 2, 3, 4))], store, device=CPU)
     (fewer,) = run_all([spec(selector, seeds=(4, 0))], store, device=CPU)
@@ -102,7 +102,7 @@ def test_seeds_that_come_later_are_trained_alone_and_give_what_all_together_give
 def test_seeds_of_another_recipe_are_trained(tmp_path, monkeypatch) -> None:
     store = Store(tmp_path)
     run_all([spec()], store, device=CPU)
-    monkeypatch.setattr(runner, "train", without_loss)
+    monkeypatch.setattr(trainings, "train", without_loss)
     with pytest.raises(pytest.fail.Exception):
         run_all([spec("vae[hidden=8,latent=2,epochs=2,lr=0.1]", seeds=(0,))], store, device=CPU)
 
@@ -154,7 +154,7 @@ def test_a_metric_that_came_later_is_measured_on_the_models_that_there_are(tmp_p
         return 7.0
 
     try:
-        monkeypatch.setattr("vae_variants.harness.runner.train", without_loss)
+        monkeypatch.setattr("vae_variants.harness.trainings.train", without_loss)
         (kept,) = run_all([spec()], store, device=CPU)
         assert kept.value("newcomer", 0) is None
         (again,) = run_all([spec()], store, device=CPU, retry="scores")
@@ -179,7 +179,7 @@ def test_a_model_is_kept_before_it_is_scored(tmp_path, monkeypatch) -> None:
         with pytest.raises(KeyboardInterrupt):
             run_all([spec()], store, device=CPU)
     with monkeypatch.context() as patch:
-        patch.setattr("vae_variants.harness.runner.train", without_loss)
+        patch.setattr("vae_variants.harness.trainings.train", without_loss)
         (resumed,) = run_all([spec()], store, device=CPU)
     assert figures(resumed) == figures(run_all([spec()], whole, device=CPU)[0])
 
@@ -210,7 +210,7 @@ def test_a_model_whose_code_has_changed_since_is_trained_again(tmp_path, monkeyp
         return model
 
     monkeypatch.setattr("vae_variants.training.setup.build_model", wider)
-    monkeypatch.setattr("vae_variants.harness.runner.train", lambda *_: calls.append(1) or {})
+    monkeypatch.setattr("vae_variants.harness.trainings.train", lambda *_: calls.append(1) or {})
     run_all([spec()], store, device=CPU, retry="scores")
     assert calls == [1]
 
@@ -221,7 +221,7 @@ def test_a_failed_scoring_does_not_cost_the_training(tmp_path, monkeypatch) -> N
         patch.setattr("vae_variants.harness.measured.evaluate", lambda *_: 1 / 0)
         (failed,) = run_all([spec()], store, device=CPU)
     assert set(failed.status.values()) == {"error"}
-    monkeypatch.setattr("vae_variants.harness.runner.train", without_loss)
+    monkeypatch.setattr("vae_variants.harness.trainings.train", without_loss)
     (again,) = run_all([spec()], store, device=CPU, retry="failed")
     assert again.ok
     assert again.trained["threads"] == again.environment["threads"]

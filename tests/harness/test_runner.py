@@ -75,9 +75,9 @@ def test_the_key_depends_on_what_decides_the_numbers_alone():
 
 @pytest.mark.parametrize("seconds", [0.0, 1000.0], ids=["every epoch is kept", "kept when interrupted"])
 def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(tmp_path, monkeypatch, seconds):
-    from vae_variants.harness import runner
+    from vae_variants.harness import trainings
 
-    monkeypatch.setattr(runner, "CHECKPOINT_SECONDS", seconds)
+    monkeypatch.setattr(trainings, "CHECKPOINT_SECONDS", seconds)
     chosen = spec("vae[hidden=8,latent=2,epochs=6]", level="quick")
     whole = run_all([chosen], Store(tmp_path / "whole"), device=CPU)[0]
 
@@ -158,16 +158,16 @@ def test_a_failure_is_a_record_with_its_reason_and_stops_nothing(tmp_path, monke
 
 
 def test_a_seed_that_diverges_is_one_failed_row(tmp_path, monkeypatch):
-    from vae_variants.harness import runner
+    from vae_variants.harness import trainings
 
-    original = runner.train
+    original = trainings.train
 
     def poisoned(training, *args):
         with torch.no_grad():
             next(iter(training.population.params.values()))[1] = math.nan
         return original(training, *args)
 
-    monkeypatch.setattr(runner, "train", poisoned)
+    monkeypatch.setattr(trainings, "train", poisoned)
     record = run_all([spec(seeds=(4, 7, 9))], Store(tmp_path), device=CPU)[0]
     assert record.status == {"4": "ok", "7": "diverged", "9": "ok"}
     assert "epoch 1" in record.reason["7"]

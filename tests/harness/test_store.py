@@ -205,7 +205,7 @@ CHANGES = [  # file, what stands there, what would: whether training, and whethe
     ("training/batches.py", "MANY = 2**17  # numbers", "MANY = 2**17  # other numbers", False, False),
     ("report/content.py", "SIGNIFICANT = 0.05", "SIGNIFICANT = 0.01", False, False),
     ("cli/app.py", "no_args_is_help=True", "no_args_is_help=False", False, False),
-    ("harness/runner.py", "CHECKPOINT_SECONDS = 30.0", "CHECKPOINT_SECONDS = 60.0", False, False),
+    ("harness/trainings.py", "CHECKPOINT_SECONDS = 30.0", "CHECKPOINT_SECONDS = 60.0", False, False),
     ("datasets/own.py", "FEWEST = 30", "FEWEST = 40", False, False),
     ("variants/families/adversarial.py", "model=\"gan\", lr=1e-3", "model=\"gan\", lr=2e-3", False, False),
     ("models/gan.py", "return ", "return 2 * ", False, False),

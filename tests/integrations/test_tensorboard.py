@@ -97,9 +97,9 @@ def test_they_come_from_processes_epoch_by_epoch(tmp_path):
 
 
 def test_a_run_that_goes_on_has_all_its_epochs_once(tmp_path, monkeypatch):
-    from vae_variants.harness import runner
+    from vae_variants.harness import trainings
 
-    monkeypatch.setattr(runner, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(trainings, "CHECKPOINT_SECONDS", 0.0)
     store = Store(tmp_path)
 
     class Interrupt(Watcher):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.harness.test_runner import CPU, figures, spec
-from vae_variants.harness import Store, run_all, runner
+from vae_variants.harness import Store, run_all, runner, trainings
 from vae_variants.harness.files import load_tensors
 from vae_variants.harness.store import MODEL
 from vae_variants.training import loop as training_module
@@ -74,8 +74,8 @@ def test_a_run_that_is_killed_after_a_step_leaves_the_model_of_one_that_is_not(s
     chosen = spec(selector)
     whole, broken = Store(tmp_path / "whole"), Store(tmp_path / "broken")
     (expected,) = run_all([chosen], whole, CPU)
-    monkeypatch.setattr(runner, "CHECKPOINT_SECONDS", 0.0)
-    saved, real = [], runner.save_tensors
+    monkeypatch.setattr(trainings, "CHECKPOINT_SECONDS", 0.0)
+    saved, real = [], trainings.save_tensors
 
     def then_die(path, *args, **kwargs):
         real(path, *args, **kwargs)
@@ -84,7 +84,7 @@ def test_a_run_that_is_killed_after_a_step_leaves_the_model_of_one_that_is_not(s
             raise Stopped
 
     monkeypatch.setattr(runner, "classified", lambda error: (_ for _ in ()).throw(error))  # as a death is: nothing more is written
-    monkeypatch.setattr(runner, "save_tensors", then_die)
+    monkeypatch.setattr(trainings, "save_tensors", then_die)
     for _ in range(2):
         with pytest.raises(Stopped):
             run_all([chosen], broken, CPU)

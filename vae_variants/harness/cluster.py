@@ -57,6 +57,7 @@ class Cluster(Engine):
     auto_memory: bool = False
     head: Head | None = field(default=None, init=False)
     folder: tempfile.TemporaryDirectory[str] | None = field(default=None, init=False)  # of the cluster that it starts
+    stacks = False
 
     def prepare(self, pending: Sequence[PendingRun]) -> Sequence[PendingRun]:
         if package := next((path for path in self.plugins if path.name == "__init__.py"), None):

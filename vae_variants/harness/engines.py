@@ -1,5 +1,6 @@
 """Where runs are made: in this process, or in child processes side by side. `cluster` has the engine for Ray."""
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -35,6 +36,7 @@ class Engine(ABC):
     """
 
     capacity = 1
+    stacks = True  # whether the models that a run trains for others reach the store
     settings: Settings
     watcher: Watcher
 
@@ -42,7 +44,9 @@ class Engine(ABC):
         if not pending:
             return
         self.settings, self.watcher = settings, watcher
-        queue, tasks = Queue(self.prepare(pending), settings.store), list[Any]()
+        pending = self.prepare(pending)
+        most = math.ceil(len(pending) / self.capacity) if self.stacks else 1  # else some processes would have nothing to do
+        queue, tasks = Queue(pending, settings.store, most), list[Any]()
         try:
             while queue or tasks:
                 found = queue.take() if queue and len(tasks) < self.capacity else None
@@ -166,6 +170,8 @@ class Workers(Engine):
                         record = replace(record, code=worker.run.spec.code)
                         self.settings.store.put(self.settings.store.folder(worker.run.spec, record.key), record)
                     yield worker, record
+                case Failure() if worker.run.beside:  # alone, it may not fail
+                    tasks[tasks.index(worker)] = self.give(worker.run._replace(beside=()), self.busy[id(worker)])
                 case Failure() as failure:
                     where = environment(self.settings.device, self.threads, self.beside)
                     yield worker, record_of_lost_run(worker.run, self.settings, failure, worker.started, worker.epochs, where)

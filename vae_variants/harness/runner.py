@@ -1,13 +1,10 @@
 """Makes the runs that are missing and writes one record for each. A run that fails has a record too, and stops no other run."""
 
 import copy
-import json
-import math
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,21 +12,19 @@ import torch
 from vae_variants.evaluation import METRICS, Evaluation, fidelity
 from vae_variants.evaluation.metrics import evaluate_foreign
 from vae_variants.harness.environment import environment
-from vae_variants.harness.failures import TimedOut, add_failure, classified, write_record
-from vae_variants.harness.files import StoreError, load_tensors, save_tensors
+from vae_variants.harness.failures import add_failure, classified, write_record
+from vae_variants.harness.files import StoreError, save_tensors
 from vae_variants.harness.locks import PendingRun
 from vae_variants.harness.measured import COSTS, allocated, evaluations, score
-from vae_variants.harness.members import History, joined, split
 from vae_variants.harness.pictures import pictures
-from vae_variants.harness.protocols import LastEpoch, Losses, Settings, Watcher, Watchers
+from vae_variants.harness.protocols import LastEpoch, Settings, Watcher, Watchers
 from vae_variants.harness.record import Record
 from vae_variants.harness.spec import RunSpec, prepared
 from vae_variants.harness.store import CHECKPOINT, MODEL, PICTURES
+from vae_variants.harness.trainings import trained
 from vae_variants.isolation import Changed, refuse_damage, unchanged
 from vae_variants.training.loop import Training
 from vae_variants.training.setup import set_up
-
-CHECKPOINT_SECONDS = 30.0
 
 
 def make_run(run: PendingRun, settings: Settings, watcher: Watcher, write: bool = True) -> Record:
@@ -50,6 +45,8 @@ def make_run(run: PendingRun, settings: Settings, watcher: Watcher, write: bool 
     folder = settings.store.folder(run.spec, run.key)
     for path in folder.glob("*.tmp"):  # left by a process that died
         path.unlink(missing_ok=True)
+    if run.ready:
+        settings = settings._replace(fresh=False)
     if settings.fresh:
         (folder / CHECKPOINT).unlink(missing_ok=True)
     parts: dict[str, Any] = {"status": {}, "reason": {}}
@@ -64,16 +61,17 @@ def make_run(run: PendingRun, settings: Settings, watcher: Watcher, write: bool 
     except (Exception, SystemExit) as error:
         if isinstance(error, Changed):
             parts = {"status": {}, "reason": {}}
-            for name in (MODEL, CHECKPOINT, PICTURES):
-                (folder / name).unlink(missing_ok=True)
+            for each in (run, *run.beside):
+                for name in (MODEL, CHECKPOINT, PICTURES):
+                    (settings.store.folder(each.spec, each.key) / name).unlink(missing_ok=True)
         add_failure(parts, run.spec, classified(error), last.epochs)
-    where = environment(settings.device)
+    where, seconds = environment(settings.device), time.perf_counter() - start + parts.pop("elsewhere", 0.0)
     try:
-        return write_record(run, settings, parts, started, time.perf_counter() - start, where, write)
+        return write_record(run, settings, parts, started, seconds, where, write)
     except (ValueError, TypeError) as error:  # a value that JSON cannot hold
         parts = {"status": {}, "reason": {}}
         add_failure(parts, run.spec, classified(error), last.epochs)
-        return write_record(run, settings, parts, started, time.perf_counter() - start, where, write)
+        return write_record(run, settings, parts, started, seconds, where, write)
 
 
 def isolated(spec: RunSpec) -> AbstractContextManager[object]:
@@ -112,11 +110,18 @@ def with_foreign(rows: list[dict[str, Any]], training: Training, spec: RunSpec, 
 
 
 def train_and_evaluate(run: PendingRun, settings: Settings, watcher: Watcher, parts: dict[str, Any]) -> Training:
-    """Fills `parts` with the parts of a record as they become known, but for a plug-in's metrics. Returns the trained models."""
+    """Fills `parts` with the parts of a record as they become known, but for a plug-in's metrics. Returns the trained models.
+
+    A run of a stack counts its own share of the training: `elsewhere` holds the seconds that this process did not spend for it, or
+    spent for others if they are negative.
+    """
     spec, device = run.spec, settings.device
     dataset, held = prepared(spec.dataset, spec.fidelity), allocated(device)
     training = set_up(spec.configuration, dataset, spec.seeds, device)
+    begin = time.perf_counter()
     history = trained(training, run, settings, watcher)
+    if run.beside or run.ready:
+        parts["elsewhere"] = sum(history["epoch_seconds"]) - (time.perf_counter() - begin)
     parts["curves"], parts["epoch_seconds"], parts["trained"] = history["curves"], history["epoch_seconds"], history["trained"]
     diverged = {int(seed): epoch for seed, epoch in history["diverged"].items()}
     for seed, epoch in diverged.items():
@@ -128,125 +133,3 @@ def train_and_evaluate(run: PendingRun, settings: Settings, watcher: Watcher, pa
             save_tensors(settings.store.folder(spec, run.key) / PICTURES, shown, key=run.key)
         parts["status"][str(e.seed)] = "ok"
     return training
-
-
-def trained(training: Training, run: PendingRun, settings: Settings, watcher: Watcher) -> History:
-    """Trains the population of `training`, or restores it from this run or others that share its training or seeds of it.
-
-    Returns:
-        The history of the training: `curves`, `epoch_seconds`, `diverged` and `trained` (where it was trained).
-    """
-    spec, key, store, population = run.spec, run.key, settings.store, training.population
-    training_key, code = spec.training_key(), spec.training_code
-    known = None if settings.fresh else store.trained(spec, key, training_key, code)
-    if known is None and not settings.fresh and not settings.renew:
-        known = store.trained(spec, key, training_key)
-    if known is not None and shapes(known[0]) == shapes(population.state()):  # else the model's code has changed
-        state, metadata = known
-        population.restore({name: tensor.to(population.device) for name, tensor in state.items()})
-        history: History = json.loads(metadata["history"])
-        code = metadata.get("code", "")
-        history.setdefault("trained", {})["code"] = code
-        if metadata.get("key") == key:
-            return history
-    else:
-        history = completed(training, run, settings, watcher)
-    if state := population.state():
-        path = store.folder(spec, key) / MODEL
-        shared = spec.training_key(together=False)
-        told = {"seeds": json.dumps(spec.seeds), "history": json.dumps(history)}
-        save_tensors(path, state, key=key, training=training_key, shared=shared, code=code, **told)
-    return history
-
-
-def completed(training: Training, run: PendingRun, settings: Settings, watcher: Watcher) -> History:
-    """Trains the seeds that no run has trained with this recipe and code, and takes the others from the runs that have.
-
-    Returns:
-        The history of all seeds; see `trained`.
-    """
-    spec, population, device = run.spec, training.population, training.population.device
-    members = {} if settings.fresh else settings.store.members(spec, shared=spec.training_key(together=False), code=spec.training_code)
-    wanted = {name: tensor.shape[1:] for name, tensor in population.state().items()}
-    members = {seed: member for seed, member in members.items() if shapes(member.state) == wanted}
-    rest, where = tuple(seed for seed in spec.seeds if seed not in members), dict[str, Any]()
-    if rest:
-        alone = not members
-        part = training if alone else set_up(spec.configuration, prepared(spec.dataset, spec.fidelity), rest, device)
-        curves = train(part, run, settings, watcher)
-        part.population.finish(part.sample, part.diverged)
-        history: History = {
-            "curves": {name: by_seed(rows) for name, rows in curves.items()},
-            "epoch_seconds": [round(s, 4) for s in part.seconds],
-            "diverged": {str(seed): epoch for seed, epoch in part.diverged.items()},
-            "trained": {**environment(device), "step": part.how, "lr": part.rate, "code": spec.training_code},
-        }
-        if alone:
-            return history
-        members |= split({name: tensor.cpu() for name, tensor in part.population.state().items()}, history, rest)
-        where = history["trained"]
-    state, history = joined(members, spec.seeds, where or members[spec.seeds[-1]].history["trained"])
-    population.restore({name: tensor.to(device) for name, tensor in state.items()})
-    return history
-
-
-def shapes(state: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in state.items()}
-
-
-def by_seed(rows: list[list[float]]) -> list[list[float | None]]:
-    """Epoch -> seed becomes seed -> epoch, with None for NaN and infinity, which JSON lacks."""
-    return [[value if math.isfinite(value) else None for value in seed] for seed in zip(*rows, strict=True)]
-
-
-def train(training: Training, run: PendingRun, settings: Settings, watcher: Watcher) -> dict[str, list[list[float]]]:
-    """Trains to the end, from the last checkpoint if there is one.
-
-    Returns:
-        The curves: name -> epoch -> seed.
-    """
-    spec, curves, epochs = run.spec, dict[str, list[list[float]]](), training.recipe.epochs
-    path: Path = settings.store.folder(spec, run.key) / CHECKPOINT
-
-    def tell(done: int, rows: dict[str, list[list[float]]]) -> None:
-        if seeds == spec.seeds:  # else the record tells of all seeds at the end
-            watcher.losses(spec, Losses(done, rows))
-
-    seeds = training.population.seeds
-    if (state := load_tensors(path, key=run.key, seeds=json.dumps(seeds))) is not None:
-        curves = {name.removeprefix("curves/"): t.tolist() for name, t in state.items() if name.startswith("curves/")}
-        training.restore({name: t for name, t in state.items() if not name.startswith("curves/")})
-        watcher.epoch(spec, training.epoch, epochs)
-        tell(training.epoch, curves)
-    saved, pending = time.perf_counter(), dict[str, torch.Tensor]()
-    end = math.inf if settings.timeout is None else saved + settings.timeout - sum(training.seconds)
-
-    def keep(state: dict[str, torch.Tensor]) -> None:
-        nonlocal saved, pending
-        rows = {f"curves/{name}": torch.tensor(found[: int(state["epoch"])], dtype=torch.float64) for name, found in curves.items()}
-        save_tensors(path, state | rows, key=run.key, identity=spec.identity, seeds=json.dumps(seeds))
-        saved, pending = time.perf_counter(), {}
-
-    def after_step() -> None:
-        now = time.perf_counter()
-        if now - saved > CHECKPOINT_SECONDS or now > end:
-            keep(training.state())
-        if now > end:
-            raise TimedOut(f"training took longer than {settings.timeout:g} s")
-
-    try:
-        while not training.over and len(training.diverged) < len(seeds):
-            found = training.run_epoch(after_step)
-            for name, row in found.items():
-                curves.setdefault(name, []).append(row)
-            pending = {name: tensor.clone() for name, tensor in training.state().items()}
-            watcher.epoch(spec, training.epoch, epochs)
-            tell(training.epoch, {name: [row] for name, row in found.items()})
-            age = time.perf_counter() - saved
-            if age > (CHECKPOINT_SECONDS / 6 if training.over else CHECKPOINT_SECONDS):
-                keep(pending)
-    except (KeyboardInterrupt, TimedOut):
-        if pending:
-            keep(pending)
-        raise
-    return curves

@@ -18,6 +18,7 @@ from vae_variants.datasets.factored import absent
 from vae_variants.evaluation import fidelity
 from vae_variants.harness.fingerprint import fingerprint
 from vae_variants.harness.migrate import MEANING
+from vae_variants.models.base import MODELS
 from vae_variants.registry import UserError
 from vae_variants.variants import Configuration, canonical, convert
 from vae_variants.variants.recipe import Recipe
@@ -107,6 +108,17 @@ class RunSpec:
 
     def _digest(self, text: str) -> str:
         return hashlib.sha256(f"{text}|{digest_of(self.dataset, self.fidelity)}".encode()).hexdigest()
+
+    @cached_property
+    def stack(self) -> str:
+        """Equal for runs that may train in one stack: trials of tuning that differ in the learning rate alone. Empty if it trains alone."""
+        model = MODELS[self.configuration.values["model"]]
+        if not (fidelity(self.fidelity).choosing and model.stackable and model.players):
+            return ""
+        values = identifying(self.configuration.values)
+        rate = "recipe.lr" if "recipe.lr" in values else "lr"
+        told = {"values": {key: value for key, value in values.items() if key != rate}, "dataset": self.dataset, "seeds": list(self.seeds)}
+        return canonical(told | {"fidelity": fidelity(self.fidelity).name})
 
     @property
     def work(self) -> float:

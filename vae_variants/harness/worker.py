@@ -144,6 +144,7 @@ class Worker:
         if self.died() and not self.pipe.poll():
             return self.gone()
         if timeout is not None:
+            timeout *= 1 + len(self.run.beside)
             least = max(timeout, START)
             if self.began is None and now - self.given > least:
                 return self.too_long(f"did not begin within {least:g} s")

@@ -18,8 +18,8 @@ from vae_variants.harness.engines import Engine
 from vae_variants.harness.locks import PendingRun, training_lock
 from vae_variants.harness.progress import Log
 from vae_variants.harness.protocols import Settings
-from vae_variants.harness.runner import trained
 from vae_variants.harness.spec import capped, prepared
+from vae_variants.harness.trainings import trained
 from vae_variants.models.base import Model
 from vae_variants.registry import UserError
 from vae_variants.training.batches import derive_seed

@@ -29,7 +29,8 @@ FAMILY_OF = {each: m.module.rpartition(".")[2] for each, m in METRICS.items()}
 HEAD = """# CPU seconds of scoring, by metric family
 
 `python bench/speed/families.py`: one thread, all seeds of a run. A family is a module of `vae_variants/evaluation/`. What several families
-need counts for the first that asks. What the first run of a process needs once has a row of its own. Every measurement:
+need counts for the first that asks. What the first run of a process needs once has a row of its own. A training step is traced here
+if the models come from the folder of runs, and before if they were trained in the same process. Every measurement:
 [seconds.csv](seconds.csv)."""
 FIRST, OTHER = "once for each process", "other"
 spent: Counter[str] = Counter()

@@ -16,7 +16,7 @@ from threadpoolctl import ThreadpoolController
 from vae_variants.evaluation.metrics import Skip
 
 STEPS, TOLERANCE = 2000, 1e-5  # of L-BFGS: steps, and the largest derivative of the mean loss
-LEAST_GAIN, SEARCHES = 64 * np.finfo(float).eps, 50  # it also ends at a step that gains less; evaluations of a line search
+LEAST_GAIN, SEARCHES = 64 * float(np.finfo(float).eps), 50  # it also ends at a step that gains less; evaluations of a line search
 Loss = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
@@ -94,9 +94,14 @@ def logistic(x: np.ndarray, y: np.ndarray, c: float, start: Logistic | None = No
     first = np.zeros((x.shape[1] + 1) * (len(classes) - (len(classes) == 2)))
     if start is not None and np.array_equal(start.classes, classes):
         first = start.weights.ravel()
-    options = {"maxiter": STEPS, "maxls": SEARCHES, "gtol": TOLERANCE, "ftol": LEAST_GAIN}
     with libraries().limit(limits=1):  # on products this small, threads cost more than they do
-        found = minimize(penalised(x, column, len(classes), c), first, jac=True, method="L-BFGS-B", options=options)
+        found = minimize(
+            penalised(x, column, len(classes), c),
+            first,
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": STEPS, "maxls": SEARCHES, "gtol": TOLERANCE, "ftol": LEAST_GAIN},
+        )
     if not found.success:
         raise Skip(f"the logistic regression did not converge at C = {c:g}")
     return Logistic(classes, c, found.x.reshape(x.shape[1] + 1, -1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +12,10 @@ import torch
 
 from vae_variants.datasets import Dataset
 from vae_variants.evaluation import FIDELITIES, METRICS, Evaluation, Skip, evaluate
+from vae_variants.evaluation import logistic as solver
 from vae_variants.evaluation import probe as probes
-from vae_variants.evaluation.probe import PENALTIES, few, logistic, probe, searched, usable
+from vae_variants.evaluation.logistic import Logistic, logistic
+from vae_variants.evaluation.probe import PENALTIES, few, probe, searched, usable
 from vae_variants.evaluation.units import Variance
 from vae_variants.models.references import PCA, Pixels
 from vae_variants.variants import build
@@ -175,7 +178,7 @@ def test_shuffled_labels_are_read_at_chance(digits: Dataset):
 
 
 def test_a_fit_that_does_not_converge_is_skipped(digits: Dataset, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(probes, "STEPS", 3)
+    monkeypatch.setattr(solver, "STEPS", 3)
     with pytest.raises(Skip, match=r"did not converge at C = 0\.0001"):
         probe(pca(digits, 20))
 
@@ -198,13 +201,53 @@ def test_the_search_ends_before_a_penalty_that_does_not_converge(monkeypatch: py
         searched(x[:200], y[:200], (x[200:], y[200:]))
 
 
+def scikit_learns(x: np.ndarray, y: np.ndarray, c: float, start: Logistic | None = None) -> Logistic:
+    """The same fit by scikit-learn; raises `Skip` if it does not converge."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=c, max_iter=solver.STEPS, tol=solver.TOLERANCE, warm_start=True)
+    if start is not None and np.array_equal(start.classes, np.unique(y)):
+        model.coef_, model.intercept_, model.classes_ = start.weights[:-1].T, start.weights[-1], start.classes
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        try:
+            model.fit(x, y)
+        except ConvergenceWarning as warning:
+            raise Skip(f"did not converge at C = {c:g}") from warning
+    return Logistic(model.classes_, c, np.concatenate([model.coef_.T, model.intercept_[None]]))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_a_fit_is_scikit_learns_to_1e_6(digits: Dataset, classes: int):
+    """Along the same penalties, each from the last: weights, probabilities and optimum."""
+    y = digits.labels["train"].numpy()[:400]
+    e = pca(digits, 10)
+    x = (e.codes["train"] / e.codes["train"].std(0)).numpy()[:400][y < classes]
+    y = 3 * y[y < classes]
+    mine = theirs = None
+    for c in PENALTIES[:6]:
+        mine, theirs = logistic(x, y, c, mine), scikit_learns(x, y, c, theirs)
+        assert mine.weights.shape == theirs.weights.shape
+        np.testing.assert_allclose(mine.weights, theirs.weights, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(mine.probabilities(x), theirs.probabilities(x), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("latent", [2, 20])
+def test_the_probe_has_the_values_of_scikit_learns_fits(latent: int, digits: Dataset, monkeypatch: pytest.MonkeyPatch):
+    e = Evaluation(build(f"vae[hidden=8,latent={latent}]", digits), digits, 0, SMOKE)
+    found = [probe(e, budget) for budget in (None, 10, 100)]
+    monkeypatch.setattr(probes, "logistic", scikit_learns)
+    assert found == [probe(e, budget) for budget in (None, 10, 100)]
+
+
 def test_a_warm_start_ends_where_a_cold_one_does(digits: Dataset):
     e = pca(digits, 10)
     x, y = (e.codes["train"] / e.codes["train"].std(0)).numpy(), digits.labels["train"].numpy()
     cold, warm = logistic(x, y, 0.1), logistic(x, y, 0.1, logistic(x, y, 1e-3))
-    np.testing.assert_allclose(warm.coef_, cold.coef_, atol=5e-3)
+    np.testing.assert_allclose(warm.weights, cold.weights, atol=5e-3)
     fewer = y < 9  # another number of classes: nothing to start from
-    np.testing.assert_allclose(logistic(x[fewer], y[fewer], 0.1, cold).coef_, logistic(x[fewer], y[fewer], 0.1).coef_)
+    np.testing.assert_allclose(logistic(x[fewer], y[fewer], 0.1, cold).weights, logistic(x[fewer], y[fewer], 0.1).weights)
 
 
 def test_without_a_unit_that_moves_the_probe_guesses_the_commonest_class(digits: Dataset):

@@ -9,18 +9,14 @@ from torch import Tensor
 
 from vae_variants.datasets import Dataset
 from vae_variants.evaluation.evaluation import Evaluation, spread
-from vae_variants.evaluation.feature_sets import NEIGHBOURS, Coverage, frechet_distance, kernel_distance, prdc
+from vae_variants.evaluation.feature_sets import NEIGHBOURS, Coverage, Features, frechet_distance, kernel_distance, prdc, real_features
 from vae_variants.evaluation.features import classifier
 from vae_variants.evaluation.metrics import Skip, metric
 from vae_variants.models.base import MeanSampler
 
 
-@lru_cache(maxsize=2)
-def real_features(dataset: Dataset, n: int, steps: int) -> Tensor:
-    return classifier(dataset, steps)[0].embed(dataset.grey()[spread(len(dataset.test), n)])
-
-
-def embedded(e: Evaluation) -> tuple[Tensor, Tensor]:
+@lru_cache(maxsize=1)
+def embedded(e: Evaluation) -> tuple[Features, Features]:
     """Features of test images and of as many samples."""
     if e.dataset.labels is None:
         raise Skip("the data set has no labels, so there is no classifier")
@@ -29,7 +25,8 @@ def embedded(e: Evaluation) -> tuple[Tensor, Tensor]:
     real = real_features(e.dataset, len(e.sample_means), e.fidelity.classifier_steps)
     if len(real) < 4 * NEIGHBOURS:
         raise Skip(f"fewer than {4 * NEIGHBOURS} test images")
-    return real, e.sample_features[: len(real)]
+    model, _ = classifier(e.dataset, e.fidelity.classifier_steps)
+    return real, Features(model.embed(e.sample_means[: len(real)]))
 
 
 @lru_cache(maxsize=1)

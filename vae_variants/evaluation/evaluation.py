@@ -12,7 +12,6 @@ from torch import Tensor
 from vae_variants.datasets import Data, Dataset
 from vae_variants.datasets.levels import Images
 from vae_variants.evaluation import units, weights
-from vae_variants.evaluation.features import classifier
 from vae_variants.evaluation.fidelities import Fidelity
 from vae_variants.models.base import ClosedElbo, Coder, Decoder, Density, Encoder, Euclidean, LatentVariable, MeanSampler, Model
 from vae_variants.training.batches import derive_seed, fork_rng
@@ -212,8 +211,3 @@ class Evaluation:
         assert isinstance(self.model, MeanSampler)
         with self.noise("samples"):
             return self.model.sample_mean(self.fidelity.image_samples).clamp(0, 1).cpu()
-
-    @cached_property
-    def sample_features(self) -> Tensor:
-        """Features of `sample_means` from the data set's classifier, which is trained on first use, (n, F) float64."""
-        return classifier(self.dataset, self.fidelity.classifier_steps)[0].embed(self.sample_means)

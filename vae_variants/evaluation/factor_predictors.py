@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import rankdata
 from threadpoolctl import threadpool_limits
 
-from vae_variants.evaluation.probe import logistic
+from vae_variants.evaluation.logistic import logistic
 
 BATCH = 64  # images, or pairs of them, that share a factor
 VOTES = 4000  # such batches for fitting, and as many for scoring
@@ -61,7 +61,7 @@ def beta_vae(codes: Array, factors: Array, rng: np.random.Generator) -> float:
     """Accuracy of a linear classifier that tells which factor pairs have in common: see the metric `beta_vae_score`."""
     (z,) = standardised(codes)
     (x, y), (test_x, test_y) = differences(z, factors, rng), differences(z, factors, rng)
-    return float(logistic(x, y, PENALTY).score(test_x, test_y))
+    return logistic(x, y, PENALTY).accuracy(test_x, test_y)
 
 
 def votes(codes: Array, factors: Array, rng: np.random.Generator) -> Array:
@@ -110,7 +110,7 @@ def explicitness(parts: Parts) -> float:
     found = []
     for y, test_y in zip(parts.factors.T, parts.test_factors.T, strict=True):
         model = logistic(x, y, PENALTY)
-        p = model.predict_proba(test_x)
-        both = [(i, test_y == value) for i, value in enumerate(model.classes_) if 0 < (test_y == value).sum() < len(test_y)]
+        p = model.probabilities(test_x)
+        both = [(i, test_y == value) for i, value in enumerate(model.classes) if 0 < (test_y == value).sum() < len(test_y)]
         found.append(np.mean([area(p[:, i], positive) for i, positive in both]))
     return float(np.mean(found))

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vae_variants.datasets import Dataset
+from vae_variants.evaluation.shelf import kept
 from vae_variants.isolation import shared
 from vae_variants.training.batches import derive_seed
 
@@ -84,7 +85,7 @@ def weights() -> Iterator[Tensor]:
 
 @lru_cache(maxsize=2)
 def classifier(dataset: Dataset, most: int = STEPS[1]) -> tuple[Classifier, float]:
-    """The classifier of a labelled data set and its test accuracy, trained on the training images from a fixed seed.
+    """The classifier of a labelled data set and its test accuracy, trained on the training images from a fixed seed, or kept from before.
 
     Adam, batches of 128, 30 epochs but at least 300 and at most 1500 steps, and never over `most`. Images that are light on average and
     their negatives have the same classifier. Raises ValueError without labels.
@@ -92,6 +93,20 @@ def classifier(dataset: Dataset, most: int = STEPS[1]) -> tuple[Classifier, floa
     light, dataset = dataset is not dataset.on_dark, dataset.on_dark
     if dataset.labels is None or dataset.classes is None:
         raise ValueError("a classifier needs labels")
+    found = dict(kept(f"classifier of {dataset.digest}, {most} steps", lambda: trained(dataset, most)))
+    accuracy = found.pop("test accuracy").item()
+    with torch.device("meta"):  # draws no random numbers
+        model = Classifier(dataset.shape, len(dataset.classes))
+    model.load_state_dict(found, assign=True)
+    model.eval().requires_grad_(False)
+    model.light = light
+    in_use.add(model)
+    return model, accuracy
+
+
+def trained(dataset: Dataset, most: int) -> dict[str, Tensor]:
+    """The state of the classifier of dark images, and its `test accuracy`."""
+    assert dataset.labels is not None and dataset.classes is not None
     x, y = dataset.images("train"), dataset.labels["train"]
     batch = min(BATCH, len(x))
     steps = min(max(EPOCHS * len(x) // batch, STEPS[0]), STEPS[1], most)
@@ -111,8 +126,6 @@ def classifier(dataset: Dataset, most: int = STEPS[1]) -> tuple[Classifier, floa
             rate.step()
     model.eval().requires_grad_(False)
     model.rescale(x[:5000])
-    model.light = light
-    in_use.add(model)
     test = dataset.images("test")
     right = torch.cat([model(part).argmax(-1) for part in test.split(500)]) == dataset.labels["test"]
-    return model, right.double().mean().item()
+    return model.state_dict() | {"test accuracy": right.double().mean()}

@@ -37,9 +37,9 @@ FIDELITIES = {
     f.name: f
     for f in (
         Fidelity("smoke", 2, 400, 100, 4, 50, 100, 2, 100, 0.02, temperatures=4, local_steps=10, classifier_steps=60),
-        Fidelity("quick", 10, 10_000, 2_000, 4, 100, 500, 0, 500, 0.05),
-        Fidelity("full", None, None, None, 10, 1000, 1000, 0, 1000, 0.05),
-        Fidelity("thorough", None, None, None, 10, 5000, 1000, 100, 1000, 0.05, sweep=True),
+        Fidelity("quick", 10, 10_000, 2_000, 4, 100, 500, 0, 500, 0.02),
+        Fidelity("full", None, None, None, 10, 1000, 1000, 0, 1000, 0.02),
+        Fidelity("thorough", None, None, None, 10, 5000, 1000, 100, 1000, 0.02, sweep=True),
     )
 }
 VALIDATION = Fidelity("validation", None, None, None, 4, 100, 1000, 0, 1000, 0.02, choosing=True)  # of trials that choose options

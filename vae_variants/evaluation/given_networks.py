@@ -1,5 +1,6 @@
 """Distances in networks that other people trained, whose files the user names: nothing is measured, or downloaded, without."""
 
+import hashlib
 import os
 import warnings
 from collections.abc import Callable
@@ -9,10 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vae_variants.datasets import Dataset
 from vae_variants.evaluation.evaluation import Evaluation
-from vae_variants.evaluation.feature_sets import frechet_distance
+from vae_variants.evaluation.feature_sets import Features, frechet_distance
 from vae_variants.evaluation.metrics import Skip, metric
-from vae_variants.evaluation.reconstruction import both
+from vae_variants.evaluation.reconstruction import both, compared
+from vae_variants.evaluation.shelf import kept
 from vae_variants.models.base import Coder, MeanSampler
 from vae_variants.registry import UserError, user_path
 
@@ -52,9 +55,9 @@ def network(name: str, path: str) -> torch.jit.ScriptModule:
         raise UserError(f"{name} names {path!r}, which is no TorchScript file; it takes {VARIABLES[name]}") from error
 
 
-def coloured(x: Tensor, e: Evaluation) -> Tensor:
+def coloured(x: Tensor, dataset: Dataset) -> Tensor:
     """Images (N, D) -> (N, 3, H, W); a grey channel is repeated."""
-    return x.unflatten(-1, e.dataset.shape).expand(-1, 3, -1, -1)
+    return x.unflatten(-1, dataset.shape).expand(-1, 3, -1, -1)
 
 
 def inception(x: Tensor, net: torch.jit.ScriptModule) -> Tensor:
@@ -70,25 +73,27 @@ WAYS = {INCEPTION: inception, DINOV2: dinov2}
 
 
 @torch.no_grad()
-def features(name: str, path: str, x: Tensor, e: Evaluation) -> Tensor:
+def features(name: str, path: str, x: Tensor, dataset: Dataset) -> Tensor:
     """Images (N, D) in [0, 1] -> features (N, F) in float64."""
     net = network(name, path)
-    return torch.cat([WAYS[name](coloured(part, e), net).flatten(1).double() for part in x.split(PIECE)])
+    return torch.cat([WAYS[name](coloured(part, dataset), net).flatten(1).double() for part in x.split(PIECE)])
 
 
 @lru_cache(maxsize=4)
-def of_images(name: str, path: str, e: Evaluation) -> Tensor:
+def of_images(name: str, path: str, dataset: Dataset) -> Features:
     """Features of the test images that are compared, by the network in a file."""
-    return features(name, path, both(e)[0], e)
+    weights = hashlib.sha256(user_path(path).read_bytes()).hexdigest()
+    what = f"{name} {weights} of test images of {dataset.digest}"
+    return Features(kept(what, lambda: {"features": features(name, path, compared(dataset), dataset)})["features"])
 
 
 def distance(e: Evaluation, name: str, generated: bool) -> float:
     """The Frechet distance of test images from samples, or from their reconstructions."""
     path = os.environ[name]
-    real = of_images(name, path, e)
+    real = of_images(name, path, e.dataset)
     if len(real) < 2:
         raise Skip("fewer than 2 test images")
-    return frechet_distance(real, features(name, path, e.sample_means[: len(real)] if generated else both(e)[1], e))
+    return frechet_distance(real, features(name, path, e.sample_means[: len(real)] if generated else both(e)[1], e.dataset))
 
 
 def frechet(name: str, of: str, what: str, generated: bool, reference: str) -> None:
@@ -133,6 +138,6 @@ def lpips(e: Evaluation) -> float:
     net, found = network(LPIPS, os.environ[LPIPS]), list[Tensor]()
     with torch.no_grad():
         for pair in zip(*(x.split(PIECE) for x in both(e)), strict=True):
-            x, r = (net(255 * coloured(part, e), resize_images=False, return_lpips=True).flatten(1).double() for part in pair)
+            x, r = (net(255 * coloured(part, e.dataset), resize_images=False, return_lpips=True).flatten(1).double() for part in pair)
             found.append((x - r).square().sum(1))
     return torch.cat(found).mean().item()

@@ -1,57 +1,31 @@
 """Linear probe: accuracy of a logistic regression from frozen latents to classes, by number of labels."""
 
-from __future__ import annotations
-
-import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
 from vae_variants.evaluation.evaluation import Evaluation, spread
+from vae_variants.evaluation.logistic import Logistic, logistic
 from vae_variants.evaluation.metrics import TOLD, Skip, metric
 from vae_variants.models.base import Classifier, Encoder
 from vae_variants.training.batches import derive_seed
-
-if TYPE_CHECKING:
-    from sklearn.linear_model import LogisticRegression
-
 
 PENALTIES = tuple(10.0**k for k in range(-4, 5))  # scikit-learn's C, strongest penalty first
 PATIENCE, WEAK = 2, 0.1  # the search ends after so many without improvement, counted from this C
 BUDGETS = (10, 100, 1000)  # labelled images per class
 SEARCH = 10_000  # training images to choose C with all labels
 LEAST = 1e-100  # smallest probability in a mean of logarithms
-STEPS, TOLERANCE = 2000, 1e-5  # of L-BFGS: steps, and the largest derivative of the mean loss
 
 
-def logistic(x: np.ndarray, y: np.ndarray, c: float, start: LogisticRegression | None = None) -> LogisticRegression:
-    """Multinomial logistic regression with penalty `c`, warm-started from `start`; raises `Skip` if it does not converge."""
-    from sklearn.exceptions import ConvergenceWarning  # scikit-learn takes seconds to import
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression(C=c, max_iter=STEPS, tol=TOLERANCE, warm_start=True)
-    if start is not None and np.array_equal(start.classes_, np.unique(y)):
-        model.coef_, model.intercept_, model.classes_ = start.coef_, start.intercept_, start.classes_
-    with warnings.catch_warnings(), threadpool_limits(1):  # on products this small, threads cost more than they do
-        warnings.filterwarnings("ignore", message="The number of unique classes", category=UserWarning)
-        warnings.simplefilter("error", ConvergenceWarning)
-        try:
-            return model.fit(x, y)
-        except ConvergenceWarning as warning:
-            raise Skip(f"the logistic regression did not converge at C = {c:g}") from warning
-
-
-def quality(model: LogisticRegression, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+def quality(model: Logistic, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Accuracy, and the mean log-probability of the true class to break ties."""
-    p, column = model.predict_proba(x), np.searchsorted(model.classes_, y).clip(max=len(model.classes_) - 1)
-    told = np.where(model.classes_[column] == y, p[np.arange(len(y)), column], 0.0)
-    return float((model.classes_[p.argmax(1)] == y).mean()), float(np.log(told.clip(min=LEAST)).mean())
+    p, column = model.probabilities(x), np.searchsorted(model.classes, y).clip(max=len(model.classes) - 1)
+    told = np.where(model.classes[column] == y, p[np.arange(len(y)), column], 0.0)
+    return float((model.classes[p.argmax(1)] == y).mean()), float(np.log(told.clip(min=LEAST)).mean())
 
 
-def searched(x: np.ndarray, y: np.ndarray, held_out: tuple[np.ndarray, np.ndarray]) -> LogisticRegression:
+def searched(x: np.ndarray, y: np.ndarray, held_out: tuple[np.ndarray, np.ndarray]) -> Logistic:
     """The fit with the penalty from `PENALTIES` that has the best `quality` on `held_out`.
 
     Each fit starts from the last one. The search ends after `PATIENCE` penalties of at least `WEAK` without improvement, or if a fit does
@@ -105,7 +79,7 @@ def probe(e: Evaluation, budget: int | None = None) -> float:
     if budget is None:
         both = [np.concatenate([part["train"], part["validation"]]) for part in (x, y)]
         model = logistic(both[0], both[1], model.C, model)
-    return model.score(x["test"], y["test"])
+    return model.accuracy(x["test"], y["test"])
 
 
 @metric(needs=(Encoder,), unit="fraction", better="higher")

@@ -10,7 +10,7 @@ from torch import Tensor
 from vae_variants.datasets import Dataset
 from vae_variants.datasets.levels import some
 from vae_variants.evaluation.evaluation import Evaluation
-from vae_variants.evaluation.feature_sets import frechet_distance, kernel_distance
+from vae_variants.evaluation.feature_sets import Features, frechet_distance, kernel_distance
 from vae_variants.evaluation.metrics import Skip, metric
 from vae_variants.evaluation.reconstruction import both
 from vae_variants.models.base import Coder
@@ -70,13 +70,13 @@ def unlabelled(e: Evaluation) -> bool:
 
 
 @lru_cache(maxsize=1)
-def compared(e: Evaluation) -> tuple[Tensor, Tensor]:
+def compared(e: Evaluation) -> tuple[Features, Features]:
     """Features of test images and of their reconstructions."""
     features = random_features(e.dataset)
     real, found = map(features.scaled, both(e))
     if len(real) < FEWEST:
         raise Skip(f"fewer than {FEWEST} test images")
-    return real, found
+    return Features(real), Features(found)
 
 
 @metric(needs=(Coder,), unit="squared features", better="lower", kind="estimate", applies=unlabelled)

@@ -5,9 +5,10 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from vae_variants.datasets import Dataset
 from vae_variants.datasets.levels import mean
 from vae_variants.evaluation.evaluation import Evaluation, spread
-from vae_variants.evaluation.feature_sets import frechet_distance, kernel_distance
+from vae_variants.evaluation.feature_sets import Features, frechet_distance, kernel_distance, real_features
 from vae_variants.evaluation.features import classifier
 from vae_variants.evaluation.metrics import Skip, metric
 from vae_variants.models.base import Coder, Decoder
@@ -60,10 +61,14 @@ def psnr(e: Evaluation) -> float:
     return -10 * error.clamp(min=EXACT).log10().mean().item()
 
 
+def compared(dataset: Dataset) -> Tensor:
+    """At most `IMAGES` test images, (n, D)."""
+    return dataset.grey()[spread(len(dataset.test), IMAGES)]
+
+
 def both(e: Evaluation) -> tuple[Tensor, Tensor]:
     """At most `IMAGES` test images and their reconstructions within [0, 1], (n, D)."""
-    rows = spread(len(e.dataset.test), IMAGES)
-    return e.dataset.grey()[rows], e.reconstructions[rows].clamp(0, 1)
+    return compared(e.dataset), e.reconstructions[spread(len(e.dataset.test), IMAGES)].clamp(0, 1)
 
 
 def similarities(e: Evaluation, most: int, least: float) -> float:
@@ -100,13 +105,12 @@ def ms_ssim(e: Evaluation) -> float:
 
 
 @lru_cache(maxsize=1)
-def reconstructed_features(e: Evaluation) -> tuple[Tensor, Tensor]:
+def reconstructed_features(e: Evaluation) -> tuple[Features, Features]:
     """Features of test images and of their reconstructions, from the classifier of the data set."""
     if e.dataset.labels is None or len(e.dataset.labels["train"].unique()) < 2:
         raise Skip("the data set has no labels of two classes, so there is no classifier")
     model, _ = classifier(e.dataset, e.fidelity.classifier_steps)
-    real, found = both(e)
-    return model.embed(real), model.embed(found)
+    return real_features(e.dataset, IMAGES, e.fidelity.classifier_steps), Features(model.embed(both(e)[1]))
 
 
 @metric(needs=(Coder,), unit="squared features", better="lower", kind="estimate", published="reconstruction_fd-{data}cnn")

@@ -1,8 +1,11 @@
 """Power spectra of noise-free samples and of real images."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
+from vae_variants.datasets import Dataset
 from vae_variants.evaluation.evaluation import Evaluation
 from vae_variants.evaluation.metrics import metric
 from vae_variants.evaluation.sharpness import check, planes, real_images
@@ -38,8 +41,7 @@ def high_frequency_ratio(e: Evaluation) -> float:
     Reference: none
     """
     check(e)
-    fake, true = (high_frequencies(x, e.dataset.shape).mean().item() for x in (e.sample_means, real_images(e.dataset)))
-    return fake / max(true, 1e-12)
+    return high_frequencies(e.sample_means, e.dataset.shape).mean().item() / max(of_real(e.dataset)[0], 1e-12)
 
 
 def radial_power(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
@@ -56,6 +58,13 @@ def log_spectral_distance(fake: Tensor, real: Tensor) -> float:
     return (10 * ((fake + floor) / (real + floor)).log10()).square().mean().sqrt().item()
 
 
+@lru_cache(maxsize=4)
+def of_real(dataset: Dataset) -> tuple[float, Tensor]:
+    """Mean of `high_frequencies`, and `radial_power`, of the real test images."""
+    real = real_images(dataset)
+    return high_frequencies(real, dataset.shape).mean().item(), radial_power(real, dataset.shape)
+
+
 @metric(needs=(MeanSampler,), unit="dB", better="lower")
 def spectral_distance(e: Evaluation) -> float:
     """log-spectral distance between noise-free samples and real test images, over rings of frequency
@@ -68,4 +77,4 @@ def spectral_distance(e: Evaluation) -> float:
     Reference: Gray & Markel 1976, Distance measures for speech processing.
     """
     check(e)
-    return log_spectral_distance(*(radial_power(x, e.dataset.shape) for x in (e.sample_means, real_images(e.dataset))))
+    return log_spectral_distance(radial_power(e.sample_means, e.dataset.shape), of_real(e.dataset)[1])

@@ -137,7 +137,7 @@ def images_per_second(e: Evaluation, method: Method) -> float:
     """throughput of {doing}, in batches of {BATCH}
 
     Formula: images / seconds of one call.
-    Estimator: median over at least 3 calls in 0.05 s, after one warm-up call; GPU calls are synchronised. Measured again, up to {TRIES}
+    Estimator: median over at least 3 calls in 0.02 s, after one warm-up call; GPU calls are synchronised. Measured again, up to {TRIES}
     times in all, if calls differ widely or single images are faster, as while another program runs.
     Sample size: calls of {BATCH} images by one seed; of the first {BATCH} test images for encoding.
     Fails: holds for this machine, its load and this batch size. A call over {SLOW} s is timed once.
@@ -157,7 +157,7 @@ def latency(e: Evaluation, method: Method) -> float:
     """time to {one}
 
     Formula: 1000 x seconds of one call.
-    Estimator: median over at least 3 calls in 0.01 s, after one warm-up call; GPU calls are synchronised.
+    Estimator: median over at least 3 calls in 0.004 s, after one warm-up call; GPU calls are synchronised.
     Sample size: calls of 1 image by one seed.
     Fails: holds for this machine and its load. Python and kernel launches dominate; large batches behave differently.
     Reference: none

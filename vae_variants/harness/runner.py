@@ -11,6 +11,7 @@ import torch
 
 from vae_variants.evaluation import METRICS, Evaluation, fidelity
 from vae_variants.evaluation.metrics import evaluate_foreign
+from vae_variants.evaluation.shelf import keeping
 from vae_variants.harness.environment import environment
 from vae_variants.harness.failures import add_failure, classified, write_record
 from vae_variants.harness.files import StoreError, save_tensors
@@ -19,8 +20,9 @@ from vae_variants.harness.measured import COSTS, allocated, evaluations, score
 from vae_variants.harness.pictures import pictures
 from vae_variants.harness.protocols import LastEpoch, Settings, Watcher, Watchers
 from vae_variants.harness.record import Record
+from vae_variants.harness.shelves import shelf_in
 from vae_variants.harness.spec import RunSpec, prepared
-from vae_variants.harness.store import CHECKPOINT, MODEL, PICTURES
+from vae_variants.harness.store import CHECKPOINT, MODEL, PICTURES, Store
 from vae_variants.harness.trainings import trained
 from vae_variants.isolation import Changed, refuse_damage, unchanged
 from vae_variants.training.loop import Training
@@ -52,7 +54,7 @@ def make_run(run: PendingRun, settings: Settings, watcher: Watcher, write: bool 
     parts: dict[str, Any] = {"status": {}, "reason": {}}
     try:
         refuse_damage()
-        with isolated(run.spec):
+        with isolated(run.spec), shared(run.spec, settings.store):
             training = train_and_evaluate(run, settings, Watchers(last, watcher), parts)
         if METRICS.foreign:
             parts["rows"] = with_foreign(parts["rows"], training, run.spec, settings.device)
@@ -80,6 +82,11 @@ def isolated(spec: RunSpec) -> AbstractContextManager[object]:
         return nullcontext()
     prepared(spec.dataset, spec.fidelity).as_(spec.configuration.support)  # the images that it is going to use
     return unchanged("this run", "let its plug-in work on copies, and restore what it sets")
+
+
+def shared(spec: RunSpec, store: Store) -> AbstractContextManager[object]:
+    """A context in which what follows from the data is kept beside the runs. A run that uses a plug-in keeps nothing: it could spoil it."""
+    return nullcontext() if spec.foreign else keeping(shelf_in(store))
 
 
 def add_metrics(run: PendingRun, settings: Settings, record: Record) -> Record:

@@ -41,9 +41,9 @@ def test_a_committed_table_has_its_verdict_and_its_effects(name: str, data: str)
 
 def test_the_table_of_effects_has_the_same_verdicts():
     shown = pd.read_csv(CLAIMS / "claims.csv").groupby(["study", "dataset"])["claim_verdict"].unique()
-    assert {key: list(found) for key, found in shown.items()} == {
-        (name, data): [verdict] for name, both in VERDICTS.items() for data, verdict in zip(("digits", "mnist"), both, strict=True)
-    }
+    expected = {(name, data): [v] for name, both in VERDICTS.items() for data, v in zip(("digits", "mnist"), both, strict=True)}
+    luck = {("disentanglement-is-luck", "sprites?size=32&train=20000"): ["inconclusive"]}
+    assert {key: list(found) for key, found in shown.items()} == expected | luck
 
 
 def test_a_record_of_an_earlier_version_is_read():

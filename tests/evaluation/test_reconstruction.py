@@ -23,6 +23,7 @@ from vae_variants.evaluation.reconstruction import (
     reconstruction_kid_cnn,
     reconstruction_mse,
     ssim,
+    unexplained_variance,
 )
 from vae_variants.models.perceptual import WEIGHTS
 
@@ -45,6 +46,18 @@ class Evaluated:
     dataset: Dataset
     reconstructions: torch.Tensor
     fidelity: Fidelity
+
+
+@pytest.mark.parametrize("pixels", [1, 500, 2**22])
+def test_errors_are_those_of_all_images_whatever_fits_into_a_piece(pixels, monkeypatch):
+    monkeypatch.setattr("vae_variants.evaluation.reconstruction.PIECE", pixels)
+    data = images((3, 8, 8))
+    x, found = data.grey().double(), torch.rand(20, 192, generator=torch.Generator().manual_seed(1)) * 1.2 - 0.1
+    e = evaluated(data, found)
+    whole = (x - found.double()).square().mean()
+    assert reconstruction_mse(e) == pytest.approx(whole.item(), rel=1e-12)
+    assert unexplained_variance(e) == pytest.approx((whole / (x - data.grey("train").double().mean(0)).square().mean()).item(), rel=1e-6)
+    assert psnr(e) == pytest.approx(-10 * (x - found.double().clamp(0, 1)).square().mean(1).log10().mean().item(), rel=1e-12)
 
 
 def evaluated(data: Dataset, reconstructions: torch.Tensor) -> Any:

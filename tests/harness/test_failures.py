@@ -18,7 +18,7 @@ from tests.harness.test_runner import CPU, figures, spec
 from vae_variants.cli.status import suite_rows
 from vae_variants.evaluation import METRICS
 from vae_variants.evaluation.evaluation import Evaluation
-from vae_variants.harness import Store, run_all, runner
+from vae_variants.harness import Store, run_all, runner, trainings
 from vae_variants.harness.environment import environment
 from vae_variants.harness.failures import MOST_TRIES, Failure, classified, record_of_lost_run
 from vae_variants.harness.files import StoreError, load_tensors, make_folder, unseal
@@ -42,7 +42,7 @@ def ended(store: Store, how: Failure, seen: str = "") -> object:
 @pytest.fixture
 def begun(tmp_path, monkeypatch) -> Store:
     """A store with a run that has trained one epoch of four, and with its checkpoint."""
-    monkeypatch.setattr(runner, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(trainings, "CHECKPOINT_SECONDS", 0.0)
 
     class Power(Watcher):
         def epoch(self, spec, done, of):
@@ -101,7 +101,7 @@ def test_what_is_killed_at_every_start_is_a_failed_run_at_last(begun, memory, at
     assert states == ["interrupted"] * (MOST_TRIES - 1) + [at_last]
     assert "as 2 times before" in record.reason["0"]
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "train", lambda *_: pytest.fail("trained again"))
+        patch.setattr(trainings, "train", lambda *_: pytest.fail("trained again"))
         assert run_all([spec(SMALL)], begun, CPU) == [record]
     assert run_all([spec(SMALL)], begun, CPU, retry="failed", watcher=(told := Told()))[0].ok
     assert told.epochs == [2, 3, 4]
@@ -172,7 +172,7 @@ def test_want_of_memory_in_a_metric_is_a_run_that_failed(tmp_path, monkeypatch):
         (record,) = run_all([spec(SMALL)], Store(tmp_path), CPU)
     assert set(record.status.values()) == {"oom"}
     assert "in hungry" in record.failure["traceback"]
-    monkeypatch.setattr(runner, "train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(trainings, "train", lambda *_: pytest.fail("trained again"))
     (again,) = run_all([spec(SMALL)], Store(tmp_path), CPU, retry="failed")
     assert again.ok
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tests.harness.test_runner import CPU, figures, spec
-from vae_variants.harness import Record, Store, Watcher, fingerprint, run_all, runner
+from vae_variants.harness import Record, Store, Watcher, fingerprint, run_all, trainings
 from vae_variants.harness.files import load_tensors, load_with_metadata, save_tensors, seal, unseal
 from vae_variants.harness.locks import PendingRun, Queue, training_lock
 from vae_variants.harness.migrate import microseconds
@@ -81,7 +81,7 @@ def test_a_flipped_bit_is_one_line_and_the_run_is_made_again(name, done, tmp_pat
     record, _ = done
     store = Store(tmp_path / "runs")
     if name == CHECKPOINT:
-        monkeypatch.setattr(runner, "CHECKPOINT_SECONDS", 0.0)
+        monkeypatch.setattr(trainings, "CHECKPOINT_SECONDS", 0.0)
 
         class Interrupt(Watcher):
             def epoch(self, spec, done, of):
@@ -142,7 +142,7 @@ def test_a_store_of_before_is_used_flagged_and_made_again_when_asked(done, tmp_p
     state, metadata = load_with_metadata(other / MODEL)
     save_tensors(other / MODEL, state, **{k: v for k, v in metadata.items() if k != "code"})
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "train", without_loss)
+        patch.setattr(trainings, "train", without_loss)
         (found,) = run_all([spec(SMALL)], store, CPU)
         assert not found.current
         assert figures(found) == figures(record)
@@ -158,7 +158,7 @@ def test_a_store_of_before_is_used_flagged_and_made_again_when_asked(done, tmp_p
     assert newest == again
     assert (other / RECORD).is_file(), "what there was is kept"
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "train", without_loss)
+        patch.setattr(trainings, "train", without_loss)
         assert run_all([spec(SMALL)], store, CPU, retry="older") == [again]
 
 

@@ -21,7 +21,7 @@ from tests.harness.test_engines import until
 from tests.harness.test_runner import CPU, spec
 from vae_variants import datasets
 from vae_variants.datasets import load_dataset
-from vae_variants.harness import Store, Watcher, locks, orphans, process, run_all, runner, worker
+from vae_variants.harness import Store, Watcher, locks, orphans, process, run_all, trainings, worker
 from vae_variants.harness.engines import Workers
 from vae_variants.harness.failures import Failure
 from vae_variants.harness.files import StoreError
@@ -168,14 +168,14 @@ def test_a_limit_of_time_holds_although_there_is_always_news(watched, monkeypatc
 
 def test_a_limit_of_time_in_one_process_is_looked_at_after_each_step(tmp_path, monkeypatch):
     clock, chosen = [0.0], spec("vae[hidden=4,latent=2,epochs=1000000,batch=10]")
-    monkeypatch.setattr(runner, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
-    real = runner.Training.turn
+    monkeypatch.setattr(trainings, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    real = trainings.Training.turn
 
     def turn(self, *args):
         clock[0] += 1.0
         return real(self, *args)
 
-    monkeypatch.setattr(runner.Training, "turn", turn)
+    monkeypatch.setattr(trainings.Training, "turn", turn)
     (record,) = run_all([chosen], Store(tmp_path), CPU, timeout=50.0)
     assert clock[0] == 51.0
     assert set(record.status.values()) == {"timeout"} and record.failure["epoch"] == 1

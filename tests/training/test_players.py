@@ -183,7 +183,7 @@ def test_a_seed_whose_training_has_ended_cannot_diverge_in_company(images: Datas
     own.best.value[:] = torch.tensor([math.inf, -math.inf])
     own.run_epoch()
     assert own.best.settled == [True, False]
-    for s, expected in ((0, {}), (1, {3: 4})):
+    for s, expected in ((0, {}), (1, {1: 4})):
         own.best.value[1], own.best.since[1] = -math.inf, 0
         with torch.no_grad():
             own.parameters[0][0][s].fill_(math.nan)

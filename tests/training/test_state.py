@@ -207,7 +207,7 @@ class Sharing(Counting):
 
 
 def test_players_that_share_an_optimizer_are_refused_before_training(images: Dataset) -> None:
-    with pytest.raises(UserError, match=r"^the optimizer of player 'weight' of Sharing has not .* return a new optimizer") as error:
+    with pytest.raises(UserError, match=r"^the optimizer of player 'other' of Sharing has not .* return a new optimizer") as error:
         Training(Population(lambda: Sharing((1, 8, 8)), (0,)), images.as_(Support.UNIT), Recipe(1, 10, 1e-3))
     assert "\n" not in str(error.value)
 

@@ -15,6 +15,7 @@ from vae_variants.models.base import Coder, Decoder
 from vae_variants.models.perceptual import similarity
 
 IMAGES = 1000  # of the test images, at equal distances, where each costs more than an error
+PIECE = 2**22  # pixels at a time
 EXACT = 1e-10  # least squared error of an image in its PSNR: at most 100 dB
 
 
@@ -28,7 +29,7 @@ def reconstruction_mse(e: Evaluation) -> float:
     Fails: falls with every latent unit, and rewards blur; compare with PCA of as many units. Models of binary pixels saw no grey input.
     Reference: none
     """
-    return (e.reconstructions.double() - e.dataset.grey()).square().mean().item()
+    return errors(e.dataset, e.reconstructions).mean().item()
 
 
 @metric(needs=(Coder,), unit="fraction", better="lower")
@@ -41,7 +42,7 @@ def unexplained_variance(e: Evaluation) -> float:
     Fails: as reconstruction_mse.
     Reference: none
     """
-    variance = (e.dataset.grey() - mean(e.dataset.images("train"))).square().mean().item()
+    variance = errors(e.dataset, mean(e.dataset.images("train"))).mean().item()
     if variance == 0:
         raise Skip("all test images equal the mean training image")
     return reconstruction_mse(e) / variance
@@ -57,8 +58,15 @@ def psnr(e: Evaluation) -> float:
     Fails: as reconstruction_mse. Depends on the contrast of the images: compare within one data set.
     Reference: none
     """
-    error = (e.reconstructions.double().clamp(0, 1) - e.dataset.grey()).square().mean(-1)
+    error = errors(e.dataset, e.reconstructions.clamp(0, 1))
     return -10 * error.clamp(min=EXACT).log10().mean().item()
+
+
+def errors(dataset: Dataset, found: Tensor) -> Tensor:
+    """Mean squared error over the pixels of each test image (N,), in float64. `found` are other images (N, D), or one for all (D,)."""
+    rows = max(1, PIECE // dataset.dim)
+    pairs = zip(dataset.images("test").split(rows), found.expand(len(dataset.test), -1).split(rows), strict=True)
+    return torch.cat([(x - other.double()).square().mean(-1) for x, other in pairs])
 
 
 def compared(dataset: Dataset) -> Tensor:

@@ -306,7 +306,7 @@ class Training:
             for key, tensor in state.items():
                 if key.startswith(f"optimizer/{player}/"):
                     _, _, j, name = key.split("/")
-                    entries.setdefault(int(j), {})[name] = tensor[self.parts[part]] if tensor.dim() else tensor.clone()
+                    entries.setdefault(int(j), {})[name] = self.by_part([tensor])[part][0] if tensor.dim() else tensor.clone()
             optimizer.load_state_dict({**optimizer.state_dict(), "state": entries})
         if self.average:
             self.average.take([state[f"average/{j}"] for j in range(len(self.average.state()))])

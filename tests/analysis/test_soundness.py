@@ -108,7 +108,7 @@ def test_a_dead_row_with_the_best_nats_is_not_advised() -> None:
     [
         ({"active_units": [0, 0, 0]}, {"sigma": 1.0}, "no active unit; sigma=1 may be too large"),
         ({"active_units": [0, 3, 3]}, {"objective": "beta", "beta": 4.0}, "no active unit in 1 of 3 seeds; beta=4 may be too large"),
-        ({"active_units": [0, 0, 0]}, {"lr": 0.01}, "no active unit; lower the learning rate (lr=0.01)"),
+        ({"active_units": [0, 0, 0]}, {"lr": 0.01}, "no active unit; lower the learning rate (now lr=0.01)"),
         ({"unexplained_variance": [0.96, 1.0, 1.2]}, {}, "reconstructions no better than the mean training image; lower"),
         (
             {"unexplained_variance": [1.0, 1.0, 1.0]},
@@ -136,6 +136,18 @@ def test_a_dead_row_with_the_best_nats_is_not_advised() -> None:
         ({"coverage": [0.1, 0.2, 0.1]}, {}, ""),
         ({"rate_top": [0.01, 0.005, 0.3]}, {}, "top layer of latents not used in 2 of 3 seeds; try fewer layers"),
         ({"rate_top": [0.2, 0.3, 0.1]}, {}, ""),
+        (  # one cause, one remedy
+            {"active_units": [0] * 3, "probe_codes": [0] * 3, "unexplained_variance": [1.0] * 3, "coverage": [0.0] * 3},
+            {"objective": "beta", "beta": 4.0},
+            "no active unit; beta=4 may be too large",
+        ),
+        ({}, {"objective": "capacity", "keep": "best"}, "kept the weights of the best ELBO, although its objective moves away"),
+        ({}, {"objective": "capacity", "keep": "last"}, ""),
+        (
+            {"unexplained_variance": [0.8, 0.8, 0.8]},
+            {"objective": "log-cosh"},
+            "reconstructions little better than the mean training image (80% of its squared error); its loss seeks medians",
+        ),
     ],
 )
 def test_a_flaw_has_its_cause_and_its_remedy(values: dict[str, list[float]], options: dict[str, object], words: str) -> None:

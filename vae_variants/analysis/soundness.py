@@ -17,6 +17,8 @@ COPIES = 0.5  # of the distance between test and training images
 TENTHS, NATS, PART = 10, 0.1, 1e-3  # of training; gain of the last one, in nats or of the value, from which training was too short
 LOST = 0.25  # of what training gained on validation, that its end may be under its best
 UNUSED = 0.1  # nats: the rate of a layer that is not used, as for `layers_used`
+INACTIVE = "no active unit"
+MEDIANS = "its loss seeks medians, and those of binary pixels are black or white"
 MOVING = ("capacity",)  # objectives that want something else at the end of training than at its start
 ODD = 10.0  # a seed is an outlier if it is so many ranges of the others behind them
 JUDGED = {"log_likelihood": 1.0, "elbo": 1.0, "reconstruction_mse": -1.0}  # metric -> 1 if higher is better, else -1
@@ -82,9 +84,9 @@ def flaws(
     """
     if "epochs" not in options:
         return ()
-    rate = f"lower the learning rate (lr={short(options.get('lr', AUTO))})"
+    rate = f"lower the learning rate (now lr={short(options.get('lr', AUTO))})"
     collapses = [
-        seeds_with(values("active_units"), lambda n: n < 1, "no active unit", why_inactive(options, rate)),
+        seeds_with(values("active_units"), lambda n: n < 1, INACTIVE, why_inactive(options, rate)),
         seeds_with(values("probe_codes"), lambda n: n < 1, "constant latents", rate),
         seeds_with(
             values("unexplained_variance"),
@@ -96,6 +98,8 @@ def flaws(
         seeds_with(values("coverage"), lambda share: share < COVERED, "samples near hardly any test image", "train longer", "samples"),
         diverged(values, status or {}, {} if options.get("objective") in MOVING else curves or {}, rate),
     ]
+    if collapses[0] and collapses[0].what == INACTIVE:  # the others but divergence follow from it
+        collapses = [collapses[0], collapses[-1]]
     found = [
         seeds_with(
             values("sigma_cost") if "sigma" not in options else {},
@@ -111,14 +115,15 @@ def flaws(
             "train for fewer epochs, or on more images",
             "samples",
         ),
-        unfinished(validated := course(curves or {})),
+        unfinished(validated := course(curves or {}), options),
+        too_early(options),
         declined(validated, options),
         at_edge(tuning or {}),
     ]
     told = [*(flaw._replace(collapse=True) for flaw in collapses if flaw), *(flaw for flaw in found if flaw)]
     if not spoilt(told, "") and (share := values("unexplained_variance")) and fmean(share.values()) > WEAK:
         weak = f"reconstructions little better than the mean training image ({fmean(share.values()):.0%} of its squared error)"
-        told.append(Flaw(weak, "train longer, or with more latent units", "nothing"))
+        told.append(Flaw(weak, MEDIANS if options.get("objective") == "log-cosh" else "train longer, or with more latent units", "nothing"))
     return tuple(told)
 
 
@@ -176,14 +181,22 @@ def course(curves: Mapping[str, Sequence[Sequence[float | None]]]) -> Course | N
     return Course(means, size, epochs, "validation_log_prob" in curves)
 
 
-def unfinished(found: Course | None) -> Flaw | None:
+def unfinished(found: Course | None, options: Mapping[str, Any]) -> Flaw | None:
     """Training whose last tenth still gained on validation, mean over seeds: from about its beginning to about its end."""
     if found is None:
         return None
     gain = found.means[-1] - found.means[found.epochs - found.epochs // TENTHS - 1 - found.size // 2]
     if not found.matters(gain):
         return None
-    return Flaw(f"not converged: the last tenth of training gained {found.told(gain)} on validation", "train longer")
+    remedy = "validation follows the cycles of beta: use fewer" if options.get("objective") == "cyclical" else "train longer"
+    return Flaw(f"not converged: the last tenth of training gained {found.told(gain)} on validation", remedy)
+
+
+def too_early(options: Mapping[str, Any]) -> Flaw | None:
+    """Weights of an early epoch, whose objective was another one."""
+    if options.get("objective") not in MOVING or options.get("keep") != "best":
+        return None
+    return Flaw("kept the weights of the best ELBO, although its objective moves away from it", "keep=last")
 
 
 def declined(found: Course | None, options: Mapping[str, Any]) -> Flaw | None:

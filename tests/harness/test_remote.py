@@ -24,7 +24,7 @@ from vae_variants.harness.limits import ceiling
 from vae_variants.harness.locks import PendingRun
 from vae_variants.harness.protocols import Settings
 from vae_variants.harness.remote import RemoteTask
-from vae_variants.harness.spec import prepared, received
+from vae_variants.harness.spec import forget, received
 from vae_variants.harness.store import CHECKPOINT, MODEL
 from vae_variants.registry import UserError
 
@@ -64,7 +64,7 @@ def pretended(monkeypatch):
     remote.engines.clear()
     remote.plugin_folders.clear()
     received.clear()
-    prepared.cache_clear()
+    forget()
 
 
 def made(settings: Settings | None = None, plugins: tuple[str, ...] = (), auto: bool = False, before=None, code=CHOSEN.code) -> object:

@@ -22,6 +22,7 @@ from tests.harness.test_runner import CPU, spec
 from vae_variants import datasets
 from vae_variants.datasets import load_dataset
 from vae_variants.harness import Store, Watcher, locks, orphans, process, run_all, trainings, worker
+from vae_variants.harness import spec as harness_spec
 from vae_variants.harness.engines import Workers
 from vae_variants.harness.failures import Failure
 from vae_variants.harness.files import StoreError
@@ -29,7 +30,6 @@ from vae_variants.harness.limits import ceiling, require_machine, resident_bytes
 from vae_variants.harness.locks import PendingRun
 from vae_variants.harness.progress import Log
 from vae_variants.harness.protocols import Settings
-from vae_variants.harness.spec import prepared
 from vae_variants.harness.worker import SPAWN
 from vae_variants.memory import granted
 from vae_variants.registry import UserError
@@ -256,7 +256,7 @@ def test_last_words_are_read_and_leave_no_file(tmp_path, monkeypatch):
 
 
 def forget():
-    prepared.cache_clear()
+    harness_spec.forget()
     datasets.read.cache_clear()
 
 

@@ -98,8 +98,8 @@ def flaws(
         seeds_with(values("coverage"), lambda share: share < COVERED, "samples near hardly any test image", "train longer", "samples"),
         diverged(values, status or {}, {} if options.get("objective") in MOVING else curves or {}, rate),
     ]
-    if collapses[0] and collapses[0].what == INACTIVE:  # the others but divergence follow from it
-        collapses = [collapses[0], collapses[-1]]
+    if collapses[0] and collapses[0].what == INACTIVE:
+        del collapses[1:-1]  # they follow from it
     found = [
         seeds_with(
             values("sigma_cost") if "sigma" not in options else {},
@@ -121,10 +121,15 @@ def flaws(
         at_edge(tuning or {}),
     ]
     told = [*(flaw._replace(collapse=True) for flaw in collapses if flaw), *(flaw for flaw in found if flaw)]
-    if not spoilt(told, "") and (share := values("unexplained_variance")) and fmean(share.values()) > WEAK:
-        weak = f"reconstructions little better than the mean training image ({fmean(share.values()):.0%} of its squared error)"
-        told.append(Flaw(weak, MEDIANS if options.get("objective") == "log-cosh" else "train longer, or with more latent units", "nothing"))
-    return tuple(told)
+    return tuple(told if spoilt(told, "") else [*told, *weak(values, options)])
+
+
+def weak(values: Values, options: Mapping[str, Any]) -> list[Flaw]:
+    """Reconstructions that are little better than none."""
+    if not (share := values("unexplained_variance")) or fmean(share.values()) <= WEAK:
+        return []
+    what = f"reconstructions little better than the mean training image ({fmean(share.values()):.0%} of its squared error)"
+    return [Flaw(what, MEDIANS if options.get("objective") == "log-cosh" else "train longer, or with more latent units", "nothing")]
 
 
 def relaxed(options: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from vae_variants.memory import allocations, available
 from vae_variants.models.base import Player
+from vae_variants.training.convolutions import separate
 from vae_variants.training.graphs import round_factors, simplify
 from vae_variants.training.noise import PerSeed, seed_by_member
 from vae_variants.training.population import Population
@@ -110,8 +111,11 @@ class Gradient:
                     on_cpu = x.device.type == "cpu"  # casts are added to the list later
                     loss = make_fx(found if on_cpu else cast)(mine, rest, x, t)
                     simplify(loss)
-                    if on_cpu and casts(self.precision, x.device):
-                        round_factors(loss)
+                    if on_cpu:
+                        low = casts(self.precision, x.device)
+                        separate(loss, len(generators), low)
+                        if low:
+                            round_factors(loss)
                     seed_by_member(loss, generators)
                     self.how = "traced"
                     if graph:

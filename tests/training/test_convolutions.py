@@ -1,0 +1,61 @@
+"""Convolutions of stacked members one after another are the grouped ones."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, stack_module_state, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from vae_variants.training.convolutions import aten, convolved, gradients, separate
+
+LAYERS = {
+    "convolution": lambda: nn.Conv2d(4, 6, 3, stride=2, padding=1, dilation=2),
+    "without bias": lambda: nn.Conv2d(4, 6, (3, 1), bias=False),
+    "groups of its own": lambda: nn.Conv2d(4, 6, 3, groups=2),
+    "transposed": lambda: nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1),
+    "transposed in groups": lambda: nn.ConvTranspose2d(4, 6, 4, stride=2, groups=2),
+    "one axis": lambda: nn.Conv1d(4, 6, 3, padding=1),
+}
+
+
+def graph_of(members: int, layer: str, low: bool) -> tuple[torch.fx.GraphModule, tuple[dict[str, Tensor], Tensor]]:
+    """The traced gradient of a nonlinear sum of a layer's outputs for all members, by parameters and input, and its arguments."""
+    torch.manual_seed(0)
+    modules = [LAYERS[layer]().double() for _ in range(members)]
+    state, x = stack_module_state(modules)[0], torch.randn(members, 5, 4, *[9] * (1 if layer == "one axis" else 2), dtype=torch.float64)
+    if low:
+        state, x = {name: t.float() for name, t in state.items()}, x.float()
+
+    def total(state: dict[str, Tensor], x: Tensor) -> Tensor:
+        return vmap(lambda p, a: functional_call(modules[0], p, a).sin().sum(), randomness="different")(state, x).sum()
+
+    state = {name: t.detach() for name, t in state.items()}
+    return make_fx(grad(total, argnums=(0, 1)))(state, x), (state, x)
+
+
+def flat(found: tuple[dict[str, Tensor], Tensor]) -> list[Tensor]:
+    return [*found[0].values(), found[1]]
+
+
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_one_after_another_is_the_same(layer: str, members: int) -> None:
+    graph, arguments = graph_of(members, layer, low=False)
+    expected = flat(graph(*arguments))
+    separate(graph, members, low=False)
+    targets = {node.target for node in graph.graph.nodes}
+    assert ({convolved, gradients} <= targets) == (members > 1) and (aten.convolution.default in targets) == (members == 1)
+    for a, b in zip(flat(graph(*arguments)), expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("layer", ["convolution", "transposed"])
+def test_low_factors_are_rounded_and_sums_are_not(layer: str) -> None:
+    graph, arguments = graph_of(3, layer, low=True)
+    expected = flat(graph(*arguments))
+    separate(graph, 3, low=True)
+    for a, b in zip(flat(graph(*arguments)), expected, strict=True):
+        assert a.dtype == torch.float32
+        error = (a - b).norm() / b.norm()
+        assert error < 1e-2, "more than the rounding of factors"
+    assert not torch.equal(flat(graph(*arguments))[-1], expected[-1])

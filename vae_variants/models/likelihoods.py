@@ -260,28 +260,39 @@ class DiscretizedLogistic(Likelihood):
         super().__init__()
         self.levels = levels
 
-    def _location_and_log_scale(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        h = h.unflatten(-1, (-1, 2))
-        return h[..., 0], (h[..., 1] - 2).clamp(-9, 9)
+    @staticmethod
+    def _split(h: Tensor) -> tuple[Tensor, Tensor]:
+        """Location and log scale plus 2 of each pixel."""
+        location, wide = h.unflatten(-1, (-1, 2)).unbind(-1)
+        return location, wide
 
     def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
-        location, log_scale = self._location_and_log_scale(h)
-        precision, half = (-log_scale).exp(), 0.5 / (self.levels - 1)
+        return self.log_masses(*self._split(h), x).sum(-1)
+
+    def sample(self, h: Tensor) -> Tensor:
+        return self.draws(*self._split(h))
+
+    def mean(self, h: Tensor) -> Tensor:
+        return self.means(*self._split(h))
+
+    def log_masses(self, location: Tensor, wide: Tensor, x: Tensor) -> Tensor:
+        """Of the levels x, elementwise; `wide` is the log scale plus 2."""
+        precision, half = (2 - wide).clamp(-9, 9).exp(), 0.5 / (self.levels - 1)
         lowest, highest = x < half, x > 1 - half
         upper = F.logsigmoid((x + half - location) * precision).masked_fill(highest, 0.0)
         lower = F.logsigmoid((location - x + half) * precision).masked_fill(lowest, 0.0)
         width = torch.log(-torch.expm1(-2 * half * precision)).masked_fill(lowest | highest, 0.0)
-        return (upper + lower + width).sum(-1)
+        return upper + lower + width
 
-    def sample(self, h: Tensor) -> Tensor:
-        location, log_scale = self._location_and_log_scale(h)
+    def draws(self, location: Tensor, wide: Tensor) -> Tensor:
+        """A level of each element."""
         u = torch.rand_like(location).clamp(1e-7, 1 - 1e-7)
-        x = location + log_scale.exp() * torch.logit(u)
+        x = location + (wide - 2).clamp(-9, 9).exp() * torch.logit(u)
         return ((x * (self.levels - 1)).round() / (self.levels - 1)).clamp(0, 1)
 
-    def mean(self, h: Tensor) -> Tensor:
-        location, log_scale = self._location_and_log_scale(h)
-        precision, total = (-log_scale).exp(), torch.zeros_like(location)
+    def means(self, location: Tensor, wide: Tensor) -> Tensor:
+        """The expectation of each element."""
+        precision, total = (2 - wide).clamp(-9, 9).exp(), torch.zeros_like(location)
         for j in range(self.levels - 1):  # E[j] = sum over thresholds of P(level > threshold)
             total += ((location - (j + 0.5) / (self.levels - 1)) * precision).sigmoid()
         return total / (self.levels - 1)

@@ -1,9 +1,13 @@
 """The mixture of discretised logistics of PixelCNN++."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from vae_variants.models.likelihoods import LIKELIHOODS, DiscretizedLogistic, Likelihood, Support
+
+Channels = tuple[Tensor, ...]
 
 
 @LIKELIHOODS.add
@@ -24,48 +28,44 @@ class LogisticMixture(Likelihood):
         self.k = (4 if self.coupled else 3) * components
         self.one = DiscretizedLogistic(levels)
 
-    def _parts(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Log weights (..., P, M), locations and log scales (..., C, P, M), couplings alike, of P places with C channels."""
-        h = h.unflatten(-1, (3 if self.coupled else 1, -1, self.k // self.components, self.components))
-        coupling = h[..., 3, :].tanh() if self.coupled else None
-        return h[..., 0, :].sum(-3).log_softmax(-1), h[..., 1, :], h[..., 2, :], coupling
+    def _parts(self, h: Tensor) -> tuple[Tensor, Channels, Channels, Channels]:
+        """Log weights (..., P, M) of P places; of each channel locations, log scales plus 2 and couplings, alike."""
+        outputs = h.unflatten(-1, (3 if self.coupled else 1, -1, self.k // self.components, self.components)).unbind(-2)
+        logits, location, wide, *coupling = outputs  # `unbind`, whose gradient is one copy, not one sum for each slice
+        coupled = coupling[0].tanh().unbind(-3) if coupling else ()
+        return logits.sum(-3).log_softmax(-1), location.unbind(-3), wide.unbind(-3), coupled
 
     @staticmethod
-    def _shifted(location: Tensor, coupling: Tensor | None, earlier: list[Tensor]) -> Tensor:
+    def _shifted(location: Channels, coupling: Channels, earlier: Sequence[Tensor]) -> Tensor:
         """Locations (..., P, M) of the channel after the `earlier` ones (..., P)."""
         channel = len(earlier)
-        found = location[..., channel, :, :]
+        found = location[channel]
         for j, x in enumerate(earlier):
-            assert coupling is not None
-            found = found + coupling[..., channel - 1 + j, :, :] * x.unsqueeze(-1)
+            found = found + coupling[channel - 1 + j] * x.unsqueeze(-1)
         return found
 
     def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
-        log_weight, location, log_scale, coupling = self._parts(h)
-        channels = x.unflatten(-1, (location.shape[-3], -1)).unbind(-2)
-        total = log_weight
+        total, location, wide, coupling = self._parts(h)
+        channels = x.unflatten(-1, (len(location), -1)).unbind(-2)
         for c, level in enumerate(channels):
-            outputs = torch.stack([self._shifted(location, coupling, list(channels[:c])), log_scale[..., c, :, :]], -1)
-            total = total + self.one.log_prob(outputs, level[..., None, None])
+            total = total + self.one.log_masses(self._shifted(location, coupling, channels[:c]), wide[c], level.unsqueeze(-1))
         return total.logsumexp(-1).sum(-1)
 
     def sample(self, h: Tensor) -> Tensor:
-        log_weight, location, log_scale, coupling = self._parts(h)
+        log_weight, location, wide, coupling = self._parts(h)
         noise = -torch.log(-torch.log(torch.rand_like(log_weight).clamp(1e-20, 1 - 1e-7)))  # Gumbel: the argmax is a sample
         chosen = (log_weight + noise).argmax(-1, keepdim=True)
         found = list[Tensor]()
-        for c in range(location.shape[-3]):
-            outputs = torch.stack([self._shifted(location, coupling, found), log_scale[..., c, :, :]], -1)
-            found.append(self.one.sample(outputs).squeeze(-1).gather(-1, chosen).squeeze(-1))
+        for own in wide:
+            found.append(self.one.draws(self._shifted(location, coupling, found), own).gather(-1, chosen).squeeze(-1))
         return torch.stack(found, -2).flatten(-2)
 
     def mean(self, h: Tensor) -> Tensor:
         """For three channels, the means of the earlier channels stand for their values, so that it is near the expectation."""
-        log_weight, location, log_scale, coupling = self._parts(h)
+        log_weight, location, wide, coupling = self._parts(h)
         found = list[Tensor]()
-        for c in range(location.shape[-3]):
-            outputs = torch.stack([self._shifted(location, coupling, found), log_scale[..., c, :, :]], -1)
-            found.append((log_weight.exp() * self.one.mean(outputs).squeeze(-1)).sum(-1))
+        for own in wide:
+            found.append((log_weight.exp() * self.one.means(self._shifted(location, coupling, found), own)).sum(-1))
         return torch.stack(found, -2).flatten(-2)
 
     @torch.no_grad()

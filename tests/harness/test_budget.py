@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 import tomllib
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
+from vae_variants.evaluation import sharpness
 from vae_variants.harness import RunSpec, Store, load_suite, run_all
 from vae_variants.harness.budget import (
     BASELINE,
@@ -26,8 +29,11 @@ from vae_variants.harness.budget import (
 )  # fmt: skip
 from vae_variants.harness.costs import measure_all
 from vae_variants.harness.derived import part_of, rows_of
+from vae_variants.harness.spec import prepared
 from vae_variants.harness.suites import SUITE
 from vae_variants.registry import UserError
+from vae_variants.training.setup import set_up
+from vae_variants.training.traced import Gradient
 from vae_variants.variants import configure
 
 MACHINE = Machine(jobs=2, start=2.0, classifier=1.0, report=5.0)
@@ -144,3 +150,30 @@ def test_a_measurement_is_near_what_the_run_takes(tmp_path):
     row = Row(spec.label, FIRST, 2, 6, 0, cost)
     way = settings("smoke", {"train": 200, "validation": 50, "test": 50}, None, fixed=True)[0]
     assert record.seconds / 20 < run_seconds(row, 6, way) + around.classifier < 20 * record.seconds
+
+
+@pytest.mark.usefixtures("smaller_smoke")
+def test_what_follows_from_the_data_alone_counts_once(monkeypatch):
+    real_images = sharpness.real_images
+
+    def slowly(dataset):
+        time.sleep(0.4)
+        return real_images(dataset)
+
+    monkeypatch.setattr(sharpness, "real_images", slowly)
+    (chosen,) = configure("ae[hidden=16,latent=4]")
+    _, (cost,) = measure_all([(RunSpec(chosen, "digits", (0, 1), "smoke"), None)], torch.device("cpu"), 0, (), 0.0)
+    assert isinstance(cost, Cost) and cost.scoring < 0.4 <= cost.shared
+
+
+@pytest.mark.parametrize(("name", "size", "channels"), [("grey", 24, 1), ("colour", 32, 3)])
+def test_each_row_of_a_suite_for_own_images_has_a_loss_on_such_images(name, size, channels, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (40, size, size, channels), dtype=np.uint8)
+    np.savez(tmp_path / "own.npz", x=images)
+    specs, cpu = load_suite(name).plan(dataset=f"npz:{tmp_path / 'own.npz'}", fidelity="smoke"), torch.device("cpu")
+    for spec in specs:
+        training = set_up(spec.configuration, prepared(spec.dataset, spec.fidelity), (0,), cpu)
+        for player in training.players:
+            values, _ = Gradient(training.population, player, trace=False)(next(training.batches())[:, :4], torch.zeros(()))
+            assert values.isfinite().all(), spec.label
+    assert sum(spec.label.startswith("reference-") for spec in specs) < len(specs) / 2

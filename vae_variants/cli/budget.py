@@ -52,7 +52,8 @@ class Found:
         return rows_of(self.specs, tuning, self.missing, known)
 
     def machine(self, rows: int) -> Machine:
-        return Machine(max(1, self.jobs), self.around.start, self.around.classifier, REPORT[0] + REPORT[1] * rows)
+        shared = max((row.cost.shared for row in self.rows), default=0.0)
+        return Machine(max(1, self.jobs), self.around.start, self.around.classifier + shared, REPORT[0] + REPORT[1] * rows)
 
 
 def look(choice: SuiteChoice, launch: Launch, limit: float) -> Found | None:

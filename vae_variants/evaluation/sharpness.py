@@ -79,8 +79,9 @@ def calibration(dataset: Dataset, median: bool = False) -> tuple[float, ...]:
 
     Images that are light on average are blurred as negatives: zeros around them would be a sharp frame.
     """
-    real, measure = real_images(dataset.on_dark), filtered if median else typical
-    return tuple(accumulate((measure(blurred(real, dataset.shape, sigma), dataset.shape) for sigma in SIGMAS), min))
+    shape, measure = (1, *dataset.shape[1:]), filtered if median else typical
+    real = planes(real_images(dataset.on_dark), dataset.shape).flatten(1)  # the blur of the mean over channels is that of the blurs
+    return tuple(accumulate((measure(blurred(real, shape, sigma), shape) for sigma in SIGMAS), min))
 
 
 def both(images: Tensor, shape: tuple[int, int, int]) -> tuple[float, float]:

@@ -27,6 +27,7 @@ class Cost:
         sample: One image and one sample of z of that bound.
         trial_start, trial_epoch, trial_scoring: The same of one trial with all seeds of tuning; scoring is all of it.
         adversarial: Whether its trials are scored by the classifier.
+        shared: What metrics need of the data alone, once in each process.
     """
 
     start: float = 0.0
@@ -37,6 +38,7 @@ class Cost:
     trial_epoch: float = 0.0
     trial_scoring: float = 0.0
     adversarial: bool = False
+    shared: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Machine:
 
     jobs: int
     start: float  # of a process, until it has the data
-    classifier: float  # once in each process
+    classifier: float  # once in each process that scores, as is what metrics need of the data alone
     report: float
 
 

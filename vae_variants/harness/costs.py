@@ -59,13 +59,14 @@ def measured(spec: RunSpec, trial: RunSpec | None, device: torch.device) -> Cost
     """The cost of a run, and of one of its trials if it has any. Trains nothing that is kept."""
     training, start, epoch = paced(spec, device)
     member = next(training.population.members())
-    scoring, sample, shown = scored(member, spec, device)
-    found = Cost(start=start + shown + TIMED * epoch / max(1, training.steps), epoch=epoch, scoring=scoring, sample=sample)
+    scoring, shared, sample, shown = scored(member, spec, device)
+    start += shown + TIMED * epoch / max(1, training.steps)
+    found = Cost(start=start, epoch=epoch, scoring=scoring, shared=shared, sample=sample)
     if trial is None or not training.players:
         return found
     trained, start, epoch = paced(trial, device) if len(trial.seeds) != len(spec.seeds) else (training, start, epoch)
     level, images = fidelity(trial.fidelity), prepared(trial.dataset, trial.fidelity)
-    seconds, _ = extrapolated(images, lambda data: judged(member, data, level, device))
+    seconds, _, _ = extrapolated(images, lambda data, share: judged(member, data, limited(level, share), device))
     if isinstance(member, LatentVariable) and not exact(member):
         seconds += sample * level.bound_samples * min(level.bound_images, len(images.test))
     adversarial = len(trained.players) > 1 and images.labels is not None
@@ -86,10 +87,13 @@ def paced(spec: RunSpec, device: torch.device) -> tuple[Training, float, float]:
     return training, max(0.0, first - FIRST * step), training.steps * step + clock()
 
 
-def scored(model: Model, spec: RunSpec, device: torch.device) -> tuple[float, float, float]:
-    """Seconds of all metrics of one seed but the bound, of one image and sample of the bound, and of the pictures of a run."""
+def scored(model: Model, spec: RunSpec, device: torch.device) -> tuple[float, float, float, float]:
+    """Seconds of all metrics of one seed but the bound, and of what they need of the data alone, once in each process.
+
+    Then those of one image and sample of the bound, and of the pictures of a run.
+    """
     level, images = fidelity(spec.fidelity), prepared(spec.dataset, spec.fidelity)
-    seconds, e = extrapolated(images, lambda data: metrics(model, data, level, device))
+    seconds, shared, e = extrapolated(images, lambda data, share: metrics(model, data, limited(level, share), device))
     clock, sample = Clock(), 0.0
     pictures(e)
     shown = clock()
@@ -99,34 +103,42 @@ def scored(model: Model, spec: RunSpec, device: torch.device) -> tuple[float, fl
         clock()
         other.bound  # noqa: B018  (it is computed when it is first read)
         sample = clock() / (SAMPLED * few.bound_samples)
-    return seconds, sample, shown
+    return seconds, shared, sample, shown
 
 
-Part = Callable[[Dataset], tuple[dict[str, float], Evaluation]]
+Part = Callable[[Dataset, float], tuple[dict[str, float], Evaluation]]
 
 
-def extrapolated(images: Dataset, measure: Part) -> tuple[float, Evaluation]:
-    """Seconds of what is measured on all images: a straight line through two sizes. Also the larger evaluation."""
-    sizes = [min(n, len(images.test)) for n in (SMALL, SMALL, LARGE)]  # the first time, much is done that is never done again
-    parts = [images.subset(max(1, len(images.train) * n // len(images.test)), n) for n in sizes]
-    measure(parts[0])
-    small, (large, e) = measure(parts[1])[0], measure(parts[2])
-    found, (_, few, many) = sum(large.values()), sizes
-    rise = found - sum(small.get(name, seconds) for name, seconds in large.items())  # of a metric that needs more images: none
-    return found + max(0.0, rise) / max(1, many - few) * (len(images.test) - many), e
+def extrapolated(images: Dataset, measure: Part) -> tuple[float, float, Evaluation]:
+    """Seconds of what is measured on all images, by a straight line through two sizes.
+
+    Each size is measured twice. The second time nothing is computed again that depends on the data alone. Also the seconds by which the
+    first time was longer, and the last evaluation.
+    """
+    every, times = len(images.test), list[dict[str, float]]()
+    sizes = [min(n, every) for n in (SMALL, LARGE)]
+    for n in sizes:
+        part = images.subset(max(1, len(images.train) * n // every), n)
+        for _ in range(2):
+            found, e = measure(part, n / every)
+            times.append(found)
+    small, first, large = times[1:]
+    rise = sum(seconds - small.get(name, seconds) for name, seconds in large.items())  # of a metric that needs more images: none
+    growth = (every - sizes[1]) / max(1, sizes[1] - sizes[0])
+    once = max(0.0, sum(first.values()) - sum(large.values()))
+    return sum(large.values()) + max(0.0, rise) * growth, once * every / sizes[1], e
 
 
-def limited(level: Fidelity, data: Dataset) -> Fidelity:
-    """The preset with as many samples as there are test images, and almost no bound, which is measured apart."""
-    n = len(data.test)
-    annealed = min(level.annealed_images, max(1, n // SMALL)) if level.annealed_images else 0
-    few = {"bound_samples": 2, "bound_images": 2, "image_samples": min(n, level.image_samples), "annealed_images": annealed}
+def limited(level: Fidelity, share: float) -> Fidelity:
+    """The preset with as large a share of its samples as there is of the test images, and almost no bound, which is measured apart."""
+    annealed = max(1, round(share * level.annealed_images)) if level.annealed_images else 0
+    few = {"bound_samples": 2, "bound_images": 2, "image_samples": max(2, round(share * level.image_samples)), "annealed_images": annealed}
     return replace(level, **few, classifier_steps=WARM)  # type: ignore[arg-type]
 
 
 def metrics(model: Model, data: Dataset, level: Fidelity, device: torch.device) -> tuple[dict[str, float], Evaluation]:
     """Seconds of each metric on these images, of what several of them share, and of what a model does at the end of its training."""
-    e, found = Evaluation(model, data, 0, limited(level, data), device, {}), dict[str, float]()
+    e, found = Evaluation(model, data, 0, level, device, {}), dict[str, float]()
     if data.labels is not None:
         classifier(data, WARM)
     clock = Clock()
@@ -148,7 +160,7 @@ def judged(model: Model, data: Dataset, level: Fidelity, device: torch.device) -
     """Seconds of the metric by which a trial is judged."""
     if data.labels is not None:
         classifier(data, WARM)
-    e, clock = Evaluation(model, data, 0, limited(level, data), device, {}), Clock()
+    e, clock = Evaluation(model, data, 0, level, device, {}), Clock()
     criterion(e)
     return {"criterion": clock()}, e
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from vae_variants.training.convolutions import aten, convolved, gradients, separate
+from vae_variants.training.convolutions import aten, convolved, gradients, laid_out, separate
 
 LAYERS = {
     "convolution": lambda: nn.Conv2d(4, 6, 3, stride=2, padding=1, dilation=2),
@@ -33,6 +33,21 @@ def graph_of(members: int, layer: str, low: bool) -> tuple[torch.fx.GraphModule,
     return make_fx(grad(total, argnums=(0, 1)))(state, x), (state, x)
 
 
+class Layouts(torch.fx.Interpreter):
+    """Shapes and strides of what nodes return when they are run."""
+
+    def of(self, arguments, nodes) -> dict[torch.fx.Node, object]:
+        self.wanted, self.found = nodes, {}
+        self.run(*arguments)
+        return self.found
+
+    def run_node(self, n: torch.fx.Node) -> object:
+        result = super().run_node(n)
+        if n in self.wanted:
+            self.found[n] = laid_out(result)
+        return result
+
+
 def flat(found: tuple[dict[str, Tensor], Tensor]) -> list[Tensor]:
     return [*found[0].values(), found[1]]
 
@@ -42,11 +57,13 @@ def flat(found: tuple[dict[str, Tensor], Tensor]) -> list[Tensor]:
 def test_one_after_another_is_the_same(layer: str, members: int) -> None:
     graph, arguments = graph_of(members, layer, low=False)
     expected = flat(graph(*arguments))
+    layouts = {node: laid_out(node.meta["val"]) for node in graph.graph.nodes if "conv" in str(node.target)}
     separate(graph, members, low=False)
     targets = {node.target for node in graph.graph.nodes}
     assert ({convolved, gradients} <= targets) == (members > 1) and (aten.convolution.default in targets) == (members == 1)
     for a, b in zip(flat(graph(*arguments)), expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+    assert Layouts(graph).of(arguments, layouts) == layouts, "a later view may fail"
 
 
 @pytest.mark.parametrize("layer", ["convolution", "transposed"])

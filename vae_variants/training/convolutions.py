@@ -1,6 +1,7 @@
 """Convolutions of a traced training step: member after member, which a CPU does faster than one convolution in groups."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,8 +24,15 @@ def separate(graph: GraphModule, members: int, low: bool) -> None:
             at = 8 if node.target is aten.convolution.default else 9  # of `groups`
             count = members if node.args[at] % members == 0 else 1  # it has fewer groups if members share a factor
             if count > 1 or low:
-                node.target, node.args = replaced[node.target], (*node.args, count, low)
+                node.target, node.args = replaced[node.target], (*node.args, count, low, laid_out(node.meta["val"]))
     graph.recompile()
+
+
+def laid_out(found: Any) -> Any:
+    """Shape and strides of a tensor, or of each of several: later views rely on them."""
+    if isinstance(found, Tensor):
+        return tuple(found.shape), found.stride()
+    return None if found is None else tuple(map(laid_out, found))
 
 
 def parts(tensor: Tensor, axis: int, members: int, low: bool) -> Iterator[Tensor]:
@@ -34,29 +42,28 @@ def parts(tensor: Tensor, axis: int, members: int, low: bool) -> Iterator[Tensor
 
 def convolved(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int],
-    transposed: bool, output_padding: Sequence[int], groups: int, members: int, low: bool,
+    transposed: bool, output_padding: Sequence[int], groups: int, members: int, low: bool, layout: Any,
 ) -> Tensor:  # fmt: skip
     """x (B, S * C, ...), weight (S * n, ...) -> (B, S * O, ...), as `aten.convolution`."""
     how = (stride, padding, dilation, transposed, output_padding, groups // members)
-    outputs, out = weight.shape[1] * groups if transposed else len(weight), x.new_empty(0)
-    for s, (a, w) in enumerate(zip(parts(x, 1, members, low), parts(weight, 0, members, low), strict=True)):
-        found = aten.convolution(a, w, None, *how)
-        out = out if s else x.new_empty(len(x), outputs, *found.shape[2:])
-        out.chunk(members, 1)[s].copy_(found)
+    out = torch.empty_strided(*layout, dtype=x.dtype)
+    for a, w, own in zip(parts(x, 1, members, low), parts(weight, 0, members, low), out.chunk(members, 1), strict=True):
+        own.copy_(aten.convolution(a, w, None, *how))
     return out if bias is None else out.add_(bias.reshape(-1, *[1] * (x.ndim - 2)))
 
 
 def gradients(
     slope: Tensor, x: Tensor, weight: Tensor, _: Sequence[int] | None, stride: Sequence[int], padding: Sequence[int],
     dilation: Sequence[int], transposed: bool, output_padding: Sequence[int], groups: int, wanted: Sequence[bool], members: int, low: bool,
+    layout: Any,
 ) -> tuple[Tensor | None, ...]:  # fmt: skip
     """Of the input, weight and bias, as `aten.convolution_backward`; `slope` is the gradient of its result."""
     how = (None, stride, padding, dilation, transposed, output_padding, groups // members, [*wanted[:2], False])
-    of_x, of_weight = (t.new_empty(t.shape) if due else None for t, due in zip((x, weight), wanted[:2], strict=True))
+    whole = [torch.empty_strided(*each, dtype=x.dtype) if due else None for each, due in zip(layout[:2], wanted[:2], strict=True)]
+    own = [[None] * members if t is None else t.chunk(members, axis) for t, axis in zip(whole, (1, 0), strict=True)]
     slices = (parts(slope, 1, members, low), parts(x, 1, members, low), parts(weight, 0, members, low))
     for s, (g, a, w) in enumerate(zip(*slices, strict=True)):
-        found = aten.convolution_backward(g, a, w, *how)
-        for whole, axis, part in zip((of_x, of_weight), (1, 0), found, strict=False):
-            if whole is not None:
-                whole.chunk(members, axis)[s].copy_(part)
-    return of_x, of_weight, slope.sum((0, *range(2, slope.ndim))) if wanted[2] else None
+        for each, found in zip(own, aten.convolution_backward(g, a, w, *how), strict=False):
+            if (place := each[s]) is not None:
+                place.copy_(found)
+    return *whole, slope.sum((0, *range(2, slope.ndim))) if wanted[2] else None

@@ -165,8 +165,9 @@ def choose(
     """What fits into `budget` seconds.
 
     All rows stay as long as at least half of the epochs fits in a careful setting. Else baselines and the first row of each family
-    stay, and more rows in order as far as there is time. If these do not fit, the last setting takes the place of the careful ones, then
-    training becomes shorter, and at last rows go from the end of the order: baselines, one row of each family, the others.
+    stay, and as many other rows, in order, as half of the epochs leaves time for. If these do not fit, the last setting takes the place
+    of the careful ones, then training becomes shorter, and at last rows go from the end of the order: baselines, one row of each family,
+    the others.
 
     Args:
         rows: In the suite's order.
@@ -184,9 +185,9 @@ def choose(
     careful, last = (list(ways[:-1]) or list(ways)), list(ways[-1:])
     stages = [(order, careful, True), (core, careful, True), (order, last, True), (core, last, True), (core, last, False)]
     for wanted, which, enough in stages:
-        for length, way in candidates(which, epochs, enough, parts):
-            if total(wanted, length, way, machine) <= budget:
-                return filled(order, wanted, budget, length, way, machine)
+        fits = [pair for pair in candidates(which, epochs, enough, parts) if total(wanted, *pair, machine) <= budget]
+        if fits:  # `max` returns the first of several
+            return max((filled(order, wanted, budget, *pair, machine) for pair in fits), key=lambda found: len(found.labels))
     length, way = max(1, round(parts[-1] * min(epochs, last[0].cap or epochs))), last[0]
     found = filled(order, [], budget, length, way, machine)
     if not any(row.epochs for row in rows if row.label in found.labels):

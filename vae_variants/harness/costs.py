@@ -33,6 +33,7 @@ TIMED = 9  # steps that a run makes after training, to be timed
 SMALL, LARGE = 48, 240  # test images that are scored; others in proportion
 SAMPLED = 10  # of them, in the bound
 WARM = 10  # steps of the classifier
+FEWEST = 256  # training images from which a model is finished
 born = 0.0  # when this process was started
 
 
@@ -59,8 +60,9 @@ def measured(spec: RunSpec, trial: RunSpec | None, device: torch.device) -> Cost
     """The cost of a run, and of one of its trials if it has any. Trains nothing that is kept."""
     training, start, epoch = paced(spec, device)
     member = next(training.population.members())
+    ended = finished(member, training)
     scoring, shared, sample, shown = scored(member, spec, device)
-    start += shown + TIMED * epoch / max(1, training.steps)
+    scoring, start = scoring + ended, start + shown + TIMED * epoch / max(1, training.steps)
     found = Cost(start=start, epoch=epoch, scoring=scoring, shared=shared, sample=sample)
     if trial is None or not training.players:
         return found
@@ -106,6 +108,19 @@ def scored(model: Model, spec: RunSpec, device: torch.device) -> tuple[float, fl
     return seconds, shared, sample, shown
 
 
+@torch.no_grad()
+def finished(model: Model, training: Training) -> float:
+    """Seconds of what a model does at the end of its training, by a straight line through two numbers of images."""
+    if not isinstance(model, Finished):
+        return 0.0
+    x, times, clock = training.sample, list[float](), Clock()
+    sizes = [min(len(x), max(FEWEST, len(x) // n)) for n in (12, 4)]
+    for n in sizes:
+        model.finish(x[:n])
+        times.append(clock())
+    return times[1] + max(0.0, times[1] - times[0]) / max(1, sizes[1] - sizes[0]) * (len(x) - sizes[1])
+
+
 Part = Callable[[Dataset, float], tuple[dict[str, float], Evaluation]]
 
 
@@ -137,15 +152,11 @@ def limited(level: Fidelity, share: float) -> Fidelity:
 
 
 def metrics(model: Model, data: Dataset, level: Fidelity, device: torch.device) -> tuple[dict[str, float], Evaluation]:
-    """Seconds of each metric on these images, of what several of them share, and of what a model does at the end of its training."""
+    """Seconds of each metric on these images, and of what several of them share."""
     e, found = Evaluation(model, data, 0, level, device, {}), dict[str, float]()
     if data.labels is not None:
         classifier(data, WARM)
     clock = Clock()
-    if isinstance(model, Finished):
-        with torch.no_grad():
-            model.finish(e.data.train[:])
-        found["finish"] = clock()
     if isinstance(model, LatentVariable):
         assert e.elbo and e.bound
         found["elbo"] = clock()

@@ -158,7 +158,7 @@ class Experiment:
             "updates": s.updates(images),
             "decoder evaluations (thousands)": s.decoded(images) / 1000,
             "claim": "yes" if comparison.claim else "no",
-            "not converged": "yes" if s.whole and unfinished(course(self.curves(s))) else "",
+            "not converged": "yes" if s.whole and unfinished(course(self.curves(s)), {"objective": s.objective}) else "",
             "run": runs[s],
             "against run": None if comparison.against is None else runs[comparison.against],
         }

@@ -1,7 +1,7 @@
 """Measures what `report.py` shows, contestants in turn within each round: `python bench/peers/measure.py [WHAT...] [--out FOLDER]`.
 
-What: training, seeds, scoring, stacks, sampling, target, steps, parts; all of them unless named. Each writes its own CSV, one row per
-measurement, beside what other machines measured.
+What: training, convolutions, seeds, scoring, stacks, sampling, target, steps, parts; all of them unless named. Each writes its own CSV,
+one row per measurement, beside what other machines measured.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import convolutions as conv
 import pandas as pd
 import torch
 from models import HIDDEN, LATENT, VAE, ours, ours_model, plain, pythae, returned
@@ -43,6 +44,7 @@ EPOCHS = 8
 CPU = torch.device("cpu")
 FLOPS = 6 * (784 * HIDDEN + HIDDEN * 2 * LATENT + LATENT * HIDDEN + HIDDEN * 784) - 2 * 784 * HIDDEN  # images have no gradient
 Rows = list[dict[str, Any]]
+Source = Callable[[], Tensor]
 
 
 def images() -> Tensor:
@@ -71,10 +73,10 @@ def products(rows: int) -> float:
 class Contestant:
     """A trainer in a process of its own, so that nothing that one sets for itself helps or hinders another; it waits for its turn."""
 
-    def __init__(self, make: Callable[..., Iterator[float]], n: int, *arguments: Any) -> None:
+    def __init__(self, make: Callable[..., Iterator[float]], source: Source, n: int, *arguments: Any) -> None:
         context = get_context("spawn")
         self.pipe, end = context.Pipe()
-        self.process = context.Process(target=serve, args=(end, make, n, arguments), daemon=True)
+        self.process = context.Process(target=serve, args=(end, make, source, n, arguments), daemon=True)
         self.process.start()
 
     def __next__(self) -> float:
@@ -86,18 +88,20 @@ class Contestant:
         self.process.join()
 
 
-def serve(pipe: Connection, make: Callable[..., Iterator[float]], n: int, arguments: Sequence[Any]) -> None:
+def serve(pipe: Connection, make: Callable[..., Iterator[float]], source: Source, n: int, arguments: Sequence[Any]) -> None:
     if make is ours:
         prepare()  # as our command line does
-    passes = make(images()[:n], *arguments)
+    passes = make(source()[:n], *arguments)
     while pipe.recv():
         pipe.send(next(passes))
 
 
-def race(chosen: dict[tuple[str, int], tuple[Any, ...]], n: int, rounds: int, batch: int, warm_up: int = 1000) -> Rows:
+def race(
+    chosen: dict[tuple[str, int], tuple[Any, ...]], n: int, rounds: int, batch: int, warm_up: int = 1000, source: Source = images
+) -> Rows:
     """Passes over `n` images in turn, after at least `warm_up` steps each."""
     rows: Rows = []
-    contestants = {key: Contestant(make, n, *arguments) for key, (make, *arguments) in chosen.items()}
+    contestants = {key: Contestant(make, source, n, *arguments) for key, (make, *arguments) in chosen.items()}
     for each in contestants.values():
         for _ in range(math.ceil(warm_up / (n // batch))):
             next(each)
@@ -120,6 +124,17 @@ def training() -> Rows:
         chosen |= {(f"ours {p}", s): (ours, s, batch, p) for s in (1, 5) for p in precisions()}
         rows += race(chosen, max(2560, min(10_240, 80 * batch)), ROUNDS, batch)
     return rows
+
+
+def convolutions() -> Rows:
+    """One network of convolutions on 32x32x3, batches of 128."""
+    chosen: dict[tuple[str, int], tuple[Any, ...]] = {
+        ("pythae", 1): (pythae, 128, None, conv.pythae_model),
+        ("plain", 1): (plain, 128, conv.Plain),
+    }
+    chosen |= {(f"ours {p}", s): (ours, s, 128, p, None, conv.ours_model) for s in (1, 5) for p in precisions()}
+    rows = race(chosen, 1280, ROUNDS, 128, warm_up=20, source=conv.images)
+    return [row for row in rows if row["who"] != "products"]  # those of the other network
 
 
 def seeds() -> Rows:
@@ -259,7 +274,9 @@ def parts() -> Rows:
     return [{"when": when, "kind": kind, "milliseconds": value} for when, kinds in found.items() for kind, value in kinds.items()]
 
 
-WHAT: dict[str, Callable[[], Rows]] = {f.__name__: f for f in (training, seeds, scoring, stacks, sampling, target, steps, parts)}
+WHAT: dict[str, Callable[[], Rows]] = {
+    f.__name__: f for f in (training, convolutions, seeds, scoring, stacks, sampling, target, steps, parts)
+}
 
 
 def main() -> None:

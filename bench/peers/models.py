@@ -37,10 +37,12 @@ def ours_model() -> VAE:
     return VAE(SHAPE, Bernoulli(), latent=LATENT, hidden=(HIDDEN,), activation="relu")
 
 
-def ours(images: Tensor, seeds: int, batch: int, precision: str = "fp32", each: Each | None = None) -> Iterator[float]:
+def ours(
+    images: Tensor, seeds: int, batch: int, precision: str = "fp32", each: Each | None = None, make: Callable[[], VAE] = ours_model
+) -> Iterator[float]:
     """`seeds` stacked, each of which sees all images in an epoch."""
     data = Data(Support.BINARY, images, images[:1], images[:1], dynamic=False)
-    training = Training(Population(ours_model, range(seeds)), data, Recipe(1000, batch, RATE, precision=precision))
+    training = Training(Population(make, range(seeds)), data, Recipe(1000, batch, RATE, precision=precision))
     while True:
         training.run_epoch()
         if each is not None:
@@ -56,7 +58,7 @@ def pythae_model() -> nn.Module:
     return PythaeVAE(VAEConfig(input_dim=SHAPE, latent_dim=LATENT, reconstruction_loss="bce"))
 
 
-def pythae(images: Tensor, batch: int, each: Each | None = None) -> Iterator[float]:
+def pythae(images: Tensor, batch: int, each: Each | None = None, make: Callable[[], nn.Module] = pythae_model) -> Iterator[float]:
     """One seed by Pythae's `BaseTrainer`, without its evaluation and checkpoints."""
     warnings.filterwarnings("ignore", module="pythae")
     from pythae.data.datasets import BaseDataset
@@ -64,7 +66,7 @@ def pythae(images: Tensor, batch: int, each: Each | None = None) -> Iterator[flo
 
     logging.getLogger(BaseTrainer.__module__).setLevel(logging.ERROR)
 
-    model = pythae_model()
+    model = make()
     with tempfile.TemporaryDirectory() as folder:
         config = BaseTrainerConfig(
             output_dir=folder,
@@ -74,7 +76,7 @@ def pythae(images: Tensor, batch: int, each: Each | None = None) -> Iterator[flo
             optimizer_cls="Adam",
             no_cuda=True,
         )
-        dataset = BaseDataset(images.reshape(-1, *SHAPE), torch.zeros(len(images)))
+        dataset = BaseDataset(images.reshape(-1, *model.input_dim), torch.zeros(len(images)))
         trainer = BaseTrainer(model=model, train_dataset=dataset, training_config=config)
         trainer.prepare_training()
         epoch = 0
@@ -107,16 +109,16 @@ class Plain(nn.Module):
         return (distortion + rate) / len(x)
 
 
-def plain(images: Tensor, batch: int) -> Iterator[float]:
+def plain(images: Tensor, batch: int, make: Callable[[], nn.Module] = Plain) -> Iterator[float]:
     """One seed by a loop over a `DataLoader`."""
-    model = Plain()
+    model = make()
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
     loader = DataLoader(TensorDataset(images), batch_size=batch, shuffle=True)
     while True:
         begin = time.perf_counter()
         for (x,) in loader:
             optimizer.zero_grad()
-            model.loss(x).backward()
+            model.loss(x).backward()  # type: ignore[operator]
             optimizer.step()
         yield time.perf_counter() - begin
 

@@ -46,6 +46,12 @@ def test_the_table_of_effects_has_the_same_verdicts():
     assert {key: list(found) for key, found in shown.items()} == expected | luck
 
 
+def test_the_readme_has_the_same_verdicts():
+    text = (CLAIMS.parents[1] / "README.md").read_text(encoding="utf-8").partition("| claim | MNIST |")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.replace("\\|", "").strip("|").split("|")] for line in text.splitlines()[2:]]
+    assert [(digits, mnist) for _, mnist, digits in rows] == list(VERDICTS.values())
+
+
 def test_a_record_of_an_earlier_version_is_read():
     """It has no SHA-256, and parts that are no longer written."""
     text = (Path(__file__).parents[1] / "data" / "study-record-1.json").read_text(encoding="utf-8")

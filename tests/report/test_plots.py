@@ -90,6 +90,18 @@ def test_a_collapsed_variant_does_not_squeeze_the_others():
     assert any("000" in a.get_text() for a in collapsed if isinstance(a, Text)), "its figure is there all the same"
 
 
+@pytest.mark.parametrize(
+    "draw", [tradeoffs.rate_distortion, lines.bounds, lambda group: compose([dot_panel("a title", "elbo", group, group)])]
+)
+def test_a_flagged_variant_has_a_dagger_by_its_name(draw):
+    binary = [e for e in entries(24) if e.record.support == "binary" and e.kind("log_likelihood") == "lower-bound"]
+    group = [e for e in binary if e.interval("active_units") and e.interval("rate") and not e.flaws][:3]
+    found = with_values(group, "active_units", lambda i, row: 5.0 * (i != 1))
+    assert [bool(e.flaws) for e in found] == [False, True, False]
+    said = " ".join(t.get_text() for ax in panels(draw(found)).values() for t in ax.findobj(Text))
+    assert [f"{e.label} †" in said for e in found] == [False, True, False]
+
+
 @given(st.lists(st.floats(-1e3, 1e3, allow_subnormal=False), min_size=1, max_size=30), st.sampled_from(["higher", "lower"]))
 def test_what_is_out_of_view_is_a_quarter_at_most_and_the_worst(values, better):
     kept = without_worst(values, better)

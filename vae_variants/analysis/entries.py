@@ -67,6 +67,11 @@ class Entry:
         return flaws(self.values, r.values | used, r.status, r.curves, math.prod(r.dataset["shape"]), r.tuning)
 
     @property
+    def marked(self) -> str:
+        """The label, with a dagger if the row is flagged."""
+        return f"{self.label}{' †' if self.flaws else ''}"
+
+    @property
     def collapsed(self) -> bool:
         """Whether training went so wrong that the row would stretch every axis."""
         return any(flaw.collapse for flaw in self.flaws)

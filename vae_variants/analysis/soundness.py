@@ -3,7 +3,7 @@
 Advice, bold type, ranks, summary, cards and `compare` all read `flaws`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from statistics import fmean, median
 from typing import Any, NamedTuple
 
@@ -85,21 +85,21 @@ def flaws(
     if "epochs" not in options:
         return ()
     rate = f"lower the learning rate (now lr={short(options.get('lr', AUTO))})"
+    dead = [seed for seed, units in values("active_units").items() if units < 1]  # what else is wrong with them follows from that
     collapses = [
         seeds_with(values("active_units"), lambda n: n < 1, INACTIVE, why_inactive(options, rate)),
-        seeds_with(values("probe_codes"), lambda n: n < 1, "constant latents", rate),
+        seeds_with(values("probe_codes"), lambda n: n < 1, "constant latents", rate, but=dead),
         seeds_with(
             values("unexplained_variance"),
             lambda share: share > DEAD,
             "reconstructions no better than the mean training image",
             CONCRETE if relaxed(options) else f"{rate}, or train longer",
+            but=dead,
         ),
-        seeds_with(values("code_perplexity"), lambda codes: codes < FEW_CODES, "one code for nearly all images", rate),
-        seeds_with(values("coverage"), lambda share: share < COVERED, "samples near hardly any test image", "train longer", "samples"),
+        seeds_with(values("code_perplexity"), lambda n: n < FEW_CODES, "one code for nearly all images", rate, but=dead),
+        seeds_with(values("coverage"), lambda n: n < COVERED, "samples near hardly any test image", "train longer", "samples", dead),
         diverged(values, status or {}, {} if options.get("objective") in MOVING else curves or {}, rate),
     ]
-    if collapses[0] and collapses[0].what == INACTIVE:
-        del collapses[1:-1]  # they follow from it
     found = [
         seeds_with(
             values("sigma_cost") if "sigma" not in options else {},
@@ -146,8 +146,16 @@ def why_inactive(options: Mapping[str, Any], rate: str) -> str:
     return f"{rate}, or try objective=warm-up"
 
 
-def seeds_with(values: Mapping[int, float], wrong: Callable[[float], bool], what: str, remedy: str, spoils: str = "all") -> Flaw | None:
-    bad = sum(map(wrong, values.values()))
+def seeds_with(
+    values: Mapping[int, float],
+    wrong: Callable[[float], bool],
+    what: str,
+    remedy: str,
+    spoils: str = "all",
+    but: Collection[int] = (),
+) -> Flaw | None:
+    """The flaw of those seeds whose value is wrong, `but` for some."""
+    bad = sum(wrong(value) for seed, value in values.items() if seed not in but)
     return Flaw(what + in_seeds(bad, len(values)), remedy, spoils) if bad else None
 
 

@@ -168,7 +168,8 @@ def significance(compared: Sequence[Comparison]) -> tuple[bool, str]:
     least = min(1.0, alone * len(compared))
     if compared and least <= SIGNIFICANT:
         return True, f"p: exact sign-flip test of Δ over seeds, Holm-adjusted; its smallest possible value here is {least:.2g}."
-    few = f"No p-values: with so few seeds an exact sign-flip test of Δ cannot give less than {alone:.2g}, Holm-adjusted {least:.2g}."
+    few = f"No exact p: with so few seeds a sign-flip test of Δ cannot give less than {alone:.2g}, Holm-adjusted {least:.2g}. "
+    few += "What this report calls significant is so by paired t-tests, which assume that differences are normal."
     return False, few if compared else ""
 
 

@@ -120,7 +120,7 @@ def dot_panel(title: str, metric: str, entries: Sequence[Entry], shown: Sequence
     described += f" Best: {top[0]}." if top else ""
     described += f" Statistically tied with it: {', '.join(top[1:])}." if top[1:] else ""
     words = [value_of(e, metric, found) for e, found in rows]
-    left = max(24.0, min(LABEL, max(width_of(e.label, bold=e.label in top[:1]) for e, _ in rows)) + 10)
+    left = max(24.0, min(LABEL, max(width_of(e.marked, bold=e.label in top[:1]) for e, _ in rows)) + 10)
     right = max(width_of(w, 8) for w in words) + 8
     draw = partial(draw_dots, metric=metric, rows=rows, words=words, top=top, base=base[1].mean if len(rows) > 1 else None)
     return Part(title, described, draw, ROW * (len(rows) + 0.9), WIDTH + max(0.0, left - USUAL - 10), left, right, 18)
@@ -139,7 +139,7 @@ def draw_dots(ax: Axes, metric: str, rows: Sequence[Row], words: Sequence[str], 
         ax.plot([base, base], [-0.4, len(rows) - 0.4], color=MUTED, linewidth=0.8, linestyle=(0, (3, 3)), label="baseline")
         write(ax, base, -0.9, "baseline", color=MUTED, fontsize=7.5, ha="center", va="center")
     for y, ((entry, found), word) in enumerate(zip(rows, words, strict=True)):
-        own = row_head(ax, y, entry.label, word, entry.label in top, entry.label in top[:1])
+        own = row_head(ax, y, entry.marked, word, entry.label in top, entry.label in top[:1])
         seeds = [(v, v) for v in some_seeds(entry, metric) if low <= v <= high and found.n > 1]
         own += strokes(ax, seeds, (y - 0.27, y + 0.27), color=style(entry)["color"], alpha=0.5, linewidth=0.8, label="seeds")
         own += dot(ax, y, found, look(entry, metric), 1.5)
@@ -211,7 +211,7 @@ def labels(shown: Sequence[Entry]) -> Figure | None:
     if not group:
         return None
     described = f"{len(group)} variants, from {group[0].label} to {group[-1].label}; a dot for 10, 100 and 1000 labels and one for all."
-    left = min(LABEL, max(width_of(e.label) for e in group)) + 10
+    left = min(LABEL, max(width_of(e.marked) for e in group)) + 10
     draw, height = partial(draw_labels, group=group), 1.3 * ROW * len(group) + 8
     width = WIDTH + max(0.0, left - USUAL - 10)
     return compose([Part("test accuracy of the linear probe ↑", described, draw, height, width, left, bottom=18)])
@@ -224,7 +224,7 @@ def draw_labels(ax: Axes, group: Sequence[Entry]) -> None:
     scale(ax, "x", limits([p.mean for p in every], "higher", extra=[v for p in every for v in ends(p) or ()]))
     ax.set(ylim=(len(group) - 0.4, -0.6), yticks=[])
     for y, (entry, row) in enumerate(zip(group, found, strict=True)):
-        own = row_head(ax, y, entry.label)
+        own = row_head(ax, y, entry.marked)
         for p, size, up in row:
             own += dot(ax, y - up, p, look(entry) | {"marker": "o", "markersize": size}, 0.8)
         mark(entry.label, f"{entry.label}: {', '.join(number(p) for p, _, _ in row)}", own)

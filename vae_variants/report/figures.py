@@ -56,7 +56,7 @@ CAPTIONS = {
     "share of the variance of each. Components have no common scale: compare how classes lie, not where.",
     "factor_information": "Share of a factor's entropy that a latent unit tells, by their mutual information without its bias; numbers "
     "from 0.05 on. Columns are latent units, in the order of their factors. A disentangled model has one dark cell in each row, and at "
-    "most one in each column. First seed.",
+    "most one in each column; of a factor with a pale row no single unit tells anything. First seed.",
     "agreement": "Spearman's rank correlation of two metrics over all models, a point for each seed of each variant: blue if they agree, "
     "orange if they disagree. Baselines count as models. Where metrics agree little, a ranking depends on the one that is chosen.",
     "latent_units": "KL of each latent unit, largest first, mean over seeds. Grey cells are inactive units. Variants whose KL is no sum "

@@ -60,7 +60,7 @@ class Line(NamedTuple):
 
 def own_line(entry: Entry, points: Sequence[tuple[float, Interval]], last: tuple[float, float] | None = None) -> Line:
     """One in the variant's own look."""
-    return Line(entry.label, points, entry.label, style(entry)["color"], style(entry)["linestyle"], last=last, held=not entry.collapsed)
+    return Line(entry.label, points, entry.marked, style(entry)["color"], style(entry)["linestyle"], last=last, held=not entry.collapsed)
 
 
 def line_part(title: str, name: str, found: Sequence[Line], *, log: bool = False, ticks: Ticks = (), late: bool = False) -> Part:

@@ -69,7 +69,7 @@ def scatter(ax: Axes, found: Located, x: str, y: str, first: set[str], lines: Se
         across = [[(v, b.mean) for v in np.clip(span, left, right)] for span in [ends(a)] if span and not arrow]
         up = [[(a.mean, v) for v in np.clip(span, low, high)] for span in [ends(b)] if span and not arrow]
         whiskers.append([*across, *up])
-    words = [shortened(e.label, LONGEST) + arrow for (e, _, _), arrow in zip(order, arrows, strict=True)]
+    words = [shortened(e.marked, LONGEST) + arrow for (e, _, _), arrow in zip(order, arrows, strict=True)]
     labels = labelled(ax, spots, words, near, [*lines, *(line for own in whiskers for line in own)], **text)
     for i, (entry, a, b) in reversed(list(enumerate(order))):
         ink = look(entry)["color"]

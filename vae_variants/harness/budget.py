@@ -9,7 +9,7 @@ from vae_variants.harness.progress import in_words
 from vae_variants.registry import UserError
 
 EPOCHS = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1)  # parts of the suite's epochs that are tried
-ENOUGH = 0.5  # of the suite's epochs: rows are left out before training is shorter
+ENOUGH = 0.4  # of the suite's epochs: rows are left out before training is shorter, since short training decides nothing
 QUICK = "quick"  # the preset if no careful one fits
 PASSES = ((250, 250), (100, 100))  # images and samples of z of the bound, which takes most of the evaluation of a large network
 EXTENSIONS = 1  # trials beyond the grid that a row is expected to need
@@ -164,8 +164,8 @@ def choose(
 ) -> Choice:
     """What fits into `budget` seconds.
 
-    All rows stay as long as at least half of the epochs fits in a careful setting. Else baselines and the first row of each family
-    stay, and as many other rows, in order, as half of the epochs leaves time for. If these do not fit, the last setting takes the place
+    All rows stay as long as 40 % of the epochs fit in a careful setting. Else baselines and the first row of each family
+    stay, and as many other rows, in order, as 40 % of the epochs leave time for. If these do not fit, the last setting takes the place
     of the careful ones, then training becomes shorter, and at last rows go from the end of the order: baselines, one row of each family,
     the others.
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vae_variants.models.numerics import cross_entropy, slowdown
+from vae_variants.models.numerics import cross_entropy, log, slowdown
 from vae_variants.registry import Registry, UserError, positive
 
 PIECE = 2**22  # pixels that are counted at once
@@ -201,7 +201,7 @@ class Gaussian(ConstantScale):
         return torch.tensor(self.sigma)
 
     def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
-        constant = x.shape[-1] * (math.log(self.sigma) + 0.5 * math.log(2 * math.pi))
+        constant = x.shape[-1] * (log(self.sigma) + 0.5 * math.log(2 * math.pi))
         return -0.5 * ((x - h) / self.sigma).square().sum(-1) - constant
 
     def sample(self, h: Tensor) -> Tensor:

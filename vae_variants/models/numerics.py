@@ -16,6 +16,11 @@ def chosen(p: Tensor, n: int) -> Tensor:
     return torch.multinomial(p.nan_to_num(1.0), n, replacement=True)
 
 
+def log(value: Any) -> Any:
+    """The logarithm of an option. Where the members of a stack differ in it, it is a tensor (), and so is the result."""
+    return value.log() if isinstance(value, Tensor) else math.log(value)
+
+
 def slowdown(pixels: int) -> float:
     """By how much the default learning rate is smaller for images of so many numbers than for those of 64, the digits'."""
     return max(1.0, math.cbrt(pixels / 64))

@@ -10,6 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from vae_variants.models.numerics import log
 from vae_variants.models.posteriors import POSTERIORS, C, Drawn, Posterior, Scored, Space
 from vae_variants.models.priors import PRIORS, Prior, Q
 from vae_variants.models.spherical import log_surface
@@ -162,7 +163,7 @@ class WrappedNormalPrior(Ball):
 
     def log_prob(self, z: Tensor, q: Q) -> Tensor:
         v = log_0(z.double(), self.curvature)
-        density = (-0.5 * (v / self.spread).square() - math.log(self.spread) - C).sum(-1)
+        density = (-0.5 * (v / self.spread).square() - log(self.spread) - C).sum(-1)
         return (density - log_stretch(v, self.curvature)).to(z.dtype)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vae_variants.models.likelihoods import LIKELIHOODS, ConstantScale, LearntScale, Likelihood, Support, spread
+from vae_variants.models.numerics import log
 from vae_variants.registry import UserError, positive
 
 LOG_2PI = math.log(2 * math.pi)
@@ -66,7 +67,7 @@ class GaussianPixel(Likelihood):
 
     def _mean_and_log_scale(self, h: Tensor) -> tuple[Tensor, Tensor]:
         h = h.unflatten(-1, (-1, 2))
-        return h[..., 0], torch.logaddexp(h[..., 1], h.new_tensor(math.log(self.floor)))
+        return h[..., 0], torch.logaddexp(h[..., 1], h.new_zeros(()) + log(self.floor))
 
     def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
         mean, log_scale = self._mean_and_log_scale(h)

@@ -6,6 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from vae_variants.models.numerics import log
 from vae_variants.models.posteriors import POSTERIORS, Drawn, Posterior, Scored, Space
 from vae_variants.models.priors import PRIORS, Prior, Q
 from vae_variants.registry import UserError, positive
@@ -32,7 +33,7 @@ def log_concrete(z: Tensor, logits: Tensor, temperature: float) -> Tensor:
     c = z.shape[-1]
     log_z = z.clamp(min=torch.finfo(z.dtype).tiny).log()
     powers = logits - temperature * log_z
-    constant = math.lgamma(c) + (c - 1) * math.log(temperature)
+    constant = math.lgamma(c) + (c - 1) * log(temperature)
     return constant + (powers - log_z).sum(-1) - c * powers.logsumexp(-1)
 
 

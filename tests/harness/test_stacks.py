@@ -1,4 +1,4 @@
-"""Trials that differ in the learning rate alone train in one stack, and are the runs that they are alone."""
+"""Trials that differ in the learning rate or in real numbers of the model train in one stack, and are the runs that they are alone."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from tests.harness.test_runner import CPU
 from vae_variants.evaluation.fidelities import VALIDATION
@@ -19,6 +20,7 @@ from vae_variants.harness.failures import Failure
 from vae_variants.harness.locks import PendingRun, Queue, training_lock
 from vae_variants.harness.protocols import Settings
 from vae_variants.harness.record import Record
+from vae_variants.harness.tuning import Tuning, tune
 from vae_variants.training.loop import Training
 from vae_variants.variants import configure
 
@@ -86,6 +88,38 @@ def test_trials_of_four_rates_train_at_once_and_give_the_records_of_four_runs(tm
     assert stacks[3:] == [4]
 
 
+def test_a_grid_of_an_option_and_the_rate_trains_in_one_stack(tmp_path, stacks, smaller_smoke) -> None:
+    """As a suite's `[tuning]` makes its trials; their models are those of separate runs."""
+    stacked, alone, found = Store(tmp_path / "stack"), Store(tmp_path / "alone"), dict[str, Record]()
+    final = RunSpec(configure(f"vae[{SMALL},objective=beta]", {"epochs": 6})[0], "digits", (0,), "smoke")
+
+    def execute(specs: list[RunSpec]) -> list[Record]:
+        records = run_all(specs, stacked, CPU)
+        found.update({spec.label: record for spec, record in zip(specs, records, strict=True)})
+        trials.extend(spec for spec in specs if spec.fidelity == VALIDATION.name)
+        return records
+
+    trials = list[RunSpec]()
+    (chosen,) = tune([final], Tuning({"beta": [0.5, 4.0], "lr": [3e-3, 1e-2]}, share=0.5), {}, execute)
+    assert stacks == [4, 1] and chosen.configuration.values["beta"] == 0.5
+    for each in trials:
+        (expected,) = run_all([each], alone, CPU)
+        same(found[each.label], expected)
+        assert found[each.label].trained["step"] == f"{expected.trained['step']}; in a stack of 4 runs"
+        (mine, told), (weights, _) = (store.trained(each, each.key(), each.training_key()) for store in (stacked, alone))
+        assert told["key"] == each.key() and mine.keys() == weights.keys()
+        for name, tensor in weights.items():
+            torch.testing.assert_close(mine[name], tensor, rtol=1e-3, atol=1e-5)
+
+
+def test_rates_still_train_in_one_stack_if_an_option_cannot(tmp_path, stacks) -> None:
+    """Renyi's alpha decides which way its code takes."""
+    trials = [trial(rate, f"epochs=1,objective=renyi,alpha={alpha}") for alpha in (0.2, 0.5) for rate in RATES[:2]]
+    found = run_all(trials, Store(tmp_path), CPU)
+    assert stacks == [4, 2, 2] and all(record.ok for record in found)
+    assert ["in a stack of 2 runs" in record.trained["step"] for record in found] == [True] * 4
+
+
 def test_runs_that_are_reported_train_as_ever(tmp_path, stacks, smaller_smoke) -> None:
     run_all([trial(rate, "epochs=1", "smoke", (0,)) for rate in RATES[:2]], Store(tmp_path), CPU)
     assert stacks == [1, 1]
@@ -96,7 +130,9 @@ def test_what_else_differs_trains_apart() -> None:
     assert one.stack == trial(1e-2).stack != ""
     others = [trial(1e-3, "epochs=5,keep=best"), trial(1e-3, "epochs=4"), trial(1e-3, "epochs=4,keep=best,likelihood=gaussian")]
     others += [trial(1e-3, seeds=(1000,)), replace(one, dataset="mnist")]
-    assert len({each.stack for each in (one, *others)}) == 6
+    others += [trial(1e-3, "epochs=4,keep=best,clip=1"), trial(1e-3, "epochs=4,keep=best,samples=2")]
+    assert len({each.stack for each in (one, *others)}) == 8
+    assert trial(1e-3, "objective=beta,beta=2").stack == trial(1e-2, "objective=beta,beta=3").stack != one.stack
     assert RunSpec(configure("reference-pca-2")[0], "digits", (1000,), VALIDATION.name).stack == ""
 
 
@@ -168,6 +204,14 @@ def test_a_stack_is_locked_as_a_whole_without_the_runs_of_another_command(tmp_pa
     mine.close()
     assert isinstance(again := theirs.take(), PendingRun) and len(again.beside) == 3
     theirs.close()
+
+
+def test_trials_of_the_same_options_are_stacked_first(tmp_path) -> None:
+    """If a part of the trials is stacked, and an option turns out to prevent that, those of several rates still are."""
+    trials = [trial(rate, f"objective=beta,beta={beta}") for rate in RATES[:3] for beta in (1.0, 2.0)]
+    queue = Queue([PendingRun(each, each.key()) for each in trials], Store(tmp_path), 4)
+    assert isinstance(first := queue.take(), PendingRun) and [run.spec for run in first.beside] == [trials[2], trials[4], trials[1]]
+    queue.close()
 
 
 def test_processes_share_the_trials_of_one_variant(tmp_path, stacks) -> None:

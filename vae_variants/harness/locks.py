@@ -93,7 +93,9 @@ class Queue:
         """The runs that train in one stack with this one, locked. They are handed out later, by themselves."""
         if self.most == 1 or run.key in self.ready or not (stack := run.spec.stack):
             return ()
-        such = (other for other in self.waiting if other.key not in self.ready and other.spec.stack == stack)
+        options = run.spec.configuration.options
+        such = [other for other in self.waiting if other.key not in self.ready and other.spec.stack == stack]
+        such.sort(key=lambda other: other.spec.configuration.options != options)  # first those that can be stacked for certain
         found = tuple(islice((other for other in such if self.locked(other)), self.most - 1))
         self.beside[run.key] = [other.key for other in found]
         return found

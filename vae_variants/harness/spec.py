@@ -111,14 +111,17 @@ class RunSpec:
 
     @cached_property
     def stack(self) -> str:
-        """Equal for runs that may train in one stack: trials of tuning that differ in the learning rate alone. Empty if it trains alone."""
-        model = MODELS[self.configuration.values["model"]]
+        """Equal for runs that may train in one stack: trials of tuning that differ in the learning rate, or in real numbers of the model.
+
+        Empty if it trains alone.
+        """
+        values, model = self.configuration.values, MODELS[self.configuration.values["model"]]
         if not (fidelity(self.fidelity).choosing and model.stackable and model.players):
             return ""
-        values = identifying(self.configuration.values)
-        rate = "recipe.lr" if "recipe.lr" in values else "lr"
-        told = {"values": {key: value for key, value in values.items() if key != rate}, "dataset": self.dataset, "seeds": list(self.seeds)}
-        return canonical(told | {"fidelity": fidelity(self.fidelity).name})
+        own = {key for key, value in self.configuration.options.items() if type(value) is float}
+        own.add("recipe.lr" if "recipe.lr" in values else "lr")
+        told = {"values": {key: None if key in own else value for key, value in values.items()}, "dataset": self.dataset}
+        return canonical(told | {"seeds": list(self.seeds), "fidelity": fidelity(self.fidelity).name})
 
     @property
     def work(self) -> float:

@@ -22,6 +22,7 @@ from vae_variants.training import stack
 from vae_variants.training.loop import Training
 from vae_variants.training.setup import set_up
 from vae_variants.training.stack import State, place
+from vae_variants.variants import canonical
 
 CHECKPOINT_SECONDS = 30.0
 COPIES, SHARE = 9, 0.25  # of a run's state: weights, gradients, Adam's two means, best, average, and those of a checkpoint; of memory
@@ -118,8 +119,9 @@ def history_of(state: State, seeds: Sequence[int], where: Mapping[str, Any]) -> 
 
 
 def train_stacks(runs: Sequence[PendingRun], training: Training, settings: Settings, watcher: Watcher) -> str:
-    """Trains runs that differ in the learning rate alone, as many in one stack as memory holds, and keeps the models of each.
+    """Trains runs of one `RunSpec.stack`, as many in one stack as memory holds, and keeps the models of each.
 
+    If their models cannot be stacked because of an option that differs, those that differ in the learning rate alone still are.
     Runs whose models, or some of whose seeds, others have trained are left out, as are those that were interrupted at another step.
 
     Args:
@@ -136,18 +138,42 @@ def train_stacks(runs: Sequence[PendingRun], training: Training, settings: Setti
             (settings.store.folder(run.spec, run.key) / name).unlink(missing_ok=True)
     left = [first, *(run for run in others if already(run, settings) is None and not members_of(run, training, settings))]
     states = {run.key: checkpoint(settings.store, run, run.spec.seeds) for run in left}
-    chosen = [run for run in left if place(states[run.key]) == place(states[first.key])]
+    chosen = by_rate([run for run in left if place(states[run.key]) == place(states[first.key])])
     size = COPIES * sum(tensor.numel() * tensor.element_size() for tensor in training.population.state().values())
-    most = max(1, int(SHARE * available(training.population.device) // max(1, size)))
-    try:
-        for i in range(0, len(chosen), most) if len(chosen) > 1 and most > 1 else ():
-            part = chosen[i : i + most]
-            train_stack(part, [states[run.key] for run in part], settings, watcher if i == 0 else Watcher())
-    except (StoreError, TimedOut):
-        raise
-    except (Exception, SystemExit) as error:
-        return f"; not stacked: {classified(error).reason[:200]}"
-    return ""
+    most, done = max(1, int(SHARE * available(training.population.device) // max(1, size))), set[str]()
+
+    def failure(runs: list[PendingRun]) -> str:
+        try:
+            for i in range(0, len(runs), most) if len(runs) > 1 and most > 1 else ():
+                part = runs[i : i + most]
+                train_stack(part, [states[run.key] for run in part], settings, watcher if part[0] is first else Watcher())
+                done.update(run.key for run in part)
+        except (StoreError, TimedOut):
+            raise
+        except (Exception, SystemExit) as error:
+            return f"; not stacked: {classified(error).reason[:200]}"
+        return ""
+
+    failed = failure(chosen)
+    if failed and len(groups := alike(chosen)) > 1:
+        for group in groups:
+            failure([run for run in group if run.key not in done])
+    return failed
+
+
+def by_rate(runs: Sequence[PendingRun]) -> list[PendingRun]:
+    """Runs in the order of their learning rates, that of the first run first: neighbours of one rate share an optimizer."""
+    rates = [run.spec.configuration.recipe.lr for run in runs]
+    order = sorted(range(len(runs)), key=lambda i: (rates[i] != rates[0], str(rates[i]), i))
+    return [runs[i] for i in order]
+
+
+def alike(runs: Sequence[PendingRun]) -> list[list[PendingRun]]:
+    """Runs in groups that differ in the recipe alone."""
+    groups = dict[str, list[PendingRun]]()
+    for run in runs:
+        groups.setdefault(canonical(run.spec.configuration.options), []).append(run)
+    return list(groups.values())
 
 
 def train_stack(runs: list[PendingRun], states: list[State | None], settings: Settings, watcher: Watcher) -> None:

@@ -11,6 +11,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from vae_variants.models.base import DataDependent, Finished, Model, Player, owned
 from vae_variants.training.batches import derive_seed, fork_rng
 from vae_variants.training.noise import PerSeed, stream
+from vae_variants.training.options import Place, differing, holding
 
 
 def first_names(model: Model) -> dict[str, str]:
@@ -34,26 +35,44 @@ class Population:
     the same interface. Everything that a member draws depends on its own seed alone: its initialisation, and the noise inside a call.
 
     Args:
-        build: Returns a new model.
+        build: Returns a new model; or one such for each member, if stacked members differ in numbers such as beta. They then have those
+            as `options`, beside parameters and buffers.
         seeds: One per member. A seed may be there again if the model is stacked: then its members start alike, and draw alike.
         device: Where the members live.
+
+    Raises:
+        Unlike: If the models of several `build` differ in more than numbers.
     """
 
-    def __init__(self, build: Callable[[], Model], seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, build: Callable[[], Model] | Sequence[Callable[[], Model]], seeds: Sequence[int], device: torch.device | str = "cpu"
+    ) -> None:
         self.seeds, self.device = tuple(seeds), torch.device(device)
         self.generators = [torch.Generator(self.device) for _ in self.seeds]
         self.reseed()
-        made = dict[int, Model]()
-        for seed in dict.fromkeys(self.seeds):
+        builds = [build] * len(self.seeds) if callable(build) else list(build)
+        kinds = {each: kind for kind, each in enumerate(dict.fromkeys(builds))}
+        self.starts = [(kinds[each], seed) for each, seed in zip(builds, self.seeds, strict=True)]  # members of one start alike
+        made, firsts = dict[tuple[int, int], Model](), dict[int, Model]()
+        for (kind, seed), each in dict(zip(self.starts, builds, strict=True)).items():
             with seeded("init", seed):
-                made[seed] = build().to(self.device)
-        models = [made[seed] for seed in self.seeds]
+                made[kind, seed] = each().to(self.device)
+            firsts.setdefault(kind, made[kind, seed])
+        models = [made[start] for start in self.starts]
+        self.templates = [firsts[kind] for kind, _ in self.starts]  # with the numbers of each member
         self.template = models[0]
         self.models = [] if self.template.stackable else models
         self.params: dict[str, Tensor] = {}
         self.buffers: dict[str, Tensor] = {}
+        self.options: dict[str, Tensor] = {}
+        self.places: dict[str, Place] = {}  # of the options in the template
         if self.template.stackable:
+            found = differing(list(firsts.values()))
             self.params, self.buffers = stack_module_state(models)
+            like = next(iter(self.params.values()), torch.empty(0, device=self.device))
+            for name, places in found.items():
+                values = [place.holder[place.key] for place in places]
+                self.places[name], self.options[name] = places[0], like.new_tensor([values[kind] for kind, _ in self.starts])
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -91,15 +110,22 @@ class Population:
 
         def together(*args: Tensor) -> Tensor:
             with PerSeed(self.generators):
-                return stacked(self.params | self.buffers, *args)
+                return stacked(self.inputs, *args)
 
         return together
 
-    def stacked(self, method: str, in_dims: tuple[int | None, ...]) -> Callable[..., Tensor]:
-        """`call` as a function of the state too: stacked parameters and buffers by name. Its noise is not that of the members yet."""
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """What stacked members are called with: parameters, buffers and options, with the members as leading axis."""
+        return self.params | self.buffers | self.options
 
-        def one(state: dict[str, Tensor], *args: Tensor) -> Tensor:
-            return functional_call(self.template, state, (method, *args))
+    def stacked(self, method: str, in_dims: tuple[int | None, ...]) -> Callable[..., Tensor]:
+        """`call` as a function of the `inputs` too. Its noise is not that of the members yet."""
+
+        def one(inputs: dict[str, Tensor], *args: Tensor) -> Tensor:
+            state = {name: tensor for name, tensor in inputs.items() if name not in self.places}
+            with holding(self.places, inputs):
+                return functional_call(self.template, state, (method, *args))
 
         return vmap(one, in_dims=(0, *in_dims), randomness="different")
 
@@ -143,13 +169,13 @@ class Population:
     def initialise(self, x: Tensor) -> None:
         """Passes the training images x (N, D) to each member of a `DataDependent` model."""
         if isinstance(self.template, DataDependent):
-            places = {seed: self.seeds.index(seed) for seed in self.seeds}
+            places = {start: self.starts.index(start) for start in self.starts}
             members = dict(zip(places, self.models or self.members(list(places.values())), strict=True))
-            for seed, member in members.items():
+            for (_, seed), member in members.items():
                 with seeded("start", seed):
                     member.initialise(x)  # type: ignore[operator]
             if not self.models:
-                self.restack([members[seed] for seed in self.seeds])
+                self.restack([members[start] for start in self.starts])
 
     @torch.no_grad()
     def finish(self, x: Tensor, skip: Container[int] = ()) -> None:
@@ -189,7 +215,7 @@ class Population:
     def members(self, places: Sequence[int] | None = None) -> Iterator[Model]:
         """A plain module for each member, or for those at some places, in evaluation mode, without gradients."""
         for s in range(len(self)) if places is None else places:
-            member = self.models[s] if self.models else copy.deepcopy(self.template)
+            member = self.models[s] if self.models else copy.deepcopy(self.templates[s])
             if not self.models:
                 member.load_state_dict({name: tensor[s] for name, tensor in self.state().items()})
             elif member.players:  # it may be trained on

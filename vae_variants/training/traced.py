@@ -79,8 +79,8 @@ class Gradient:
         return math.ceil(members / math.ceil(members / most))  # parts of one size, or nearly so
 
     def loss(self, part: slice) -> tuple[Loss, list[Tensor], dict[str, Tensor]]:
-        """Losses and gradients of some members as a function, and its first arguments: the player's parameters, and all other state."""
-        state = {name: tensor.detach()[part] for name, tensor in (self.population.params | self.population.buffers).items()}
+        """Losses and gradients of some members as a function, and its first arguments: the player's parameters, and all other inputs."""
+        state = {name: tensor.detach()[part] for name, tensor in self.population.inputs.items()}
         names = self.population.names(self.player)
         mine, rest = [state.pop(name) for name in names], state
 

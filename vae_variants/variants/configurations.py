@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from vae_variants.components import chosen, parameters, parts, takes
@@ -39,6 +40,14 @@ class Configuration:
     def recipe(self) -> Recipe:
         found = {f.name: self.values.get(f.name, self.values.get(f"recipe.{f.name}")) for f in fields(Recipe)}
         return Recipe(**{name: value for name, value in found.items() if value is not None})
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """The values that decide the untrained model: all but those of the recipe."""
+        named = {part.key: self.values[part.key] for part in parts() if part.key in self.values}
+        keys = keys_of(owners(MODELS[self.values["model"]], named))
+        recipe = {key for (owner, _), key in keys.items() if owner == "recipe"}
+        return {key: value for key, value in self.values.items() if key not in recipe}
 
     @property
     def support(self) -> Support:

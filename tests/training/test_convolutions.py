@@ -1,4 +1,4 @@
-"""Convolutions of stacked members one after another are the grouped ones."""
+"""Convolutions of stacked members one after another are the grouped ones, by themselves and in each network."""
 
 import pytest
 import torch
@@ -6,7 +6,14 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from tests.training.test_traced import plainly
+from vae_variants.datasets import split
+from vae_variants.models.networks import NETWORKS
+from vae_variants.registry import UserError
 from vae_variants.training.convolutions import aten, convolved, gradients, laid_out, separate
+from vae_variants.training.population import Population
+from vae_variants.training.traced import Gradient
+from vae_variants.variants import build, configure
 
 LAYERS = {
     "convolution": lambda: nn.Conv2d(4, 6, 3, stride=2, padding=1, dilation=2),
@@ -76,3 +83,29 @@ def test_low_factors_are_rounded_and_sums_are_not(layer: str) -> None:
         error = (a - b).norm() / b.norm()
         assert error < 1e-2, "more than the rounding of factors"
     assert not torch.equal(flat(graph(*arguments))[-1], expected[-1])
+
+
+GRIDS = ["deep-conv[grid=true]", "resnet[grid=true,attention=true,width=8]"]
+
+
+@pytest.mark.parametrize("network", [*NETWORKS, *GRIDS])
+@pytest.mark.parametrize("name", ["vae-gaussian-learnt[latent=16]", "vq-vae-ema[positions=0]"])
+def test_a_traced_gradient_through_each_network_is_the_plain_one(name: str, network: str) -> None:
+    colour = split("colour", torch.randint(0, 256, (30, 3, 16, 16), dtype=torch.uint8), None, levels=256, validation=5, test=5)
+    try:
+        (chosen,) = configure(name, {"network": network, "hidden": "16"})
+        population = Population(lambda: build(chosen, colour).double(), (0, 1))
+    except UserError as refused:
+        pytest.skip(str(refused))
+    data = colour.as_(chosen.support).train.double()
+    population.initialise(data)
+    (player,) = population.template.players
+    x, t, gradient = torch.stack([data[:6], data[6:12]]), torch.ones((), dtype=torch.float64), Gradient(population, player)
+    with population.trial():
+        population.reseed(1)
+        expected, slopes = plainly(population, player, x, t)
+    population.reseed(1)
+    found, gradients = gradient(x, t)
+    assert gradient.how == "traced"
+    for a, b in zip((found, *gradients), (expected, *slopes), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from vae_variants.datasets import Dataset, split
+from vae_variants.datasets import Dataset
 from vae_variants.harness import RunSpec
 from vae_variants.models.base import MODELS, Model, Player
 from vae_variants.models.likelihoods import Support
-from vae_variants.models.networks import NETWORKS
 from vae_variants.registry import UserError
 from vae_variants.training.batches import batches
 from vae_variants.training.graphs import products, round_factors, simplify
@@ -72,32 +71,6 @@ def test_a_traced_gradient_is_the_plain_one(name: str, digits: Dataset) -> None:
             if step == 3:
                 break
         assert gradient.how == ("member by member" if population.models else "traced")
-
-
-GRIDS = ["deep-conv[grid=true]", "resnet[grid=true,attention=true,width=8]"]
-
-
-@pytest.mark.parametrize("network", [*NETWORKS, *GRIDS])
-@pytest.mark.parametrize("name", ["vae-gaussian-learnt[latent=16]", "vq-vae-ema[positions=0]"])
-def test_a_traced_gradient_through_each_network_is_the_plain_one(name: str, network: str) -> None:
-    colour = split("colour", torch.randint(0, 256, (30, 3, 16, 16), dtype=torch.uint8), None, levels=256, validation=5, test=5)
-    try:
-        (chosen,) = configure(name, {"network": network, "hidden": "16"})
-        population = Population(lambda: build(chosen, colour).double(), (0, 1))
-    except UserError as refused:
-        pytest.skip(str(refused))
-    data = colour.as_(chosen.support).train.double()
-    population.initialise(data)
-    (player,) = population.template.players
-    x, t, gradient = torch.stack([data[:6], data[6:12]]), torch.ones((), dtype=torch.float64), Gradient(population, player)
-    with population.trial():
-        population.reseed(1)
-        expected, slopes = plainly(population, player, x, t)
-    population.reseed(1)
-    found, gradients = gradient(x, t)
-    assert gradient.how == "traced"
-    for a, b in zip((found, *gradients), (expected, *slopes), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
 
 
 def kept(a: Tensor, b: Tensor) -> Tensor:

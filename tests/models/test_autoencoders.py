@@ -69,4 +69,4 @@ def test_a_denoising_autoencoder_reconstructs_clean_images_from_noisy_ones(digit
 
 
 def test_seeds_of_a_denoising_autoencoder_train_apart() -> None:
-    seeds_train_apart("autoencoder[noise=0.3,masked=0.2,regularizer=contractive]", traced=True)
+    seeds_train_apart("autoencoder[noise=0.3,masked=0.2,regularizer=contractive]", ways=[True])

@@ -280,7 +280,7 @@ def test_a_full_normal_touches_log_px() -> None:
 
 @pytest.mark.parametrize("options", TRACED)
 def test_stacked_and_traced_seeds_train_apart(options: str) -> None:
-    seeds_train_apart(f"vae[posterior={options}]", traced=True)
+    seeds_train_apart(f"vae[posterior={options}]", ways=[True])
 
 
 def test_a_pair_that_does_not_fit_is_refused() -> None:

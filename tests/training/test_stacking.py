@@ -40,7 +40,7 @@ def test_three_stacked_seeds_are_three_separate_ones(name: str) -> None:
     """Two of them at a rate of their own. Plainly: what is traced is the plain step, see test_traced.py."""
     found = ""
     try:
-        seeds_train_apart(name, traced=False, rates=(1e-2, 3e-3, 3e-3))
+        seeds_train_apart(name, ways=[False], rates=(1e-2, 3e-3, 3e-3))
     except Failed as broken:
         found = str(broken)
     assert found == ""

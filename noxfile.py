@@ -42,7 +42,7 @@ def claims(session: nox.Session) -> None:
 
 
 def pytest(session: nox.Session, *arguments: str) -> None:
-    """Each core runs one test file at a time, in the order of their names, so that no long file starts last."""
+    """Each core runs one test file at a time, in the order of `tests/conftest.py`, so that no long file starts last."""
     install(session, "test")
     spread = ["--numprocesses=auto", "--dist=loadfile", "--no-loadscope-reorder"]
     session.run("pytest", *spread, *arguments, *session.posargs, env={"OMP_NUM_THREADS": "1"})

@@ -28,7 +28,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Applies the marks of `marks.toml`."""
+    """Applies the marks of `marks.toml`. The long files of training come first, so that none of them starts when the others have ended."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/training/"))
     marks = {entry: mark for mark, entries in tomllib.loads(MARKS.read_text(encoding="utf-8")).items() for entry in entries}
     for item in items:
         file, _, rest = item.nodeid.partition("::")

@@ -230,7 +230,8 @@ def test_every_variant_has_finite_values_for_what_it_is_capable_of_and_no_others
     population.initialise(small.as_(chosen.support).train)
     model = next(population.members())
     cost = {"train_seconds": 1.0, "train_images_per_second": 1.0, "train_product_share": 1.0, "peak_memory_bytes": 1.0}
-    e = Evaluation(model, small, 0, replace(SMOKE, bound_samples=30, image_samples=25, timing_seconds=1e-3), cost=cost)
+    sizes = {"bound_samples": 30, "image_samples": 25, "temperatures": 2, "chains": 4, "local_steps": 3, "classifier_steps": 15}
+    e = Evaluation(model, small, 0, replace(SMOKE, timing_seconds=1e-3, **sizes), cost=cost)
     rows = {v.metric: v for v in evaluate(e)}
     lost = [v for v in rows.values() if not (v.status == "ok" and math.isfinite(v.value))]
     assert [v for v in lost if not (isinstance(model, Classifier) and v.reason == TOLD)] == []

@@ -54,7 +54,7 @@ CONTENTS = {  # page -> what stands below it, by heading
         "Project": ["METRICS", "ARCHITECTURE", "CONTRIBUTING", "CHANGELOG"],
     },
     "docs/course/README": {"Notebooks": ["0*"], "Solutions": ["solutions/*"]},
-    "reports/README": {"Reports": ["*/README"]},
+    "reports/README": {"Reports": ["*/README", "*/*/README"]},
     "reports/claims/README": {"Claims": ["*"]},
 }
 

@@ -78,7 +78,7 @@ def test_the_grid_of_the_design_gives_four_finite_results(call):
         (("bench", "digit"), "did you mean 'digits'"),
         (
             ("bench", "absent.toml"),
-            "there is no file 'absent.toml'; suites that have a name: bounds, colour, digits, disentangle, frey",
+            "there is no file 'absent.toml'; suites that have a name: bounds, cifar10-jpeg, colour, digits, disentangle, frey",
         ),
         (("report", "digits"), "vae-variants bench digits"),
         (("list", "variant"), "did you mean 'variants'"),
@@ -139,7 +139,7 @@ def test_a_suite_of_a_name_that_no_file_can_have_is_one_clear_line(name, call):
     for command in ("bench", "status", "report"):
         result = call(command, name)
         (line,) = result.stderr.strip().splitlines()
-        assert result.exit_code == 2 and "bounds, colour, digits" in line
+        assert result.exit_code == 2 and "bounds, cifar10-jpeg, colour, digits" in line
 
 
 def test_a_folder_that_is_called_like_a_suite_is_not_offered(call, tmp_path):

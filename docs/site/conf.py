@@ -96,6 +96,7 @@ def keep_files(app: Sphinx, doctree: nodes.document) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     fetch()
+    app.add_config_value("contents", CONTENTS, "env")  # all pages are read anew if it changes
     app.connect("source-read", add)
     app.connect("doctree-read", keep_files, priority=1)  # before Sphinx collects downloads
     return {"parallel_read_safe": True}

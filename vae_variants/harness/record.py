@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NotRequired, Required
@@ -230,7 +230,7 @@ class Record:
 
     def to_json(self) -> str:
         """The record as JSON, sealed with a digest."""
-        return seal(json.dumps(asdict(self), indent=1, allow_nan=False))
+        return seal(json.dumps({each.name: getattr(self, each.name) for each in fields(self)}, indent=1, allow_nan=False))
 
     @classmethod
     def from_json(cls, text: str) -> Record:

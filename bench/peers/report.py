@@ -253,7 +253,8 @@ def main() -> None:
     for device, rows in sorted(found.groupby("device"), key=lambda pair: pair[1].date.max(), reverse=True):
         own = {name: part for name, frame in frames.items() if len(part := frame[frame.device == device])}
         text.append(f"## {device}\n")
-        text.append(f"`nox -s peers -- {' '.join(own)}`, {rows.date.max()}, torch {rows.torch.iloc[0].partition('+')[0]}.\n")
+        days = " to ".join(sorted({rows.date.min(), rows.date.max()}))
+        text.append(f"`nox -s peers -- {' '.join(own)}`, {days}, torch {rows.torch.iloc[0].partition('+')[0]}.\n")
         text += [part.replace("## ", "### ", 1) for part in sections(own, folder / "figures", f"-{slug(str(device))}")]
     text.append(f"Every measurement: {', '.join(f'[{name}.csv]({name}.csv)' for name in frames)}.\n")
     (folder / "README.md").write_text("\n".join(text), encoding="utf-8")

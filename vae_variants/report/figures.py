@@ -18,21 +18,22 @@ BEST = (
 )
 CAPTIONS = {
     "dots": "Mean over seeds with its 95 % interval if there are more than two; small ticks are single seeds. The dashed line is at the "
-    "first variant that has the metric.{best} A hollow mark with ≥ is a lower bound. An arrowhead at the edge points to what is outside, "
-    "as collapsed rows may be.",
+    "first variant that has the metric.{best} A hollow mark with ≥ is a lower bound, and † a flagged row. An arrowhead at the edge points "
+    "to what is outside, as collapsed rows may be.",
     "differences": "Row less column in log p(x), nats per image, mean over the seeds that both have: blue if the row is above, orange if "
     "below. Bold in full colour: the 95 % interval of the difference excludes 0; the intervals are not adjusted for their number. Pale: it "
     "contains 0, or there are fewer than three seeds. Best rows on top; a bound stands for log p(x) if there is no more.",
     "costs": "Timings are medians over seeds with quartiles; small ticks are single seeds. The dashed line is at the first variant with "
     "the metric. Do not compare them with those of another machine.",
     "cost": "The line is the Pareto front of the means of unflagged rows, without a test: no variant is better than one on it both "
-    "ways. Arrows in titles point to better. Hollow marks are lower bounds. A label with an arrow is of a variant outside of the axes.",
+    "ways. Arrows in titles point to better. Hollow marks are lower bounds, † flagged rows. A label with an arrow is of a variant outside "
+    "of the axes.",
     "rate_distortion": "Rate against distortion. The ELBO is constant on a dotted line, with its value at the edge; better is to the lower "
     "left.",
     "bounds": "Gain of the importance-weighted bound from more posterior samples, then the estimate by annealed importance sampling, if "
     "there is one. A curve that still rises is below log p(x).",
     "curves": "While training, on validation images: one-sample bounds and exact log p(x) in panels of their own, since a bound hides how "
-    "far it is below. Mean over seeds and 95 % interval. A label with an arrow is of a curve that ends outside.",
+    "far it is below. Mean over seeds and 95 % interval. A label with an arrow is of a curve that ends outside, with † of a flagged row.",
     "losses": "Losses while training of the models without a likelihood: mean over seeds and 95 % interval. An autoencoder's "
     "loss is −log p(x|z) in nats per image. Those of a GAN's players are cross-entropies, whose fall does not mean better samples.",
     "contact_sheet": "The first images of each part and of each of the first classes, as the variants see them. Check crop, colour and "

@@ -26,7 +26,7 @@ Loss = Callable[[list[Tensor], dict[str, Tensor], Tensor, Tensor], tuple[Tensor,
 
 
 def listed(function: Callable[..., Any], *arguments: Any) -> GraphModule:
-    """The tensor operations of a call. One mode describes all results: without it, make_fx makes one for each, and takes twice as long."""
+    """The tensor operations of a call. One mode describes all results: without it, make_fx makes one for each, which takes longer."""
     with tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):
         return make_fx(function)(*arguments)
 

@@ -7,7 +7,7 @@ Its validator (`Registry.validator`) and its conformance checks (`vae_variants.c
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,8 @@ def foreign_files(values: Mapping[str, Any]) -> list[str]:
 # -- what validators share ---------------------------------------------------------------------------------------------
 
 
-def signature(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+@cache
+def signature(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """The parameters of a function or constructor by name; where a class's `__init__` takes `**kwargs`, those of its bases too."""
     found: dict[str, inspect.Parameter] = {}
     own = [vars(cls)["__init__"] for cls in function.__mro__ if "__init__" in vars(cls)] if isinstance(function, type) else [function]

@@ -62,7 +62,7 @@ def write_csv(frame: pd.DataFrame, path: Path) -> None:
     """Writes a table; text that a spreadsheet would take for a formula gets an apostrophe before it."""
     safe = frame.copy(deep=False)
     for name in frame.select_dtypes(["object", "string"]).columns:
-        safe[name] = frame[name].map(guarded)
+        safe[name] = frame[name].map({value: guarded(value) for value in frame[name].unique()})
     safe.rename(columns=guarded).to_csv(path, index=False, lineterminator="\n", errors="backslashreplace")
 
 

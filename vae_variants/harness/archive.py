@@ -185,7 +185,7 @@ def refuse(folder: Path, why: str) -> NoReturn:
 def compressed(content: bytes) -> bytes:
     """gzip without time or name."""
     file = io.BytesIO()
-    with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=file, mtime=0) as out:
+    with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as out:
         out.write(content)
     return file.getvalue()
 

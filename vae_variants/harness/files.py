@@ -40,7 +40,7 @@ def store_errors(action: str, path: Path) -> Iterator[None]:
 
 
 def seal(text: str) -> str:
-    """Adds a last member to a JSON object written with `indent=1`: the SHA-256 of everything before it."""
+    """Adds a last member to a JSON object that has a line for each, indented by one: the SHA-256 of everything before it."""
     head = text.rstrip().removesuffix("\n}")
     return f'{head},\n "digest": "{hashlib.sha256(head.encode()).hexdigest()}"\n}}\n'
 

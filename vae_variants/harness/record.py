@@ -229,8 +229,9 @@ class Record:
         return next((row["value"] for row in self.rows if row["metric"] == metric and row["seed"] == seed), None)
 
     def to_json(self) -> str:
-        """The record as JSON, sealed with a digest."""
-        return seal(json.dumps({each.name: getattr(self, each.name) for each in fields(self)}, indent=1, allow_nan=False))
+        """The record as JSON, a line for each member, sealed with a digest."""
+        lines = [f" {json.dumps(each.name)}: {json.dumps(getattr(self, each.name), allow_nan=False)}" for each in fields(self)]
+        return seal("{\n" + ",\n".join(lines) + "\n}")
 
     @classmethod
     def from_json(cls, text: str) -> Record:

@@ -37,14 +37,16 @@ def beside(
     No box meets another, a mark, one of the points `others`, or the line from a label to its mark. If `near` is true, a label stands
     close to its mark or nowhere.
     """
-    marks = [Bbox([[x - MARK, y - MARK], [x + MARK, y + MARK]]) for x, y in points]
-    boxes, lines, found = list[Bbox](), np.reshape(others, (-1, 2)), list[Bbox | None]()
+    marks = [(x - MARK, y - MARK, x + MARK, y + MARK) for x, y in points]
+    taken, lines, found = np.reshape(marks, (-1, 4)), np.reshape(others, (-1, 2)), list[Bbox | None]()
 
     def free(box: Bbox, way: Sequence[Point], i: int) -> bool:
         inside = within.x0 <= box.x0 and box.x1 <= within.x1 and within.y0 <= box.y0 and box.y1 <= within.y1
-        if not inside or box.count_overlaps(boxes + marks) or ((lines >= box.min) & (lines <= box.max)).all(1).any():
+        met = ((taken[:, :2] < box.max) & (taken[:, 2:] > box.min)).all(1).any() or ((lines >= box.min) & (lines <= box.max)).all(1).any()
+        if not inside or met:
             return False
-        return not any(other.contains(*p) for other in (*boxes, *marks[:i], *marks[i + 1 :]) for p in way)
+        rest = np.delete(taken, i, 0)[:, None]
+        return not way or not ((rest[..., :2] <= way) & (rest[..., 2:] >= way)).all(-1).any()
 
     for i, ((x, y), width) in enumerate(zip(points, widths, strict=True)):
         rings = RINGS[: CLOSE if near and near[i] else None]
@@ -52,7 +54,7 @@ def beside(
         ways = ((box, [] if math.dist(end(box, x, y), (x, y)) < 9 else leader(box, x, y)) for box in tries)
         box, way = next(((box, way) for box, way in ways if free(box, way, i)), (None, []))
         found.append(box)
-        boxes += [box] if box else []
+        taken = np.concatenate([taken, [box.extents]]) if box else taken
         lines = np.concatenate([lines, np.reshape(way, (-1, 2))])
     return found
 

@@ -158,7 +158,7 @@ def convolutions(frame: pd.DataFrame) -> str:
         mine = rates(frame, who=who, seeds=count)
         rows.append([called(who, count), cell(mine), *("–" if who == other else cell(mine / rate) for other, rate in theirs.items())])
     return (
-        "## Convolutions\n\nThe network `deep-conv`, of three convolutions and three transposed ones with group normalisation, on 32x32 "
+        "## Convolutions\n\nThe network `deep-conv`, of three convolutions and three transposed ones, on 32x32 "
         "pixels of three channels, 128 latent units, batches of 128: images per second, and how many times those of the others in the same "
         "round. Convolutions of stacked members are made one member after another; bf16 rounds their factors, too.\n\n"
         + table(["", "images/s", "× Pythae", "× the plain loop"], rows)

@@ -10,7 +10,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from vae_variants.datasets import Dataset
 from vae_variants.models.deep_networks import Attention, channels, deep_conv, resnet, sizes
-from vae_variants.models.networks import network_of
+from vae_variants.models.networks import NETWORKS, network_of
 from vae_variants.registry import UserError
 from vae_variants.variants import build, configure
 
@@ -48,7 +48,9 @@ def test_a_network_of_256_pixels_is_built() -> None:
 
 
 def test_attention_is_torch_s_own() -> None:
-    attention, h = Attention(16, 1.0), torch.randn(2, 16, 3, 5)
+    attention, h = Attention(16), torch.randn(2, 16, 3, 5)
+    torch.testing.assert_close(attention(h), h, rtol=0, atol=0)
+    attention.strength.data.fill_(1.0)
     q, k, v = (part.mT for part in attention.mixed(attention.norm(h)).flatten(-2).chunk(3, -2))
     expected = torch.nn.functional.scaled_dot_product_attention(q, k, v).mT.unflatten(-1, (3, 5))
     torch.testing.assert_close(attention(h), h + attention.out(expected), rtol=1e-5, atol=1e-6)
@@ -63,14 +65,41 @@ def test_without_blocks_it_is_deep_conv() -> None:
     assert torch.equal(one, two)
 
 
-def test_a_grid_of_latents_sees_the_image_around_each_cell() -> None:
-    """A change at one corner reaches the cell at the other corner through the normalisation of all places alone."""
-    shape = (1, 32, 32)
-    encoder = deep_conv(width=8, grid=True).encoder(shape, 2 * 16, (1,), "silu")
+@torch.no_grad()
+@pytest.mark.parametrize("activation", ["silu", "tanh"])
+@pytest.mark.parametrize("shape", [(1, 28, 20), (3, 64, 64)], ids=str)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_that_starts_tells_how_strong_a_contrast_is(name, shape, activation) -> None:
+    """Half of what goes in gives about half of what comes out: normalisation on the way would give all of it."""
+    torch.manual_seed(0)
+    network, pixels = network_of(name), math.prod(shape)
+    for built, n_in in ((network.encoder(shape, 8, (30, 30), activation), pixels), (network.decoder(8, shape, 1, (30, 30), activation), 8)):
+        x = 0.2 * torch.randn(32, n_in)
+        rest, half, whole = (built(share * x) for share in (0.0, 0.5, 1.0))
+        assert 0.25 < (half - rest).norm() / (whole - rest).norm() < 0.75
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("activation", ["silu", "tanh"])
+@pytest.mark.parametrize("name", ["deep-conv", "resnet"])
+def test_more_stages_keep_the_scale(name, activation) -> None:
+    torch.manual_seed(0)
+    network, spreads = network_of(name), []
+    for shape in ((3, 16, 16), (3, 128, 128)):
+        coder, decoder = network.encoder(shape, 8, (1,), activation), network.decoder(8, shape, 1, (1,), activation)
+        spreads.append([coder(0.2 * torch.randn(16, math.prod(shape))).std(0).mean(), decoder(torch.randn(16, 8)).std(0).mean()])
+    few, many = torch.tensor(spreads)
+    assert (few / many < 6).all() and (many / few < 6).all(), spreads
+
+
+@pytest.mark.parametrize("network", [deep_conv(width=8, grid=True), resnet(width=8, grid=True)], ids=["deep-conv", "resnet"])
+def test_a_grid_of_latents_sees_the_image_around_each_cell(network) -> None:
+    shape = (1, 64, 64)
+    encoder = network.encoder(shape, 2 * 16, (1,), "silu")
     assert not any(isinstance(layer, torch.nn.Linear) for layer in encoder.modules())
-    x = torch.rand(1, 1024).requires_grad_()
-    reached = torch.autograd.grad(encoder(x)[0, 0], x)[0].reshape(32, 32).abs()
-    assert reached[:8, :8].mean() > 5 * reached[24:, 24:].mean()
+    x = torch.rand(1, 64 * 64).requires_grad_()
+    reached = torch.autograd.grad(encoder(x)[0, 0], x)[0].reshape(64, 64)
+    assert reached[:16, :16].abs().mean() > 0 and not reached[40:, 40:].any()
 
 
 def test_options_of_a_network_are_options_of_a_selector(tiny: Dataset) -> None:

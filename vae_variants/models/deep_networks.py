@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from vae_variants.models.grid_networks import CellMajor, Cells, mixed
-from vae_variants.models.networks import ACTIVATIONS, NETWORKS, Network, PixelMajor, Shape
+from vae_variants.models.networks import ACTIVATIONS, NETWORKS, Network, PixelMajor, Shape, scaled
 
 SMALLEST = 4  # pixels of the longer side after the last stage, at most
 WIDEST = 8  # times `width`: the channels of the last stages, at most
-GROUPS = 8  # of channels that are normalised together
+GROUPS = 8  # of channels that attention normalises together
 
 
 def sizes(shape: Shape) -> list[tuple[int, int]]:
@@ -29,23 +29,20 @@ def channels(width: int, stages: int) -> list[int]:
     return [width * min(2**i, WIDEST) for i in range(stages)]
 
 
-def norm(width: int) -> nn.GroupNorm:
-    return nn.GroupNorm(math.gcd(GROUPS, width), width)
-
-
 class Residual(nn.Module):
-    """h + f(h), with two normalised 3x3 convolutions f as in He et al. 2016, fig. 4e. `gain` scales the initial weights of the second."""
+    """h + s f(h), with two 3x3 convolutions f and a learnt number s that starts at 0 (SkipInit, De & Smith 2020).
 
-    def __init__(self, width: int, activation: str, gain: float) -> None:
+    Normalisation in its place takes away how strong a contrast is, which an autoencoder has to give back.
+    """
+
+    def __init__(self, width: int, activation: str) -> None:
         super().__init__()
         a = ACTIVATIONS[activation]
-        first, second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
-        with torch.no_grad():
-            second.weight.mul_(gain)
-        self.body = nn.Sequential(norm(width), a(), first, norm(width), a(), second)
+        self.body = nn.Sequential(a(), nn.Conv2d(width, width, 3, padding=1), a(), nn.Conv2d(width, width, 3, padding=1))
+        self.strength = nn.Parameter(torch.zeros(()))
 
     def forward(self, h: Tensor) -> Tensor:
-        return h + self.body(h)
+        return h + self.strength * self.body(h)
 
 
 class Doubled(nn.Module):
@@ -60,49 +57,47 @@ class Doubled(nn.Module):
 
 
 class Attention(nn.Module):
-    """h + self-attention of all places, softmax(q k^T / sqrt(width)) v, with one head, on (B, width, H, W)."""
+    """h + s times self-attention of all places, softmax(q k^T / sqrt(width)) v, with one head, on (B, width, H, W); s starts at 0."""
 
-    def __init__(self, width: int, gain: float) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm, self.mixed, self.out = norm(width), nn.Conv2d(width, 3 * width, 1), nn.Conv2d(width, width, 1)
-        with torch.no_grad():
-            self.out.weight.mul_(gain)
+        self.norm = nn.GroupNorm(math.gcd(GROUPS, width), width)
+        self.mixed, self.out = nn.Conv2d(width, 3 * width, 1), nn.Conv2d(width, width, 1)
+        self.strength = nn.Parameter(torch.zeros(()))
 
     def forward(self, h: Tensor) -> Tensor:
         q, k, v = self.mixed(self.norm(h)).flatten(-2).chunk(3, -2)  # (B, width, places)
         weights = (q.mT @ k / math.sqrt(q.shape[-2])).softmax(-1)
-        return h + self.out((v @ weights.mT).unflatten(-1, h.shape[-2:]))
+        return h + self.strength * self.out((v @ weights.mT).unflatten(-1, h.shape[-2:]))
 
 
 class Blocks(nn.Sequential):
     """The residual blocks of one resolution, and attention after the first if asked for."""
 
-    def __init__(self, width: int, depth: int, activation: str, gain: float, attention: bool = False) -> None:
-        found: list[nn.Module] = [Residual(width, activation, gain) for _ in range(depth)]
-        super().__init__(*found[:1], *([Attention(width, gain)] if attention else []), *found[1:])
+    def __init__(self, width: int, depth: int, activation: str, attention: bool = False) -> None:
+        found: list[nn.Module] = [Residual(width, activation) for _ in range(depth)]
+        super().__init__(*found[:1], *([Attention(width)] if attention else []), *found[1:])
 
 
 def halving(shape: Shape, n_out: int, activation: str, width: int, depth: int, attention: bool, grid: bool) -> nn.Module:
     """(B, D) -> (B, n_out): stages of a strided convolution and blocks; then a dense layer, or a 1x1 convolution for a grid."""
     a, places = ACTIVATIONS[activation], sizes(shape)
     wide = channels(width, len(places) - 1)
-    gain = 1 / math.sqrt(max(1, depth * len(wide)))
     modules: list[nn.Module] = [nn.Unflatten(-1, shape)]
     for stage, (before, after) in enumerate(pairwise((shape[0], *wide)), 1):
         modules += [nn.Conv2d(before, after, 3, stride=2, padding=1)]
-        modules += [Blocks(after, depth, activation, gain, attention and stage == len(wide)), norm(after), a()]
+        modules += [Blocks(after, depth, activation, attention and stage == len(wide)), a()]
     cells = math.prod(places[-1])
     if not grid:
-        return nn.Sequential(*modules, nn.Flatten(-3), nn.Linear(wide[-1] * cells, n_out))
+        return scaled(nn.Sequential(*modules, nn.Flatten(-3), nn.Linear(wide[-1] * cells, n_out)), activation)
     each = math.ceil(n_out / cells)
-    return nn.Sequential(*modules, nn.Conv2d(wide[-1], each, 1), CellMajor(), *mixed(each * cells, n_out))
+    return scaled(nn.Sequential(*modules, nn.Conv2d(wide[-1], each, 1), CellMajor(), *mixed(each * cells, n_out)), activation)
 
 
 def doubling(n_in: int, shape: Shape, k: int, activation: str, width: int, depth: int, attention: bool, grid: bool) -> nn.Module:
     """(B, n_in) -> (B, D * k): the mirror image of `halving`."""
     a, places = ACTIVATIONS[activation], sizes(shape)
     wide = channels(width, len(places) - 1)
-    gain = 1 / math.sqrt(max(1, depth * len(wide)))
     cells = math.prod(places[-1])
     if grid:
         each = math.ceil(n_in / cells)
@@ -110,9 +105,9 @@ def doubling(n_in: int, shape: Shape, k: int, activation: str, width: int, depth
     else:
         modules = [nn.Linear(n_in, wide[-1] * cells), nn.Unflatten(-1, (wide[-1], *places[-1]))]
     for stage, (after, before) in reversed([*enumerate(pairwise((shape[0] * k, *wide)), 1)]):
-        modules += [Blocks(before, depth, activation, gain, attention and stage == len(wide)), norm(before), a()]
+        modules += [Blocks(before, depth, activation, attention and stage == len(wide)), a()]
         modules += [Doubled(before, after, places[stage - 1])]
-    return nn.Sequential(*modules, PixelMajor(shape[0], k))
+    return scaled(nn.Sequential(*modules, PixelMajor(shape[0], k)), activation)
 
 
 def deep(description: str, width: int, depth: int, attention: bool, grid: bool) -> Network:
@@ -127,7 +122,7 @@ def deep(description: str, width: int, depth: int, attention: bool, grid: bool) 
 
 @NETWORKS.add(name="deep-conv")
 def deep_conv(width: int = 32, grid: bool = False) -> Network:
-    """strided 3x3 convolutions down to 4 pixels, with group normalisation; `width` channels, doubled at each stage; takes no `hidden`"""
+    """strided 3x3 convolutions down to 4 pixels; `width` channels, doubled at each stage; takes no `hidden`"""
     return deep(deep_conv.__doc__ or "", width, 0, False, grid)
 
 

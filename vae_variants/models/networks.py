@@ -111,20 +111,30 @@ NETWORKS.add(
 )
 
 
+def fans(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> tuple[int, int]:
+    """How many inputs of a layer reach one of its outputs, and how many outputs one input reaches."""
+    if isinstance(layer, nn.Linear):
+        return layer.in_features, layer.out_features
+    kernel, stride = math.prod(layer.kernel_size), math.prod(layer.stride)
+    few, many = max(1, kernel // stride), kernel
+    back, forth = (few, many) if isinstance(layer, nn.ConvTranspose2d) else (many, few)
+    return layer.in_channels * back, layer.out_channels * forth
+
+
 @torch.no_grad()
 def scaled(network: nn.Module, activation: str) -> nn.Module:
-    """A network of linear layers with weights by their activation, uniform, and biases 0. The last layer keeps torch's smaller weights.
+    """A network with weights by its activation, uniform, and biases 0. The last layer keeps torch's smaller weights.
 
     Before tanh as Glorot & Bengio (2010), before the others as He et al. (2015): variances 2 / (n_in + n_out) and 2 / n_in.
     """
-    linear = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
-    for layer in linear:
-        layer.bias.zero_()
-    for layer in linear[:-1]:
-        if activation == "tanh":
-            nn.init.xavier_uniform_(layer.weight)
-        else:
-            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+    *layers, last = [layer for layer in network.modules() if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))]
+    for layer in layers:
+        n_in, n_out = fans(layer)
+        bound = math.sqrt(6 / (n_in + n_out if activation == "tanh" else n_in))
+        nn.init.uniform_(layer.weight, -bound, bound)
+    for layer in (*layers, last):
+        assert layer.bias is not None
+        nn.init.zeros_(layer.bias)
     return network
 
 

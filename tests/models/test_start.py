@@ -10,7 +10,7 @@ from vae_variants.components import takes
 from vae_variants.datasets import Data, load_dataset
 from vae_variants.models.base import MODELS, Coder, Encoder
 from vae_variants.models.likelihoods import LIKELIHOODS, Bernoulli, ConstantScale, Likelihood, Support
-from vae_variants.models.networks import NETWORKS, Network, decoder, output_bias
+from vae_variants.models.networks import NETWORKS, Network, decoder, fans, output_bias
 from vae_variants.training.loop import Training
 from vae_variants.training.population import Population
 from vae_variants.variants import build, configure
@@ -101,6 +101,23 @@ def test_a_scaled_network_starts_with_the_variance_of_its_activation(activation:
     assert first.weight.var().item() == pytest.approx(variance, rel=0.03)
     assert last.weight.var().item() == pytest.approx(1 / (3 * 200), rel=0.05)
     assert not first.bias.any() and not last.bias.any()
+
+
+def test_fans_are_what_gradients_reach() -> None:
+    for layer, size in (
+        (nn.Linear(7, 5), (7,)),
+        (nn.Conv2d(3, 5, 3, stride=2, padding=1), (3, 16, 16)),
+        (nn.Conv2d(3, 5, 3, padding=1), (3, 16, 16)),
+        (nn.ConvTranspose2d(3, 5, 4, stride=2, padding=1), (3, 16, 16)),
+    ):
+        n_in, n_out = fans(layer)
+        layer.weight.data.fill_(1.0)
+        x = torch.ones(1, *size).requires_grad_()
+        y = layer(x) - (layer.bias if len(size) == 1 else layer.bias[:, None, None])
+        assert y.round()[(0, 0, *[y.shape[-1] // 2] * (y.dim() - 2))] == n_in
+        reached = torch.autograd.grad(y.sum(), x)[0]
+        middle = reached[0, 0, 6:10, 6:10] if len(size) > 1 else reached[0, 0]
+        assert middle.mean().item() == pytest.approx(n_out)
 
 
 def trained(selector: str, x: Tensor, mirrored: bool) -> tuple[list[dict[str, list[float]]], nn.Module, Tensor]:

@@ -111,12 +111,12 @@ NETWORKS.add(
 )
 
 
-def fans(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> tuple[int, int]:
-    """How many inputs of a layer reach one of its outputs, and how many outputs one input reaches."""
+def fans(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> tuple[float, float]:
+    """How many inputs of a layer reach one of its outputs, and how many outputs one input reaches, on average away from the edges."""
     if isinstance(layer, nn.Linear):
         return layer.in_features, layer.out_features
-    kernel, stride = math.prod(layer.kernel_size), math.prod(layer.stride)
-    few, many = max(1, kernel // stride), kernel
+    many = math.prod(layer.kernel_size)
+    few = many / math.prod(layer.stride)
     back, forth = (few, many) if isinstance(layer, nn.ConvTranspose2d) else (many, few)
     return layer.in_channels * back, layer.out_channels * forth
 

@@ -27,9 +27,11 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def reports(session: nox.Session) -> None:
-    """Write each committed report again from its archive, after a change of the report's code."""
+    """Write each committed report again from its archive, and the leaderboard, after a change of the report's code."""
     install(session)
-    for header in sorted(Path("reports").glob("*/archive.json")):
+    headers = sorted(Path("reports").glob("*/archive.json"))
+    session.run("vae-variants", "leaderboard", *(str(header.parent) for header in headers))
+    for header in headers:
         command = json.loads(header.read_text(encoding="utf-8"))["report"]["command"]
         session.run("vae-variants", "report", *shlex.split(command)[2:], "--records", str(header.parent))
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from vae_variants import report
 from vae_variants.cli.app import app
 from vae_variants.harness.archive import HEADER, RECORDS
-from vae_variants.report import write_index
+from vae_variants.report import LEADERBOARD, write_index
 from vae_variants.report.context import drawing_versions
 from vae_variants.report.figures import FIGURES, Drawing, Plot, caption
 
@@ -90,7 +90,17 @@ def test_items_of_a_list_have_lines_of_their_own_and_sentences_a_space_between(n
     assert re.findall(r"[a-z]\.[0-9A-Z].*", advice) == []
 
 
+def test_the_committed_leaderboard_is_that_of_all_archives(tmp_path):
+    for name in ARCHIVED:
+        shutil.copytree(REPORTS / name, tmp_path / name, ignore=shutil.ignore_patterns("figures"))
+    output = tmp_path / LEADERBOARD
+    result = CliRunner().invoke(app, ["leaderboard", *(str(tmp_path / name) for name in ARCHIVED), "--output", str(output)])
+    assert result.exit_code == 0, result.output
+    assert differing(REPORTS / LEADERBOARD, output) == []
+
+
 def test_the_index_is_that_of_the_committed_reports(tmp_path):
+    shutil.copytree(REPORTS / LEADERBOARD, tmp_path / LEADERBOARD)
     for path in REPORTS.glob("*/README.md"):
         (tmp_path / path.parent.name).mkdir()
         for file in (path, path.with_name(HEADER)):

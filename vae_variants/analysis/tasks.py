@@ -100,8 +100,9 @@ def distinct_names(sources: Sequence[Source]) -> list[str]:
 
 
 def named(pools: Sequence[tuple[Record, tuple[str, ...]]]) -> list[tuple[str, tuple[str, ...]]]:
-    """The title of each task with its sources: the data set, and the sources if other tasks have that data set."""
-    shown = [data_name(r.dataset["name"]) + ("" if r.fidelity == "full" else f" ({r.fidelity})") for r, _ in pools]
+    """The title of each task with its sources: the data set, a preset that is not full, and the sources if others have the same title."""
+    presets = [r.fidelity.partition("[")[0] for r, _ in pools]  # its options stand in the table of sources
+    shown = [data_name(r.dataset["name"]) + (f" ({p})" if p != "full" else "") for (r, _), p in zip(pools, presets, strict=True)]
     times = Counter(shown)
     return [(data if times[data] == 1 else f"{data} ({' + '.join(names)})", names) for data, (_, names) in zip(shown, pools, strict=True)]
 

@@ -22,6 +22,7 @@ from vae_variants.harness.files import replace_file
 from vae_variants.harness.folders import rewritten
 from vae_variants.harness.record import Record
 from vae_variants.registry import UserError
+from vae_variants.report.board import PAGE
 from vae_variants.report.content import content
 from vae_variants.report.context import Context, context_of
 from vae_variants.report.drawing import shown_of
@@ -36,6 +37,7 @@ __all__ = ["Change", "Claim", "write_index", "write_report", "write_text"]
 
 
 CHOICES = "tuning.json"
+LEADERBOARD = "leaderboard"  # the folder that `vae-variants leaderboard` writes if none is given
 
 
 def write_report(
@@ -105,7 +107,8 @@ def rare_collections() -> Iterator[None]:
 
 
 def write_index(reports: Path) -> None:
-    """Write reports/README.md: a line for each report beside it, with the commands from that report and the runs of its archive.
+    """Write reports/README.md: a line for each report beside it, with the commands from that report and the runs of its archive, and for
+    a leaderboard.
 
     Raises:
         UserError: the file cannot be written.
@@ -116,7 +119,10 @@ def write_index(reports: Path) -> None:
         made = re.search(r"^Made by (.+)\.$", text, re.MULTILINE)
         said = unescape(re.sub(r"\\(\W)", r"\1", made[1])) if made else ""  # as it was before it was escaped
         rows.append([Markup(f"[{escaped(name)}]({quote(name)}/README.md)"), said, archived(path.parent)])
-    replace_file(reports / "README.md", f"# Reports\n\n{table(['report', 'made by', 'records'], rows, right=False)}".encode())
+    text = f"# Reports\n\n{table(['report', 'made by', 'records'], rows, right=False)}"
+    if (reports / LEADERBOARD / PAGE).is_file():
+        text += f"\nThe [leaderboard]({LEADERBOARD}/{PAGE}) ranks the variants over several of these reports.\n"
+    replace_file(reports / "README.md", text.encode())
 
 
 def archived(folder: Path) -> str:

@@ -31,7 +31,7 @@ __all__ = ["PlainVAE", "Result", "built_in", "elbo", "scored", "table", "trained
 
 CHANNELS = (32, 64, 128, 256)
 LOG_SIGMA = -1.5
-BATCH, RATE = 128, 2e-3  # the greatest rate of the cycle
+BATCH, RATE = 128, 2e-3  # the greatest rate, of the cycle and of the cosine
 SAMPLES = 10  # of z for each test image
 PIECE = 250  # test images at a time
 ROWS = ("vae-gaussian-learnt[network=deep-conv]", "vae-gaussian-learnt[network=resnet]")
@@ -123,7 +123,7 @@ def trained(data: Dataset, latent: int, epochs: int, seed: int) -> PlainVAE:
 
 def built_in(dataset: str, latent: int, epochs: int, seeds: Sequence[int], runs: Path) -> list[Result]:
     """The built-in rows, trained by the cosine schedule with the best checkpoint; finished runs are reused."""
-    options = {"latent": latent, "epochs": epochs, "batch": BATCH, "decay": "cosine", "keep": "best", "lr": 1e-3}
+    options = {"latent": latent, "epochs": epochs, "batch": BATCH, "decay": "cosine", "keep": "best", "lr": RATE}
     specs = [RunSpec(configure(row, options)[0], dataset, tuple(seeds), FIDELITY) for row in ROWS]
     with Log(specs) as log:
         records = run_all(specs, Store(runs), torch.device("cpu"), watcher=log)

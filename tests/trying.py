@@ -1,22 +1,26 @@
-"""How a test runs a check, the state in which the program works, and how a test leaves no plug-in behind."""
+"""How a test runs a check, what kind a variant is of, the state in which the program works, and how a test leaves no plug-in behind."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from vae_variants.checks import Check, Failed, Skipped
+from vae_variants.checks.fixtures import configuration
 from vae_variants.evaluation.fidelities import FIDELITIES
 from vae_variants.plugins import loaded
 from vae_variants.registry import Registry
+from vae_variants.variants.recipe import Recipe
 
-__all__ = ["failure", "flushed", "forget", "smaller"]
+__all__ = ["failure", "flushed", "forget", "kind_of", "smaller"]
+
+RECIPE = {field.name for field in fields(Recipe)}
 
 
 def failure(check: Check, name: str) -> str:
@@ -50,8 +54,14 @@ def forget(folder: Path) -> None:
         del sys.modules[module], loaded[module]
 
 
+def kind_of(name: str) -> str:
+    """What the steps of a variant are made of: of a number, whether it is 0, below 1, 1 or above, since more makes larger tensors."""
+    values = {key: value for key, value in configuration(name).values.items() if key not in RECIPE}
+    return str({key: (value > 0) + (value >= 1) + (value > 1) if type(value) in (int, float) else value for key, value in values.items()})
+
+
 def smaller(patch: pytest.MonkeyPatch) -> None:
     """Has the preset smoke of this process measure everything on fewer images and samples, for tests of what is done with the values."""
-    sizes = {"train_images": 200, "evaluation_images": 50, "bound_samples": 10, "bound_images": 20, "image_samples": 50}
+    sizes = {"train_images": 200, "evaluation_images": 50, "bound_samples": 30, "bound_images": 20, "image_samples": 50}
     steps = {"timing_seconds": 0.001, "temperatures": 2, "chains": 4, "local_steps": 3, "classifier_steps": 15}
     patch.setitem(FIDELITIES, "smoke", replace(FIDELITIES["smoke"], **sizes, **steps))

@@ -196,6 +196,8 @@ def keyed(tmp_path, monkeypatch):
     """Loads a text as a plug-in, and forgets it -> fingerprints of training and of all for some values, were the files as they are."""
     registries = (MODELS, OBJECTIVES, METRICS)
     before = [dict(registry) for registry in registries]
+    fresh, kept = fingerprint.read.__wrapped__, fingerprint.read
+    monkeypatch.setattr(fingerprint, "read", lambda path, *_: (kept if path.is_relative_to(fingerprint.PACKAGE) else fresh)(path))
     modules = set(sys.modules)
     monkeypatch.syspath_prepend(tmp_path)
 
@@ -206,7 +208,7 @@ def keyed(tmp_path, monkeypatch):
         for name in set(sys.modules) - modules:
             if getattr(sys.modules[name], "__file__", None) and Path(sys.modules[name].__file__).is_relative_to(tmp_path):
                 del sys.modules[name]
-        for cache in (fingerprint.sources, fingerprint.digest, fingerprint.read, fingerprint.elsewhere):
+        for cache in (fingerprint.sources, fingerprint.digest, fingerprint.elsewhere):
             cache.cache_clear()
         importlib.invalidate_caches()
 

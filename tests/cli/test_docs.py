@@ -48,9 +48,10 @@ NOT_HERE = {
     "--page-only": "needs tables that were measured; tests/claims/test_studies.py does",
     "vae-variants push": "needs the Hub; tests/integrations/test_hub.py has a server like it",
     "vae-variants pull": "needs the Hub; tests/integrations/test_hub.py has a server like it",
+    "vae-variants check my_objective.py": "takes long; tests/checks/test_plugin_mistakes.py checks what each template writes",
     "vae-variants study bigger-codes": "tests/checks/test_extend.py does, and looks at what it says",
 }
-WITHOUT_DRY_RUN = ("study", "push", "pull")
+WITHOUT_DRY_RUN = ("study", "push", "pull", "check")
 
 
 def blocks(page: str) -> list[tuple[str, str]]:

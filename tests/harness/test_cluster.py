@@ -1,4 +1,4 @@
-"""Runs on a Ray cluster of two workers on this machine, one of which is killed: the records are those of one machine."""
+"""Runs on a Ray cluster of two workers on this machine, one of which is killed, and a hostile run: the records are those of one machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from threadpoolctl import threadpool_limits
 
 from tests.faults.kills import processes
 from tests.harness.test_engines import PLUGIN, gone, until
+from tests.harness.test_isolation import EVERYTHING
 from tests.harness.test_runner import CPU, figures, spec
+from tests.trying import forget
 from vae_variants.api import load
 from vae_variants.cli.launch import Launch
 from vae_variants.harness import Store, head, run_all
@@ -31,12 +33,20 @@ from vae_variants.plugins import load_plugins
 from vae_variants.registry import UserError
 
 PAGE = Path(__file__).parents[2] / "docs" / "cluster.md"
-OWN = PLUGIN.replace("of_a_plugin", "of_a_cluster")
+METRIC = """
+from vae_variants import metric
+
+@metric(unit="grey", better="none")
+def of_cluster_images(e):
+    return e.test.mean().item()
+"""
+OWN = PLUGIN.replace("of_a_plugin", "of_a_cluster") + METRIC
 SELECTORS = [
     "vae[hidden=8,latent=2,epochs=200,objective=elbo-of-a-cluster]",
     "vae[hidden=8,latent=3,epochs=150]",
     "vae[hidden=8,latent=2,epochs=9,objective=fatal-of-a-cluster]",
     "reference-pca-2",
+    "vae[hidden=8,latent=2,epochs=250,objective=everything]",  # the longest, so that others come after it
 ]
 
 
@@ -47,7 +57,9 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cluster")
     np.savez(folder / "plain.npz", x=np.random.default_rng(0).random((200, 6, 6)))
     (folder / "own.py").write_text(OWN.replace('"begun"', repr(str(folder / "begun"))))
-    options = ["--dataset", "npz:plain.npz", "--seeds", "2", "--fidelity", "smoke", "--plugin", "own.py", "--engine", "ray", "--jobs", "2"]
+    (folder / "everything.py").write_text(EVERYTHING)
+    options = ["--dataset", "npz:plain.npz", "--seeds", "2", "--fidelity", "smoke", "--engine", "ray", "--jobs", "2"]
+    options += ["--plugin", "own.py", "--plugin", "everything.py"]
     program = subprocess.Popen(
         [sys.executable, "-m", "vae_variants", "run", *SELECTORS, *options],
         cwd=folder,
@@ -73,7 +85,9 @@ def made(tmp_path_factory):
         for pid in processes(program.pid):
             os.kill(pid, signal.SIGKILL)
     store = Store(folder / "runs")
-    return program.returncode, said, orphans, addresses, store, {record.label: record for _, record in store.records()}
+    load_plugins([folder / "own.py"])
+    yield program.returncode, said, orphans, addresses, store, {record.label: record for _, record in store.records()}
+    forget(folder)
 
 
 def test_records_are_those_of_one_machine(made, monkeypatch):
@@ -82,17 +96,17 @@ def test_records_are_those_of_one_machine(made, monkeypatch):
     assert set(records) == set(SELECTORS)
     folder = store.root.parent
     monkeypatch.chdir(folder)
-    load_plugins(["own.py"])
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        plan = [spec(selector, dataset="npz:plain.npz") for selector in SELECTORS if "fatal" not in selector]
+        plan = [spec(selector, dataset="npz:plain.npz") for selector in (*SELECTORS[:2], SELECTORS[3])]
         with threadpool_limits(1):
             alone = run_all(plan, Store("alone"), CPU)
         for record in alone:
             assert record.ok
             assert figures(records[record.label]) == figures(record)
             assert records[record.label].current
+            assert all(0 < record.value("of_cluster_images", seed) < 1 for seed in (0, 1))
     finally:
         torch.set_num_threads(threads)
 
@@ -127,13 +141,19 @@ def test_a_death_in_a_run_is_its_own_and_not_that_of_a_ray_worker(made):
     assert "killed by SIGKILL (after 0 of 9 epochs)" in fatal.reason["0"]
 
 
+def test_a_run_that_changes_what_runs_share_fails(made):
+    hostile = made[-1][SELECTORS[4]]
+    assert set(hostile.status.values()) == {"error"}
+    assert "this run changes the default type of tensors" in hostile.reason["0"]
+
+
 def test_progress_is_that_of_one_machine_and_no_process_stays(made):
     _, said, orphans, *_ = made
     first, *lines = said.splitlines()
     assert first.startswith("data npz:plain.npz: ")
-    assert lines[0] == "4 runs"
+    assert lines[0] == "5 runs"
     assert lines[1] == "the first of each process takes longer than the rest: PyTorch is loaded"
-    assert [line.split(" ")[0] for line in lines[2:6]] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+    assert [line.split(" ")[0] for line in lines[2:7]] == ["[1/5]", "[2/5]", "[3/5]", "[4/5]", "[5/5]"]
     assert not orphans
 
 

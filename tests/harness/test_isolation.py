@@ -18,7 +18,7 @@ from vae_variants.cli.status import planned_rows
 from vae_variants.evaluation.metrics import METRICS
 from vae_variants.evaluation.speed import TIMINGS
 from vae_variants.harness import Record, RunSpec, Store, run_all
-from vae_variants.harness.engines import Engine, Workers
+from vae_variants.harness.engines import Workers
 from vae_variants.harness.fingerprint import fingerprint
 from vae_variants.harness.worker import Worker
 from vae_variants.isolation import Snapshot
@@ -80,6 +80,15 @@ def of_images(e):
     \"\"\"A metric that leaves them as they are\"\"\"
     return e.test.mean().item()
 """
+
+
+def indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())
+
+
+FUNCTIONS = "global real\n"  # which is what the act of that name replaces
+ALL = indented("\n".join([FUNCTIONS, *(act for act, _ in ACTS.values())]))
+EVERYTHING = f"{HEAD}\nNAME = 'everything'\ndef act():\n{ALL}\n{OBJECTIVE}"  # a plug-in that does all acts
 BASELINES = ["vae[hidden=8,latent=2,epochs=2]", "reference-pca-2"]
 
 
@@ -87,10 +96,6 @@ def figures(record: Record) -> list:
     """Everything but clocks, memory and a plug-in's metrics."""
     rows = [row for row in record.rows if not row["metric"].endswith(TIMINGS) and row["metric"] not in METRICS.foreign]
     return [rows, record.curves, record.status, record.series, record.classifier]
-
-
-def indented(text: str) -> str:
-    return "\n".join(f"    {line}" for line in text.splitlines())
 
 
 @pytest.fixture(scope="module")
@@ -116,12 +121,10 @@ def plain(tmp_path_factory, baselines) -> list[list]:
 def folder(tmp_path_factory):
     """A plug-in for each act, one that does all acts, and one that changes images in place."""
     folder = tmp_path_factory.mktemp("hostile")
-    functions = "global real\n"
     for name, (act, _) in ACTS.items():
-        text = f"{HEAD}\nNAME = {name!r}\ndef act():\n{indented(functions + act)}\n{OBJECTIVE}"
+        text = f"{HEAD}\nNAME = {name!r}\ndef act():\n{indented(FUNCTIONS + act)}\n{OBJECTIVE}"
         (folder / f"{name}.py").write_text(text)
-    everything = indented("\n".join([functions, *(act for act, _ in ACTS.values())]))
-    (folder / "everything.py").write_text(f"{HEAD}\nNAME = 'everything'\ndef act():\n{everything}\n{OBJECTIVE}")
+    (folder / "everything.py").write_text(EVERYTHING)
     (folder / "in_place.py").write_text(HEAD + IN_PLACE)
     yield folder
     forget(folder)
@@ -199,31 +202,20 @@ def test_by_the_library(plain, hostile, data, tmp_path):
         vv.run(BASELINES[0], runs=tmp_path, retry="sometimes")
 
 
-def sweep(plain: list[list], plan: list[RunSpec], engine: Engine, store: Store) -> None:
-    """A hostile run, and after it the baselines."""
-    try:
-        failed, first, second = run_all(plan, store, CPU, engine=engine)
-    finally:
-        engine.close()
+def test_in_processes(plain, hostile, baselines, data, tmp_path):
+    """A hostile run, and after it the baselines; on Ray, `test_cluster.py` has both."""
+    loaded: list[object] = []
+    real, engine = Worker.spawn, Workers(1, hostile)
+    with pytest.MonkeyPatch.context() as patch:  # undone before `hostile` looks for what has changed
+        patch.setattr(Worker, "spawn", lambda self: (loaded.append(self.plugins), real(self))[1])
+        try:
+            failed, first, second = run_all([run_of("everything", data), *baselines], Store(tmp_path), CPU, engine=engine)
+        finally:
+            engine.close()
     assert not failed.ok
     shows(first, plain[0])
     shows(second, plain[1])
-
-
-def test_in_processes(plain, hostile, baselines, data, tmp_path):
-    loaded: list[object] = []
-    real = Worker.spawn
-    with pytest.MonkeyPatch.context() as patch:  # undone before `hostile` looks for what has changed
-        patch.setattr(Worker, "spawn", lambda self: (loaded.append(self.plugins), real(self))[1])
-        sweep(plain, [run_of("everything", data), *baselines], Workers(1, hostile), Store(tmp_path))
     assert loaded[0] == hostile and None in loaded
-
-
-def test_on_ray(plain, hostile, baselines, data, tmp_path):
-    pytest.importorskip("ray", reason="Ray is an extra: pip install 'vae-variants[ray]'")
-    from vae_variants.harness.cluster import Cluster
-
-    sweep(plain, [run_of("everything", data), *baselines], Cluster("1", None, hostile), Store(tmp_path))
 
 
 def test_a_check_refuses_what_a_run_would(hostile):

@@ -175,11 +175,19 @@ def test_a_record_without_its_seal_is_none(done):
 # -- the code ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory):
+    """The package's files in a folder of their own."""
+    root = tmp_path_factory.mktemp("copied") / "vae_variants"
+    shutil.copytree(fingerprint.PACKAGE, root, ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "added.py").write_text("LIMIT = 3\n")
+    return root
+
+
 @pytest.fixture
-def changed(tmp_path, monkeypatch):
-    """The package's files in a folder of their own, that can be changed: what its fingerprints are of."""
-    package, root, real = fingerprint.PACKAGE, tmp_path / "vae_variants", fingerprint.sources
-    shutil.copytree(package, root, ignore=shutil.ignore_patterns("__pycache__"))
+def changed(copied, monkeypatch):
+    """Changes one of these files until the test is over. What has not changed is read once for all tests."""
+    package, root, real, before = fingerprint.PACKAGE, copied, fingerprint.sources, dict[Path, str]()
 
     def move(path: Path) -> Path:
         return root / path.relative_to(package)
@@ -188,16 +196,14 @@ def changed(tmp_path, monkeypatch):
     monkeypatch.setattr(fingerprint, "sources", lambda part: frozenset(map(move, real(part))))
 
     def change(file: str, old: str, new: str) -> None:
-        text = (root / file).read_text()
+        before[root / file] = text = (root / file).read_text()
         assert old in text
         (root / file).write_text(text.replace(old, new, 1))
-        (root / "added.py").write_text("LIMIT = 3\n")
-        fingerprint.read.cache_clear()
-        fingerprint.digest.cache_clear()
+        monkeypatch.setitem(fingerprint.versions, root / file, new)
 
     yield change
-    fingerprint.read.cache_clear()
-    fingerprint.digest.cache_clear()
+    for path, text in before.items():
+        path.write_text(text)
 
 
 CHANGES = [  # file, what stands there, what would: whether training, and whether the figures, of a VAE might differ

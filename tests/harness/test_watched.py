@@ -167,17 +167,17 @@ def test_a_limit_of_time_holds_although_there_is_always_news(watched, monkeypatc
 
 
 def test_a_limit_of_time_in_one_process_is_looked_at_after_each_step(tmp_path, monkeypatch):
-    clock, chosen = [0.0], spec("vae[hidden=4,latent=2,epochs=1000000,batch=10]")
+    clock, chosen = [0.0], spec("vae[hidden=4,latent=2,epochs=1000000,batch=50]")
     monkeypatch.setattr(trainings, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     real = trainings.Training.turn
 
     def turn(self, *args):
-        clock[0] += 1.0
+        clock[0] += 5.0
         return real(self, *args)
 
     monkeypatch.setattr(trainings.Training, "turn", turn)
     (record,) = run_all([chosen], Store(tmp_path), CPU, timeout=50.0)
-    assert clock[0] == 51.0
+    assert clock[0] == 55.0
     assert set(record.status.values()) == {"timeout"} and record.failure["epoch"] == 1
     (again,) = run_all([chosen], Store(tmp_path), CPU, timeout=99.0, retry="failed")
     assert again.failure["epoch"] > 1 and clock[0] < 60 + 99, "steps of the last epoch are kept"

@@ -126,8 +126,7 @@ RAISING = (  # what they are made of raises an error for numbers that are NaN, o
 
 @pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize(("selector", "rates"), [("vae", (1e-3, 1e-2)), *((selector, (1e-3, 1e-3)) for selector in RAISING)])
-@pytest.mark.parametrize("poison", [math.nan, math.inf])
-def test_one_diverging_seed_leaves_the_others_as_they_are(poison: float, selector: str, rates: tuple[float, ...], digits: Dataset) -> None:
+def test_one_diverging_seed_leaves_the_others_as_they_are(selector: str, rates: tuple[float, ...], digits: Dataset) -> None:
     small = digits.subset(100, 20)
     chosen = configuration(selector)
 
@@ -141,7 +140,9 @@ def test_one_diverging_seed_leaves_the_others_as_they_are(poison: float, selecto
         training.run_epoch()
         return training
 
-    healthy, poisoned = trained(0.0), trained(poison)
-    assert poisoned.diverged == {0: 1}
-    for n, tensor in healthy.population.state().items():
-        assert torch.equal(tensor[1], poisoned.population.state()[n][1])
+    healthy = trained(0.0).population.state()
+    for poison in (math.nan, math.inf):
+        poisoned = trained(poison)
+        assert poisoned.diverged == {0: 1}
+        for n, tensor in healthy.items():
+            assert torch.equal(tensor[1], poisoned.population.state()[n][1])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from tests.trying import kind_of
 from vae_variants.checks.fixtures import configuration
 from vae_variants.datasets import Dataset
 from vae_variants.harness import RunSpec
@@ -27,7 +28,8 @@ from vae_variants.variants import VARIANTS, build, configure
 from vae_variants.variants.recipe import PRECISIONS, Recipe
 
 CPU = torch.device("cpu")
-TRAINED = [name for name, variant in VARIANTS.items() if MODELS[variant.config["model"]].players]
+PLAYED = [name for name, variant in VARIANTS.items() if MODELS[variant.config["model"]].players]
+TRAINED = list({kind_of(name): name for name in reversed(PLAYED)}.values())  # the first of each kind
 
 
 def state_of(population: Population) -> dict[str, Tensor]:
@@ -49,7 +51,7 @@ def test_a_traced_gradient_is_the_plain_one(name: str, digits: Dataset) -> None:
     population.initialise(data.train)
     for player in population.template.players:
         gradient = Gradient(population, player)
-        for step, x in enumerate(batches(data.train, data.dynamic, (0, 1, 2), 10, "key", 0)):
+        for step, x in zip(range(2), batches(data.train, data.dynamic, (0, 1, 2), 10, "key", 0), strict=False):
             x, t = x.double(), torch.tensor(0.1 + 0.4 * step, dtype=torch.float64)
             x_before = x.clone()
             with population.trial():
@@ -69,8 +71,6 @@ def test_a_traced_gradient_is_the_plain_one(name: str, digits: Dataset) -> None:
             with torch.no_grad():
                 for parameter, slope in zip(population.owned(player), gradients, strict=True):
                     parameter.sub_(1e-3 * slope.sign())
-            if step == 2:
-                break
         assert gradient.how == ("member by member" if population.models else "traced")
 
 

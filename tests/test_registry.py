@@ -11,8 +11,9 @@ import pytest
 
 import vae_variants
 from tests.trying import forget
+from vae_variants.components import parameters
 from vae_variants.evaluation import METRICS
-from vae_variants.models import LIKELIHOODS, NETWORKS, OBJECTIVES
+from vae_variants.models import LIKELIHOODS, MODELS, NETWORKS, OBJECTIVES
 from vae_variants.plugins import load_plugin
 from vae_variants.registry import Refused, Registry, UserError
 from vae_variants.variants import VARIANTS
@@ -102,3 +103,9 @@ def test_every_public_name_is_there_and_importing_the_package_brings_no_torch() 
     script = "import sys, vae_variants; vae_variants.UserError; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_models_have_as_many_latents_unless_one_asks_for_others():
+    """So that rows of one report differ in their model alone. The metric of riemannian-vae is costly, and learns ten."""
+    sizes = {name: options["latent"] for name, model in MODELS.items() if "latent" in (options := parameters(model))}
+    assert {name for name, size in sizes.items() if size != sizes["vae"]} == {"riemannian-vae"} and len(sizes) > 8

@@ -179,6 +179,18 @@ def test_a_seed_that_ends_worse_than_it_began_has_diverged() -> None:
     assert told(falls, [[-20.0, -50.0]] * 3) == "", "overfitting is no divergence"
 
 
+def test_a_seed_that_loses_all_that_it_had_learnt_has_diverged_whatever_constant_its_loss_has() -> None:
+    """As an autoencoder that falls back to the mean image: 720 nats of its loss are a constant."""
+    status, good, lost = {"0": "ok", "1": "ok"}, [727.0, 724.0, 723.5], [727.0, 724.0, 746.0]
+
+    def told(*curves: list[float]) -> str:
+        found = {"train_loss": list(curves), "validation_loss": list(curves)}
+        return "; ".join(f.what for f in flaws(lambda _: {}, {"epochs": 3, "keep": "best"}, status, found))
+
+    assert told(good, lost) == "diverged seed 1"
+    assert told(good, [727.0, 724.0, 728.0]) == "", "that is no more than a bad epoch"
+
+
 def test_a_loss_that_must_rise_is_no_divergence() -> None:
     def told(options: dict[str, object], **curves: list[list[float]]) -> str:
         return "; ".join(f.what for f in flaws(lambda _: {}, {"epochs": 2} | options, {"0": "ok"}, curves))

@@ -34,8 +34,8 @@ def spec(selector: str = "vae", epochs: int = 100, seeds: tuple[int, ...] = (0, 
 class Judge:
     """Makes trials whose scores are a function of their options, and remembers the rounds. Whole trainings diverge above a rate."""
 
-    def __init__(self, score: Score, better: str = "higher", stable: float = math.inf) -> None:
-        self.score, self.better, self.stable, self.rounds = score, better, stable, list[list[RunSpec]]()
+    def __init__(self, score: Score, better: str = "higher", stable: float = math.inf, finite: bool = False) -> None:
+        self.score, self.better, self.stable, self.finite, self.rounds = score, better, stable, finite, list[list[RunSpec]]()
 
     def __call__(self, trials: list[RunSpec]) -> Sequence[Any]:
         if trials[0].fidelity != VALIDATION.name:
@@ -44,8 +44,10 @@ class Judge:
         return [self.record(trial) for trial in trials]
 
     def whole(self, values: Any) -> Any:
-        status = "diverged" if self.stable < math.inf and values["lr"] > self.stable else "ok"
-        return SimpleNamespace(status={"0": "ok", "1": status}, reason={} if status == "ok" else {"1": "in epoch 9"}, values=values)
+        lost = self.stable < math.inf and values["lr"] > self.stable
+        curves = {"train_loss": [[9.0, 7.0, 6.0], [9.0, 7.0, 30.0 if lost and self.finite else 6.0]]}
+        status, reason = ("diverged", {"1": "in epoch 9"}) if lost and not self.finite else ("ok", {})
+        return SimpleNamespace(status={"0": "ok", "1": status}, reason=reason, values=values, curves=curves)
 
     def record(self, trial: RunSpec) -> Any:
         value, row = self.score(dict(trial.configuration.values)), {"metric": "m", "better": self.better, "reason": ""}
@@ -142,11 +144,12 @@ def test_values_that_diverge_are_never_chosen_and_without_any_score_the_suite_st
     ("stable", "given_up", "lr"),
     [(1e-2, [], 1e-2), (5e-3, [1e-2], 3e-3), (2e-3, [1e-2, 3e-3, 3e-2], 1e-3), (1e-4, [1e-2, 3e-3, 3e-2], 1e-3)],
 )
-def test_values_with_which_the_whole_training_diverges_give_way_to_the_next_best(stable, given_up, lr):
+@pytest.mark.parametrize(("finite", "why"), [(False, "in epoch 9"), (True, "seed 1 ended far worse than it began")])
+def test_values_with_which_the_whole_training_diverges_give_way_to_the_next_best(stable, given_up, lr, finite, why):
     """Until nothing is left: then the last stand, and the row says that it diverged."""
-    found = chosen(Judge(near(8e-3), stable=stable), Tuning(GRID, extend=0))
+    found = chosen(Judge(near(8e-3), stable=stable, finite=finite), Tuning(GRID, extend=0))
     assert (found.configuration.values["lr"], found.tuning["edge"]) == (lr, ["lr"] if lr == 1e-3 else [])
-    told = [(t["values"]["lr"], t["epochs"], t["score"]) for t in found.tuning["tried"] if t["reason"] == "whole training: in epoch 9"]
+    told = [(t["values"]["lr"], t["epochs"], t["score"]) for t in found.tuning["tried"] if t["reason"] == f"whole training: {why}"]
     assert told == [(rate, 100, None) for rate in given_up]
 
 

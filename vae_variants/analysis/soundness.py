@@ -3,11 +3,12 @@
 Advice, bold type, ranks, summary, cards and `compare` all read `flaws`.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from statistics import fmean, median
 from typing import Any, NamedTuple
 
 from vae_variants.analysis.formatting import short
+from vae_variants.harness.courses import MOVING, Curves, fallen
 from vae_variants.variants.recipe import AUTO
 
 DEAD, WEAK = 0.95, 2 / 3  # of the squared error of the mean image
@@ -19,7 +20,6 @@ LOST = 0.25  # of what training gained on validation, that its end may be under 
 UNUSED = 0.1  # nats: the rate of a layer that is not used, as for `layers_used`
 INACTIVE = "no active unit"
 MEDIANS = "its loss seeks medians, and those of binary pixels are black or white"
-MOVING = ("capacity",)  # objectives that want something else at the end of training than at its start
 ODD = 10.0  # a seed is an outlier if it is so many ranges of the others behind them
 JUDGED = {"log_likelihood": 1.0, "elbo": 1.0, "reconstruction_mse": -1.0}  # metric -> 1 if higher is better, else -1
 OF_SAMPLES = (
@@ -68,7 +68,7 @@ def flaws(
     values: Values,
     options: Mapping[str, Any],
     status: Mapping[str, str] | None = None,
-    curves: Mapping[str, Sequence[Sequence[float | None]]] | None = None,
+    curves: Curves | None = None,
     pixels: int = 0,
     tuning: Mapping[str, Any] | None = None,
 ) -> tuple[Flaw, ...]:
@@ -98,7 +98,7 @@ def flaws(
         ),
         seeds_with(values("code_perplexity"), lambda n: n < FEW_CODES, "one code for nearly all images", rate, but=dead),
         seeds_with(values("coverage"), lambda n: n < COVERED, "samples near hardly any test image", "train longer", "samples", dead),
-        diverged(values, status or {}, {} if options.get("objective") in MOVING else curves or {}, rate),
+        diverged(values, status or {}, curves or {}, options.get("objective"), rate),
     ]
     found = [
         seeds_with(
@@ -179,7 +179,7 @@ class Course(NamedTuple):
         return f"{change:.2g} nats" if self.nats else f"{change / abs(last):.1%} of its loss" if last else f"{change:.2g}"
 
 
-def course(curves: Mapping[str, Sequence[Sequence[float | None]]]) -> Course | None:
+def course(curves: Curves) -> Course | None:
     """Validation over seeds, each point a mean over a twentieth of the epochs, or two, since the bound is noisy; None if it is unknown.
 
     A loss that there is beside a bound is in nats too, from as many samples of z as in training.
@@ -236,31 +236,16 @@ def at_edge(tuning: Mapping[str, Any]) -> Flaw | None:
     return Flaw(f"{chosen} chosen at the edge of the values tried", "try values beyond it, in the [tuning] table of the suite")
 
 
-def diverged(values: Values, status: Mapping[str, str], curves: Mapping[str, Sequence[Sequence[float | None]]], rate: str) -> Flaw | None:
-    """Seeds that ended with a loss that is not finite, or with worse curves than after the first epoch, or far behind the others.
-
-    The loss of a player against others is no such curve by itself: it rises as they become better.
-    """
+def diverged(values: Values, status: Mapping[str, str], curves: Curves, objective: object, rate: str) -> Flaw | None:
+    """Seeds that ended with a loss that is not finite, or with curves that have `fallen`, or far behind the others."""
     lost = {str(seed) for seed, state in status.items() if state == "diverged"}
-    order = list(status)
-    own = {name: rows for name, rows in curves.items() if name in ("train_loss", "validation_loss", "validation_log_prob")}
-    if list(own) == ["train_loss"] and any(name.startswith("train_") for name in curves.keys() - own):
-        own = {}
-    for i, seed in enumerate(order):
-        ends = [(name, rows[i][0], rows[i][-1]) for name, rows in own.items() if i < len(rows) and len(rows[i]) > 1]
-        if ends and all(a is not None and b is not None and worse(a, b, name.endswith("log_prob")) for name, a, b in ends):
-            lost.add(seed)
+    lost |= {seed for i, seed in enumerate(status) if i in fallen(curves, objective)}
     for metric, sign in JUDGED.items():
         lost |= {str(seed) for seed in outliers(values(metric), sign)}
     if not lost:
         return None
     seeds = ", ".join(sorted(lost, key=lambda seed: (len(seed), seed)))
     return Flaw(f"diverged seed{'s' * (len(lost) > 1)} {seeds}", rate)
-
-
-def worse(first: float, last: float, higher: bool) -> bool:
-    """Whether a curve ended worse than it began, by more than a tenth."""
-    return (first - last if higher else last - first) > 0.1 * abs(first)
 
 
 def outliers(values: Mapping[int, float], sign: float) -> list[int]:

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 
 from vae_variants.evaluation.fidelities import VALIDATION
 from vae_variants.harness.choices import Choice, Trial, Values
+from vae_variants.harness.courses import fallen
 from vae_variants.harness.record import Record
 from vae_variants.harness.spec import RunSpec, Seeds, identifying, parse_seeds, unique
 from vae_variants.registry import UserError
@@ -183,10 +184,15 @@ def tune(
 
 def next_best(choice: Choice, record: Record | None) -> Choice | None:
     """The choice without the chosen values, with which a seed of the whole training diverged. None if none did, or nothing is left."""
-    if record is None or "diverged" not in record.status.values() or not choice["chosen"]:
+    if record is None or not choice["chosen"]:
         return None
-    told = next(record.reason[seed] for seed, status in record.status.items() if status == "diverged")
-    failed: Trial = {"values": choice["chosen"], "epochs": record.values["epochs"], "score": None, "reason": f"whole training: {told}"}
+    seeds = list(record.status)
+    told = {seed: record.reason[seed] for seed, status in record.status.items() if status == "diverged"}
+    told |= {seeds[i]: f"seed {seeds[i]} ended far worse than it began" for i in fallen(record.curves, record.values.get("objective"))}
+    if not told:
+        return None
+    why = f"whole training: {min(told.values())}"
+    failed: Trial = {"values": choice["chosen"], "epochs": record.values["epochs"], "score": None, "reason": why}
     tried = [*choice["tried"], failed]
     excluded = [trial["values"] for trial in tried if trial["score"] is None]
     length = max(trial["epochs"] for trial in tried if trial["score"] is not None and trial["values"] == choice["chosen"])

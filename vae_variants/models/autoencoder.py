@@ -35,7 +35,7 @@ class Autoencoder(Composite):
         regularizer: Regularizer = none,
         sampler: LatentSampler | None = None,
         *,
-        latent: int = 20,
+        latent: int = 50,
         noise: float = 0.0,
         masked: float = 0.0,
         network: str | Network = "mlp",

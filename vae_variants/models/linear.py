@@ -32,7 +32,7 @@ class LinearVAE(LatentModel, ClosedElbo, GaussianPosterior):
     prior: StandardNormal
     centre: Tensor
 
-    def __init__(self, shape: tuple[int, int, int], *, latent: int = 20) -> None:
+    def __init__(self, shape: tuple[int, int, int], *, latent: int = 50) -> None:
         super().__init__()
         dim = math.prod(shape)
         self.encoder, self.decoder = nn.Linear(dim, latent), nn.Linear(latent, dim)

@@ -57,7 +57,7 @@ class PCA(Model, Coder, DataDependent):
     support = Support.REAL
     components: Tensor
 
-    def __init__(self, shape: tuple[int, int, int], *, latent: int = 20) -> None:
+    def __init__(self, shape: tuple[int, int, int], *, latent: int = 50) -> None:
         super().__init__()
         self.shape, self.latent, dim = shape, latent, math.prod(shape)
         self.register_buffer("mean", torch.zeros(dim))
@@ -90,7 +90,7 @@ class ICA(Model, Coder, DataDependent):
     unmixing: Tensor
     mixing: Tensor
 
-    def __init__(self, shape: tuple[int, int, int], *, latent: int = 20) -> None:
+    def __init__(self, shape: tuple[int, int, int], *, latent: int = 50) -> None:
         super().__init__()
         self.shape, self.latent, dim = shape, latent, math.prod(shape)
         self.register_buffer("mean", torch.zeros(dim))
@@ -149,7 +149,7 @@ class RandomEncoder(Model, Encoder, DataDependent):
         self,
         shape: tuple[int, int, int],
         *,
-        latent: int = 20,
+        latent: int = 50,
         network: str | Network = "mlp",
         hidden: Sequence[int] = (200, 200),
         activation: str = "silu",
@@ -173,7 +173,7 @@ class RandomProjection(Model, Encoder):
     support = Support.REAL
     projection: Tensor
 
-    def __init__(self, shape: tuple[int, int, int], *, latent: int = 20) -> None:
+    def __init__(self, shape: tuple[int, int, int], *, latent: int = 50) -> None:
         super().__init__()
         self.shape, self.latent = shape, latent
         self.register_buffer("projection", torch.randn(latent, math.prod(shape)) / math.sqrt(latent))

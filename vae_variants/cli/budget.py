@@ -76,9 +76,10 @@ def look(choice: SuiteChoice, launch: Launch, limit: float) -> Found | None:
     return Found(suite, specs, due, missing, found, around, jobs)
 
 
-def starts(suite: Suite, spec: RunSpec, missing: frozenset[str]) -> RunSpec | None:
-    """One of the trials of a run that are to be made."""
-    return next((trial for trial in first_trials(spec, suite.tuning) if trial.identity in missing), None)
+def starts(suite: Suite, spec: RunSpec, missing: frozenset[str]) -> list[RunSpec]:
+    """The first of a run's trials that are to be made, and those that may train in one stack with it."""
+    left = [trial for trial in first_trials(spec, suite.tuning) if trial.identity in missing]
+    return [trial for trial in left if trial is left[0] or (trial.stack and trial.stack == left[0].stack)]
 
 
 def foretell(choice: SuiteChoice, launch: Launch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -13,11 +13,12 @@ from safetensors.torch import save
 
 from vae_variants.evaluation import METRICS
 from vae_variants.harness import Record, RunSpec, Store
+from vae_variants.harness.spec import digest_of
 from vae_variants.harness.store import PICTURES, RECORD, slug
 from vae_variants.models.base import MODELS
 from vae_variants.variants import configure
 
-__all__ = ["fill", "grid", "made_up"]
+__all__ = ["fill", "finished", "grid", "made_up"]
 
 DATASET = {
     "name": "digits",
@@ -81,10 +82,15 @@ def made_up(spec: RunSpec, turn: int = 0) -> Record:
     )
 
 
-def fill(store: Store, specs: Sequence[RunSpec]) -> None:
+def finished(spec: RunSpec) -> Record:
+    """A made-up record that commands take for the run's own: of today's data and code."""
+    return replace(made_up(spec), key=spec.key(), code=spec.code, dataset=DATASET | {"digest": digest_of(spec.dataset, spec.fidelity)})
+
+
+def fill(store: Store, specs: Sequence[RunSpec], make: Callable[[RunSpec], Record] = made_up) -> None:
     """Writes a record of every spec, and its pictures."""
     for i, spec in enumerate(specs):
-        record = made_up(spec)
+        record = make(spec)
         folder = store.root / slug(spec.dataset) / f"{slug(spec.label)}-{record.key[:12]}"
         folder.mkdir(parents=True)
         (folder / RECORD).write_text(record.to_json(), encoding="utf-8")

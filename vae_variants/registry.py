@@ -172,7 +172,7 @@ class Registry(dict[str, T]):
     @property
     def foreign(self) -> dict[str, T]:
         """What is not built in."""
-        return {name: obj for name, obj in self.items() if name in self.places and not self.places[name].own}
+        return {name: self[name] for name, place in self.places.items() if not place.own and name in self}
 
     def __missing__(self, name: str) -> T:
         raise UserError(closest(self.kind, name, self))

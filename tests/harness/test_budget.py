@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from vae_variants.evaluation import sharpness
-from vae_variants.harness import RunSpec, Store, load_suite, run_all
+from vae_variants.harness import RunSpec, Store, costs, load_suite, run_all
 from vae_variants.harness.budget import (
     BASELINE,
     FIRST,
@@ -155,13 +155,33 @@ def test_rows_have_the_trials_that_are_missing():
 def test_a_measurement_is_near_what_the_run_takes(tmp_path):
     (chosen,) = configure("ae[epochs=6,hidden=64,latent=4]")
     spec = RunSpec(chosen, "digits", (0, 1), "smoke")
-    around, (cost, other) = measure_all([(spec, None), (spec, None)], torch.device("cpu"), 0, (), 0.0)
+    around, (cost, other) = measure_all([(spec, ()), (spec, ())], torch.device("cpu"), 0, (), 0.0)
     assert isinstance(cost, Cost) and other is None and around.classifier > 0  # one is measured whatever the time
     (record,) = run_all([spec], Store(tmp_path), torch.device("cpu"))
     assert min(record.epoch_seconds) / 20 < cost.epoch < 20 * max(record.epoch_seconds)
     row = Row(spec.label, FIRST, 2, 6, 0, cost)
     way = settings("smoke", {"train": 200, "validation": 50, "test": 50}, None, fixed=True)[0]
     assert record.seconds / 20 < run_seconds(row, 6, way) + around.classifier < 20 * record.seconds
+
+
+@pytest.mark.parametrize(("option", "together"), [("lr", True), ("objective.beta", True), ("objective.alpha", False)])
+def test_trials_that_train_in_one_stack_share_its_time(option, together, monkeypatch):
+    """Of real trainings; an epoch takes a second for each training and a tenth for each member, whatever the machine does."""
+    objective = "renyi,samples=2" if option.endswith("alpha") else "beta"
+    (chosen,) = configure(f"vae[objective={objective},hidden=8,latent=2]")
+    key, data = option if option in chosen.values else option.partition(".")[2], prepared("digits", "validation")
+    trials = [RunSpec(chosen.with_defaults(**{key: 0.01 * (1 + i)}), data.name, (0, 1), "validation") for i in range(4)]
+    paced, sizes = costs.paced, list[int]()
+
+    def told(spec, device, others=()):
+        training, _, _ = paced(spec, device, others)
+        sizes.append(len(training.population))
+        return training, 1.0, 1 + 0.1 * len(training.population)
+
+    monkeypatch.setattr(costs, "paced", told)
+    _, start, epoch = costs.stacked(trials, torch.device("cpu"))
+    assert sizes == [8 if together else 2]
+    assert (start, epoch) == pytest.approx((1.0, 1.8) if together else (4.0, 4.8))
 
 
 @pytest.mark.usefixtures("smaller_smoke")
@@ -174,7 +194,7 @@ def test_what_follows_from_the_data_alone_counts_once(monkeypatch):
 
     monkeypatch.setattr(sharpness, "real_images", slowly)
     (chosen,) = configure("ae[hidden=16,latent=4]")
-    _, (cost,) = measure_all([(RunSpec(chosen, "digits", (0, 1), "smoke"), None)], torch.device("cpu"), 0, (), 0.0)
+    _, (cost,) = measure_all([(RunSpec(chosen, "digits", (0, 1), "smoke"), ())], torch.device("cpu"), 0, (), 0.0)
     assert isinstance(cost, Cost) and cost.scoring < 0.4 <= cost.shared
 
 

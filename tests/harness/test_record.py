@@ -11,7 +11,7 @@ import pytest
 from tests.made_up import grid, made_up
 from vae_variants.harness import Record, Store
 from vae_variants.harness.files import seal, unseal
-from vae_variants.harness.record import at_once, step_by_step
+from vae_variants.harness.record import at_once, metrics_in, step_by_step, summary
 
 CONTENT = json.loads(unseal(made_up(grid(1, (0, 1))[0]).to_json()))
 ROW = CONTENT["rows"][0]
@@ -141,3 +141,21 @@ def test_a_record_that_is_read_at_once_is_that_which_is_read_step_by_step():
                 expected = None
             assert at_once(body) == expected
     assert at_once(json.dumps({**CONTENT, "schema": 3}, indent=1)) is None
+
+
+@pytest.mark.parametrize("indent", [None, 1], ids=["a line for each member", "indented, as older versions wrote it"])
+@pytest.mark.parametrize("spec", grid(5, (0, 3)), ids=lambda spec: spec.label)
+def test_a_summary_is_the_record_without_its_long_members(spec, indent):
+    record = made_up(spec)
+    content = (record.to_json() if indent is None else seal(json.dumps(json.loads(unseal(record.to_json())), indent=indent))).encode()
+    assert summary(content) == replace(record, rows=[], curves={}, epoch_seconds=[], series={})
+    assert metrics_in(content) == {row["metric"] for row in record.rows}
+    for place in (5, len(content) // 2, len(content) - 40):  # head, rows, seal
+        assert summary(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]) is None
+    assert summary(content[:-1]) is None and summary(unseal(content.decode()).encode()) is None
+
+
+@pytest.mark.parametrize("change", [{"seeds": [0, 0]}, {"status": {"0": "ok"}}, {"values": {}}, {"schema": 4}])
+def test_a_summary_does_not_tell_of_what_does_not_fit(change):
+    lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in (CONTENT | change).items()]
+    assert summary(seal("{\n" + ",\n".join(lines) + "\n}").encode()) is None

@@ -60,7 +60,9 @@ def look(choice: SuiteChoice, launch: Launch, limit: float) -> Found | None:
     """Measures the runs of a suite that are due, for so many seconds. None if nothing is due, or runs are made elsewhere."""
     suite, trials = load_suite(choice.name), list[RunSpec]()
     specs = launch.check(choice.plan_from(launch.runs, trials))
-    known = Store(launch.runs).newest((s.identity for s in specs), {s.identity: digest_of(s.dataset, s.fidelity) for s in specs})
+    known = Store(launch.runs).newest(
+        (s.identity for s in specs), {s.identity: digest_of(s.dataset, s.fidelity) for s in specs}, brief=True
+    )
     missing = frozenset(trial.identity for trial in trials) - {spec.identity for spec in specs}
     due = [s for s in specs if s.identity not in known or is_due(known[s.identity][1], launch.retry) or starts(suite, s, missing)]  # type: ignore[arg-type]
     if not due or launch.kind != "local":
@@ -74,9 +76,10 @@ def look(choice: SuiteChoice, launch: Launch, limit: float) -> Found | None:
     return Found(suite, specs, due, missing, found, around, jobs)
 
 
-def starts(suite: Suite, spec: RunSpec, missing: frozenset[str]) -> RunSpec | None:
-    """One of the trials of a run that are to be made."""
-    return next((trial for trial in first_trials(spec, suite.tuning) if trial.identity in missing), None)
+def starts(suite: Suite, spec: RunSpec, missing: frozenset[str]) -> list[RunSpec]:
+    """The first of a run's trials that are to be made, and those that may train in one stack with it."""
+    left = [trial for trial in first_trials(spec, suite.tuning) if trial.identity in missing]
+    return [trial for trial in left if trial is left[0] or (trial.stack and trial.stack == left[0].stack)]
 
 
 def foretell(choice: SuiteChoice, launch: Launch) -> None:

@@ -1,13 +1,15 @@
 """How long the runs of a plan take, as far as records of such runs tell."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from vae_variants.datasets import Dataset
 from vae_variants.evaluation import fidelity
 from vae_variants.harness import Record, RunSpec, Store
 from vae_variants.harness.progress import in_words
 from vae_variants.harness.spec import identifying
-from vae_variants.harness.store import RECORD, modified, slug
+from vae_variants.harness.store import KEY, RECORD, modified, slug
 from vae_variants.variants import canonical
 
 LARGE = 0.2  # share of the work from which a run is named
@@ -15,7 +17,7 @@ LARGE = 0.2  # share of the work from which a run is named
 
 def duration(specs: Sequence[RunSpec], data: Mapping[tuple[str, str], Dataset], store: Store, device_type: str) -> str:
     """One line: the time of these runs, and which take most of it. `data` maps data set and preset to what runs see, if it is there."""
-    known = [s for spec in specs if (s := known_seconds(spec, data.get((spec.dataset, spec.fidelity)), store, device_type)) is not None]
+    known = list(all_known(specs, data, store, device_type).values())
     such = f"in {str(store.root)!r} of the same configuration, data size, preset and kind of device"
     less = f"{len(specs) - len(known)} of {len(specs)} runs have no known time (no record {such})"
     rest = less if len(known) < len(specs) else f"from records {such}"
@@ -28,18 +30,25 @@ def duration(specs: Sequence[RunSpec], data: Mapping[tuple[str, str], Dataset], 
 
 def expected(specs: Sequence[RunSpec], data: Mapping[tuple[str, str], Dataset], store: Store, device_type: str) -> float | None:
     """Seconds of these runs one after another. Those without a record take as long for their work as the others; None without any."""
-    known = {s.identity: t for s in specs if (t := known_seconds(s, data.get((s.dataset, s.fidelity)), store, device_type)) is not None}
+    known = all_known(specs, data, store, device_type)
     work = sum(spec.work for spec in specs if spec.identity in known)
     rest = sum(spec.work for spec in specs if spec.identity not in known)
     return sum(known.values()) * (1 + rest / work) if work else None
 
 
-def known_seconds(spec: RunSpec, data: Dataset | None, store: Store, device_type: str) -> float | None:
-    """Seconds of the newest such run, for as many seeds as here; None without a record of one."""
-    paths = store.root.glob(f"*/{slug(spec.label)}-{'?' * 12}/{RECORD}") if data else ()
-    records = (store.read(path) for path in sorted(paths, key=modified, reverse=True))
-    such = (r for r in records if r is not None and data is not None and alike(r, spec, data, device_type))
-    return next((taken(r) * len(spec.seeds) / len(r.seeds) for r in such), None)
+def all_known(specs: Sequence[RunSpec], data: Mapping[tuple[str, str], Dataset], store: Store, device_type: str) -> dict[str, float]:
+    """Identity -> seconds of the newest such run, for as many seeds as here. Those without a record of one are left out."""
+    folders = defaultdict[str, list[Path]](list)
+    for path in store.root.glob(f"*/*/{RECORD}"):
+        folders[path.parent.name[: -KEY - 1]].append(path)
+    found = dict[str, float]()
+    for spec in specs:
+        if images := data.get((spec.dataset, spec.fidelity)):
+            paths = sorted(folders.get(slug(spec.label), ()), key=modified, reverse=True)
+            records = (record for path in paths if (record := store.read(path)) and alike(record, spec, images, device_type))
+            if record := next(records, None):
+                found[spec.identity] = taken(record) * len(spec.seeds) / len(record.seeds)
+    return found
 
 
 def alike(record: Record, spec: RunSpec, data: Dataset, device_type: str) -> bool:

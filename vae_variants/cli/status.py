@@ -64,7 +64,7 @@ def suite_rows(specs: Sequence[RunSpec], store: Store) -> list[dict[str, Any]]:
     """What is finished of each run: see `status` for the parts. Of several records, those of today's data come first."""
     from vae_variants.harness.store import newest_of
 
-    known, today = store.candidates(spec.identity for spec in specs), cache(own_data)
+    known, today = store.candidates((spec.identity for spec in specs), brief=True), cache(own_data)
     digests = {spec.identity: digest for spec in specs if spec.identity in known and (digest := today(spec.dataset, spec.fidelity))}
     newest = newest_of(known, digests)
     newest |= newest_of({identity: pairs for identity, pairs in known.items() if identity not in newest}, {})
@@ -85,7 +85,7 @@ def archived_rows(archive: Archive) -> list[dict[str, Any]]:
 
 def planned_rows(store: Store) -> list[dict[str, Any]]:
     """The same for every run in the store's manifests."""
-    records, today, rows = {record.key: (folder, record) for folder, record in store.records()}, cache(own_data), []
+    records, today, rows = {record.key: (folder, record) for folder, record in store.records(brief=True)}, cache(own_data), []
     for key, run in store.planned().items():
         digest = today(run["dataset"], run["fidelity"]) if key in records else None
         rows.append(row(run["label"], run["dataset"], run["seeds"], run["fidelity"], records.get(key), digest, key=key))
@@ -114,8 +114,9 @@ def row(
 ) -> dict[str, Any]:
     """The parts of a run; `digest` is that of its data today, if it is known."""
     folder, record = found or (None, None)
-    status, unknown = (record.status, lacks_plugin(record)) if record else ({}, False)
-    stale = record is not None and not unknown and not record.current
+    old = record is not None and not record.current
+    status, unknown = record.status if record else {}, bool(old and found and lacks_plugin(*found))
+    stale = old and not unknown
     changed = record is not None and digest not in (None, record.dataset["digest"])
     more = [*["stale"] * stale, *["its plug-in is not loaded"] * unknown, *([f"{epochs_done} epochs done"] if epochs_done else [])]
     more += [f"its data {'cannot be read' if digest == 'unreadable' else 'has changed'}"] * changed
@@ -134,28 +135,44 @@ def published(data: str, metrics: tuple[str, ...]) -> set[str]:
     return {METRICS[name].published_for(data) for name in metrics}
 
 
-def lacks_plugin(record: Record) -> bool:
-    """Whether a part or a metric of a record is not registered, so that nobody can tell whether it is stale."""
+def lacks_plugin(folder: Path, record: Record) -> bool:
+    """Whether a part or a metric of a record that seems to be stale is not registered, so that nobody can tell whether it is."""
     from vae_variants.components import chosen
     from vae_variants.evaluation import METRICS
+    from vae_variants.harness.files import read_file
+    from vae_variants.harness.record import metrics_in
+    from vae_variants.harness.store import RECORD
 
     metrics = published(record.dataset["name"], tuple(METRICS))
     parts = all(record.values[kind.key] in kind.registry for kind in chosen() if kind.key in record.values)
-    return not parts or any(row["metric"] not in metrics for row in record.rows)
+    names = {row["metric"] for row in record.rows} or metrics_in(read_file(folder / RECORD) or b"")  # a brief record has no rows
+    return not (parts and names <= metrics)
 
 
 def show(rows: Sequence[dict[str, Any]], extra: str) -> None:
     """The table of a plan, with one column more."""
+    from rich.cells import cell_len
     from rich.table import Table
 
     from vae_variants.harness.progress import out
+    from vae_variants.registry import visible
 
-    table = Table(box=None, pad_edge=False)
-    for column in ("variant", "data set", "seeds", "preset", extra, "state"):
-        table.add_column(column, overflow="fold", no_wrap=column == "key")
+    names, lines = ("variant", "data set", "seeds", "preset", extra, "state"), list[tuple[str, ...]]()
     for each in rows:
         value = "-" if each[extra] is None else str(each[extra])[:12]
-        table.add_row(each["variant"], each["dataset"], ",".join(map(str, each["seeds"])), each["fidelity"], value, each["state"])
+        cells = (each["variant"], each["dataset"], ",".join(map(str, each["seeds"])), each["fidelity"], value, each["state"])
+        lines.append(tuple(map(visible, cells)))
+    lengths = [list(map(cell_len, column)) for column in zip(names, *lines, strict=True)]
+    widths = [max(column) for column in lengths]
+    if sum(widths) + 2 * len(widths) - 2 <= out.width:  # nothing to fold: a fraction of the time that the table takes
+        for line, taken in zip([names, *lines], zip(*lengths, strict=True), strict=True):
+            print(*(cell + " " * (width - length) for cell, width, length in zip(line, widths, taken, strict=True)), sep="  ")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in names:
+        table.add_column(column, overflow="fold", no_wrap=column == "key")
+    for line in lines:
+        table.add_row(*line)
     out.print(table)
 
 
@@ -169,7 +186,7 @@ def show_plan(specs: Sequence[RunSpec], store: Store, launch: Launch) -> None:
     lacking = {dataset: absent(dataset.partition("?")[0]) for dataset in {spec.dataset: None for spec in specs}}
     look_again(dataset for dataset, why in lacking.items() if not why)
     digests = {spec.identity: digest_of(spec.dataset, spec.fidelity) for spec in specs if not lacking[spec.dataset]}
-    rows, records = suite_rows(specs, store), store.newest((spec.identity for spec in specs), digests)
+    rows, records = suite_rows(specs, store), store.newest((spec.identity for spec in specs), digests, brief=True)
     show(rows, "epochs")
     retry = cast("Retry", launch.retry)
     left = [spec for spec in specs if spec.identity not in records or is_due(records[spec.identity][1], retry)]

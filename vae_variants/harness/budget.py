@@ -25,7 +25,8 @@ class Cost:
         epoch: One epoch of all its seeds, with validation.
         scoring: All metrics of one seed but its importance-weighted bound.
         sample: One image and one sample of z of that bound.
-        trial_start, trial_epoch, trial_scoring: The same of one trial with all seeds of tuning; scoring is all of it.
+        trial_start, trial_epoch, trial_scoring: The same of one trial with all seeds of tuning: its share if trials train in one stack.
+            Scoring is all of it.
         adversarial: Whether its trials are scored by the classifier.
         shared: What metrics need of the data alone, once in each process.
     """

@@ -25,6 +25,7 @@ from vae_variants.harness.spec import RunSpec, prepared
 from vae_variants.models.base import Finished, LatentVariable, Model
 from vae_variants.plugins import load_plugins
 from vae_variants.training import Training
+from vae_variants.training.options import Unlike
 from vae_variants.training.setup import set_up
 
 STEP_SECONDS = 0.5  # of single steps, after the first ones
@@ -56,17 +57,19 @@ class Clock:
         return self.last - before
 
 
-def measured(spec: RunSpec, trial: RunSpec | None, device: torch.device) -> Cost:
-    """The cost of a run, and of one of its trials if it has any. Trains nothing that is kept."""
+def measured(spec: RunSpec, trials: Sequence[RunSpec], device: torch.device) -> Cost:
+    """The cost of a run, and of each of its trials if it has any, which train in one stack if they may. Trains nothing that is kept."""
     training, start, epoch = paced(spec, device)
     member = next(training.population.members())
     ended = finished(member, training)
     scoring, shared, sample, shown = scored(member, spec, device)
     scoring, start = scoring + ended, start + shown + TIMED * epoch / max(1, training.steps)
     found = Cost(start=start, epoch=epoch, scoring=scoring, shared=shared, sample=sample)
-    if trial is None or not training.players:
+    if not trials or not training.players:
         return found
-    trained, start, epoch = paced(trial, device) if len(trial.seeds) != len(spec.seeds) else (training, start, epoch)
+    trial = trials[0]
+    trained, start, epoch = stacked(trials, device) if len(trials) * len(trial.seeds) != len(spec.seeds) else (training, start, epoch)
+    start, epoch = start / len(trials), epoch / len(trials)
     level, images = fidelity(trial.fidelity), prepared(trial.dataset, trial.fidelity)
     seconds, _, _ = extrapolated(images, lambda data, share: judged(member, data, limited(level, share), device))
     if isinstance(member, LatentVariable) and not exact(member):
@@ -75,10 +78,19 @@ def measured(spec: RunSpec, trial: RunSpec | None, device: torch.device) -> Cost
     return replace(found, trial_start=start, trial_epoch=epoch, trial_scoring=seconds * len(trial.seeds), adversarial=adversarial)
 
 
-def paced(spec: RunSpec, device: torch.device) -> tuple[Training, float, float]:
-    """A training that has made a few steps, the seconds before its second step, and those of one epoch."""
-    clock = Clock()
-    training = set_up(spec.configuration, prepared(spec.dataset, spec.fidelity), spec.seeds, device)
+def stacked(trials: Sequence[RunSpec], device: torch.device) -> tuple[Training, float, float]:
+    """`paced` of all of these in one stack; if they cannot be stacked, of the first, and seconds of as many one after another."""
+    try:
+        return paced(trials[0], device, trials[1:])
+    except (Unlike, RuntimeError):
+        training, start, epoch = paced(trials[0], device)
+        return training, len(trials) * start, len(trials) * epoch
+
+
+def paced(spec: RunSpec, device: torch.device, others: Sequence[RunSpec] = ()) -> tuple[Training, float, float]:
+    """A training that has made a few steps, the seconds before its second step, and those of one epoch; others train in its stack."""
+    clock, more = Clock(), [other.configuration for other in others]
+    training = set_up(spec.configuration, prepared(spec.dataset, spec.fidelity), spec.seeds, device, more)
     if not training.players:
         return training, clock(), 0.0
     training.images_per_second(0.0)
@@ -211,12 +223,12 @@ def processes(jobs: int, plugins: tuple[Path, ...]) -> Iterator[ProcessPoolExecu
 
 
 def measure_all(
-    pairs: Sequence[tuple[RunSpec, RunSpec | None]], device: torch.device, jobs: int, plugins: tuple[Path, ...], seconds: float
+    pairs: Sequence[tuple[RunSpec, Sequence[RunSpec]]], device: torch.device, jobs: int, plugins: tuple[Path, ...], seconds: float
 ) -> tuple[Surroundings, list[Cost | str | None]]:
     """Measures runs with their trials side by side, in order, and begins none after so many seconds.
 
     Args:
-        pairs: Runs, each with one of its trials if it has any.
+        pairs: Runs, each with trials of it that may train in one stack, if it has any.
         device: Where runs are made.
         jobs: Runs side by side; 0 is this process.
         plugins: Files that the processes load.
@@ -226,7 +238,7 @@ def measure_all(
         What surrounds the runs; and of each the cost, the reason why it could not be measured, or None if there was no time.
     """
     end, first = time.monotonic() + seconds, pairs[0][0]
-    calls = [partial(attempt, spec, trial, device) for spec, trial in pairs]
+    calls = [partial(attempt, spec, trials, device) for spec, trials in pairs]
     if jobs == 0:
         around = surroundings(first.dataset, first.fidelity)
         return around, [call() if i == 0 or time.monotonic() < end else None for i, call in enumerate(calls)]
@@ -243,9 +255,9 @@ def measure_all(
         return outside.result(), [found[i].result() if i in found else None for i in range(len(pairs))]
 
 
-def attempt(spec: RunSpec, trial: RunSpec | None, device: torch.device) -> Cost | str:
+def attempt(spec: RunSpec, trials: Sequence[RunSpec], device: torch.device) -> Cost | str:
     """`measured`, or the reason why it failed: a run that fails is one row of the report."""
     try:
-        return measured(spec, trial, device)
+        return measured(spec, trials, device)
     except Exception as error:
         return f"{type(error).__name__}: {error}".splitlines()[0][:200]

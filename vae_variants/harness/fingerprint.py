@@ -21,6 +21,7 @@ from vae_variants.components import chosen
 from vae_variants.evaluation import METRICS, Metric
 from vae_variants.models.base import MODELS
 from vae_variants.plugins import versions
+from vae_variants.registry import Registry
 
 NAME, PACKAGE = "vae_variants", Path(__file__).parents[1]
 TRAINING, EVALUATION = ("training/setup.py", "harness/process.py"), ("evaluation/__init__.py", "harness/measured.py")
@@ -32,6 +33,7 @@ APART = (
         for name in ("__init__", "builtin", "downloads", "factored", "factored_files", "own", "folder", "solids", "sprites")
     ),
 )
+BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")  # where a statement or module holds others
 LIBRARY = {"site-packages", "dist-packages"}
 
 
@@ -46,11 +48,17 @@ def fingerprint(values: Mapping[str, Any], evaluation: bool = True, foreign: boo
     Raises:
         UserError: A component is not registered.
     """
-    used = [kind.registry[values[kind.key]] for kind in chosen() if kind.key in values]
+    used = [registry[values[key]] for key, registry in registries() if key in values]
     files = {path for part in used for path in sources(part)}
     if evaluation and foreign and "model" in values:
         files |= {path for m in foreign_metrics(values) for path in sources(m.fn) if not path.is_relative_to(PACKAGE)}
     return digest(frozenset(files), evaluation, hash(tuple(versions.items())))
+
+
+@lru_cache(maxsize=1)
+def registries() -> list[tuple[str, Registry[Any]]]:
+    """The registry of each kind that a configuration names a component of, with its key there."""
+    return [(kind.key, kind.registry) for kind in chosen()]
 
 
 def foreign_metrics(values: Mapping[str, Any]) -> list[Metric]:
@@ -104,10 +112,9 @@ def digest(components: frozenset[Path], evaluation: bool, *_: int) -> str:
 def read(path: Path, _: str = "") -> tuple[str, tuple[Path, ...]]:
     """The code of a file when this version of it is first asked for, and those of the files that it imports that count."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    imported = tuple(file for node in statements(tree) for file in files_of(node, path))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
+    imported = tuple(file for node in statements(tree, checks=False) for file in files_of(node, path))
+    for node in statements(tree):
+        if body := getattr(node, "body", None):
             node.body = [line for line in body if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))]  # type: ignore[attr-defined]
     return repr(plain(tree)), imported
 
@@ -124,14 +131,16 @@ def plain(node: object) -> object:
     return tuple(map(plain, node)) if isinstance(node, list) else (type(node).__name__, node) if node is not None else None
 
 
-def statements(tree: ast.Module) -> list[ast.stmt]:
-    """All statements of a module and its functions, except those under `if TYPE_CHECKING`."""
-    types = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)]
-    skipped = {id(inner) for node in types for inner in ast.walk(node)}
-    return [node for node in ast.walk(tree) if isinstance(node, ast.stmt) and id(node) not in skipped]
+def statements(node: ast.AST, checks: bool = True) -> Iterator[ast.AST]:
+    """A module or statement and all statements in it; without `checks` those under `if TYPE_CHECKING` are left out."""
+    if not checks and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+        return
+    yield node
+    for inner in itertools.chain.from_iterable(getattr(node, name, ()) for name in BLOCKS):
+        yield from statements(inner, checks)
 
 
-def files_of(node: ast.stmt, path: Path) -> list[Path]:
+def files_of(node: ast.AST, path: Path) -> list[Path]:
     """The files that an import statement in the file `path` names, of those that count."""
     if isinstance(node, ast.ImportFrom):
         inner = [node.module] if node.module else []

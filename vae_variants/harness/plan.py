@@ -81,7 +81,7 @@ def run_all(
 def due(specs: Sequence[RunSpec], store: Store, retry: Retry) -> list[RunSpec]:
     """Those that `run_all` will make, as far as the newest records tell."""
     digests = {spec.identity: digest_of(spec.dataset, spec.fidelity) for spec in specs}
-    records = store.newest(digests, digests)
+    records = store.newest(digests, digests, brief=True)
     return [spec for spec in specs if spec.identity not in records or is_due(records[spec.identity][1], retry)]
 
 

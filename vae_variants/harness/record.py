@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
@@ -14,7 +15,7 @@ from typing_extensions import TypedDict  # pydantic refuses that of `typing` bef
 
 from vae_variants.components import chosen
 from vae_variants.harness.choices import Choice
-from vae_variants.harness.files import seal, unseal
+from vae_variants.harness.files import intact, seal, unseal
 from vae_variants.harness.fingerprint import fingerprint
 from vae_variants.harness.migrate import MEANING, SCHEMA, microseconds, migrate
 from vae_variants.harness.spec import added, identifying
@@ -27,6 +28,9 @@ Status = Literal["ok", "diverged", "oom", "timeout", "error", "skipped", "interr
 
 
 LAST = 2**53  # greatest order
+FINITE = json.JSONEncoder(allow_nan=False)
+LONG = b',\n "rows": ', b',\n "classifier": '  # the first of the long members, and what follows the last
+METRIC = re.compile(rb'"metric": ("[^"]*")')  # in rows
 
 
 class NewerSchema(ValueError):
@@ -243,7 +247,7 @@ class Record:
         """
         body = unseal(text)
         record = (None if body is text else at_once(body)) or step_by_step(body, body is not text)
-        if len(set(record.seeds)) < len(record.seeds) or set(record.status) != set(map(str, record.seeds)):
+        if not belongs(record):
             raise ValueError("a record whose states do not belong to its seeds")
         if any(len(rows) != len(record.seeds) or len(set(map(len, rows))) > 1 for rows in record.curves.values()):
             raise ValueError("a record whose curves do not belong to its seeds")
@@ -254,13 +258,31 @@ class Record:
         return record
 
 
+def summary(content: bytes) -> Record | None:
+    """The record in a file without rows, curves and series, in a fraction of the time; None if that does not tell whether it is one."""
+    end = intact(content)
+    first, last = content.find(LONG[0], 0, end), content.rfind(LONG[1], 0, end)
+    record = at_once((content[:first] + content[last:end]).decode(errors="replace") + "\n}\n") if 0 < first < last else None
+    return record if record is not None and belongs(record) else None
+
+
+def metrics_in(content: bytes) -> set[str]:
+    """Names of the metrics in the file of a record."""
+    return set(parse_json(f"[{','.join(name.decode() for name in set(METRIC.findall(content)))}]"))
+
+
+def belongs(record: Record) -> bool:
+    """Whether its states are those of its seeds."""
+    return len(set(record.seeds)) == len(record.seeds) and set(record.status) == set(map(str, record.seeds))
+
+
 def at_once(body: str) -> Record | None:
     """Reads a record of this schema in a fraction of the time; None if that does not tell whether it is one."""
     with suppress(ValueError):
         if body.endswith(f'"schema": {SCHEMA}\n}}\n'):
             record = adapter().validate_json(body)
             loose = [row for row in record.rows if len(row) > len(Row.__annotations__)], record.dataset, record.failure, record.classifier
-            json.dumps((*loose, record.environment, record.trained), allow_nan=False)  # parts that may have unknown members
+            FINITE.encode((*loose, record.environment, record.trained))  # parts that may have unknown members
             return record if added(record.values).keys() <= record.values.keys() else None
     return None
 

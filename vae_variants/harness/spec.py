@@ -55,7 +55,8 @@ def added(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def identifying(values: Mapping[str, Any]) -> dict[str, Any]:
     """The options that tell a run from others: all but added ones at the value that older runs had."""
-    return {key: value for key, value in values.items() if (key, value) not in added(values).items()}
+    usual = added(values).items()
+    return {key: value for key, value in values.items() if (key, value) not in usual}
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from vae_variants.harness.files import (
     unseal,
 )  # fmt: skip
 from vae_variants.harness.members import Member, split
-from vae_variants.harness.record import NewerSchema, Record, beginning_of
+from vae_variants.harness.record import NewerSchema, Record, beginning_of, summary
 from vae_variants.harness.spec import RunSpec
 from vae_variants.harness.validation import Int, first_error, parse_json
 from vae_variants.registry import UserError, user_path
@@ -36,6 +38,8 @@ TENSORS = (CHECKPOINT, MODEL, PICTURES)
 PLANS = "plans"
 UNFINISHED = {"error", "timeout", "oom", "interrupted"}  # states of a run whose checkpoint is kept
 BEGINNING = 8192  # characters of a record that hold its identity
+KEY = 12  # characters of a key in the name of a folder
+SETTLED = 2_000_000_000  # nanoseconds after which a change of a folder has a later time than the one before
 
 
 class PlannedRun(TypedDict):
@@ -72,6 +76,7 @@ class Store:
 
     def __init__(self, root: str | Path, latest: int = 0) -> None:
         self.root, self.latest = user_path(root), latest
+        self.listed = dict[Path, tuple[int, dict[str, str]]]()  # folder -> time of its last change, and `names` at that time
 
     def locate(self, spec: RunSpec, key: str) -> Path:
         """The run's folder, whether it exists or not."""
@@ -79,28 +84,40 @@ class Store:
         usual = parent / f"{slug(spec.label)}-{key[:12]}"
         if usual.is_dir():
             return usual
-        known = sorted(parent.glob(f"*-{key[:12]}")) if parent.is_dir() else []
-        return known[0] if known else usual
+        known = self.names(parent).get(key[:12])
+        return parent / known if known else usual
+
+    def names(self, parent: Path) -> dict[str, str]:
+        """The first of the folders there, by the beginning of their key; read again only if one may have come or gone since."""
+        with suppress(OSError):
+            changed = parent.stat().st_mtime_ns
+            before, found = self.listed.get(parent, (0, {}))
+            if changed != before:
+                found = {name[-KEY:]: name for name in sorted(os.listdir(parent), reverse=True) if name[-KEY - 1 : -KEY] == "-"}
+                self.listed[parent] = (changed if time.time_ns() - changed > SETTLED else 0), found
+            return found
+        return {}
 
     def folder(self, spec: RunSpec, key: str) -> Path:
         """The run's folder, made if necessary."""
         return make_folder(self.locate(spec, key))
 
-    def records(self) -> Iterator[tuple[Path, Record]]:
-        """Every readable record with its folder, sorted by path."""
+    def records(self, brief: bool = False) -> Iterator[tuple[Path, Record]]:
+        """Every readable record with its folder, sorted by path; see `read`."""
         for path in sorted(self.root.glob(f"*/*/{RECORD}")):
-            if (record := self.read(path)) is not None:
+            if (record := self.read(path, brief=brief)) is not None:
                 yield path.parent, record
 
-    def read(self, path: Path, newer_allowed: bool = True) -> Record | None:
+    def read(self, path: Path, newer_allowed: bool = True, brief: bool = False) -> Record | None:
         """The record in a file, or None if there is none. A damaged file is set aside.
 
-        The record of a newer version counts as none, or raises `NewerSchema` if `newer_allowed` is false.
+        The record of a newer version counts as none, or raises `NewerSchema` if `newer_allowed` is false. If it is to be `brief`, it may
+        lack rows, curves and series, and must not be written.
         """
         if (content := read_file(path)) is None:
             return None
         try:
-            return Record.from_json(content.decode())
+            return (summary(content) if brief else None) or Record.from_json(content.decode())
         except NewerSchema:
             if not newer_allowed:
                 raise
@@ -153,22 +170,24 @@ class Store:
                 break
         return found
 
-    def newest(self, wanted: Iterable[str], digests: Mapping[str, str] | None = None) -> dict[str, tuple[Path, Record]]:
+    def newest(
+        self, wanted: Iterable[str], digests: Mapping[str, str] | None = None, brief: bool = False
+    ) -> dict[str, tuple[Path, Record]]:
         """For each identity in `wanted`, its folder and record: the newest one of today's code, or else the newest one.
 
-        `digests` maps an identity to the digest of its data, if that is known.
+        `digests` maps an identity to the digest of its data, if that is known. `brief` is that of `read`.
         """
-        return newest_of(self.candidates(wanted), digests or {})
+        return newest_of(self.candidates(wanted, brief), digests or {})
 
-    def candidates(self, wanted: Iterable[str]) -> dict[str, list[tuple[Path, Record]]]:
-        """For each identity in `wanted`, every folder and record. Other records are not read beyond their beginning."""
+    def candidates(self, wanted: Iterable[str], brief: bool = False) -> dict[str, list[tuple[Path, Record]]]:
+        """For each identity in `wanted`, every folder and record; see `read`. Only the beginning of others is read, if that tells."""
         identities, found = set(wanted), dict[str, list[tuple[Path, Record]]]()
         for path in sorted(self.root.glob(f"*/*/{RECORD}")):
             glimpse, order = beginning(path)
             self.latest = max(self.latest, order)
             if glimpse is not None and glimpse not in identities:
                 continue
-            record = self.read(path)
+            record = self.read(path, brief=brief)
             if record is not None and (identity := record.identity) in identities:
                 found.setdefault(identity, []).append((path.parent, record))
         return found

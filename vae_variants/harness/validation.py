@@ -19,7 +19,7 @@ Scalar = str | Annotated[bool, Strict()] | Int | Number | None
 def parse_json(text: str) -> Any:
     """Raises ValueError for text that is not JSON, nested too deeply, or with a number that is not finite."""
     try:
-        return json.loads(text, parse_float=finite, parse_constant=finite)
+        return DECODER.decode(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
@@ -29,6 +29,9 @@ def finite(text: str) -> float:
     if not math.isfinite(found):
         raise ValueError(f"{text[:20]} is not a finite number")
     return found
+
+
+DECODER = json.JSONDecoder(parse_float=finite, parse_constant=finite)
 
 
 def first_error(error: ValidationError) -> str:

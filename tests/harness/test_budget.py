@@ -195,7 +195,7 @@ def test_what_follows_from_the_data_alone_counts_once(monkeypatch):
     monkeypatch.setattr(sharpness, "real_images", slowly)
     (chosen,) = configure("ae[hidden=16,latent=4]")
     _, (cost,) = measure_all([(RunSpec(chosen, "digits", (0, 1), "smoke"), ())], torch.device("cpu"), 0, (), 0.0)
-    assert isinstance(cost, Cost) and cost.scoring < 0.4 <= cost.shared
+    assert isinstance(cost, Cost) and cost.scoring < 0.3 < cost.shared
 
 
 @pytest.mark.parametrize(("name", "size", "channels"), [("grey", 24, 1), ("colour", 32, 3)])

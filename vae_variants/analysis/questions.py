@@ -48,7 +48,7 @@ def one_sample(runs: Sequence[Entry]) -> Answer | None:
     low, high = gain.low or 0.0, gain.high or 0.0
     verdict = YES if high < MARGIN else NO if low > MARGIN else OPEN
     text = f"{many.record.values['samples']} samples (`{many.label}`) gain {number(gain, sign=True)} nats over one (`{one.label}`)."
-    rule = f"yes, if the 95 % interval of the gain in log p(x) is below {MARGIN:g} nat."
+    rule = f"yes, if the 95 % interval of the gain in log p(x) is below {MARGIN:g} nat. A smaller gain may be real, but matters little."
     return Answer("one-sample", "Is one sample of z for each image enough in training?", verdict, text, rule)
 
 

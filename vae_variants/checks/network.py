@@ -31,6 +31,15 @@ def shapes(name: str) -> None:
                     )
 
 
+@torch.no_grad()
+def awake(module: nn.Module) -> nn.Module:
+    """The module with small random numbers where a parameter starts at 0, which would hide what it multiplies."""
+    for parameter in module.parameters():
+        if not parameter.any():
+            parameter.normal_(std=0.1)
+    return module
+
+
 @check("network")
 def can_be_stacked(name: str) -> None:
     """Both halves can be mapped over seeds (torch.func.vmap), and the gradient reaches every parameter."""
@@ -44,7 +53,7 @@ def can_be_stacked(name: str) -> None:
         "nothing may be shared between images or seeds",
     )
     for half, (build, n_in) in halves.items():
-        modules, x = [build(), build()], torch.rand(4, n_in)
+        modules, x = [awake(build()), awake(build())], torch.rand(4, n_in)
         parameters, buffers = stack_module_state(modules)
 
         def forward(state: dict[str, Tensor], x: Tensor, template: nn.Module = modules[0]) -> Tensor:

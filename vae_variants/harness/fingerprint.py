@@ -21,7 +21,6 @@ from vae_variants.components import chosen
 from vae_variants.evaluation import METRICS, Metric
 from vae_variants.models.base import MODELS
 from vae_variants.plugins import versions
-from vae_variants.registry import Registry
 
 NAME, PACKAGE = "vae_variants", Path(__file__).parents[1]
 TRAINING, EVALUATION = ("training/setup.py", "harness/process.py"), ("evaluation/__init__.py", "harness/measured.py")
@@ -48,17 +47,11 @@ def fingerprint(values: Mapping[str, Any], evaluation: bool = True, foreign: boo
     Raises:
         UserError: A component is not registered.
     """
-    used = [registry[values[key]] for key, registry in registries() if key in values]
+    used = [kind.registry[values[kind.key]] for kind in chosen() if kind.key in values]
     files = {path for part in used for path in sources(part)}
     if evaluation and foreign and "model" in values:
         files |= {path for m in foreign_metrics(values) for path in sources(m.fn) if not path.is_relative_to(PACKAGE)}
     return digest(frozenset(files), evaluation, hash(tuple(versions.items())))
-
-
-@lru_cache(maxsize=1)
-def registries() -> list[tuple[str, Registry[Any]]]:
-    """The registry of each kind that a configuration names a component of, with its key there."""
-    return [(kind.key, kind.registry) for kind in chosen()]
 
 
 def foreign_metrics(values: Mapping[str, Any]) -> list[Metric]:

@@ -27,7 +27,7 @@ UNITS = {  # metric -> unit of a value, of a margin, and the factor of both
     "reconstruction_mse": (" MSE per pixel", " MSE", 1.0),
     "spectral_distance": (" dB", " dB", 1.0),
     "probe_accuracy": (" % accuracy of a linear classifier on the latents", " points", 100.0),
-    PLACE: ("", " places, averaged over the three", 1.0),
+    PLACE: ("", " places, a mean over distance, precision and coverage", 1.0),
 }
 PURPOSES = {  # metric -> title, the tab with more about it, and which pictures stand for it
     "log_likelihood": ("Likelihood", "figure-likelihood", "samples"),

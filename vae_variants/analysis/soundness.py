@@ -239,7 +239,8 @@ def at_edge(tuning: Mapping[str, Any]) -> Flaw | None:
 def diverged(values: Values, status: Mapping[str, str], curves: Curves, objective: object, rate: str) -> Flaw | None:
     """Seeds that ended with a loss that is not finite, or with curves that have `fallen`, or far behind the others."""
     lost = {str(seed) for seed, state in status.items() if state == "diverged"}
-    lost |= {seed for i, seed in enumerate(status) if i in fallen(curves, objective)}
+    order = list(status)
+    lost |= {order[i] for i in fallen(curves, objective) if i < len(order)}
     for metric, sign in JUDGED.items():
         lost |= {str(seed) for seed in outliers(values(metric), sign)}
     if not lost:

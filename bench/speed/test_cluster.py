@@ -1,13 +1,18 @@
-"""The same plan of equal runs by one and by two workers of a local Ray cluster; and how many tasks and records pass in a second."""
+"""The same plan of equal runs by one and by two workers of a local Ray cluster; and what drives a sweep of so many made-up runs."""
 
 import os
+import resource
 import subprocess
 import sys
+import time
+from contextlib import closing
 
 import pytest
+import torch
 
-from tests.made_up import fill, grid
-from vae_variants.harness import Store
+from tests.made_up import fill, finished, grid
+from vae_variants.harness import Store, cluster
+from vae_variants.harness.plan import run_all
 
 ray = pytest.importorskip("ray")
 
@@ -42,6 +47,23 @@ def test_a_thousand_tasks_that_do_nothing(benchmark) -> None:
         benchmark.pedantic(run, rounds=3, warmup_rounds=1)
     finally:
         ray.shutdown()
+
+
+@pytest.mark.parametrize("runs", [100, 1000, 10_000])
+def test_a_sweep_of_made_up_runs(benchmark, runs: int, tmp_path, monkeypatch) -> None:
+    """The whole command but its runs, which return at once: what it costs to find, send and keep each, and the driver's memory."""
+
+    def made(task, images):
+        yield finished(task.run.spec)
+
+    monkeypatch.setattr(cluster, "make_remotely", made)
+    benchmark.group = "a sweep of made-up runs on a local Ray cluster"
+    plan, own = grid(runs), time.process_time()
+    with closing(cluster.Cluster("2")) as engine:
+        found = benchmark.pedantic(lambda: run_all(plan, Store(tmp_path), torch.device("cpu"), engine=engine), rounds=1)
+    assert len(found) == runs
+    benchmark.extra_info["driver's CPU ms per run"] = round((time.process_time() - own) / runs * 1e3, 2)
+    benchmark.extra_info["driver's greatest memory (MB)"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 @pytest.mark.parametrize("runs", [100, 1000])

@@ -39,7 +39,7 @@ def expected(specs: Sequence[RunSpec], data: Mapping[tuple[str, str], Dataset], 
 def all_known(specs: Sequence[RunSpec], data: Mapping[tuple[str, str], Dataset], store: Store, device_type: str) -> dict[str, float]:
     """Identity -> seconds of the newest such run, for as many seeds as here. Those without a record of one are left out."""
     folders = defaultdict[str, list[Path]](list)
-    for path in store.root.glob(f"*/*/{RECORD}"):
+    for path in map(Path, store.files(RECORD)):
         folders[path.parent.name[: -KEY - 1]].append(path)
     found = dict[str, float]()
     for spec in specs:

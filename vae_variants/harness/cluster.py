@@ -80,7 +80,7 @@ class Cluster(Engine):
 
     def send(self, task: Sent) -> Sent:
         run, store = task.run, self.settings.store
-        before, files = store.get(run.spec, run.key), store.packed(store.folder(run.spec, run.key), {})
+        files, before = store.packed(store.folder(run.spec, run.key), {}), store.get(run.spec, run.key)
         if self.settings.fresh:  # only with files of this attempt
             files = {name: files[name] for name in task.returned & set(files)}
         settings = self.settings._replace(store=Store("", self.settings.store.latest), fresh=False)

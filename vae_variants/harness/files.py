@@ -9,6 +9,7 @@ import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -20,6 +21,7 @@ from vae_variants.registry import UserError
 SEALED = re.compile(r',\n "digest": "([0-9a-f]{64})"\n}\n', re.ASCII)
 SEAL = len(',\n "digest": ""\n}\n') + 64  # bytes of a seal
 TRIES = 20  # to write a file
+SHORT = 8192  # characters of an entry of metadata that is remembered
 BLANK = "0" * 64  # stands for the digest of a tensor file while that digest is computed
 LOCKLESS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 DAMAGE = (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError)  # raised by `unpacked`
@@ -167,10 +169,16 @@ def unpacked(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     return load(content), {k: v for k, v in metadata.items() if k not in ("digest", "sealed")}
 
 
-def metadata_of(path: Path) -> dict[str, str]:
-    """The metadata of a tensor file, empty if it is none. Reads the header only."""
+def described(path: str) -> tuple[int, dict[str, str]]:
+    """When a tensor file was changed (ns) and the short entries of its metadata; (0, {}) if it is none. Reads a header, and that once."""
     try:
-        with safe_open(path, "pt") as file:
-            return dict(file.metadata() or {})
+        found = os.stat(path)
+        return found.st_mtime_ns, short_metadata(path, found.st_mtime_ns, found.st_size, found.st_ino)
     except (OSError, SafetensorError):
-        return {}
+        return 0, {}
+
+
+@lru_cache(maxsize=100_000)
+def short_metadata(path: str, *_: int) -> dict[str, str]:
+    with safe_open(path, "pt") as file:
+        return {key: value for key, value in (file.metadata() or {}).items() if len(value) <= SHORT}

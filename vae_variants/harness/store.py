@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from torch import Tensor
 from typing_extensions import TypedDict  # pydantic refuses that of `typing` before Python 3.12
 
 from vae_variants.harness.files import (
+    described,
     load_tensors,
     load_with_metadata,
     make_folder,
-    metadata_of,
     read_file,
     replace_file,
     save_tensors,
@@ -93,7 +94,10 @@ class Store:
             changed = parent.stat().st_mtime_ns
             before, found = self.listed.get(parent, (0, {}))
             if changed != before:
-                found = {name[-KEY:]: name for name in sorted(os.listdir(parent), reverse=True) if name[-KEY - 1 : -KEY] == "-"}
+                every = [name for name in os.listdir(parent) if name[-KEY - 1 : -KEY] == "-"]
+                found = {name[-KEY:]: name for name in every}
+                if len(found) < len(every):  # rarely; it takes time
+                    found = {name[-KEY:]: name for name in sorted(every, reverse=True)}
                 self.listed[parent] = (changed if time.time_ns() - changed > SETTLED else 0), found
             return found
         return {}
@@ -102,9 +106,18 @@ class Store:
         """The run's folder, made if necessary."""
         return make_folder(self.locate(spec, key))
 
+    def files(self, name: str, *of: str) -> list[str]:
+        """Paths of this name in the folders of runs of these data sets, or of all, sorted, whether there is such a file or not."""
+        return [f"{self.root}/{data}/{run}/{name}" for data in of or below(self.root) for run in below(self.root / data)]
+
+    def described(self, name: str, data: str) -> list[tuple[Path, dict[str, str]]]:
+        """The tensor files of this name in the folders of runs of a data set, the latest first, each with its short metadata."""
+        found = ((*described(path), path) for path in self.files(name, slug(data)))
+        return [(Path(path), metadata) for changed, metadata, path in sorted(found, key=itemgetter(0), reverse=True) if changed]
+
     def records(self, brief: bool = False) -> Iterator[tuple[Path, Record]]:
         """Every readable record with its folder, sorted by path; see `read`."""
-        for path in sorted(self.root.glob(f"*/*/{RECORD}")):
+        for path in map(Path, self.files(RECORD)):
             if (record := self.read(path, brief=brief)) is not None:
                 yield path.parent, record
 
@@ -140,29 +153,29 @@ class Store:
 
     def epochs_done(self, specs: Iterable[RunSpec]) -> Counter[str]:
         """Epochs in the checkpoint of each interrupted run, by identity. Needs no data."""
-        wanted, found = {spec.identity: slug(spec.dataset) for spec in specs}, Counter[str]()
-        for path in (path for name in sorted(set(wanted.values())) for path in self.root.glob(f"{name}/*/{CHECKPOINT}")):
-            if (identity := metadata_of(path).get("identity", "")) in wanted and (state := load_tensors(path)) and "epoch" in state:
+        wanted, found = {spec.identity: spec.dataset for spec in specs}, Counter[str]()
+        for path, metadata in (pair for data in sorted(set(wanted.values())) for pair in self.described(CHECKPOINT, data)):
+            if (identity := metadata.get("identity", "")) in wanted and (state := load_tensors(path)) and "epoch" in state:
                 found[identity] = max(found[identity], int(state["epoch"]))
         return found
 
-    def trained(self, spec: RunSpec, key: str, training_key: str, code: str = "") -> tuple[dict[str, Tensor], dict[str, str]] | None:
+    def trained(self, spec: RunSpec, key: str, training_key: str, *codes: str) -> tuple[dict[str, Tensor], dict[str, str]] | None:
         """Models of this run, or else the latest ones of another run that shares its training: tensors and metadata.
 
-        With `code`, only models that this code trained.
+        Only of the first of these `codes` that trained any; "" is any code.
         """
-        wanted = {"training": training_key, **({"code": code} if code else {})}
-        own = self.locate(spec, key) / MODEL
-        others = sorted((self.root / slug(spec.dataset)).glob(f"*/{MODEL}"), key=modified, reverse=True)
-        paths = (own, *(path for path in others if wanted.items() <= metadata_of(path).items()))
-        found = (load_with_metadata(path, **wanted) for path in paths)
-        return next((state for state in found if state is not None), None)
+        own, known = self.locate(spec, key) / MODEL, self.described(MODEL, spec.dataset)
+        for wanted in ({"training": training_key, **({"code": code} if code else {})} for code in codes or ("",)):
+            for path in (own, *(path for path, metadata in known if wanted.items() <= metadata.items())):
+                if (state := load_with_metadata(path, **wanted)) is not None:
+                    return state
+        return None
 
     def members(self, spec: RunSpec, **wanted: str) -> dict[int, Member]:
         """The seeds of `spec` that other runs have trained; of several, the one that was trained last. `wanted` are metadata of theirs."""
         found = dict[int, Member]()
-        for path in sorted((self.root / slug(spec.dataset)).glob(f"*/{MODEL}"), key=modified, reverse=True):
-            if wanted.items() <= metadata_of(path).items() and (loaded := load_with_metadata(path, **wanted)) is not None:
+        for path, known in self.described(MODEL, spec.dataset):
+            if wanted.items() <= known.items() and (loaded := load_with_metadata(path, **wanted)) is not None:
                 state, metadata = loaded
                 members = split(state, json.loads(metadata["history"]), json.loads(metadata["seeds"]))
                 found = {seed: member for seed, member in members.items() if seed in spec.seeds} | found
@@ -182,7 +195,7 @@ class Store:
     def candidates(self, wanted: Iterable[str], brief: bool = False) -> dict[str, list[tuple[Path, Record]]]:
         """For each identity in `wanted`, every folder and record; see `read`. Only the beginning of others is read, if that tells."""
         identities, found = set(wanted), dict[str, list[tuple[Path, Record]]]()
-        for path in sorted(self.root.glob(f"*/*/{RECORD}")):
+        for path in map(Path, self.files(RECORD)):
             glimpse, order = beginning(path)
             self.latest = max(self.latest, order)
             if glimpse is not None and glimpse not in identities:
@@ -250,6 +263,13 @@ class Store:
         if found is None or not found[1].get("key", folder.name[-12:]).startswith(folder.name[-12:]):  # earlier ones have no key
             return {}
         return found[0]
+
+
+def below(folder: Path) -> list[str]:
+    """Names in a folder, sorted; none if it cannot be read."""
+    with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+        return sorted(os.listdir(folder))
+    return []
 
 
 def newest_of(known: Mapping[str, list[tuple[Path, Record]]], digests: Mapping[str, str]) -> dict[str, tuple[Path, Record]]:

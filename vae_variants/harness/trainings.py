@@ -63,9 +63,8 @@ def already(run: PendingRun, settings: Settings) -> tuple[State, dict[str, str]]
     """The models of a run if it or another has trained them: those of today's code, else if the settings allow it the latest."""
     if settings.fresh:
         return None
-    spec, training_key = run.spec, run.spec.training_key()
-    known = settings.store.trained(spec, run.key, training_key, spec.training_code)
-    return known if known is not None or settings.renew else settings.store.trained(spec, run.key, training_key)
+    codes = (run.spec.training_code, *([] if settings.renew else [""]))
+    return settings.store.trained(run.spec, run.key, run.spec.training_key(), *codes)
 
 
 def members_of(run: PendingRun, training: Training, settings: Settings) -> dict[int, Member]:

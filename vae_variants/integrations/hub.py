@@ -13,7 +13,7 @@ from typing import Any
 from vae_variants.harness.archive import HEADER
 from vae_variants.harness.archive import PICTURES as SHOWN
 from vae_variants.harness.archive import RECORDS as PACKED
-from vae_variants.harness.files import DAMAGE, metadata_of, read_file, unpacked
+from vae_variants.harness.files import DAMAGE, described, read_file, unpacked
 from vae_variants.harness.sources import Source, read_source, refuse
 from vae_variants.harness.store import MODEL, PICTURES, RECORD
 from vae_variants.integrations.hub_cards import model_card, results_card
@@ -58,7 +58,7 @@ def check_tensors(path: Path, key: str) -> None:
         _, metadata = unpacked(content)
     except DAMAGE as error:
         refuse(path, str(error), "file")
-    if "digest" not in metadata_of(path):
+    if "digest" not in described(str(path))[1]:
         refuse(path, "it has no digest", "file")
     if metadata.get("key", key) != key:
         refuse(path, "it belongs to another run", "file")

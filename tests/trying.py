@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vae_variants.checks import Check, Failed, Skipped
 from vae_variants.checks.fixtures import configuration
@@ -18,9 +19,23 @@ from vae_variants.plugins import loaded
 from vae_variants.registry import Registry
 from vae_variants.variants.recipe import Recipe
 
-__all__ = ["failure", "flushed", "forget", "kind_of", "smaller"]
+__all__ = ["Asked", "failure", "flushed", "forget", "kind_of", "smaller"]
 
 RECIPE = {field.name for field in fields(Recipe)}
+
+
+class Asked(TorchDispatchMode):
+    """Notes operations whose result, or its shape, depends on values: Python waits for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of = list[str]()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        numbers = func is torch.ops.aten.index.Tensor and not any(i is not None and i.dtype is torch.bool for i in args[1])
+        if not numbers and {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(func.tags):
+            self.of.append(str(func))
+        return func(*args, **(kwargs or {}))
 
 
 def failure(check: Check, name: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.harness.test_runner import CPU, figures, spec
+from tests.trying import Asked
 from vae_variants.harness import Store, run_all, runner, trainings
 from vae_variants.harness.files import load_tensors
 from vae_variants.harness.store import MODEL
@@ -18,6 +19,7 @@ from vae_variants.variants import build, configure
 
 SELECTORS = {
     "VAE": "vae[hidden=8,latent=2,epochs=3,decay=cosine]",
+    "VAE with all that a recipe has": "vae[hidden=8,latent=2,epochs=3,clip=9,average=0.9,weight_decay=0.1,lr_warm_up=0.5,keep=best]",
     "VAE on grey pixels": "vae[hidden=8,latent=2,epochs=3,likelihood=gaussian]",
     "GAN": "gan[hidden=8,latent=2,epochs=3]",
     "MADE": "made[hidden=8,epochs=3,orders=2]",
@@ -93,3 +95,16 @@ def test_a_run_that_is_killed_after_a_step_leaves_the_model_of_one_that_is_not(s
     one, other = (load_tensors(store.locate(chosen, found.key) / MODEL) for store in (whole, broken))
     assert set(one) == set(other)
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("selector", SELECTORS.values(), ids=SELECTORS)
+def test_no_step_waits_for_the_value_of_a_tensor(selector, digits):
+    """A GPU would stand idle meanwhile: an epoch asks for losses at its end."""
+    whole = training(selector, digits)
+    turns, t = whole.turns(), torch.zeros(())
+    whole.play(next(turns), t)
+    with Asked() as asked:
+        for batches in turns:
+            whole.slow_down(0.5)
+            whole.play(batches, t)
+    assert asked.of == []

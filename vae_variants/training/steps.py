@@ -35,13 +35,12 @@ class Average:
     def __init__(self, parameters: list[Tensor], decay: float) -> None:
         self.parameters, self.decay = parameters, decay
         self.means = [p.detach().clone() for p in parameters]
-        self.steps = torch.zeros(())
+        self.steps = 0
 
     @torch.no_grad()
     def update(self) -> None:
         self.steps += 1
-        n = self.steps.item()
-        torch._foreach_lerp_(self.means, self.parameters, 1 - min(self.decay, n / (n + 9)))
+        torch._foreach_lerp_(self.means, self.parameters, 1 - min(self.decay, self.steps / (self.steps + 9)))
 
     @torch.no_grad()
     def swap(self) -> None:
@@ -52,10 +51,11 @@ class Average:
             mean.copy_(kept)
 
     def state(self) -> list[Tensor]:
-        return [self.steps, *self.means]
+        return [torch.tensor(float(self.steps)), *self.means]
 
     def take(self, state: list[Tensor]) -> None:
-        for own, given in zip(self.state(), state, strict=True):
+        self.steps = int(state[0])
+        for own, given in zip(self.means, state[1:], strict=True):
             own.copy_(given)
 
 

@@ -109,3 +109,10 @@ def test_models_have_as_many_latents_unless_one_asks_for_others():
     """So that rows of one report differ in their model alone. The metric of riemannian-vae is costly, and learns ten."""
     sizes = {name: options["latent"] for name, model in MODELS.items() if "latent" in (options := parameters(model))}
     assert {name for name, size in sizes.items() if size != sizes["vae"]} == {"riemannian-vae"} and len(sizes) > 8
+
+
+def test_variants_have_the_latents_of_their_suite_unless_their_name_or_their_method_says_otherwise():
+    """An option of a variant wins over the defaults of a suite: a row has fewer latents than its neighbours, and nothing says so."""
+    own = {name: config["latent"] for name, variant in VARIANTS.items() if "latent" in (config := variant.config)}
+    odd = {name for name, size in own.items() if str(size) not in name.split("-")}
+    assert odd == {"vae-gumbel", "vae-poincare", "vae-spherical", "vade"} and len(own) > 10

@@ -8,17 +8,17 @@ add = family("autoencoder")
 GHOSH = "Ghosh et al. 2020, RAE, arXiv:1903.12436"
 
 # fmt: off
-add("ae", "autoencoder with 20 codes, squared error", "Hinton & Salakhutdinov 2006, Science 313:504",
-    model="autoencoder", likelihood="gaussian", latent=20)
+add("ae", "autoencoder, squared error", "Hinton & Salakhutdinov 2006, Science 313:504",
+    model="autoencoder", likelihood="gaussian")
 add("ae-gmm", "the same, and a mixture of 10 Gaussians on its codes to draw from", "Ghosh et al. 2020, RAE, arXiv:1903.12436",
-    model="autoencoder", sampler="gaussian-mixture", likelihood="gaussian", latent=20)
+    model="autoencoder", sampler="gaussian-mixture", likelihood="gaussian")
 add("ae-maf", "the autoencoder, and a masked autoregressive flow on its latents to sample from", MAF,
-    model="autoencoder", sampler="maf", likelihood="gaussian", latent=20)
+    model="autoencoder", sampler="maf", likelihood="gaussian")
 add("ae-iaf", "the autoencoder, and an inverse autoregressive flow on its latents to sample from",
     "Kingma et al. 2016, Inverse autoregressive flow, arXiv:1606.04934",
-    model="autoencoder", sampler="iaf", likelihood="gaussian", latent=20)
+    model="autoencoder", sampler="iaf", likelihood="gaussian")
 add("ae-two-stage", "the autoencoder, and a second VAE of its latents to sample from", TWO_STAGE,
-    model="autoencoder", sampler="second-stage", likelihood="gaussian", latent=20)
+    model="autoencoder", sampler="second-stage", likelihood="gaussian")
 add("rae-l2", "autoencoder with decay of latents and decoder, mixture of Gaussians to draw from", GHOSH,
     model="autoencoder", sampler="gaussian-mixture", likelihood="gaussian", regularizer="l2", shrink=1e-4)
 add("rae-gp", "autoencoder with a penalty on the decoder's gradient, mixture of Gaussians to draw from", GHOSH,

@@ -16,4 +16,4 @@ add("vae-conv", "the baseline with a small convolutional network", KINGMA, model
 add("vae-categorical", "VAE with one categorical code of 32 values, summed over: exact log p(x), ELBO and gap", M2,
     model="categorical-vae")
 add("vae-linear", "linear-Gaussian VAE with 20 latent units (probabilistic PCA): exact log p(x) beside its bounds", LUCAS,
-    model="linear-vae", latent=20)
+    model="linear-vae")

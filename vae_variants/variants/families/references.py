@@ -12,5 +12,5 @@ for _latent in (10, 20):
     add(f"reference-ica-{_latent}", f"{_latent} independent components", "Hyvarinen 1999, Fast and robust fixed-point algorithms",
         model="ica", latent=_latent)
 add("reference-pixels", "raw pixels as the code", "", model="pixels")
-add("reference-random-projection", "Gaussian random projection to 20 codes", "", model="random-projection", latent=20)
-add("reference-random-encoder", "untrained encoder with 20 codes", "", model="random-encoder", latent=20)
+add("reference-random-projection", "Gaussian random projection", "", model="random-projection")
+add("reference-random-encoder", "untrained encoder", "", model="random-encoder")

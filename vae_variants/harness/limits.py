@@ -1,5 +1,6 @@
 """What a run may take of the machine, and what it does take."""
 
+import ctypes
 import re
 import resource
 import sys
@@ -57,6 +58,12 @@ def set_memory_limit(memory: int | None, device: torch.device) -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         least = hard if memory is None else memory if hard == resource.RLIM_INFINITY else min(memory, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (least, hard))
+
+
+def release_memory() -> None:
+    """Returns memory to the system that this process has freed: training keeps it for its next step (see `process.prepare`)."""
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
 
 
 def require_machine(machines: Sequence[Mapping[str, float]], needed: Mapping[str, float]) -> None:

@@ -15,6 +15,7 @@ from vae_variants.evaluation.shelf import keeping
 from vae_variants.harness.environment import environment
 from vae_variants.harness.failures import add_failure, classified, write_record
 from vae_variants.harness.files import StoreError, save_tensors
+from vae_variants.harness.limits import release_memory
 from vae_variants.harness.locks import PendingRun
 from vae_variants.harness.measured import COSTS, allocated, evaluations, score
 from vae_variants.harness.pictures import pictures
@@ -135,6 +136,7 @@ def train_and_evaluate(run: PendingRun, settings: Settings, watcher: Watcher, pa
         parts["status"][str(seed)], parts["reason"][str(seed)] = "diverged", f"the loss was not finite in epoch {epoch}"
     parts["rows"], parts["series"] = [], {}
     for e in evaluations(training, len(parts["epoch_seconds"]), dataset, spec.seeds, diverged, fidelity(spec.fidelity), device, held):
+        release_memory()
         score(e, parts)
         if "ok" not in parts["status"].values() and not e.fidelity.choosing and (shown := pictures(e)):
             save_tensors(settings.store.folder(spec, run.key) / PICTURES, shown, key=run.key)

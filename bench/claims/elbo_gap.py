@@ -18,8 +18,8 @@ from vae_variants.analysis.statistics import LEAST_SEEDS, holm
 from vae_variants.analysis.verdicts import all_of, checked
 from vae_variants.evaluation import Evaluation
 from vae_variants.evaluation.ais import adapt, anneal, anneal_back, log_normal, schedule
-from vae_variants.evaluation.evaluation import spread
 from vae_variants.evaluation.gap import LEAPFROG, PILOTS, densities, draw
+from vae_variants.evaluation.pieces import spread
 from vae_variants.evaluation.posterior_grid import evaluated, midpoint_log_p, posterior_grids
 from vae_variants.evaluation.weights import log_mean_exp, variance
 from vae_variants.models.base import GaussianPosterior, LatentVariable, Model

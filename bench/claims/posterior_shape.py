@@ -14,7 +14,7 @@ from scipy.special import betaincinv
 from vae_variants.analysis.entries import COLOURS
 from vae_variants.analysis.verdicts import all_of, compared, listed, within
 from vae_variants.evaluation import Evaluation
-from vae_variants.evaluation.evaluation import spread
+from vae_variants.evaluation.pieces import spread
 from vae_variants.evaluation.posterior_grid import posterior_grids
 from vae_variants.models.base import GaussianPosterior
 from vae_variants.report.drawing import axes

@@ -48,9 +48,9 @@ class Evaluated:
     fidelity: Fidelity
 
 
-@pytest.mark.parametrize("pixels", [1, 500, 2**22])
-def test_errors_are_those_of_all_images_whatever_fits_into_a_piece(pixels, monkeypatch):
-    monkeypatch.setattr("vae_variants.evaluation.reconstruction.PIECE", pixels)
+@pytest.mark.parametrize("size", [1, 4000, 2**24])
+def test_errors_are_those_of_all_images_whatever_fits_into_a_piece(size, monkeypatch):
+    monkeypatch.setattr("vae_variants.evaluation.pieces.LARGEST", size)
     data = images((3, 8, 8))
     x, found = data.grey().double(), torch.rand(20, 192, generator=torch.Generator().manual_seed(1)) * 1.2 - 0.1
     e = evaluated(data, found)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from vae_variants.evaluation import factor_scores as scores
-from vae_variants.evaluation.evaluation import Evaluation, spread
+from vae_variants.evaluation.evaluation import Evaluation
 from vae_variants.evaluation.factor_predictors import (  # noqa: F401  (some are in the texts alone)
     BATCH,
     LEAF,
@@ -22,6 +22,7 @@ from vae_variants.evaluation.factor_predictors import (  # noqa: F401  (some are
 from vae_variants.evaluation.factor_scores import BINS, QUANTILE  # noqa: F401
 from vae_variants.evaluation.latent import CORRELATED, IMAGES
 from vae_variants.evaluation.metrics import TOLD, Skip, metric
+from vae_variants.evaluation.pieces import spread
 from vae_variants.models.base import Classifier, Encoder, GaussianPosterior
 from vae_variants.models.latent import LatentModel
 from vae_variants.models.priors import StandardNormal

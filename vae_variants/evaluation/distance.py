@@ -8,11 +8,15 @@ import torch
 from torch import Tensor
 
 from vae_variants.datasets import Dataset
-from vae_variants.evaluation.evaluation import Evaluation, spread
+from vae_variants.datasets.levels import Images
+from vae_variants.evaluation.evaluation import Evaluation
 from vae_variants.evaluation.feature_sets import NEIGHBOURS, Coverage, Features, frechet_distance, kernel_distance, prdc, real_features
 from vae_variants.evaluation.features import classifier
 from vae_variants.evaluation.metrics import Skip, metric
+from vae_variants.evaluation.pieces import by_pieces, rows, stored
 from vae_variants.models.base import MeanSampler
+
+TRAIN = 5000  # training images at a time, at most
 
 
 @lru_cache(maxsize=1)
@@ -116,18 +120,21 @@ for _name in OVERLAP:
 @lru_cache(maxsize=2)
 def typical_distance(dataset: Dataset, n: int) -> float:
     """Median distance of test images to their nearest training image."""
-    test = dataset.grey()[spread(len(dataset.test), n)]
-    return nearest(test, dataset).median().item()
+    return nearest(stored(dataset, most=n), dataset).median().item()
 
 
-def nearest(x: Tensor, dataset: Dataset) -> Tensor:
+def nearest(x: Images, dataset: Dataset) -> Tensor:
     """Euclidean distance of each of x (N, D) to the nearest training image, (N,) in float64; 0 for a copy."""
-    train, x = dataset.images("train"), x.double()
-    found = torch.full((len(x),), math.inf, dtype=torch.float64)
-    for part in train.split(5000):
-        one = part[torch.cdist(x, part.double()).argmin(1)].double()  # which is nearest; its distance is exact only as a difference
-        found = found.minimum((x - one).norm(dim=1))
-    return found
+    train, each = stored(dataset, "train"), 8 * dataset.dim
+
+    def to_nearest(some: Tensor) -> Tensor:
+        some, found = some.double(), torch.full((len(some),), math.inf, dtype=torch.float64)
+        for part in map(Tensor.double, train.split(rows(each, TRAIN))):
+            one = part[torch.cdist(some, part).argmin(1)]  # which is nearest; its distance is exact only as a difference
+            found = found.minimum((some - one).norm(dim=1))
+        return found
+
+    return by_pieces(to_nearest, x, each)
 
 
 @metric(needs=(MeanSampler,), unit="ratio", better="none")

@@ -13,7 +13,9 @@ from vae_variants.datasets import Data, Dataset
 from vae_variants.datasets.levels import Images
 from vae_variants.evaluation import units, weights
 from vae_variants.evaluation.fidelities import Fidelity
+from vae_variants.evaluation.pieces import spread, stored
 from vae_variants.models.base import ClosedElbo, Coder, Decoder, Density, Encoder, Euclidean, LatentVariable, MeanSampler, Model
+from vae_variants.models.latent import Generator
 from vae_variants.training.batches import derive_seed, fork_rng
 from vae_variants.training.precision import precision
 
@@ -21,11 +23,6 @@ UNITS_OF = 10_000  # grey images at most, for the variance of the latent units
 LEVELS = (1, 10, 100, 1000)  # numbers of samples for which the bound is kept
 IMAGES = 25  # per chunk of the bound
 ELEMENTS = 2**21  # numbers per tensor in a chunk: 8 MiB in float32, about a cache
-
-
-def spread(n: int, k: int) -> Tensor:
-    """At most k of n indices, at equal distances."""
-    return torch.linspace(0, n - 1, min(n, k)).long()
 
 
 @dataclass(frozen=True)
@@ -134,7 +131,7 @@ class Evaluation:
         model, t, parts, terms = self.precise, torch.ones((), device=self.device), [], []
         assert isinstance(model, ClosedElbo)
         with self.noise("elbo"):
-            for x in self.test.double().split(self.rows()):
+            for x in map(Tensor.double, self.test.split(self.rows())):
                 draws = model.infer(x, 1, t)
                 parts.append(torch.stack([draws.kl, -model.bound(x) - draws.kl]).cpu())
                 terms.append(draws.kl_units.sum(0).cpu())
@@ -167,8 +164,8 @@ class Evaluation:
         model = self.precise
         assert isinstance(model, Density) and model.exact
         with self.noise("log_prob"):
-            images = self.test.double() if isinstance(model, ClosedElbo) else self.test
-            return torch.cat([model.log_prob(x).double().cpu() for x in images.split(self.rows())])
+            like = torch.double if isinstance(model, ClosedElbo) else torch.float
+            return torch.cat([model.log_prob(x.to(like)).double().cpu() for x in self.test.split(self.rows())])
 
     def encoded(self, images: Images) -> Tensor:
         """(N, D) -> (N, Z) float64, in chunks."""
@@ -179,19 +176,18 @@ class Evaluation:
     @cached_property
     def codes(self) -> dict[str, Tensor]:
         """split -> latents (N, Z) float64 of the grey images; every encoder sees the same images."""
-        return {name: self.encoded(self.dataset.images(name)) for name in self.dataset.sizes}
+        return {name: self.encoded(stored(self.dataset, name)) for name in self.dataset.sizes}
 
     def variance(self, images: Images) -> units.Variance:
         """Of the latent units of a model with q(z | x), over images (N, D)."""
         assert isinstance(self.model, LatentVariable)
         with self.noise("units"):
-            return units.variance(self.model, [x.to(self.device) for x in images.split(self.rows())])
+            return units.variance(self.model, (x.to(self.device) for x in images.split(self.rows())))
 
     @cached_property
     def variances(self) -> dict[str, units.Variance]:
         """split -> variance of the latent units over its grey images, at most 10 000 at equal distances."""
-        splits = {name: self.dataset.images(name) for name in ("train", "test")}
-        return {name: self.variance(x[spread(len(x), UNITS_OF)]) for name, x in splits.items()}
+        return {name: self.variance(stored(self.dataset, name, UNITS_OF)) for name in ("train", "test")}
 
     def varying(self, split: str) -> Tensor:
         """(Z,) which units vary with the grey images of "train" or "test": active ones, or without a Euclidean q those not constant."""
@@ -202,12 +198,17 @@ class Evaluation:
         """Decoder means at the latents of the grey test images, (N, D)."""
         assert isinstance(self.model, Coder)
         with self.noise("reconstructions"):
-            parts = self.dataset.images("test").split(self.rows())
+            parts = stored(self.dataset).split(self.rows())
             return torch.cat([self.model.decode(self.model.encode(x.to(self.device))).cpu() for x in parts])
 
     @cached_property
     def sample_means(self) -> Tensor:
         """Noise-free generated images, (n, D) clamped to [0, 1]."""
         assert isinstance(self.model, MeanSampler)
+        n = self.fidelity.image_samples
         with self.noise("samples"):
-            return self.model.sample_mean(self.fidelity.image_samples).clamp(0, 1).cpu()
+            if isinstance(self.model, Generator) and type(self.model).sample_mean is Generator.sample_mean:  # all noise is in latents
+                means = torch.cat([self.model.decode(z) for z in self.model.latents(n).split(self.rows())])
+            else:
+                means = self.model.sample_mean(n)
+            return means.clamp(0, 1).cpu()

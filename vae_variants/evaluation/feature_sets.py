@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from vae_variants.datasets import Dataset
-from vae_variants.evaluation.evaluation import spread
 from vae_variants.evaluation.features import classifier
 from vae_variants.evaluation.metrics import Skip
+from vae_variants.evaluation.pieces import stored
 
 NEIGHBOURS = 5
 
@@ -87,7 +87,7 @@ def kernel_distance(x: Tensor | Features, y: Tensor | Features, paired: bool = F
 @lru_cache(maxsize=2)
 def real_features(dataset: Dataset, n: int, most: int) -> Features:
     """Features of at most n test images at equal distances, from the classifier of the data set."""
-    return Features(classifier(dataset, most)[0].embed(dataset.grey()[spread(len(dataset.test), n)]))
+    return Features(classifier(dataset, most)[0].embed(stored(dataset, most=n)))
 
 
 class Coverage(NamedTuple):

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import torch
@@ -11,11 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vae_variants.datasets import Dataset
+from vae_variants.datasets.levels import Images, Levels
+from vae_variants.evaluation.pieces import by_pieces, stored
 from vae_variants.evaluation.shelf import kept
 from vae_variants.isolation import shared
 from vae_variants.training.batches import derive_seed
 
 WIDTH = 64  # features
+FILTERS, MOST = 32, 500  # of the first convolution; images at a time
+SCALED = 5000  # training images on which the features have mean square 1
 BATCH, STEPS, EPOCHS = 128, (300, 1500), 30
 
 
@@ -34,9 +38,9 @@ class Classifier(nn.Module):
         c, height, width = shape
         sizes = [(math.ceil(height / s), math.ceil(width / s)) for s in (2, 4)]
         self.convolutions = nn.Sequential(
-            nn.Conv2d(c, 32, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(c, FILTERS, 3, padding=1), nn.ReLU(),
             nn.AdaptiveMaxPool2d(sizes[0]),
-            nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(FILTERS, 64, 3, padding=1), nn.ReLU(),
             nn.AdaptiveMaxPool2d(sizes[1]),
             nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(),
             nn.Flatten(),
@@ -52,7 +56,7 @@ class Classifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.out(self.features(x))
 
-    def rescale(self, x: Tensor) -> None:
+    def rescale(self, x: Images) -> None:
         """Scales the features to mean square 1 on images x (N, D); the class logits stay unchanged."""
         root = self.embed(x).square().mean().sqrt().float()
         with torch.no_grad():
@@ -68,10 +72,14 @@ class Classifier(nn.Module):
         return digest.hexdigest()
 
     @torch.no_grad()
-    def embed(self, x: Tensor) -> Tensor:
-        """(N, D) -> (N, WIDTH) in float64, in chunks."""
+    def embed(self, x: Images) -> Tensor:
+        """(N, D) -> (N, WIDTH) in float64, in pieces."""
         device = self.out.weight.device
-        return torch.cat([self.features((1 - part if self.light else part).to(device)).double().cpu() for part in x.split(500)])
+        return self.by_pieces(lambda part: self.features((1 - part if self.light else part).to(device)).double().cpu(), x)
+
+    def by_pieces(self, work: Callable[[Tensor], Tensor], x: Images) -> Tensor:
+        """What `work` makes of images (N, D) in this network, of which the first convolution is the largest."""
+        return by_pieces(work, x, 4 * FILTERS * math.prod(self.shape[1:]), MOST)
 
 
 in_use: weakref.WeakSet[Classifier] = weakref.WeakSet()
@@ -107,7 +115,7 @@ def classifier(dataset: Dataset, most: int = STEPS[1]) -> tuple[Classifier, floa
 def trained(dataset: Dataset, most: int) -> dict[str, Tensor]:
     """The state of the classifier of dark images, and its `test accuracy`."""
     assert dataset.labels is not None and dataset.classes is not None
-    x, y = dataset.images("train"), dataset.labels["train"]
+    x, y = stored(dataset, "train"), dataset.labels["train"]
     batch = min(BATCH, len(x))
     steps = min(max(EPOCHS * len(x) // batch, STEPS[0]), STEPS[1], most)
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
@@ -125,7 +133,6 @@ def trained(dataset: Dataset, most: int) -> dict[str, Tensor]:
             optimizer.step()
             rate.step()
     model.eval().requires_grad_(False)
-    model.rescale(x[:5000])
-    test = dataset.images("test")
-    right = torch.cat([model(part).argmax(-1) for part in test.split(500)]) == dataset.labels["test"]
+    model.rescale(Levels(dataset.train[:SCALED], dataset.levels - 1))
+    right = model.by_pieces(lambda part: model(part).argmax(-1), stored(dataset)) == dataset.labels["test"]
     return model.state_dict() | {"test accuracy": right.double().mean()}

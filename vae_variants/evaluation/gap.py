@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from vae_variants.evaluation.ais import LogDensity, adapt, anneal, anneal_back, log_normal, schedule
-from vae_variants.evaluation.evaluation import Evaluation, spread
+from vae_variants.evaluation.evaluation import Evaluation
 from vae_variants.evaluation.likelihood import over_all
 from vae_variants.evaluation.metrics import Skip, metric
+from vae_variants.evaluation.pieces import spread
 from vae_variants.evaluation.units import prior_scale
 from vae_variants.evaluation.weights import log_mean_exp
 from vae_variants.models.base import Decoder, Euclidean, GaussianPosterior, Model, ScoredPosterior

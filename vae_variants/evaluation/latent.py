@@ -8,8 +8,9 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from vae_variants.evaluation.evaluation import Evaluation, spread
+from vae_variants.evaluation.evaluation import Evaluation
 from vae_variants.evaluation.metrics import TOLD, Skip, metric
+from vae_variants.evaluation.pieces import spread
 from vae_variants.evaluation.units import ACTIVE, SAMPLES  # noqa: F401  (in the texts)
 from vae_variants.models.base import Classifier, Encoder, Euclidean, GaussianPosterior, ScoredPosterior
 

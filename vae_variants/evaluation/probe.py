@@ -5,9 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from vae_variants.evaluation.evaluation import Evaluation, spread
+from vae_variants.evaluation.evaluation import Evaluation
 from vae_variants.evaluation.logistic import Logistic, logistic
 from vae_variants.evaluation.metrics import TOLD, Skip, metric
+from vae_variants.evaluation.pieces import spread
 from vae_variants.models.base import Classifier, Encoder
 from vae_variants.training.batches import derive_seed
 

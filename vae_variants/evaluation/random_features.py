@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vae_variants.datasets import Dataset
-from vae_variants.datasets.levels import some
+from vae_variants.datasets.levels import Images
 from vae_variants.evaluation.evaluation import Evaluation
 from vae_variants.evaluation.feature_sets import Features, frechet_distance, kernel_distance
 from vae_variants.evaluation.metrics import Skip, metric
+from vae_variants.evaluation.pieces import by_pieces, stored
 from vae_variants.evaluation.reconstruction import both
 from vae_variants.models.base import Coder
 from vae_variants.training.batches import derive_seed
@@ -19,7 +20,7 @@ from vae_variants.training.batches import derive_seed
 WIDTHS = (16, 32, 32)  # features of each scale: as many filters, each over all channels of the scale before
 SCALED = 2000  # training images at equal distances, whose features have mean square 1
 FEWEST = 4  # images for a distance
-PIECE = 500  # images at a time
+PIECE = 500  # images at a time, at most
 
 
 class RandomFeatures:
@@ -40,23 +41,22 @@ class RandomFeatures:
                 weight -= weight.mean((2, 3), keepdim=True)
             self.filters.append(weight * math.sqrt(2 / (9 * inputs)))
             inputs = width
-        images = dataset.images("train")
-        rows = torch.linspace(0, len(images) - 1, min(SCALED, len(images))).long()
         self.scales = [torch.ones((), dtype=torch.float64)] * len(WIDTHS)
-        found = self.scaled(some(images[rows])).split(WIDTHS, -1)
+        found = self.scaled(stored(dataset, "train", SCALED)).split(WIDTHS, -1)
         self.scales = [part.square().mean().sqrt().clamp(min=1e-12) for part in found]
 
-    def scaled(self, x: Tensor) -> Tensor:
+    def scaled(self, x: Images) -> Tensor:
         """Images (N, D) in [0, 1] -> features (N, F)."""
-        parts = []
-        for part in x.split(PIECE):
+
+        def features(part: Tensor) -> Tensor:
             h, found = (1 - part if self.light else part).double().unflatten(-1, self.shape), []
             for weight, scale in zip(self.filters, self.scales, strict=True):
                 h = F.conv2d(F.pad(h, (1, 1, 1, 1), mode="replicate"), weight).relu()
                 found.append(h.mean((-2, -1)) / scale)
                 h = F.avg_pool2d(h, [min(2, side) for side in h.shape[-2:]])
-            parts.append(torch.cat(found, -1))
-        return torch.cat(parts)
+            return torch.cat(found, -1)
+
+        return by_pieces(features, x, 8 * WIDTHS[0] * math.prod(self.shape[1:]), PIECE)
 
 
 @lru_cache(maxsize=2)

@@ -7,15 +7,15 @@ from torch import Tensor
 
 from vae_variants.datasets import Dataset
 from vae_variants.datasets.levels import mean
-from vae_variants.evaluation.evaluation import Evaluation, spread
+from vae_variants.evaluation.evaluation import Evaluation
 from vae_variants.evaluation.feature_sets import Features, frechet_distance, kernel_distance, real_features
 from vae_variants.evaluation.features import classifier
 from vae_variants.evaluation.metrics import Skip, metric
+from vae_variants.evaluation.pieces import rows, spread, stored
 from vae_variants.models.base import Coder, Decoder
 from vae_variants.models.perceptual import similarity
 
 IMAGES = 1000  # of the test images, at equal distances, where each costs more than an error
-PIECE = 2**22  # pixels at a time
 EXACT = 1e-10  # least squared error of an image in its PSNR: at most 100 dB
 
 
@@ -42,7 +42,7 @@ def unexplained_variance(e: Evaluation) -> float:
     Fails: as reconstruction_mse.
     Reference: none
     """
-    variance = errors(e.dataset, mean(e.dataset.images("train"))).mean().item()
+    variance = errors(e.dataset, mean(stored(e.dataset, "train"))).mean().item()
     if variance == 0:
         raise Skip("all test images equal the mean training image")
     return reconstruction_mse(e) / variance
@@ -64,14 +64,14 @@ def psnr(e: Evaluation) -> float:
 
 def errors(dataset: Dataset, found: Tensor) -> Tensor:
     """Mean squared error over the pixels of each test image (N,), in float64. `found` are other images (N, D), or one for all (D,)."""
-    rows = max(1, PIECE // dataset.dim)
-    pairs = zip(dataset.images("test").split(rows), found.expand(len(dataset.test), -1).split(rows), strict=True)
+    size = rows(8 * dataset.dim)
+    pairs = zip(stored(dataset).split(size), found.expand(len(dataset.test), -1).split(size), strict=True)
     return torch.cat([(x - other.double()).square().mean(-1) for x, other in pairs])
 
 
 def compared(dataset: Dataset) -> Tensor:
     """At most `IMAGES` test images, (n, D)."""
-    return dataset.grey()[spread(len(dataset.test), IMAGES)]
+    return stored(dataset, most=IMAGES)[:]
 
 
 def both(e: Evaluation) -> tuple[Tensor, Tensor]:
@@ -80,8 +80,9 @@ def both(e: Evaluation) -> tuple[Tensor, Tensor]:
 
 
 def similarities(e: Evaluation, most: int, least: float) -> float:
-    parts = zip(*(x.double().unflatten(-1, e.dataset.shape).split(100) for x in both(e)), strict=True)
-    return torch.cat([similarity(x, r, most, least) for x, r in parts]).mean().item()
+    parts = zip(*(x.split(rows(8 * e.dataset.dim, 100)) for x in both(e)), strict=True)
+    pairs = ((part.double().unflatten(-1, e.dataset.shape) for part in pair) for pair in parts)
+    return torch.cat([similarity(x, r, most, least) for x, r in pairs]).mean().item()
 
 
 @metric(needs=(Coder,), unit="ratio", better="higher")

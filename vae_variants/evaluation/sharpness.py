@@ -11,8 +11,9 @@ from scipy.ndimage import correlate1d, uniform_filter1d
 from torch import Tensor
 
 from vae_variants.datasets import Dataset
-from vae_variants.evaluation.evaluation import Evaluation, spread
+from vae_variants.evaluation.evaluation import Evaluation
 from vae_variants.evaluation.metrics import Skip, metric
+from vae_variants.evaluation.pieces import by_pieces, stored
 from vae_variants.models.base import Coder, MeanSampler
 
 KERNEL = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
@@ -27,27 +28,45 @@ def planes(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
     return images.double().unflatten(-1, shape).mean(1, keepdim=True)
 
 
+def windows(shape: tuple[int, int, int], pixels: int) -> int:
+    """Bytes of the windows, of so many pixels in float64, around the places of an image in one channel."""
+    return 8 * pixels * math.prod(shape[1:])
+
+
 def laplacian_variance(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """Variance of the 3x3 Laplacian over the inner pixels of each image in [0, 1]: (N, D) -> (N,)."""
     kernel = torch.tensor(KERNEL, dtype=torch.float64)[None, None]
-    return F.conv2d(planes(images, shape), kernel).flatten(1).var(-1, correction=0)
+
+    def variance(part: Tensor) -> Tensor:
+        return F.conv2d(planes(part, shape), kernel).flatten(1).var(-1, correction=0)
+
+    return by_pieces(variance, images, windows(shape, 9))
 
 
 def blurred(images: Tensor, shape: tuple[int, int, int], sigma: float) -> Tensor:
     """(N, D) convolved with a Gaussian of `sigma` pixels, with zero padding."""
     if sigma == 0:
         return images.double()
-    x, radius = images.double().unflatten(-1, shape), max(1, math.ceil(4 * sigma))
+    radius = max(1, math.ceil(4 * sigma))
     g = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, dtype=torch.float64) / sigma) ** 2)
     g = g / g.sum()
-    x = F.conv2d(x.flatten(0, 1).unsqueeze(1), g[None, None, None], padding=(0, radius))
-    return F.conv2d(x, g[None, None, :, None], padding=(radius, 0)).reshape(len(images), -1)
+
+    def of(part: Tensor) -> Tensor:
+        x = part.double().unflatten(-1, shape).flatten(0, 1).unsqueeze(1)
+        x = F.conv2d(x, g[None, None, None], padding=(0, radius))
+        return F.conv2d(x, g[None, None, :, None], padding=(radius, 0)).reshape(len(part), -1)
+
+    return by_pieces(of, images, shape[0] * windows(shape, len(g)))
 
 
 def median_filtered(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """(N, D) -> (N, H * W), each pixel the median of its 3x3 neighbourhood."""
-    padded = F.pad(planes(images, shape), (1, 1, 1, 1), mode="replicate")
-    return padded.unfold(2, 3, 1).unfold(3, 3, 1).flatten(-2).median(-1).values.flatten(1)
+
+    def medians(part: Tensor) -> Tensor:
+        padded = F.pad(planes(part, shape), (1, 1, 1, 1), mode="replicate")
+        return padded.unfold(2, 3, 1).unfold(3, 3, 1).flatten(-2).median(-1).values.flatten(1)
+
+    return by_pieces(medians, images, windows(shape, 9))
 
 
 def typical(images: Tensor, shape: tuple[int, int, int]) -> float:
@@ -65,7 +84,7 @@ def is_noise(noise_ratio: float, sharpness_ratio: float) -> bool:
 
 
 def real_images(dataset: Dataset) -> Tensor:
-    return dataset.grey()[spread(len(dataset.test), REAL)]
+    return stored(dataset, most=REAL)[:]
 
 
 def filtered(images: Tensor, shape: tuple[int, int, int]) -> float:
@@ -181,18 +200,21 @@ def noise_ratio(e: Evaluation) -> float:
 def reblurred(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """`skimage.measure.blur_effect` of each image (N, D), all at once: (N,), 0 sharp to 1 blurred; a constant image has 1."""
     width = max(3, min(11, (min(shape[1:]) // 2 - 1) | 1))
-    x, found = planes(images, shape).squeeze(1).numpy(), []
-    for along, across in ((1, 2), (2, 1)):
 
-        def edges(y: np.ndarray, along: int = along, across: int = across) -> np.ndarray:
-            """Sobel derivatives inside the image, at least the machine precision."""
-            sobel = correlate1d(correlate1d(y, (0.25, 0.5, 0.25), across), (1.0, 0.0, -1.0), along)
-            return np.abs(sobel[:, 2:-1, 2:-1]).clip(min=np.finfo(float).eps)
+    def edges(y: np.ndarray, along: int) -> np.ndarray:
+        """Sobel derivatives inside the image, at least the machine precision."""
+        sobel = correlate1d(correlate1d(y, (0.25, 0.5, 0.25), 3 - along), (1.0, 0.0, -1.0), along)
+        return np.abs(sobel[:, 2:-1, 2:-1]).clip(min=np.finfo(float).eps)
 
-        sharp = edges(x)
-        lost = (sharp - edges(uniform_filter1d(x, width, along))).clip(min=0)
-        found.append(1 - lost.sum((1, 2)) / sharp.sum((1, 2)))
-    return torch.from_numpy(np.maximum(*found))
+    def effect(part: Tensor) -> Tensor:
+        x, found = planes(part, shape).squeeze(1).numpy(), []
+        for along in (1, 2):
+            sharp = edges(x, along)
+            lost = (sharp - edges(uniform_filter1d(x, width, along), along)).clip(min=0)
+            found.append(1 - lost.sum((1, 2)) / sharp.sum((1, 2)))
+        return torch.from_numpy(np.maximum(*found))
+
+    return by_pieces(effect, images, windows(shape, shape[0]))
 
 
 @metric(needs=(MeanSampler,), unit="fraction", better="lower")

@@ -8,7 +8,8 @@ from torch import Tensor
 from vae_variants.datasets import Dataset
 from vae_variants.evaluation.evaluation import Evaluation
 from vae_variants.evaluation.metrics import metric
-from vae_variants.evaluation.sharpness import check, planes, real_images
+from vae_variants.evaluation.pieces import by_pieces
+from vae_variants.evaluation.sharpness import check, planes, real_images, windows
 from vae_variants.models.base import MeanSampler
 
 FLOOR = 1e-6  # of the strongest ring of real images: 60 dB under it nothing is told apart
@@ -16,12 +17,15 @@ FLOOR = 1e-6  # of the strongest ring of real images: 60 dB under it nothing is 
 
 def windowed(images: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
     """Energy of images (N, D) by frequency, without their mean, under a Hann window: (N, H, W), frequencies in cycles per pixel (H, W)."""
-    x = planes(images, shape).squeeze(1)
-    h, w = x.shape[-2:]
+    _, h, w = shape
     window = torch.hann_window(h + 2, periodic=False)[1:-1, None] * torch.hann_window(w + 2, periodic=False)[1:-1]
-    centred = (x - x.mean((-2, -1), keepdim=True)) * window.to(x)
     frequency = torch.hypot(torch.fft.fftfreq(h, dtype=torch.float64)[:, None], torch.fft.fftfreq(w, dtype=torch.float64))
-    return torch.fft.fft2(centred).abs().square(), frequency
+
+    def energy(part: Tensor) -> Tensor:
+        x = planes(part, shape).squeeze(1)
+        return torch.fft.fft2((x - x.mean((-2, -1), keepdim=True)) * window.to(x)).abs().square()
+
+    return by_pieces(energy, images, windows(shape, 2)), frequency
 
 
 def high_frequencies(images: Tensor, shape: tuple[int, int, int]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -39,11 +40,14 @@ def moments(q: Conditional) -> tuple[Tensor, Tensor]:
     return z.mean(0), z.var(0)
 
 
-def variance(model: LatentVariable, parts: list[Tensor]) -> Variance:
+def variance(model: LatentVariable, parts: Iterable[Tensor]) -> Variance:
     """Of images in `parts`, (B, D) each. Noise of samples of q is no variance between images."""
-    found = [moments(model.conditional(x)) for x in parts]
+    found, exact = list[tuple[Tensor, Tensor]](), True
+    for x in parts:
+        q = model.conditional(x)
+        found.append(moments(q))
+        exact = isinstance(q, Diagonal)
     mean, within = (torch.cat(each).cpu() for each in zip(*found, strict=True))
-    exact = isinstance(model.conditional(parts[0][:1]), Diagonal)
     noise = 0.0 if exact else within.mean(0) / SAMPLES
     return Variance((mean.var(0, correction=0) - noise).clamp(min=0), within.mean(0))
 

@@ -8,8 +8,10 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from vae_variants.datasets.dataset import SPLITS, Dataset
+from vae_variants.datasets.levels import Levels
 from vae_variants.evaluation import Evaluation
 from vae_variants.evaluation.disentanglement import unit_information
+from vae_variants.evaluation.pieces import stored
 from vae_variants.evaluation.units import euclidean, quantiles
 from vae_variants.models.base import ClassSampler, Coder, Encoder, MeanSampler, Sampler
 
@@ -45,10 +47,10 @@ def pictures(e: Evaluation) -> dict[str, Tensor]:
     if isinstance(e.model, ClassSampler):
         found["classes"] = torch.cat([of_class(e, e.model, c) for c in range(min(e.model.classes, CLASSES))])
     if isinstance(e.model, Coder):
-        found["originals"] = bytes_of(e.dataset.grey()[:PAIRS])
+        found["originals"] = bytes_of(stored(e.dataset)[:PAIRS])
         found["reconstructions"] = bytes_of(e.reconstructions[:PAIRS])
     if isinstance(e.model, Encoder):
-        codes = e.encoded(e.dataset.grey()[:POINTS])
+        codes = e.encoded(Levels(e.dataset.test[:POINTS], e.dataset.levels - 1))
         if codes.isfinite().all() and min(codes.shape) > 1:
             found |= plane(e, codes)
         if codes.isfinite().all() and isinstance(e.model, Coder):
@@ -72,7 +74,7 @@ def contact_sheet(dataset: Dataset) -> dict[str, Tensor]:
     for part, name in enumerate(SPLITS):
         for c in classes:
             having = torch.arange(dataset.sizes[name]) if dataset.labels is None else (dataset.labels[name] == c).nonzero().squeeze(-1)
-            first = dataset.images(name)[having[:each]]
+            first = stored(dataset, name)[having[:each]]
             images.append(bytes_of(first))
             rows += [[part, c]] * len(first)
     return {"contact": torch.cat(images), "contact_rows": torch.tensor(rows)}
@@ -128,7 +130,7 @@ def traversal(e: Evaluation, codes: Tensor) -> dict[str, Tensor]:
     if not euclidean(e.model):
         return {}
     with e.noise("pictures"):
-        z = e.model.encode(e.dataset.grey()[:1].to(e.device))
+        z = e.model.encode(stored(e.dataset)[:1].to(e.device))
         if not z.is_floating_point():
             return {}
         spread = codes.std(0, correction=0)
@@ -152,7 +154,7 @@ def interpolations(e: Evaluation) -> dict[str, Tensor]:
     if not euclidean(e.model) or len(e.dataset.test) < 2 * PATHS:
         return {}
     with e.noise("pictures"):
-        z = e.model.encode(e.dataset.grey()[: 2 * PATHS].to(e.device))
+        z = e.model.encode(stored(e.dataset)[: 2 * PATHS].to(e.device))
         if not z.is_floating_point():
             return {}
         paths = [path(a, b) for a, b in z.unflatten(0, (PATHS, 2)).unbind(0) for path in (straight, spherical)]

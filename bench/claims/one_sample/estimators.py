@@ -18,7 +18,8 @@ from torch import Tensor
 
 from vae_variants.analysis.statistics import LEAST_SEEDS, holm
 from vae_variants.analysis.verdicts import compared
-from vae_variants.evaluation.evaluation import ELEMENTS, spread
+from vae_variants.evaluation.evaluation import ELEMENTS
+from vae_variants.evaluation.pieces import spread
 from vae_variants.models.base import LatentVariable
 from vae_variants.models.objectives import OBJECTIVES, Objective
 from vae_variants.models.vae import VAE

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from vae_variants.datasets import Dataset
-from vae_variants.evaluation.evaluation import spread
+from vae_variants.evaluation.pieces import spread
 from vae_variants.models.likelihoods import Support
 from vae_variants.studies.lab import LARGE, Lab
 

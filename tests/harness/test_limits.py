@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from vae_variants.harness import RunSpec, Store, run_all, runner
+from vae_variants.harness import RunSpec, Store, run_all, runner, shelves
 from vae_variants.harness.limits import release_memory, resident_bytes
 from vae_variants.variants import configure
 
@@ -23,6 +23,19 @@ def test_freed_memory_returns_to_the_system():
     release_memory()
     assert resident_bytes(os.getpid()) < full - 0.8 * SIZE * COUNT
     assert last[0] == 1
+
+
+def test_what_is_put_on_a_shelf_is_computed_without_memory_that_was_freed(tmp_path, monkeypatch):
+    seen = list[str]()
+    monkeypatch.setattr(shelves, "release_memory", lambda: seen.append("release"))
+
+    def compute() -> dict[str, torch.Tensor]:
+        seen.append("compute")
+        return {"x": torch.ones(2)}
+
+    shelf = shelves.shelf_in(Store(tmp_path))
+    assert [shelf("this", compute)["x"].tolist() for _ in range(2)] == [[1, 1], [1, 1]]
+    assert seen == ["release", "compute"]
 
 
 @pytest.mark.usefixtures("smaller_smoke")

@@ -11,6 +11,7 @@ from vae_variants.evaluation.shelf import Compute, Shelf, Tensors
 from vae_variants.harness.environment import cpu_name
 from vae_variants.harness.files import load_tensors, make_folder, save_tensors
 from vae_variants.harness.fingerprint import digest
+from vae_variants.harness.limits import release_memory
 from vae_variants.harness.locks import training_lock
 from vae_variants.harness.store import Store
 
@@ -33,6 +34,7 @@ def find(store: Store, what: str, compute: Compute) -> Tensors:
     with training_lock(store, key):
         if (found := load_tensors(path, key=key)) is not None:
             return found
+        release_memory()
         computed = compute()
         make_folder(path.parent)
         save_tensors(path, computed, key=key)

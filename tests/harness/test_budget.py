@@ -31,6 +31,7 @@ from vae_variants.harness.costs import measure_all
 from vae_variants.harness.derived import part_of, rows_of
 from vae_variants.harness.spec import prepared
 from vae_variants.harness.suites import SUITE
+from vae_variants.models.likelihoods import Support
 from vae_variants.registry import UserError
 from vae_variants.training.setup import set_up
 from vae_variants.training.traced import Gradient
@@ -209,3 +210,5 @@ def test_each_row_of_a_suite_for_own_images_has_a_loss_on_such_images(name, size
             values, _ = Gradient(training.population, player, trace=False)(next(training.batches())[:, :4], torch.zeros(()))
             assert values.isfinite().all(), spec.label
     assert sum(spec.label.startswith("reference-") for spec in specs) < len(specs) / 2
+    blacks = [spec.label for spec in specs if spec.configuration.support is Support.BINARY]
+    assert blacks == [], "the default likelihood draws each pixel black or white, which suits no grey or coloured picture"
